@@ -1,0 +1,198 @@
+//! The door to an engine: cheap to clone, safe from any thread, the only way in from the layers above.
+//!
+//! Commands travel over a channel to the engine's own OS thread; events come back over one channel a request.
+//! A caller that drops its `EventStream` has cancelled: the engine sees the closed channel and frees the
+//! request's blocks within one step.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use tokio::sync::mpsc as events;
+
+use super::request::{Event, Request};
+
+/// Why the engine did not take a request.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum EngineError {
+    /// Try again later; nothing was queued.
+    #[error("the queue is full ({waiting} waiting, {limit} allowed): retry later, or raise --max-queue")]
+    QueueFull { waiting: usize, limit: usize },
+    #[error(
+        "the prompt has {prompt_tokens} tokens and max_tokens is {max_tokens}, but the model's context holds \
+         {max_model_len}: shorten the prompt or lower max_tokens"
+    )]
+    ContextExceeded { prompt_tokens: usize, max_tokens: usize, max_model_len: usize },
+    #[error(
+        "the request needs {needed} KV blocks of {block_size} tokens at once and the whole cache has {available}: \
+         shorten it, lower n, or give the model more memory"
+    )]
+    NeverFits { needed: usize, available: usize, block_size: usize },
+    /// A value no sampler can work with; `parameter` is the field's wire name.
+    #[error("{parameter}: {message}")]
+    InvalidParameter { parameter: &'static str, message: String },
+    #[error("the engine is shutting down")]
+    Draining,
+    #[error("the engine has stopped: {reason}")]
+    Stopped { reason: String },
+}
+
+/// Facts that do not change while the engine runs.
+#[derive(Debug, Clone)]
+pub struct EngineInfo {
+    pub max_model_len: usize,
+    pub vocab_size: usize,
+    pub block_size: usize,
+    pub num_blocks: usize,
+    /// Requests that may wait at once.
+    pub max_waiting: usize,
+    /// The model's own end-of-sequence tokens.
+    pub eos_token_ids: Vec<u32>,
+}
+
+/// Counters and gauges, written by the engine thread and read by /metrics and /health.
+#[derive(Debug, Default)]
+pub struct EngineStats {
+    pub requests_running: AtomicUsize,
+    pub requests_waiting: AtomicUsize,
+    /// Blocks held by live sequences. Cached blocks that nobody uses do not count.
+    pub kv_blocks_in_use: AtomicUsize,
+    pub prompt_tokens: AtomicU64,
+    pub generation_tokens: AtomicU64,
+    pub preemptions: AtomicU64,
+    pub prefix_cache_queries: AtomicU64,
+    pub prefix_cache_hits: AtomicU64,
+    pub steps: AtomicU64,
+    /// Milliseconds since the engine's start at which the thread last went round its loop; the watchdog
+    /// compares it with `EngineHandle::uptime_ms`.
+    pub heartbeat_ms: AtomicU64,
+    pub weight_version: AtomicU64,
+}
+
+/// What the handle asks of the engine thread.
+pub(crate) enum Command {
+    Generate { request: Request, events: events::UnboundedSender<Event>, queued_at: std::time::Instant, ticket: u64 },
+    /// Stop one choice of the request (a stop string matched); the others go on.
+    FinishChoice { ticket: u64, choice: u32 },
+    ResetPrefixCache { done: tokio::sync::oneshot::Sender<()> },
+    /// Finish what runs and waits, refuse what is new, then end the thread.
+    Drain { done: tokio::sync::oneshot::Sender<()> },
+}
+
+pub(crate) struct Shared {
+    pub info: EngineInfo,
+    pub stats: EngineStats,
+    pub started: std::time::Instant,
+    pub draining: std::sync::atomic::AtomicBool,
+    /// Set once, with the reason, when the thread ends.
+    pub stopped: std::sync::OnceLock<String>,
+    pub next_ticket: AtomicU64,
+}
+
+#[derive(Clone)]
+pub struct EngineHandle {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl EngineHandle {
+    /// Queue a request. Validation that needs only the request and `info` happens here, on the caller's thread.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; after `Ok`, whatever goes wrong comes as `Event::Failed`.
+    pub fn generate(&self, request: Request) -> Result<EventStream, EngineError> {
+        if let Some(reason) = self.shared.stopped.get() {
+            return Err(EngineError::Stopped { reason: reason.clone() });
+        }
+        if self.shared.draining.load(Ordering::Acquire) {
+            return Err(EngineError::Draining);
+        }
+        super::validate::validate(&request, &self.shared.info)?;
+        let limit = self.shared.info.max_waiting;
+        let waiting = self.shared.stats.requests_waiting.fetch_add(1, Ordering::AcqRel);
+        if waiting >= limit {
+            self.shared.stats.requests_waiting.fetch_sub(1, Ordering::AcqRel);
+            return Err(EngineError::QueueFull { waiting, limit });
+        }
+        let ticket = self.shared.next_ticket.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = events::unbounded_channel();
+        let command = Command::Generate { request, events: sender, queued_at: std::time::Instant::now(), ticket };
+        self.send(command)?;
+        Ok(EventStream { receiver, commands: self.commands.clone(), ticket })
+    }
+
+    #[must_use]
+    pub fn info(&self) -> &EngineInfo {
+        &self.shared.info
+    }
+
+    #[must_use]
+    pub fn stats(&self) -> &EngineStats {
+        &self.shared.stats
+    }
+
+    #[must_use]
+    pub fn uptime_ms(&self) -> u64 {
+        u64::try_from(self.shared.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// `Some(reason)` once the engine thread has ended.
+    #[must_use]
+    pub fn stopped(&self) -> Option<&str> {
+        self.shared.stopped.get().map(String::as_str)
+    }
+
+    /// Forget every cached prefix that no live sequence holds.
+    ///
+    /// # Errors
+    /// `Stopped` if the engine thread has ended.
+    pub async fn reset_prefix_cache(&self) -> Result<(), EngineError> {
+        let (done, wait) = tokio::sync::oneshot::channel();
+        self.send(Command::ResetPrefixCache { done })?;
+        wait.await.map_err(|_| self.stopped_error())
+    }
+
+    /// Refuse new requests, finish the accepted ones, end the thread.
+    pub async fn drain(&self) {
+        self.shared.draining.store(true, Ordering::Release);
+        let (done, wait) = tokio::sync::oneshot::channel();
+        if self.send(Command::Drain { done }).is_ok() {
+            // A closed channel means the thread has ended, which is what was asked for.
+            let _ = wait.await;
+        }
+    }
+
+    fn send(&self, command: Command) -> Result<(), EngineError> {
+        self.commands.send(command).map_err(|_| self.stopped_error())
+    }
+
+    fn stopped_error(&self) -> EngineError {
+        let reason = self.shared.stopped.get().cloned().unwrap_or_else(|| "its thread ended".to_owned());
+        EngineError::Stopped { reason }
+    }
+}
+
+/// The events of one request. Dropping it cancels whatever still runs.
+pub struct EventStream {
+    receiver: events::UnboundedReceiver<Event>,
+    commands: mpsc::Sender<Command>,
+    ticket: u64,
+}
+
+impl EventStream {
+    /// The next event; `None` after every choice has finished.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.receiver.recv().await
+    }
+
+    /// `next` for callers without an async runtime.
+    pub fn blocking_next(&mut self) -> Option<Event> {
+        self.receiver.blocking_recv()
+    }
+
+    /// Stop one choice; the engine answers with its `Finished { reason: Cancelled }` unless it was done already.
+    pub fn finish_choice(&self, choice: u32) {
+        // A closed channel means the engine has stopped, and with it the choice.
+        let _ = self.commands.send(Command::FinishChoice { ticket: self.ticket, choice });
+    }
+}

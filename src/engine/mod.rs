@@ -1,0 +1,12 @@
+//! The inference engine: continuous batching over a paged KV cache, one OS thread a model.
+//!
+//! The thread's loop reads as a sentence: schedule, forward, sample, update. Tokens go in, tokens come out:
+//! the engine knows neither chat messages nor JSON. `scheduler`, `block_pool` and `prefix_cache` hold no
+//! tensor and import no candle.
+
+pub mod handle;
+pub mod request;
+
+pub use handle::{EngineError, EngineHandle, EngineInfo, EngineStats, EventStream};
+pub use request::{Event, FinishReason, LogprobsMode, Request, SamplingParams, TokenLogprob, TokenLogprobs};
+mod validate;

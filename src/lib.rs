@@ -1,0 +1,40 @@
+//! Xenoglot: serve, evaluate, merge and train language models that reason in the user's language.
+//!
+//! The modules stand in layer order. A module imports only from layers below its own; siblings of one layer
+//! do not import each other. `tests/layering.rs` reads every `use crate::` and fails naming the file and the
+//! edge, so this list is the dependency order, not a wish.
+//!
+//! ```text
+//!  8  cli                                     a file a subcommand
+//!  7  api                                     router, auth, limits, metrics; the only layer that knows axum
+//!  5  registry                                name -> engine handle, weight version, share of memory
+//!  4  eval                                    suites, generators, runner, report
+//!  3  engine                                  scheduler, KV blocks, prefix cache, sampler, one OS thread a model
+//!  2  model                                   one decoder; families translate their configs to it
+//!  1  ops      weights      score             kernels | checkpoints, tokenizers | extraction, language, statistics
+//!  0  language chat settings protocol         names and scripts | templates, reasoning | options | wire types
+//! ```
+//!
+//! Layer 6 (jobs) and the siblings `merge`, `train` and `store` join when their first user does.
+
+// 0
+pub mod chat;
+pub mod language;
+pub mod protocol;
+pub mod settings;
+// 1
+pub mod ops;
+pub mod score;
+pub mod weights;
+// 2
+pub mod model;
+// 3
+pub mod engine;
+// 4
+pub mod eval;
+// 5
+pub mod registry;
+// 7
+pub mod api;
+// 8
+pub mod cli;

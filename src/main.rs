@@ -1,0 +1,3 @@
+//! Parse the arguments, call `cli`.
+
+fn main() {}

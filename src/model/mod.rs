@@ -1,0 +1,34 @@
+//! One decoder for every family, plus the configs that describe it. Knows tensors and ragged batches; knows
+//! nothing of sequences, requests, HTTP or training.
+
+use std::sync::Arc;
+
+/// A ragged batch: the rows of all sequences laid end to end, no padding.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    /// Token id a row. `[total_tokens]`
+    pub ids: Vec<u32>,
+    /// Absolute position a row within its sequence. `[total_tokens]`
+    pub positions: Arc<Vec<u32>>,
+    /// Row offsets of the sequences, first 0, last `total_tokens`. `[sequences + 1]`
+    pub cu_seqlens: Arc<Vec<u32>>,
+    /// The rows whose logits are wanted, ascending. `[logit_rows]`
+    pub logit_rows: Vec<u32>,
+}
+
+/// How a decoder layer attends. The engine's is paged; training's is dense and differentiable.
+pub trait Attention {
+    /// q `[total_tokens, heads, head_dim]`, k and v `[total_tokens, kv_heads, head_dim]`, RoPE applied;
+    /// returns `[total_tokens, heads * head_dim]`.
+    ///
+    /// # Errors
+    /// Whatever the kernel reports (shape, memory, device).
+    fn attend(
+        &mut self,
+        layer: usize,
+        q: &candle_core::Tensor,
+        k: &candle_core::Tensor,
+        v: &candle_core::Tensor,
+        batch: &Batch,
+    ) -> candle_core::Result<candle_core::Tensor>;
+}
