@@ -9,6 +9,7 @@ pub mod handle;
 mod kv_blocks;
 mod prefix_cache;
 pub mod request;
+pub mod sampler;
 mod scheduler;
 mod sequence;
 mod validate;
