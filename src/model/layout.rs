@@ -123,7 +123,9 @@ fn unknown_tensors(specs: &[TensorSpec], source: &dyn TensorSource) -> Vec<Strin
         .into_iter()
         .filter(|name| name.starts_with("model.layers.") && !name.ends_with(".rotary_emb.inv_freq"))
         .filter(|name| !known.contains(name.as_str()))
-        .map(|name| format!("  `{name}` is in the checkpoint, but the config ({}) has no use for it", keys_of(&name)))
+        .map(|name| {
+            format!("  `{name}` is in the checkpoint, but the config ({}) has no use for it", keys_of(&name))
+        })
         .collect()
 }
 

@@ -124,7 +124,11 @@ fn refuse_other_mathematics(config: &Reader) -> Result<(), ModelError> {
     if let Some(found) = config.get("hidden_act")
         && !matches!(found.as_str(), Some("silu" | "swish"))
     {
-        return Err(ModelError::unsupported("hidden_act", found, "the decoder has SwiGLU blocks (`silu`) only"));
+        return Err(ModelError::unsupported(
+            "hidden_act",
+            found,
+            "the decoder has SwiGLU blocks (`silu`) only",
+        ));
     }
     if let Some(found) = config.get("partial_rotary_factor")
         && found.as_f64() != Some(1.0)
@@ -132,7 +136,11 @@ fn refuse_other_mathematics(config: &Reader) -> Result<(), ModelError> {
         return Err(ModelError::unsupported("partial_rotary_factor", found, "RoPE turns whole heads here"));
     }
     if config.flag("rope_interleaved", false)? {
-        return Err(ModelError::unsupported("rope_interleaved", &true.into(), "convert q_proj and k_proj to half rotation"));
+        return Err(ModelError::unsupported(
+            "rope_interleaved",
+            &true.into(),
+            "convert q_proj and k_proj to half rotation",
+        ));
     }
     Ok(())
 }

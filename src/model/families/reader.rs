@@ -62,7 +62,9 @@ impl<'a> Reader<'a> {
             .and_then(|size| usize::try_from(size).ok())
             .filter(|size| (1..=max).contains(size))
             .map(Some)
-            .ok_or_else(|| ModelError::invalid(&self.name(key), value, format!("a whole number from 1 to {max}")))
+            .ok_or_else(|| {
+                ModelError::invalid(&self.name(key), value, format!("a whole number from 1 to {max}"))
+            })
     }
 
     /// A finite number above zero.

@@ -1,0 +1,6 @@
+//! The decoder against transformers: the recorded logits of tiny models of every family, one row order of
+//! arithmetic whatever the chunking, and checkpoints that contradict their config.
+
+mod attention;
+mod checkpoints;
+mod logits;
