@@ -2,3 +2,4 @@
 
 mod layering;
 mod model;
+mod real_weights;

@@ -45,9 +45,9 @@ struct SelfAttention {
 }
 
 struct SwiGlu {
-    gate_proj: Arc<PackedLinear>,
-    up_proj: Arc<PackedLinear>,
-    down_proj: Arc<PackedLinear>,
+    gate: Arc<PackedLinear>,
+    up: Arc<PackedLinear>,
+    down: Arc<PackedLinear>,
 }
 
 struct RmsNorm {
@@ -148,11 +148,9 @@ impl Layer {
 
     fn bytes(&self) -> usize {
         let SelfAttention { q_proj, k_proj, v_proj, o_proj, q_norm, k_norm } = &self.attention;
-        let SwiGlu { gate_proj, up_proj, down_proj } = &self.mlp;
-        let linears: usize = [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj]
-            .map(|linear| linear.bytes())
-            .iter()
-            .sum();
+        let SwiGlu { gate, up, down } = &self.mlp;
+        let linears: usize =
+            [q_proj, k_proj, v_proj, o_proj, gate, up, down].map(|linear| linear.bytes()).iter().sum();
         let head_norms: usize = q_norm.iter().chain(k_norm).map(RmsNorm::bytes).sum();
         linears + head_norms + self.input_norm.bytes() + self.post_attention_norm.bytes()
     }
@@ -207,17 +205,17 @@ fn rotate(
 impl SwiGlu {
     fn load(config: &DecoderConfig, loader: &Loader, name: &str) -> Result<Self, ModelError> {
         Ok(Self {
-            gate_proj: loader.linear(&format!("{name}.gate_proj"), config.mlp_bias)?, // [intermediate, hidden]
-            up_proj: loader.linear(&format!("{name}.up_proj"), config.mlp_bias)?, // [intermediate, hidden]
-            down_proj: loader.linear(&format!("{name}.down_proj"), config.mlp_bias)?, // [hidden, intermediate]
+            gate: loader.linear(&format!("{name}.gate_proj"), config.mlp_bias)?, // [intermediate, hidden]
+            up: loader.linear(&format!("{name}.up_proj"), config.mlp_bias)?,     // [intermediate, hidden]
+            down: loader.linear(&format!("{name}.down_proj"), config.mlp_bias)?, // [hidden, intermediate]
         })
     }
 
     /// `down(silu(gate(x)) * up(x))`: `[tokens, hidden]` to the same.
     fn forward(&self, hidden: &Tensor, workers: &Arc<Workers>) -> candle_core::Result<Tensor> {
-        let gate = ops::linear(hidden, &self.gate_proj)?; // [tokens, intermediate]
-        let up = ops::linear(hidden, &self.up_proj)?; // [tokens, intermediate]
-        ops::linear(&ops::swiglu(&gate, &up, workers)?, &self.down_proj)
+        let gate = ops::linear(hidden, &self.gate)?; // [tokens, intermediate]
+        let up = ops::linear(hidden, &self.up)?; // [tokens, intermediate]
+        ops::linear(&ops::swiglu(&gate, &up, workers)?, &self.down)
     }
 }
 

@@ -49,8 +49,8 @@ fn contradictions_name_tensor_shapes_and_key() {
         &["`lm_head.weight` is missing", "tie_word_embeddings"],
     );
     check("qwen3", json!({"head_dim": 8}), &["q_norm", "[16]", "[8]", "head_dim"]);
-    check("qwen3", json!({"model_type": "llama"}), &["q_norm", "model_type"]);
-    check("qwen2", json!({"model_type": "mistral"}), &["q_proj.bias", "model_type"]);
+    check("qwen3", json!({"model_type": "llama", "architectures": null}), &["q_norm", "model_type"]);
+    check("qwen2", json!({"model_type": "mistral", "architectures": null}), &["q_proj.bias", "model_type"]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::attention::DenseAttention;
 
 /// Largest difference of a logit from transformers', both in f32. Logits reach 7; f32 sums in another order
 /// differ by about 1e-5.
-const TOLERANCE: f32 = 1e-4;
+pub const TOLERANCE: f32 = 1e-4;
 
 pub const FAMILIES: &[&str] = &[
     "llama2",

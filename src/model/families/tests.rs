@@ -78,6 +78,11 @@ fn a_missing_model_type_is_told_from_the_architecture() {
         &["PhiForCausalLM", "llama"],
     );
     check_error("", json!({"model_type": null}), &["`model_type` is missing", "qwen3"]);
+    check_error(
+        "llama",
+        json!({"architectures": ["Qwen2ForCausalLM"]}),
+        &["model_type", "qwen2", "architectures"],
+    );
     check_error("gpt2", json!({}), &["gpt2", "llama, mistral, qwen2, qwen3"]);
     check_error(
         "llama",
