@@ -67,7 +67,7 @@ impl<'a> Reader<'a> {
             })
     }
 
-    /// A finite number above zero.
+    /// A number above zero and finite, also after rounding to f32.
     pub fn positive(&self, key: &str) -> Result<f64, ModelError> {
         self.optional_positive(key)?.ok_or_else(|| self.missing(key))
     }
@@ -76,7 +76,7 @@ impl<'a> Reader<'a> {
         let Some(value) = self.get(key) else { return Ok(None) };
         value
             .as_f64()
-            .filter(|number| number.is_finite() && *number > 0.0)
+            .filter(|number| (*number as f32).is_finite() && *number as f32 > 0.0)
             .map(Some)
             .ok_or_else(|| ModelError::invalid(&self.name(key), value, "a finite number above 0"))
     }

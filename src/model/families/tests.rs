@@ -1,5 +1,6 @@
 //! The translators, one line a case: what a config becomes, and what each wrong key is answered with.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::translate;
@@ -175,4 +176,81 @@ fn wrong_keys_are_named_with_a_way_out() {
     check_error("qwen2", json!({"layer_types": (vec!["linear_attention"; 3])}), &["linear_attention"]);
     check_error("mistral", json!({"sliding_window": 0}), &["sliding_window", "is 0"]);
     assert!(translate(&json!([1])).unwrap_err().to_string().contains("object"));
+}
+
+/// Values a broken or hostile config may hold.
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (0u64..200).prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        (0.0..10.0).prop_map(Value::from),
+        prop::sample::select(vec!["yarn", "llama3", "linear", "default", "full_attention", "x"])
+            .prop_map(Value::from),
+    ];
+    let keys = prop::sample::select(ROPE_KEYS.to_vec()).prop_map(str::to_owned);
+    leaf.prop_recursive(2, 8, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::hash_map(keys.clone(), inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+const ROPE_KEYS: &[&str] = &[
+    "rope_type",
+    "type",
+    "factor",
+    "rope_theta",
+    "original_max_position_embeddings",
+    "low_freq_factor",
+    "high_freq_factor",
+    "beta_fast",
+    "beta_slow",
+    "mscale",
+    "mscale_all_dim",
+    "attention_factor",
+    "truncate",
+];
+
+const KEYS: &[&str] = &[
+    "model_type",
+    "architectures",
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "max_position_embeddings",
+    "rms_norm_eps",
+    "rope_theta",
+    "rope_scaling",
+    "rope_parameters",
+    "sliding_window",
+    "use_sliding_window",
+    "max_window_layers",
+    "layer_types",
+    "tie_word_embeddings",
+];
+
+proptest! {
+    /// Any config is an error with a message, or one whose RoPE can be computed.
+    #[test]
+    fn no_config_panics(
+        family in prop::sample::select(super::SUPPORTED.to_vec()),
+        key in prop::sample::select(KEYS.to_vec()),
+        value in any_value(),
+        scaling in any_value(),
+    ) {
+        let changes = json!({"rope_scaling": scaling, key: value});
+        if let Ok(config) = translate(&with(family, changes)) {
+            let rope = config.rope.frequencies(config.head_dim);
+            prop_assert_eq!(rope.inverse_frequencies.len(), config.head_dim / 2);
+            prop_assert!(rope.inverse_frequencies.iter().all(|f| !f.is_nan()));
+        }
+    }
 }
