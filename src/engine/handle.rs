@@ -71,12 +71,24 @@ pub struct EngineStats {
 
 /// What the handle asks of the engine thread.
 pub(crate) enum Command {
-    Generate { request: Request, events: events::UnboundedSender<Event>, queued_at: std::time::Instant, ticket: u64 },
+    Generate {
+        request: Request,
+        events: events::UnboundedSender<Event>,
+        queued_at: std::time::Instant,
+        ticket: u64,
+    },
     /// Stop one choice of the request (a stop string matched); the others go on.
-    FinishChoice { ticket: u64, choice: u32 },
-    ResetPrefixCache { done: tokio::sync::oneshot::Sender<()> },
+    FinishChoice {
+        ticket: u64,
+        choice: u32,
+    },
+    ResetPrefixCache {
+        done: tokio::sync::oneshot::Sender<()>,
+    },
     /// Finish what runs and waits, refuse what is new, then end the thread.
-    Drain { done: tokio::sync::oneshot::Sender<()> },
+    Drain {
+        done: tokio::sync::oneshot::Sender<()>,
+    },
 }
 
 pub(crate) struct Shared {
@@ -116,7 +128,8 @@ impl EngineHandle {
         }
         let ticket = self.shared.next_ticket.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = events::unbounded_channel();
-        let command = Command::Generate { request, events: sender, queued_at: std::time::Instant::now(), ticket };
+        let command =
+            Command::Generate { request, events: sender, queued_at: std::time::Instant::now(), ticket };
         self.send(command)?;
         Ok(EventStream { receiver, commands: self.commands.clone(), ticket })
     }
