@@ -1,3 +1,5 @@
 //! The one integration binary: a module an area.
 
 mod layering;
+mod model;
+mod real_weights;

@@ -11,6 +11,7 @@ mod blocks;
 mod checkpoint;
 mod directory;
 mod error;
+mod gguf;
 mod incremental;
 mod mapped_file;
 mod merges;
