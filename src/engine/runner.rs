@@ -31,7 +31,7 @@ impl Runner {
 impl StepModel for Runner {
     fn forward(&mut self, step: &Step) -> candle_core::Result<Logits> {
         for copy in &step.copies {
-            self.pool.copy_block(copy.from, copy.to);
+            self.pool.copy_block(copy.from, copy.to).map_err(candle_core::Error::wrap)?;
         }
         let (batch, rows) = ragged_batch(&step.scheduled);
         let paged = PagedBatch {
