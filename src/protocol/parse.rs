@@ -342,7 +342,7 @@ mod tests {
         check(r#"{"messages": [{"role": "user", "content": 5}]}"#, "messages.0.content: a string or a list");
         check(
             r#"{"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]}"#,
-            "messages.0.content.0: string",
+            "messages.0.content.0.text: string",
         );
         check(r#"{"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]}"#, "ok");
         check(
