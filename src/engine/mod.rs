@@ -4,9 +4,15 @@
 //! the engine knows neither chat messages nor JSON. `scheduler`, `block_pool` and `prefix_cache` hold no
 //! tensor and import no candle.
 
+mod block_pool;
 pub mod handle;
+mod kv_blocks;
+mod prefix_cache;
 pub mod request;
+pub mod sampler;
+mod scheduler;
+mod sequence;
+mod validate;
 
 pub use handle::{EngineError, EngineHandle, EngineInfo, EngineStats, EventStream};
 pub use request::{Event, FinishReason, LogprobsMode, Request, SamplingParams, TokenLogprob, TokenLogprobs};
-mod validate;

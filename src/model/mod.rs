@@ -1,7 +1,22 @@
 //! One decoder for every family, plus the configs that describe it. Knows tensors and ragged batches; knows
 //! nothing of sequences, requests, HTTP or training.
 
+mod config;
+mod decoder;
+mod error;
+pub mod families;
+mod layout;
+mod loader;
+mod rope;
+
 use std::sync::Arc;
+
+pub use config::DecoderConfig;
+pub use decoder::Decoder;
+pub use error::ModelError;
+pub use layout::weight_bytes_estimate;
+pub use loader::{ComputeDtype, LoadOptions};
+pub use rope::{RopeConfig, RopeFrequencies, RopeScaling, YarnScaling};
 
 /// A ragged batch: the rows of all sequences laid end to end, no padding.
 #[derive(Debug, Clone, Default)]

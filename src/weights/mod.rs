@@ -1,1 +1,26 @@
-//! Placeholder header.
+//! Checkpoints: the tensors, configuration and tokenizer of a model on disk.
+//!
+//! [`Checkpoint::open`] takes a Hugging Face directory (safetensors) or a GGUF file and shows both in one shape:
+//! Hugging Face tensor names and layout, a Hugging Face `config.json` as a JSON value, and one [`Tokenizer`].
+//! Nothing here knows what a model computes: a configuration that contradicts its tensors is found by `model`.
+//!
+//! Every file is untrusted. Sizes are checked before anything is allocated or read, and every defect is one
+//! [`WeightsError`] that names the file, the tensor or key, and the way out.
+
+mod blocks;
+mod checkpoint;
+mod directory;
+mod error;
+mod incremental;
+mod mapped_file;
+mod merges;
+mod safetensors;
+mod sharded;
+mod source;
+mod tokenizer;
+
+pub use checkpoint::{Checkpoint, CheckpointDtype, SpecialTokens};
+pub use error::WeightsError;
+pub use incremental::IncrementalDecoder;
+pub use source::{TensorSource, TensorType, TensorView};
+pub use tokenizer::Tokenizer;

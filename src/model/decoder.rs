@@ -1,0 +1,237 @@
+//! The decoder: token ids in, logits out. ONE for every family; what differs between them is in
+//! `DecoderConfig`. It knows ragged batches, not sequences; where keys and values live is the `Attention`'s.
+//!
+//! Pre-norm transformer with RMS norms, grouped-query attention with RoPE, and SwiGLU blocks, as in Llama
+//! <https://arxiv.org/abs/2302.13971>. Hidden states are f32 whatever the weights are stored in (transformers
+//! rounds them to the checkpoint's type). A row's result does not depend on the other rows of its batch: every
+//! operation here has one reduction order.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use crate::ops::{self, AttentionSettings, PackedLinear, RopeTable, Workers};
+use crate::weights::TensorSource;
+
+use super::loader::Loader;
+use super::{Attention, Batch, DecoderConfig, LoadOptions, ModelError};
+
+pub struct Decoder {
+    config: DecoderConfig,
+    embed_tokens: Arc<PackedLinear>,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    /// The same panels as `embed_tokens` where the embeddings are tied.
+    lm_head: Arc<PackedLinear>,
+    rope: Arc<RopeTable>,
+    workers: Arc<Workers>,
+}
+
+struct Layer {
+    input_norm: RmsNorm,
+    attention: SelfAttention,
+    post_attention_norm: RmsNorm,
+    mlp: SwiGlu,
+}
+
+struct SelfAttention {
+    q_proj: Arc<PackedLinear>,
+    k_proj: Arc<PackedLinear>,
+    v_proj: Arc<PackedLinear>,
+    o_proj: Arc<PackedLinear>,
+    /// Qwen3: norms over each head.
+    q_norm: Option<RmsNorm>,
+    k_norm: Option<RmsNorm>,
+}
+
+struct SwiGlu {
+    gate_proj: Arc<PackedLinear>,
+    up_proj: Arc<PackedLinear>,
+    down_proj: Arc<PackedLinear>,
+}
+
+struct RmsNorm {
+    weight: Tensor,
+    eps: f32,
+}
+
+impl Decoder {
+    /// Packs the weights of a checkpoint.
+    ///
+    /// # Errors
+    /// All tensors that are missing or contradict the config, or the first that cannot be read or packed.
+    pub fn load(
+        config: DecoderConfig,
+        source: &dyn TensorSource,
+        options: &LoadOptions,
+    ) -> Result<Self, ModelError> {
+        let loader = Loader::new(&config, source, options)?;
+        let embed_tokens = loader.linear("model.embed_tokens", false)?; // [vocab, hidden]
+        let layers = (0..config.layers).map(|index| Layer::load(&config, &loader, index)).collect::<Result<_, _>>()?;
+        let norm = RmsNorm::load(&config, &loader, "model.norm")?;
+        let lm_head = if config.tie_word_embeddings {
+            Arc::clone(&embed_tokens)
+        } else {
+            loader.linear("lm_head", false)? // [vocab, hidden]
+        };
+        let frequencies = config.rope.frequencies(config.head_dim);
+        let positions = options.max_positions.unwrap_or(config.max_position_embeddings);
+        let rope = RopeTable::new(&frequencies.inverse_frequencies, frequencies.attention_scale, positions);
+        let workers = Arc::clone(&options.workers);
+        Ok(Self { config, embed_tokens, layers, norm, lm_head, rope: Arc::new(rope), workers })
+    }
+
+    /// Logits `[logit_rows, vocab]`, f32, of the batch's rows that ask for them. All rows pass through
+    /// `attention`, which keeps their keys and values.
+    ///
+    /// # Errors
+    /// An id or position out of range, or what `attention` reports.
+    pub fn forward(&self, batch: &Batch, attention: &mut dyn Attention) -> Result<Tensor> {
+        let mut hidden = ops::embedding(&batch.ids, &self.embed_tokens)?; // [total_tokens, hidden]
+        for (index, layer) in self.layers.iter().enumerate() {
+            hidden = layer.forward(self, index, &hidden, batch, attention)?;
+        }
+        if batch.logit_rows.is_empty() {
+            return Tensor::zeros((0, self.config.vocab_size), DType::F32, &Device::Cpu);
+        }
+        let hidden = rows(&hidden, &batch.logit_rows)?; // [logit_rows, hidden]
+        let hidden = self.norm.forward(&hidden, &self.workers)?;
+        ops::linear(&hidden, &self.lm_head) // [logit_rows, vocab]
+    }
+
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// How a layer's attention is to be computed.
+    pub fn attention_settings(&self, layer: usize) -> AttentionSettings {
+        AttentionSettings {
+            scale: (self.config.head_dim as f32).sqrt().recip(),
+            sliding_window: self.config.sliding_window(layer),
+            logit_softcap: None,
+        }
+    }
+
+    /// Bytes of all weights in memory, each counted once.
+    pub fn weight_bytes(&self) -> usize {
+        let head = if self.config.tie_word_embeddings { 0 } else { self.lm_head.bytes() };
+        let layers: usize = self.layers.iter().map(Layer::bytes).sum();
+        self.embed_tokens.bytes() + head + layers + self.norm.bytes()
+    }
+}
+
+impl Layer {
+    fn load(config: &DecoderConfig, loader: &Loader, index: usize) -> Result<Self, ModelError> {
+        let name = |part: &str| format!("model.layers.{index}.{part}");
+        Ok(Self {
+            input_norm: RmsNorm::load(config, loader, &name("input_layernorm"))?,
+            attention: SelfAttention::load(config, loader, &name("self_attn"))?,
+            post_attention_norm: RmsNorm::load(config, loader, &name("post_attention_layernorm"))?,
+            mlp: SwiGlu::load(config, loader, &name("mlp"))?,
+        })
+    }
+
+    fn forward(
+        &self,
+        decoder: &Decoder,
+        index: usize,
+        hidden: &Tensor,
+        batch: &Batch,
+        attention: &mut dyn Attention,
+    ) -> Result<Tensor> {
+        let normed = self.input_norm.forward(hidden, &decoder.workers)?;
+        let hidden = (hidden + self.attention.forward(decoder, index, &normed, batch, attention)?)?;
+        let normed = self.post_attention_norm.forward(&hidden, &decoder.workers)?;
+        &hidden + self.mlp.forward(&normed, &decoder.workers)?
+    }
+
+    fn bytes(&self) -> usize {
+        let SelfAttention { q_proj, k_proj, v_proj, o_proj, q_norm, k_norm } = &self.attention;
+        let SwiGlu { gate_proj, up_proj, down_proj } = &self.mlp;
+        let linears: usize =
+            [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj].map(|linear| linear.bytes()).iter().sum();
+        let head_norms: usize = q_norm.iter().chain(k_norm).map(RmsNorm::bytes).sum();
+        linears + head_norms + self.input_norm.bytes() + self.post_attention_norm.bytes()
+    }
+}
+
+impl SelfAttention {
+    fn load(config: &DecoderConfig, loader: &Loader, name: &str) -> Result<Self, ModelError> {
+        let head_norm = |part: &str| {
+            config.qk_norm.then(|| RmsNorm::load(config, loader, &format!("{name}.{part}"))).transpose()
+        };
+        Ok(Self {
+            q_proj: loader.linear(&format!("{name}.q_proj"), config.qkv_bias)?, // [heads * head_dim, hidden]
+            k_proj: loader.linear(&format!("{name}.k_proj"), config.qkv_bias)?, // [kv_heads * head_dim, hidden]
+            v_proj: loader.linear(&format!("{name}.v_proj"), config.qkv_bias)?, // [kv_heads * head_dim, hidden]
+            o_proj: loader.linear(&format!("{name}.o_proj"), config.output_bias)?, // [hidden, heads * head_dim]
+            q_norm: head_norm("q_norm")?,
+            k_norm: head_norm("k_norm")?,
+        })
+    }
+
+    fn forward(
+        &self,
+        decoder: &Decoder,
+        layer: usize,
+        hidden: &Tensor,
+        batch: &Batch,
+        attention: &mut dyn Attention,
+    ) -> Result<Tensor> {
+        let DecoderConfig { heads, kv_heads, head_dim, .. } = decoder.config;
+        let tokens = hidden.dim(0)?;
+        let q = ops::linear(hidden, &self.q_proj)?.reshape((tokens, heads, head_dim))?;
+        let k = ops::linear(hidden, &self.k_proj)?.reshape((tokens, kv_heads, head_dim))?;
+        let v = ops::linear(hidden, &self.v_proj)?.reshape((tokens, kv_heads, head_dim))?;
+        let q = self.rotate(decoder, &q, self.q_norm.as_ref(), batch)?;
+        let k = self.rotate(decoder, &k, self.k_norm.as_ref(), batch)?;
+        let attended = attention.attend(layer, &q, &k, &v, batch)?; // [tokens, heads * head_dim]
+        ops::linear(&attended, &self.o_proj) // [tokens, hidden]
+    }
+
+    /// Norm (if the family has one) and RoPE over each head. `[tokens, heads, head_dim]`
+    fn rotate(&self, decoder: &Decoder, x: &Tensor, norm: Option<&RmsNorm>, batch: &Batch) -> Result<Tensor> {
+        let normed = norm.map(|norm| norm.forward(x, &decoder.workers)).transpose()?;
+        ops::rope(normed.as_ref().unwrap_or(x), &decoder.rope, &batch.positions, &decoder.workers)
+    }
+}
+
+impl SwiGlu {
+    fn load(config: &DecoderConfig, loader: &Loader, name: &str) -> Result<Self, ModelError> {
+        Ok(Self {
+            gate_proj: loader.linear(&format!("{name}.gate_proj"), config.mlp_bias)?, // [intermediate, hidden]
+            up_proj: loader.linear(&format!("{name}.up_proj"), config.mlp_bias)?,     // [intermediate, hidden]
+            down_proj: loader.linear(&format!("{name}.down_proj"), config.mlp_bias)?, // [hidden, intermediate]
+        })
+    }
+
+    /// `down(silu(gate(x)) * up(x))`: `[tokens, hidden]` to the same.
+    fn forward(&self, hidden: &Tensor, workers: &Arc<Workers>) -> Result<Tensor> {
+        let gate = ops::linear(hidden, &self.gate_proj)?; // [tokens, intermediate]
+        let up = ops::linear(hidden, &self.up_proj)?; // [tokens, intermediate]
+        ops::linear(&ops::swiglu(&gate, &up, workers)?, &self.down_proj)
+    }
+}
+
+impl RmsNorm {
+    fn load(config: &DecoderConfig, loader: &Loader, name: &str) -> Result<Self, ModelError> {
+        Ok(Self { weight: loader.vector(name)?, eps: config.rms_norm_eps })
+    }
+
+    /// Over the last dimension.
+    fn forward(&self, x: &Tensor, workers: &Arc<Workers>) -> Result<Tensor> {
+        ops::rms_norm(x, &self.weight, self.eps, workers)
+    }
+
+    fn bytes(&self) -> usize {
+        self.weight.elem_count() * size_of::<f32>()
+    }
+}
+
+/// The chosen rows of `[total_tokens, hidden]`; the tensor itself where all are chosen.
+fn rows(hidden: &Tensor, chosen: &[u32]) -> Result<Tensor> {
+    if chosen.len() == hidden.dim(0)? && chosen.iter().enumerate().all(|(row, chosen)| row == *chosen as usize) {
+        return Ok(hidden.clone());
+    }
+    hidden.index_select(&Tensor::new(chosen, &Device::Cpu)?, 0)
+}

@@ -1,0 +1,14 @@
+//! Qwen2, Qwen2.5 and QwQ. Follows transformers' `Qwen2Config`: biases on the query, key and value projections
+//! always, never on the others; an optional sliding window in the upper layers.
+
+use super::reader::Reader;
+use crate::model::{DecoderConfig, ModelError};
+
+pub(super) fn translate(config: &Reader) -> Result<DecoderConfig, ModelError> {
+    let decoder = super::common(config, None)?;
+    Ok(DecoderConfig {
+        layer_windows: super::qwen_windows(config, decoder.layers)?,
+        qkv_bias: true,
+        ..decoder
+    })
+}

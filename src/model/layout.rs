@@ -1,0 +1,141 @@
+//! Which tensors a config asks for, under their Hugging Face names, and whether a checkpoint has them. The
+//! check runs before anything is packed, so that a wrong checkpoint is answered at once and in full.
+
+use crate::weights::TensorSource;
+
+use super::{ComputeDtype, DecoderConfig, ModelError};
+
+/// Problems listed in one error; a checkpoint of another model would have one a tensor.
+const PROBLEMS_MAX: usize = 8;
+
+/// A tensor that a config asks for.
+#[derive(Debug, PartialEq)]
+pub(super) struct TensorSpec {
+    pub name: String,
+    /// `[out, in]` for a linear, `[n]` for a norm or a bias.
+    pub shape: Vec<usize>,
+    /// The config keys that make the shape.
+    pub keys: &'static str,
+}
+
+/// The bytes that a decoder's weights will take, before they are loaded. For GGUF, whose block types a config
+/// does not tell, as if all blocks were Q8_0, the largest: an upper bound.
+pub fn weight_bytes_estimate(config: &DecoderConfig, dtype: ComputeDtype) -> u64 {
+    let bytes = |spec: &TensorSpec| {
+        let elements = spec.shape.iter().map(|size| *size as u64).product::<u64>();
+        match (spec.shape.len(), dtype) {
+            (1, _) | (_, ComputeDtype::F32) => elements * 4,
+            (_, ComputeDtype::Bf16) => elements * 2,
+            (_, ComputeDtype::Gguf) => elements.div_ceil(32) * 34,
+        }
+    };
+    tensor_specs(config).iter().map(bytes).sum()
+}
+
+pub(super) fn tensor_specs(config: &DecoderConfig) -> Vec<TensorSpec> {
+    let (vocab, hidden) = (config.vocab_size, config.hidden_size);
+    let mut specs = vec![spec("model.embed_tokens.weight", &[vocab, hidden], "vocab_size, hidden_size")];
+    for layer in 0..config.layers {
+        layer_specs(config, &format!("model.layers.{layer}"), &mut specs);
+    }
+    specs.push(spec("model.norm.weight", &[hidden], "hidden_size"));
+    if !config.tie_word_embeddings {
+        specs.push(spec("lm_head.weight", &[vocab, hidden], "vocab_size, hidden_size, tie_word_embeddings"));
+    }
+    specs
+}
+
+fn layer_specs(config: &DecoderConfig, prefix: &str, specs: &mut Vec<TensorSpec>) {
+    const QUERY: &str = "num_attention_heads, head_dim, hidden_size";
+    const KEY: &str = "num_key_value_heads, head_dim, hidden_size";
+    const MLP: &str = "intermediate_size, hidden_size";
+    let (hidden, width) = (config.hidden_size, config.intermediate_size);
+    let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+    let mut linear = |name: &str, shape: [usize; 2], bias: bool, keys: &'static str| {
+        specs.push(spec(&format!("{prefix}.{name}.weight"), &shape, keys));
+        if bias {
+            specs.push(spec(&format!("{prefix}.{name}.bias"), &shape[..1], keys));
+        }
+    };
+    linear("self_attn.q_proj", [queries, hidden], config.qkv_bias, QUERY);
+    linear("self_attn.k_proj", [keys, hidden], config.qkv_bias, KEY);
+    linear("self_attn.v_proj", [keys, hidden], config.qkv_bias, KEY);
+    linear("self_attn.o_proj", [hidden, queries], config.output_bias, QUERY);
+    linear("mlp.gate_proj", [width, hidden], config.mlp_bias, MLP);
+    linear("mlp.up_proj", [width, hidden], config.mlp_bias, MLP);
+    linear("mlp.down_proj", [hidden, width], config.mlp_bias, MLP);
+    for norm in ["input_layernorm", "post_attention_layernorm"] {
+        specs.push(spec(&format!("{prefix}.{norm}.weight"), &[hidden], "hidden_size"));
+    }
+    if config.qk_norm {
+        for norm in ["q_norm", "k_norm"] {
+            specs.push(spec(&format!("{prefix}.self_attn.{norm}.weight"), &[config.head_dim], "head_dim"));
+        }
+    }
+}
+
+fn spec(name: &str, shape: &[usize], keys: &'static str) -> TensorSpec {
+    TensorSpec { name: name.to_owned(), shape: shape.to_vec(), keys }
+}
+
+/// Compares a checkpoint with its config.
+///
+/// # Errors
+/// `ModelError::Tensors` with every missing, misshapen and unknown tensor (the first few of them).
+pub(super) fn check(config: &DecoderConfig, source: &dyn TensorSource) -> Result<(), ModelError> {
+    let specs = tensor_specs(config);
+    let mut problems = Vec::new();
+    for spec in &specs {
+        problems.extend(problem(spec, source)?);
+    }
+    problems.extend(unknown_tensors(&specs, source));
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let more = problems.len().saturating_sub(PROBLEMS_MAX);
+    problems.truncate(PROBLEMS_MAX);
+    if more > 0 {
+        problems.push(format!("  .. and {more} more; is this the config.json of this checkpoint?"));
+    }
+    Err(ModelError::Tensors { problems })
+}
+
+fn problem(spec: &TensorSpec, source: &dyn TensorSource) -> Result<Option<String>, ModelError> {
+    let TensorSpec { name, shape, keys } = spec;
+    if !source.contains(name) {
+        let hint = if name == "lm_head.weight" {
+            "; if the output head is the embedding, set `tie_word_embeddings` to true"
+        } else {
+            ""
+        };
+        return Ok(Some(format!("  `{name}` is missing, the config ({keys}) asks for {shape:?}{hint}")));
+    }
+    let found = source.shape(name)?;
+    Ok((found != *shape).then(|| format!("  `{name}` is {found:?}, the config ({keys}) asks for {shape:?}")))
+}
+
+/// Tensors inside the layers that the config knows nothing of: a bias or a norm left out gives wrong text
+/// without any error. The tied head's own copy and old checkpoints' RoPE tables are known to be redundant.
+fn unknown_tensors(specs: &[TensorSpec], source: &dyn TensorSource) -> Vec<String> {
+    let known: std::collections::HashSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+    source
+        .names()
+        .into_iter()
+        .filter(|name| name.starts_with("model.layers.") && !name.ends_with(".rotary_emb.inv_freq"))
+        .filter(|name| !known.contains(name.as_str()))
+        .map(|name| format!("  `{name}` is in the checkpoint, but the config ({}) has no use for it", keys_of(&name)))
+        .collect()
+}
+
+/// The config keys that decide whether a tensor inside a layer is there.
+fn keys_of(name: &str) -> &'static str {
+    if name.ends_with("_norm.weight") {
+        "model_type"
+    } else if name.contains(".mlp.") && name.ends_with(".bias") {
+        "mlp_bias"
+    } else if name.ends_with(".bias") {
+        "attention_bias, model_type"
+    } else {
+        "num_hidden_layers, model_type"
+    }
+}

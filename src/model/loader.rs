@@ -1,0 +1,94 @@
+//! From a checkpoint's tensors to what the decoder multiplies with: packed linears and f32 norms. Shapes were
+//! checked by `layout`; here only types matter.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
+use crate::ops::{PackedLinear, Storage, WeightData, Workers};
+use crate::weights::{TensorSource, TensorType, TensorView};
+
+use super::{ComputeDtype, DecoderConfig, ModelError, layout};
+
+/// How the weights are kept in memory. Hidden states are f32 with all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ComputeDtype {
+    F32,
+    Bf16,
+    /// GGUF blocks stay as they are in the file; its F16 and BF16 tensors become bf16, its F32 ones f32.
+    Gguf,
+}
+
+#[derive(Clone)]
+pub struct LoadOptions {
+    pub dtype: ComputeDtype,
+    pub workers: Arc<Workers>,
+    /// Positions that RoPE's table covers; `None` for the whole context of the config.
+    pub max_positions: Option<usize>,
+}
+
+impl LoadOptions {
+    pub fn new(dtype: ComputeDtype, workers: &Arc<Workers>) -> Self {
+        Self { dtype, workers: Arc::clone(workers), max_positions: None }
+    }
+}
+
+/// Reads tensors of one checkpoint by name.
+pub(super) struct Loader<'a> {
+    source: &'a dyn TensorSource,
+    options: &'a LoadOptions,
+}
+
+impl<'a> Loader<'a> {
+    /// Checks the whole checkpoint against the config first.
+    pub fn new(
+        config: &DecoderConfig,
+        source: &'a dyn TensorSource,
+        options: &'a LoadOptions,
+    ) -> Result<Self, ModelError> {
+        layout::check(config, source)?;
+        Ok(Self { source, options })
+    }
+
+    /// Packs `{name}.weight`, `[out, in]`, and `{name}.bias`, `[out]`, if the config has one.
+    pub fn linear(&self, name: &str, has_bias: bool) -> Result<Arc<PackedLinear>, ModelError> {
+        let bias = if has_bias { Some(self.source.tensor(&format!("{name}.bias"))?.to_f32()?) } else { None };
+        let weight = self.source.tensor(&format!("{name}.weight"))?;
+        let widened;
+        let data = if let Some(data) = borrow(&weight) {
+            data
+        } else {
+            widened = weight.to_f32()?;
+            WeightData::F32(&widened)
+        };
+        let (out_features, in_features) = (weight.shape[0], weight.shape[1]);
+        let storage = storage(self.options.dtype, weight.dtype);
+        PackedLinear::pack(data, out_features, in_features, bias, storage, &self.options.workers)
+            .map_err(|source| ModelError::Pack { tensor: format!("{name}.weight"), source })
+    }
+
+    /// `{name}.weight` as an f32 tensor `[n]`.
+    pub fn vector(&self, name: &str) -> Result<Tensor, ModelError> {
+        let values = self.source.tensor(&format!("{name}.weight"))?.to_f32()?;
+        let length = values.len();
+        Ok(Tensor::from_vec(values, length, &Device::Cpu)?)
+    }
+}
+
+fn storage(dtype: ComputeDtype, stored: TensorType) -> Storage {
+    match (dtype, stored) {
+        (ComputeDtype::F32, _) | (ComputeDtype::Gguf, TensorType::F32) => Storage::F32,
+        (ComputeDtype::Gguf, TensorType::Ggml(_)) => Storage::Blocks,
+        (ComputeDtype::Bf16, _) | (ComputeDtype::Gguf, TensorType::F16 | TensorType::Bf16) => Storage::Bf16,
+    }
+}
+
+/// The stored elements without a copy, where their alignment allows.
+fn borrow<'v>(view: &'v TensorView<'_>) -> Option<WeightData<'v>> {
+    match view.dtype {
+        TensorType::F32 => view.as_f32().map(WeightData::F32),
+        TensorType::F16 => view.as_f16().map(WeightData::F16),
+        TensorType::Bf16 => view.as_bf16().map(WeightData::Bf16),
+        TensorType::Ggml(dtype) => Some(WeightData::Blocks { dtype, bytes: &view.bytes }),
+    }
+}

@@ -1,0 +1,68 @@
+//! The files of a Hugging Face directory: which tensors file it has, and its JSON files.
+
+use std::fs;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::WeightsError;
+use super::safetensors::SafetensorsFile;
+use super::sharded::ShardedSafetensors;
+use super::source::TensorSource;
+
+/// No JSON file of a checkpoint is larger; tokenizer.json files of 250,000 tokens have 30 MB.
+const JSON_BYTES_MAX: u64 = 512 << 20;
+
+/// Opens `model.safetensors`, or the shards of `model.safetensors.index.json`.
+pub fn open_tensors(directory: &Path) -> Result<Box<dyn TensorSource + Send + Sync>, WeightsError> {
+    let single = directory.join("model.safetensors");
+    if single.is_file() {
+        return Ok(Box::new(SafetensorsFile::open(&single)?));
+    }
+    let index = directory.join("model.safetensors.index.json");
+    if index.is_file() {
+        return Ok(Box::new(ShardedSafetensors::open(&index)?));
+    }
+    let pickles = ["pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth"];
+    let problem = match pickles.iter().find(|name| directory.join(name).exists()) {
+        Some(name) => format!(
+            "has {name} but no model.safetensors; convert it: in Python, \
+             AutoModelForCausalLM.from_pretrained(dir).save_pretrained(dir) writes safetensors"
+        ),
+        None => "has neither model.safetensors nor model.safetensors.index.json".to_owned(),
+    };
+    Err(WeightsError::NotACheckpoint { path: directory.to_owned(), problem })
+}
+
+/// Reads a file of at most the size any checkpoint needs.
+pub fn read_bytes(path: &Path) -> Result<Vec<u8>, WeightsError> {
+    let io = |action| move |source| WeightsError::Io { path: path.to_owned(), action, source };
+    let length = fs::metadata(path).map_err(io("open it"))?.len();
+    if length > JSON_BYTES_MAX {
+        let problem = format!("has {length} bytes, at most {JSON_BYTES_MAX} are read");
+        return Err(WeightsError::Json { path: path.to_owned(), problem });
+    }
+    fs::read(path).map_err(io("read it"))
+}
+
+/// Reads and parses a JSON file; errors carry line and column.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, WeightsError> {
+    let bytes = read_bytes(path)?;
+    serde_json::from_slice(&bytes).map_err(|error| WeightsError::Json {
+        path: path.to_owned(),
+        problem: format!("is not valid: {error}"),
+    })
+}
+
+/// As [`read_json`] for a file that may be absent (`Null` then) and must otherwise be an object.
+pub fn read_object_if_present(path: &Path) -> Result<Value, WeightsError> {
+    if !path.exists() {
+        return Ok(Value::Null);
+    }
+    let value: Value = read_json(path)?;
+    if value.is_object() {
+        return Ok(value);
+    }
+    Err(WeightsError::Json { path: path.to_owned(), problem: "is not a JSON object".into() })
+}

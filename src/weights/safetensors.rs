@@ -1,0 +1,237 @@
+//! One safetensors file: eight bytes of header length, a JSON header, then the tensors' bytes.
+//!
+//! The header is parsed here and not by the `safetensors` crate, because every defect must name its tensor: the
+//! format's rules (unique names, ranges inside the file, no overlaps, size equal to shape times type) are checked
+//! before a single element is read. Tensors of types that no model computes in (integers, 8-bit floats) may be
+//! present, old checkpoints carry such buffers; asking for one is the error.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+use super::mapped_file::MappedFile;
+use super::source::{TensorSource, TensorType, TensorView};
+use super::{WeightsError, blocks};
+
+/// The format's own limit on the header.
+const HEADER_BYTES_MAX: u64 = 100_000_000;
+/// More dimensions than any checkpoint has; keeps the size arithmetic short.
+const DIMENSIONS_MAX: usize = 8;
+
+/// A mapped safetensors file whose header has been checked.
+#[derive(Debug)]
+pub struct SafetensorsFile {
+    file: MappedFile,
+    data_start: usize,
+    tensors: BTreeMap<String, StoredTensor>,
+}
+
+/// A checked header entry: the range lies in the file and has the size of the shape.
+#[derive(Debug)]
+struct StoredTensor {
+    dtype: String,
+    shape: Vec<usize>,
+    start: usize,
+    end: usize,
+}
+
+#[derive(Deserialize)]
+struct HeaderEntry {
+    dtype: String,
+    shape: Vec<u64>,
+    data_offsets: (u64, u64),
+}
+
+/// The header in file order, duplicates kept so that they can be refused.
+struct Header(Vec<(String, HeaderEntry)>);
+
+impl SafetensorsFile {
+    /// Maps the file and checks its whole header.
+    pub fn open(path: &Path) -> Result<Self, WeightsError> {
+        let file = MappedFile::open(path)?;
+        let (data_start, header) = read_header(&file)?;
+        let tensors = check_header(&file, data_start, header)?;
+        Ok(Self { file, data_start, tensors })
+    }
+
+    /// The file's path.
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    fn stored(&self, name: &str) -> Result<(&str, &StoredTensor), WeightsError> {
+        let missing = || WeightsError::MissingTensor { path: self.file.path.clone(), name: name.to_owned() };
+        self.tensors.get_key_value(name).map(|(name, stored)| (name.as_str(), stored)).ok_or_else(missing)
+    }
+}
+
+impl TensorSource for SafetensorsFile {
+    fn names(&self) -> Vec<String> {
+        self.tensors.keys().cloned().collect()
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    fn shape(&self, name: &str) -> Result<Vec<usize>, WeightsError> {
+        self.stored(name).map(|(_, stored)| stored.shape.clone())
+    }
+
+    fn tensor(&self, name: &str) -> Result<TensorView<'_>, WeightsError> {
+        let (name, stored) = self.stored(name)?;
+        let dtype = match stored.dtype.as_str() {
+            "F32" => TensorType::F32,
+            "F16" => TensorType::F16,
+            "BF16" => TensorType::Bf16,
+            other => {
+                return Err(WeightsError::UnsupportedType {
+                    path: self.file.path.clone(),
+                    name: name.to_owned(),
+                    dtype: other.to_owned(),
+                    supported: "F32, F16 and BF16 (in safetensors)",
+                });
+            }
+        };
+        let bytes = &self.file[self.data_start + stored.start..self.data_start + stored.end];
+        let is_aligned = bytes.as_ptr().addr().is_multiple_of(dtype.block_bytes());
+        // Old writers did not pad the header; a copy is aligned by the allocator.
+        let bytes = if is_aligned { Cow::Borrowed(bytes) } else { Cow::Owned(bytes.to_vec()) };
+        Ok(TensorView { name: name.to_owned(), shape: stored.shape.clone(), dtype, bytes })
+    }
+}
+
+fn corrupt(file: &MappedFile, problem: String) -> WeightsError {
+    WeightsError::Corrupt { path: file.path.clone(), problem }
+}
+
+fn truncated(file: &MappedFile, what: String, needs: u64) -> WeightsError {
+    WeightsError::Truncated { path: file.path.clone(), what, needs, has: file.len() as u64 }
+}
+
+fn read_header(file: &MappedFile) -> Result<(usize, Header), WeightsError> {
+    let Some(length) = file.first_chunk::<8>() else {
+        return Err(truncated(file, "the header length".into(), 8));
+    };
+    let length = u64::from_le_bytes(*length);
+    if length > HEADER_BYTES_MAX {
+        return Err(corrupt(
+            file,
+            format!("the header claims {length} bytes, at most {HEADER_BYTES_MAX} are allowed"),
+        ));
+    }
+    let data_start = 8 + length as usize;
+    let Some(json) = file.get(8..data_start) else {
+        return Err(truncated(file, "the header".into(), data_start as u64));
+    };
+    let header = serde_json::from_slice(json)
+        .map_err(|error| corrupt(file, format!("the header is not a safetensors header: {error}")))?;
+    Ok((data_start, header))
+}
+
+fn check_header(
+    file: &MappedFile,
+    data_start: usize,
+    header: Header,
+) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
+    let mut tensors = BTreeMap::new();
+    for (name, entry) in header.0 {
+        let stored = check_entry(file, data_start, &name, entry)?;
+        if tensors.contains_key(&name) {
+            return Err(corrupt(file, format!("tensor `{name}` is declared twice")));
+        }
+        tensors.insert(name, stored);
+    }
+    check_overlaps(file, &tensors)?;
+    Ok(tensors)
+}
+
+fn check_entry(
+    file: &MappedFile,
+    data_start: usize,
+    name: &str,
+    entry: HeaderEntry,
+) -> Result<StoredTensor, WeightsError> {
+    let bad = |problem: String| corrupt(file, format!("tensor `{name}` {problem}"));
+    let HeaderEntry { dtype, shape, data_offsets: (start, end) } = entry;
+    let Some(bits) = bits_of(&dtype) else {
+        return Err(bad(format!("has the unknown type `{dtype}` (read are {})", blocks::SUPPORTED)));
+    };
+    if shape.len() > DIMENSIONS_MAX {
+        return Err(bad(format!("has {} dimensions, at most {DIMENSIONS_MAX} are allowed", shape.len())));
+    }
+    let size = shape
+        .iter()
+        .try_fold(bits, |bits, dimension| bits.checked_mul(*dimension))
+        .filter(|bits| bits.is_multiple_of(8))
+        .map(|bits| bits / 8);
+    let Some(size) = size else {
+        return Err(bad(format!("has the impossible shape {shape:?}")));
+    };
+    if end.checked_sub(start) != Some(size) {
+        return Err(bad(format!(
+            "of shape {shape:?} and type {dtype} needs {size} bytes, its range is {start}..{end}"
+        )));
+    }
+    let needs = end.saturating_add(data_start as u64);
+    if needs > file.len() as u64 {
+        return Err(truncated(file, format!("tensor `{name}`"), needs));
+    }
+    let shape = shape.into_iter().map(|dimension| dimension as usize).collect();
+    Ok(StoredTensor { dtype, shape, start: start as usize, end: end as usize })
+}
+
+fn check_overlaps(file: &MappedFile, tensors: &BTreeMap<String, StoredTensor>) -> Result<(), WeightsError> {
+    let mut ranges: Vec<_> = tensors.iter().filter(|(_, stored)| stored.start < stored.end).collect();
+    ranges.sort_by_key(|(_, stored)| stored.start);
+    for pair in ranges.windows(2) {
+        let [(first, a), (second, b)] = pair else { continue };
+        if b.start < a.end {
+            return Err(corrupt(file, format!("tensors `{first}` and `{second}` overlap")));
+        }
+    }
+    Ok(())
+}
+
+/// Bits of an element of every type the format knows.
+fn bits_of(dtype: &str) -> Option<u64> {
+    Some(match dtype {
+        "F4" => 4,
+        "F6_E2M3" | "F6_E3M2" => 6,
+        "BOOL" | "U8" | "I8" | "F8_E5M2" | "F8_E4M3" | "F8_E8M0" | "F8_E4M3FNUZ" | "F8_E5M2FNUZ" => 8,
+        "I16" | "U16" | "F16" | "BF16" => 16,
+        "I32" | "U32" | "F32" => 32,
+        "F64" | "I64" | "U64" | "C64" => 64,
+        _ => return None,
+    })
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Header;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+                formatter.write_str("an object of tensors")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "__metadata__" {
+                        map.next_value::<serde::de::IgnoredAny>()?;
+                    } else {
+                        entries.push((name, map.next_value()?));
+                    }
+                }
+                Ok(Header(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}

@@ -1,0 +1,116 @@
+//! A checkpoint over several safetensors files, found through `model.safetensors.index.json`.
+//!
+//! The index says which shard holds a tensor; it is believed only where the shard agrees.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::WeightsError;
+use super::safetensors::SafetensorsFile;
+use super::source::{TensorSource, TensorView};
+
+/// Shards a checkpoint may have; the largest public ones have a few hundred.
+const SHARDS_MAX: usize = 10_000;
+
+/// Several safetensors files seen as one source.
+#[derive(Debug)]
+pub struct ShardedSafetensors {
+    index: PathBuf,
+    shards: Vec<SafetensorsFile>,
+    /// Tensor name to its place in `shards`.
+    located: BTreeMap<String, usize>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl ShardedSafetensors {
+    /// Opens every shard that the index names, beside it.
+    pub fn open(index_path: &Path) -> Result<Self, WeightsError> {
+        let index: Index = super::directory::read_json(index_path)?;
+        let mut shards = Vec::new();
+        let mut opened = BTreeMap::new();
+        let mut located = BTreeMap::new();
+        for (name, shard) in index.weight_map {
+            let at = match opened.get(&shard) {
+                Some(at) => *at,
+                None if opened.len() == SHARDS_MAX => {
+                    return Err(index_error(index_path, format!("names more than {SHARDS_MAX} shards")));
+                }
+                None => {
+                    shards.push(open_shard(index_path, &shard)?);
+                    opened.insert(shard.clone(), shards.len() - 1);
+                    shards.len() - 1
+                }
+            };
+            if !shards[at].contains(&name) {
+                return Err(index_error(
+                    index_path,
+                    format!("places tensor `{name}` in {shard}, which lacks it"),
+                ));
+            }
+            located.insert(name, at);
+        }
+        check_duplicates(index_path, &shards)?;
+        Ok(Self { index: index_path.to_owned(), shards, located })
+    }
+
+    fn shard(&self, name: &str) -> Result<&SafetensorsFile, WeightsError> {
+        let missing = || WeightsError::MissingTensor { path: self.index.clone(), name: name.to_owned() };
+        self.located.get(name).map(|at| &self.shards[*at]).ok_or_else(missing)
+    }
+}
+
+impl TensorSource for ShardedSafetensors {
+    fn names(&self) -> Vec<String> {
+        self.located.keys().cloned().collect()
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.located.contains_key(name)
+    }
+
+    fn shape(&self, name: &str) -> Result<Vec<usize>, WeightsError> {
+        self.shard(name)?.shape(name)
+    }
+
+    fn tensor(&self, name: &str) -> Result<TensorView<'_>, WeightsError> {
+        self.shard(name)?.tensor(name)
+    }
+}
+
+fn index_error(path: &Path, problem: String) -> WeightsError {
+    WeightsError::Corrupt { path: path.to_owned(), problem: format!("the index {problem}") }
+}
+
+/// A shard is a plain file name beside the index: an index must not read elsewhere on the disk.
+fn open_shard(index_path: &Path, shard: &str) -> Result<SafetensorsFile, WeightsError> {
+    if shard.is_empty() || shard == ".." || shard.contains(['/', '\\']) {
+        return Err(index_error(index_path, format!("names the shard `{shard}`, which is not a file name")));
+    }
+    let path = index_path.with_file_name(shard);
+    if !path.exists() {
+        return Err(index_error(
+            index_path,
+            format!("names the shard {shard}, which is not in the directory"),
+        ));
+    }
+    SafetensorsFile::open(&path)
+}
+
+fn check_duplicates(index_path: &Path, shards: &[SafetensorsFile]) -> Result<(), WeightsError> {
+    let mut seen: BTreeMap<String, &SafetensorsFile> = BTreeMap::new();
+    for shard in shards {
+        for name in shard.names() {
+            if let Some(other) = seen.insert(name.clone(), shard) {
+                let files = format!("{} and {}", other.path().display(), shard.path().display());
+                return Err(index_error(index_path, format!("spans tensor `{name}` in both {files}")));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! Where tensors come from: one trait over safetensors and GGUF, and the view of one tensor.
+//!
+//! A view borrows from the memory map whenever the file's layout is the asked one; otherwise it owns a copy.
+
+use std::borrow::Cow;
+
+use candle_core::quantized::GgmlDType;
+use half::{bf16, f16};
+
+use super::WeightsError;
+use super::blocks;
+
+/// The tensors of a checkpoint under their Hugging Face names and in Hugging Face layout.
+pub trait TensorSource {
+    /// All tensor names, sorted.
+    fn names(&self) -> Vec<String>;
+
+    /// One tensor; [`WeightsError::MissingTensor`] when there is none of that name.
+    fn tensor(&self, name: &str) -> Result<TensorView<'_>, WeightsError>;
+
+    /// Whether there is a tensor of that name.
+    fn contains(&self, name: &str) -> bool;
+
+    /// The shape of one tensor. A source that has to rearrange rows answers without doing so.
+    fn shape(&self, name: &str) -> Result<Vec<usize>, WeightsError> {
+        self.tensor(name).map(|view| view.shape)
+    }
+}
+
+/// The element type of a stored tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TensorType {
+    F32,
+    F16,
+    Bf16,
+    /// GGUF blocks; never one of the three plain types.
+    Ggml(GgmlDType),
+}
+
+impl TensorType {
+    /// Elements in one block (1 for the plain types).
+    pub fn block_elements(self) -> usize {
+        match self {
+            Self::F32 | Self::F16 | Self::Bf16 => 1,
+            Self::Ggml(dtype) => dtype.block_size(),
+        }
+    }
+
+    /// Bytes of one block.
+    pub fn block_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::Ggml(dtype) => dtype.type_size(),
+        }
+    }
+}
+
+/// One tensor: its shape as Hugging Face states it (`[out, in]` for a linear layer), and its bytes, row-major and
+/// little-endian.
+#[derive(Debug, Clone)]
+pub struct TensorView<'a> {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub dtype: TensorType,
+    /// Aligned for the type when borrowed; the typed readers below do not rely on it.
+    pub bytes: Cow<'a, [u8]>,
+}
+
+impl TensorView<'_> {
+    /// The number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// All elements in f32, dequantised where they are blocks. F16 and BF16 widen exactly.
+    pub fn to_f32(&self) -> Result<Vec<f32>, WeightsError> {
+        Ok(match self.dtype {
+            TensorType::F32 => elements(&self.bytes, f32::from_le_bytes),
+            TensorType::F16 => elements(&self.bytes, |bytes| f16::from_le_bytes(bytes).to_f32()),
+            TensorType::Bf16 => elements(&self.bytes, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+            TensorType::Ggml(dtype) => {
+                let mut values = vec![0.0; self.elements()];
+                if !blocks::dequantize(dtype, &self.bytes, &mut values) {
+                    return Err(WeightsError::UnsupportedType {
+                        path: "a tensor in memory".into(),
+                        name: self.name.clone(),
+                        dtype: format!("{dtype:?}"),
+                        supported: blocks::SUPPORTED,
+                    });
+                }
+                values
+            }
+        })
+    }
+
+    /// The elements of an F32 tensor without a copy; `None` for another type or bytes that are not aligned.
+    pub fn as_f32(&self) -> Option<&[f32]> {
+        if self.dtype != TensorType::F32 {
+            return None;
+        }
+        // SAFETY: every bit pattern is an f32.
+        unsafe { aligned(&self.bytes) }
+    }
+
+    /// The elements of an F16 tensor without a copy; `None` for another type or bytes that are not aligned.
+    pub fn as_f16(&self) -> Option<&[f16]> {
+        if self.dtype != TensorType::F16 {
+            return None;
+        }
+        // SAFETY: f16 is a transparent u16, and every bit pattern is one.
+        unsafe { aligned(&self.bytes) }
+    }
+
+    /// The elements of a BF16 tensor without a copy; `None` for another type or bytes that are not aligned.
+    pub fn as_bf16(&self) -> Option<&[bf16]> {
+        if self.dtype != TensorType::Bf16 {
+            return None;
+        }
+        // SAFETY: bf16 is a transparent u16, and every bit pattern is one.
+        unsafe { aligned(&self.bytes) }
+    }
+}
+
+/// Reinterprets bytes as elements.
+///
+/// # Safety
+/// Every bit pattern must be a valid `T`.
+unsafe fn aligned<T>(bytes: &[u8]) -> Option<&[T]> {
+    // SAFETY: the caller vouches for the bit patterns; `align_to` takes care of alignment and length.
+    let (head, middle, tail) = unsafe { bytes.align_to::<T>() };
+    (head.is_empty() && tail.is_empty()).then_some(middle)
+}
+
+fn elements<const N: usize>(bytes: &[u8], decode: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    bytes.as_chunks::<N>().0.iter().map(|chunk| decode(*chunk)).collect()
+}
