@@ -89,8 +89,6 @@ pub struct AuthOptions {
     pub admin: ApiKeys,
     /// Without one, /metrics follows the inference scope.
     pub metrics: ApiKeys,
-    /// Answer other machines although there is no inference key.
-    pub open: bool,
 }
 
 impl AuthOptions {
@@ -116,9 +114,9 @@ impl AuthOptions {
             Scope::Inference if is(&self.metrics) => {
                 Err(ApiError::forbidden("this key reads metrics and nothing else"))
             }
-            Scope::Inference if self.inference.is_empty() => self.check_keyless(headers, peer),
+            Scope::Inference if self.inference.is_empty() => Self::check_keyless(headers, peer),
             Scope::Metrics if self.inference.is_empty() && self.metrics.is_empty() => {
-                self.check_keyless(headers, peer)
+                Self::check_keyless(headers, peer)
             }
             _ => Err(ApiError::unauthorized(match key {
                 None => "an API key is needed: send the header `Authorization: Bearer KEY`",
@@ -127,11 +125,8 @@ impl AuthOptions {
         }
     }
 
-    /// No key is configured: this machine only, unless `open`.
-    fn check_keyless(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<(), ApiError> {
-        if self.open {
-            return Ok(());
-        }
+    /// No key is configured: this machine only.
+    fn check_keyless(headers: &HeaderMap, peer: Option<IpAddr>) -> Result<(), ApiError> {
         if !peer.is_some_and(|address| address.to_canonical().is_loopback()) {
             return Err(ApiError::unauthorized(
                 "this server has no API key and answers its own machine only: start it with --api-key",
@@ -232,9 +227,6 @@ mod tests {
         check(Scope::Metrics, LOOPBACK, "localhost", 200);
         check(Scope::Metrics, REMOTE, "localhost", 401);
         check(Scope::Admin, LOOPBACK, "localhost", 403);
-        let open = AuthOptions { open: true, ..AuthOptions::default() };
-        assert_eq!(status(&open, Scope::Inference, None, REMOTE, "model.example"), 200);
-        assert_eq!(status(&open, Scope::Admin, None, REMOTE, "model.example"), 403);
     }
 
     #[test]
