@@ -94,7 +94,9 @@ fn imports(text: &str) -> Vec<String> {
 fn imports_point_down() {
     let mut wrong = Vec::new();
     for (path, text) in sources() {
-        let Some(module) = path.strip_prefix("src/").and_then(|p| p.split(['/', '.']).next()) else { continue };
+        let Some(module) = path.strip_prefix("src/").and_then(|p| p.split(['/', '.']).next()) else {
+            continue;
+        };
         let Some(from) = layer_of(module) else { continue };
         for target in imports(&text) {
             let Some(to) = layer_of(&target) else { continue };
@@ -119,7 +121,8 @@ fn every_module_has_a_layer() {
 fn forbidden_crates_stay_out() {
     let mut wrong = Vec::new();
     for (path, text) in sources() {
-        let code: String = text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+        let code: String =
+            text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
         for (prefix, name) in FORBIDDEN {
             if path.starts_with(prefix) && code.contains(&format!("{name}::")) {
                 wrong.push(format!("{path} must not use {name}"));
@@ -142,7 +145,8 @@ fn every_file_has_a_header() {
 
 #[test]
 fn the_checks_see_what_they_look_for() {
-    assert_eq!(imports("use crate::engine::Request;\nuse crate::{model::{Batch, X}, ops};"), [
-        "engine", "model", "ops"
-    ]);
+    assert_eq!(
+        imports("use crate::engine::Request;\nuse crate::{model::{Batch, X}, ops};"),
+        ["engine", "model", "ops"]
+    );
 }

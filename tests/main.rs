@@ -2,3 +2,5 @@
 
 mod chat;
 mod layering;
+mod model;
+mod real_weights;

@@ -7,12 +7,15 @@
 mod block_pool;
 pub mod handle;
 mod kv_blocks;
+pub mod output;
 mod prefix_cache;
 pub mod request;
 pub mod sampler;
 mod scheduler;
 mod sequence;
+mod stop_strings;
 mod validate;
 
 pub use handle::{EngineError, EngineHandle, EngineInfo, EngineStats, EventStream};
+pub use output::{Output, OutputOptions, OutputStream, StopCause};
 pub use request::{Event, FinishReason, LogprobsMode, Request, SamplingParams, TokenLogprob, TokenLogprobs};

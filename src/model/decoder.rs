@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::ops::{self, AttentionSettings, PackedLinear, RopeTable, Workers};
 use crate::weights::TensorSource;
@@ -45,9 +45,9 @@ struct SelfAttention {
 }
 
 struct SwiGlu {
-    gate_proj: Arc<PackedLinear>,
-    up_proj: Arc<PackedLinear>,
-    down_proj: Arc<PackedLinear>,
+    gate: Arc<PackedLinear>,
+    up: Arc<PackedLinear>,
+    down: Arc<PackedLinear>,
 }
 
 struct RmsNorm {
@@ -67,7 +67,8 @@ impl Decoder {
     ) -> Result<Self, ModelError> {
         let loader = Loader::new(&config, source, options)?;
         let embed_tokens = loader.linear("model.embed_tokens", false)?; // [vocab, hidden]
-        let layers = (0..config.layers).map(|index| Layer::load(&config, &loader, index)).collect::<Result<_, _>>()?;
+        let layers =
+            (0..config.layers).map(|index| Layer::load(&config, &loader, index)).collect::<Result<_, _>>()?;
         let norm = RmsNorm::load(&config, &loader, "model.norm")?;
         let lm_head = if config.tie_word_embeddings {
             Arc::clone(&embed_tokens)
@@ -86,7 +87,7 @@ impl Decoder {
     ///
     /// # Errors
     /// An id or position out of range, or what `attention` reports.
-    pub fn forward(&self, batch: &Batch, attention: &mut dyn Attention) -> Result<Tensor> {
+    pub fn forward(&self, batch: &Batch, attention: &mut dyn Attention) -> candle_core::Result<Tensor> {
         let mut hidden = ops::embedding(&batch.ids, &self.embed_tokens)?; // [total_tokens, hidden]
         for (index, layer) in self.layers.iter().enumerate() {
             hidden = layer.forward(self, index, &hidden, batch, attention)?;
@@ -138,7 +139,7 @@ impl Layer {
         hidden: &Tensor,
         batch: &Batch,
         attention: &mut dyn Attention,
-    ) -> Result<Tensor> {
+    ) -> candle_core::Result<Tensor> {
         let normed = self.input_norm.forward(hidden, &decoder.workers)?;
         let hidden = (hidden + self.attention.forward(decoder, index, &normed, batch, attention)?)?;
         let normed = self.post_attention_norm.forward(&hidden, &decoder.workers)?;
@@ -147,9 +148,9 @@ impl Layer {
 
     fn bytes(&self) -> usize {
         let SelfAttention { q_proj, k_proj, v_proj, o_proj, q_norm, k_norm } = &self.attention;
-        let SwiGlu { gate_proj, up_proj, down_proj } = &self.mlp;
+        let SwiGlu { gate, up, down } = &self.mlp;
         let linears: usize =
-            [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj].map(|linear| linear.bytes()).iter().sum();
+            [q_proj, k_proj, v_proj, o_proj, gate, up, down].map(|linear| linear.bytes()).iter().sum();
         let head_norms: usize = q_norm.iter().chain(k_norm).map(RmsNorm::bytes).sum();
         linears + head_norms + self.input_norm.bytes() + self.post_attention_norm.bytes()
     }
@@ -177,39 +178,44 @@ impl SelfAttention {
         hidden: &Tensor,
         batch: &Batch,
         attention: &mut dyn Attention,
-    ) -> Result<Tensor> {
+    ) -> candle_core::Result<Tensor> {
         let DecoderConfig { heads, kv_heads, head_dim, .. } = decoder.config;
         let tokens = hidden.dim(0)?;
         let q = ops::linear(hidden, &self.q_proj)?.reshape((tokens, heads, head_dim))?;
         let k = ops::linear(hidden, &self.k_proj)?.reshape((tokens, kv_heads, head_dim))?;
         let v = ops::linear(hidden, &self.v_proj)?.reshape((tokens, kv_heads, head_dim))?;
-        let q = self.rotate(decoder, &q, self.q_norm.as_ref(), batch)?;
-        let k = self.rotate(decoder, &k, self.k_norm.as_ref(), batch)?;
+        let q = rotate(decoder, &q, self.q_norm.as_ref(), batch)?;
+        let k = rotate(decoder, &k, self.k_norm.as_ref(), batch)?;
         let attended = attention.attend(layer, &q, &k, &v, batch)?; // [tokens, heads * head_dim]
         ops::linear(&attended, &self.o_proj) // [tokens, hidden]
     }
+}
 
-    /// Norm (if the family has one) and RoPE over each head. `[tokens, heads, head_dim]`
-    fn rotate(&self, decoder: &Decoder, x: &Tensor, norm: Option<&RmsNorm>, batch: &Batch) -> Result<Tensor> {
-        let normed = norm.map(|norm| norm.forward(x, &decoder.workers)).transpose()?;
-        ops::rope(normed.as_ref().unwrap_or(x), &decoder.rope, &batch.positions, &decoder.workers)
-    }
+/// Norm (if the family has one) and RoPE over each head. `[tokens, heads, head_dim]`
+fn rotate(
+    decoder: &Decoder,
+    x: &Tensor,
+    norm: Option<&RmsNorm>,
+    batch: &Batch,
+) -> candle_core::Result<Tensor> {
+    let normed = norm.map(|norm| norm.forward(x, &decoder.workers)).transpose()?;
+    ops::rope(normed.as_ref().unwrap_or(x), &decoder.rope, &batch.positions, &decoder.workers)
 }
 
 impl SwiGlu {
     fn load(config: &DecoderConfig, loader: &Loader, name: &str) -> Result<Self, ModelError> {
         Ok(Self {
-            gate_proj: loader.linear(&format!("{name}.gate_proj"), config.mlp_bias)?, // [intermediate, hidden]
-            up_proj: loader.linear(&format!("{name}.up_proj"), config.mlp_bias)?,     // [intermediate, hidden]
-            down_proj: loader.linear(&format!("{name}.down_proj"), config.mlp_bias)?, // [hidden, intermediate]
+            gate: loader.linear(&format!("{name}.gate_proj"), config.mlp_bias)?, // [intermediate, hidden]
+            up: loader.linear(&format!("{name}.up_proj"), config.mlp_bias)?,     // [intermediate, hidden]
+            down: loader.linear(&format!("{name}.down_proj"), config.mlp_bias)?, // [hidden, intermediate]
         })
     }
 
     /// `down(silu(gate(x)) * up(x))`: `[tokens, hidden]` to the same.
-    fn forward(&self, hidden: &Tensor, workers: &Arc<Workers>) -> Result<Tensor> {
-        let gate = ops::linear(hidden, &self.gate_proj)?; // [tokens, intermediate]
-        let up = ops::linear(hidden, &self.up_proj)?; // [tokens, intermediate]
-        ops::linear(&ops::swiglu(&gate, &up, workers)?, &self.down_proj)
+    fn forward(&self, hidden: &Tensor, workers: &Arc<Workers>) -> candle_core::Result<Tensor> {
+        let gate = ops::linear(hidden, &self.gate)?; // [tokens, intermediate]
+        let up = ops::linear(hidden, &self.up)?; // [tokens, intermediate]
+        ops::linear(&ops::swiglu(&gate, &up, workers)?, &self.down)
     }
 }
 
@@ -219,7 +225,7 @@ impl RmsNorm {
     }
 
     /// Over the last dimension.
-    fn forward(&self, x: &Tensor, workers: &Arc<Workers>) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, workers: &Arc<Workers>) -> candle_core::Result<Tensor> {
         ops::rms_norm(x, &self.weight, self.eps, workers)
     }
 
@@ -229,8 +235,10 @@ impl RmsNorm {
 }
 
 /// The chosen rows of `[total_tokens, hidden]`; the tensor itself where all are chosen.
-fn rows(hidden: &Tensor, chosen: &[u32]) -> Result<Tensor> {
-    if chosen.len() == hidden.dim(0)? && chosen.iter().enumerate().all(|(row, chosen)| row == *chosen as usize) {
+fn rows(hidden: &Tensor, chosen: &[u32]) -> candle_core::Result<Tensor> {
+    if chosen.len() == hidden.dim(0)?
+        && chosen.iter().enumerate().all(|(row, chosen)| row == *chosen as usize)
+    {
         return Ok(hidden.clone());
     }
     hidden.index_select(&Tensor::new(chosen, &Device::Cpu)?, 0)

@@ -123,19 +123,19 @@ fn unknown_tensors(specs: &[TensorSpec], source: &dyn TensorSource) -> Vec<Strin
         .into_iter()
         .filter(|name| name.starts_with("model.layers.") && !name.ends_with(".rotary_emb.inv_freq"))
         .filter(|name| !known.contains(name.as_str()))
-        .map(|name| format!("  `{name}` is in the checkpoint, but the config ({}) has no use for it", keys_of(&name)))
+        .map(|name| {
+            format!("  `{name}` is in the checkpoint, but the config ({}) has no use for it", keys_of(&name))
+        })
         .collect()
 }
 
 /// The config keys that decide whether a tensor inside a layer is there.
 fn keys_of(name: &str) -> &'static str {
-    if name.ends_with("_norm.weight") {
-        "model_type"
-    } else if name.contains(".mlp.") && name.ends_with(".bias") {
-        "mlp_bias"
-    } else if name.ends_with(".bias") {
-        "attention_bias, model_type"
-    } else {
-        "num_hidden_layers, model_type"
+    let is_bias = name.rsplit('.').next() == Some("bias");
+    match (is_bias, name.contains(".mlp.")) {
+        (true, true) => "mlp_bias",
+        (true, false) => "attention_bias, model_type",
+        (false, _) if name.ends_with("_norm.weight") => "model_type",
+        (false, _) => "num_hidden_layers, model_type",
     }
 }

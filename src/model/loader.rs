@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use crate::ops::{PackedLinear, Storage, WeightData, Workers};
 use crate::weights::{TensorSource, TensorType, TensorView};
 
-use super::{ComputeDtype, DecoderConfig, ModelError, layout};
+use super::{DecoderConfig, ModelError, layout};
 
 /// How the weights are kept in memory. Hidden states are f32 with all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

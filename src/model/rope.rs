@@ -17,9 +17,16 @@ pub struct RopeConfig {
 pub enum RopeScaling {
     Default,
     /// All positions divided by `factor`.
-    Linear { factor: f64 },
+    Linear {
+        factor: f64,
+    },
     /// Llama 3.1: long wavelengths divided by `factor`, short ones kept, a ramp between them.
-    Llama3 { factor: f64, low_freq_factor: f64, high_freq_factor: f64, original_max_position_embeddings: usize },
+    Llama3 {
+        factor: f64,
+        low_freq_factor: f64,
+        high_freq_factor: f64,
+        original_max_position_embeddings: usize,
+    },
     Yarn(YarnScaling),
 }
 
@@ -53,7 +60,12 @@ impl RopeConfig {
         let (inverse_frequencies, attention_scale) = match &self.scaling {
             RopeScaling::Default => (plain, 1.0),
             RopeScaling::Linear { factor } => (plain.iter().map(|f| f / *factor as f32).collect(), 1.0),
-            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
+            RopeScaling::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_max_position_embeddings,
+            } => {
                 let ramp = Llama3Ramp {
                     factor: *factor as f32,
                     low: *low_freq_factor,
@@ -62,7 +74,9 @@ impl RopeConfig {
                 };
                 (plain.iter().map(|f| ramp.scale(*f)).collect(), 1.0)
             }
-            RopeScaling::Yarn(yarn) => (yarn.inverse_frequencies(&wavelengths, self.theta), yarn.attention_scale()),
+            RopeScaling::Yarn(yarn) => {
+                (yarn.inverse_frequencies(&wavelengths, self.theta), yarn.attention_scale())
+            }
         };
         RopeFrequencies { inverse_frequencies, attention_scale }
     }
@@ -149,8 +163,12 @@ mod tests {
         for (name, case) in cases.as_object().unwrap() {
             let rope = rope_from_config(case).unwrap();
             let found = rope.frequencies(case["head_dim"].as_u64().unwrap() as usize);
-            let expected: Vec<f32> =
-                case["inverse_frequencies"].as_array().unwrap().iter().map(|f| f.as_f64().unwrap() as f32).collect();
+            let expected: Vec<f32> = case["inverse_frequencies"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|f| f.as_f64().unwrap() as f32)
+                .collect();
             assert_eq!(found.inverse_frequencies.len(), expected.len(), "{name}");
             for (found, expected) in found.inverse_frequencies.iter().zip(&expected) {
                 assert!((found - expected).abs() <= 1e-6 * expected, "{name}: {found} is not {expected}");

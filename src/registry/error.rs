@@ -1,7 +1,7 @@
 //! Why a model cannot be had.
 
-use std::path::PathBuf;
-
+use crate::engine::EngineError;
+use crate::model::ModelError;
 use crate::weights::WeightsError;
 
 /// The message names the model, and what to do.
@@ -15,8 +15,12 @@ pub enum RegistryError {
     GenerationConfig { key: &'static str, value: String },
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    #[error("{path}: {problem}", path = path.display())]
-    Path { path: PathBuf, problem: String },
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error("starting the engine: {0}")]
+    Engine(#[from] EngineError),
+    #[error("the model does not fit into memory: {problem}")]
+    DoesNotFit { problem: String },
 }
 
 fn known_text(known: &[String], nearest: Option<&str>) -> String {

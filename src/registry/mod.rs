@@ -5,6 +5,10 @@
 
 mod error;
 mod generation;
+mod hub;
+mod load;
+mod memory;
+mod resolve;
 mod served;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +16,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use error::RegistryError;
 pub use generation::GenerationDefaults;
+pub use hub::{HubError, HubName, PullEvent, PullProgress, pull};
+pub use load::{inspect, load};
+pub use memory::{MemoryPlan, memory_available};
+pub use resolve::{DEFAULT_MODEL, Found, ResolveError, below, list, name_of, resolve};
 pub use served::{EngineOptions, LoadSpec, ServedModel};
 
 use crate::ops::Workers;

@@ -57,7 +57,7 @@ pub struct EngineOptions {
     pub max_batch_tokens: usize,
     pub max_queue: usize,
     pub prefix_caching: bool,
-    /// `None`: what the longest contexts need, at most `memory_share` of what is free.
+    /// `None`: what the longest contexts need, at most a quarter of what is free.
     pub kv_cache_memory: Option<ByteSize>,
 }
 

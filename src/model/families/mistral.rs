@@ -2,6 +2,7 @@
 //! biases, whose layers all slide over `sliding_window` positions, or over everything where it is null.
 
 use super::reader::Reader;
+use super::{common, windows};
 use crate::model::config::limits;
 use crate::model::{DecoderConfig, ModelError};
 
@@ -9,14 +10,14 @@ use crate::model::{DecoderConfig, ModelError};
 const DEFAULT_WINDOW: usize = 4096;
 
 pub(super) fn translate(config: &Reader) -> Result<DecoderConfig, ModelError> {
-    let decoder = super::common(config, None)?;
+    let decoder = common::read(config, None)?;
     let window = if config.has("sliding_window") {
         config.optional_size("sliding_window", limits::POSITIONS)?
     } else {
         Some(DEFAULT_WINDOW)
     };
     Ok(DecoderConfig {
-        layer_windows: super::layer_windows(config, decoder.layers, window, |_| true)?,
+        layer_windows: windows::of_layers(config, decoder.layers, window, |_| true)?,
         ..decoder
     })
 }

@@ -2,13 +2,10 @@
 //! always, never on the others; an optional sliding window in the upper layers.
 
 use super::reader::Reader;
+use super::{common, windows};
 use crate::model::{DecoderConfig, ModelError};
 
 pub(super) fn translate(config: &Reader) -> Result<DecoderConfig, ModelError> {
-    let decoder = super::common(config, None)?;
-    Ok(DecoderConfig {
-        layer_windows: super::qwen_windows(config, decoder.layers)?,
-        qkv_bias: true,
-        ..decoder
-    })
+    let decoder = common::read(config, None)?;
+    Ok(DecoderConfig { layer_windows: windows::of_qwen(config, decoder.layers)?, qkv_bias: true, ..decoder })
 }

@@ -2,16 +2,17 @@
 //! place of the biases, and a head size of its own.
 
 use super::reader::Reader;
+use super::{common, windows};
 use crate::model::{DecoderConfig, ModelError};
 
 /// What transformers takes where the key is missing.
 const DEFAULT_HEAD_DIM: usize = 128;
 
 pub(super) fn translate(config: &Reader) -> Result<DecoderConfig, ModelError> {
-    let decoder = super::common(config, Some(DEFAULT_HEAD_DIM))?;
+    let decoder = common::read(config, Some(DEFAULT_HEAD_DIM))?;
     let attention_bias = config.flag("attention_bias", false)?;
     Ok(DecoderConfig {
-        layer_windows: super::qwen_windows(config, decoder.layers)?,
+        layer_windows: windows::of_qwen(config, decoder.layers)?,
         qkv_bias: attention_bias,
         output_bias: attention_bias,
         qk_norm: true,

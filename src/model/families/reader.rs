@@ -62,10 +62,12 @@ impl<'a> Reader<'a> {
             .and_then(|size| usize::try_from(size).ok())
             .filter(|size| (1..=max).contains(size))
             .map(Some)
-            .ok_or_else(|| ModelError::invalid(&self.name(key), value, format!("a whole number from 1 to {max}")))
+            .ok_or_else(|| {
+                ModelError::invalid(&self.name(key), value, format!("a whole number from 1 to {max}"))
+            })
     }
 
-    /// A finite number above zero.
+    /// A number above zero and finite, also after rounding to f32.
     pub fn positive(&self, key: &str) -> Result<f64, ModelError> {
         self.optional_positive(key)?.ok_or_else(|| self.missing(key))
     }
@@ -74,7 +76,7 @@ impl<'a> Reader<'a> {
         let Some(value) = self.get(key) else { return Ok(None) };
         value
             .as_f64()
-            .filter(|number| number.is_finite() && *number > 0.0)
+            .filter(|number| (*number as f32).is_finite() && *number as f32 > 0.0)
             .map(Some)
             .ok_or_else(|| ModelError::invalid(&self.name(key), value, "a finite number above 0"))
     }

@@ -54,9 +54,10 @@ fn scaling(config: &Reader, parameters: &Reader, context: usize) -> Result<RopeS
     let (scaling, own_keys): (_, &[&str]) = match kind {
         "default" => (RopeScaling::Default, &[]),
         "linear" => (RopeScaling::Linear { factor: parameters.positive("factor")? }, &["factor"]),
-        "llama3" => {
-            (llama3(config, parameters, context)?, &["factor", "low_freq_factor", "high_freq_factor", ORIGINAL])
-        }
+        "llama3" => (
+            llama3(config, parameters, context)?,
+            &["factor", "low_freq_factor", "high_freq_factor", ORIGINAL],
+        ),
         "yarn" => (
             RopeScaling::Yarn(yarn(config, parameters, context)?),
             &[
@@ -99,8 +100,8 @@ fn kind<'a>(parameters: &Reader<'a>) -> Result<&'a str, ModelError> {
 
 fn refuse_other_keys(parameters: &Reader, kind: &str, own: &[&str]) -> Result<(), ModelError> {
     for key in parameters.keys() {
-        let full_rotation =
-            key == "partial_rotary_factor" && parameters.get(key).and_then(serde_json::Value::as_f64) == Some(1.0);
+        let full_rotation = key == "partial_rotary_factor"
+            && parameters.get(key).and_then(serde_json::Value::as_f64) == Some(1.0);
         if full_rotation || ["rope_type", "type", "rope_theta"].contains(&&**key) || own.contains(&&**key) {
             continue;
         }

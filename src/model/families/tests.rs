@@ -1,5 +1,6 @@
 //! The translators, one line a case: what a config becomes, and what each wrong key is answered with.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::translate;
@@ -51,7 +52,9 @@ fn families_differ_by_data() {
     check("llama", json!({"tie_word_embeddings": true}), |c| c.tie_word_embeddings);
     check("mistral", json!({}), |c| c.layer_windows == [Some(4096); 3]);
     check("mistral", json!({"sliding_window": null}), |c| c.layer_windows == [None; 3]);
-    check("mistral", json!({"sliding_window": 7, "head_dim": 10}), |c| c.head_dim == 10 && c.sliding_window(2) == Some(7));
+    check("mistral", json!({"sliding_window": 7, "head_dim": 10}), |c| {
+        c.head_dim == 10 && c.sliding_window(2) == Some(7)
+    });
     check("qwen2", json!({}), |c| c.qkv_bias && !c.output_bias && c.layer_windows == [None; 3]);
     check("qwen2", json!({"sliding_window": 9}), |c| c.layer_windows == [None; 3]);
     check("qwen2", json!({"use_sliding_window": true, "sliding_window": 9, "max_window_layers": 1}), |c| {
@@ -70,10 +73,23 @@ fn families_differ_by_data() {
 #[test]
 fn a_missing_model_type_is_told_from_the_architecture() {
     check("", json!({"model_type": null, "architectures": ["Qwen3ForCausalLM"]}), |c| c.qk_norm);
-    check_error("", json!({"model_type": null, "architectures": ["PhiForCausalLM"]}), &["PhiForCausalLM", "llama"]);
+    check_error(
+        "",
+        json!({"model_type": null, "architectures": ["PhiForCausalLM"]}),
+        &["PhiForCausalLM", "llama"],
+    );
     check_error("", json!({"model_type": null}), &["`model_type` is missing", "qwen3"]);
+    check_error(
+        "llama",
+        json!({"architectures": ["Qwen2ForCausalLM"]}),
+        &["model_type", "qwen2", "architectures"],
+    );
     check_error("gpt2", json!({}), &["gpt2", "llama, mistral, qwen2, qwen3"]);
-    check_error("llama", json!({"architectures": ["LlamaForSequenceClassification"]}), &["architectures", "causal"]);
+    check_error(
+        "llama",
+        json!({"architectures": ["LlamaForSequenceClassification"]}),
+        &["architectures", "causal"],
+    );
 }
 
 #[test]
@@ -88,13 +104,17 @@ fn rope_keys_of_both_forms() {
     assert_eq!((scaling(new.clone()).scaling, scaling(new).theta), (linear, 5e5));
     let yarn = json!({"rope_scaling": {"type": "yarn", "original_max_position_embeddings": 16}});
     assert!(matches!(scaling(yarn).scaling, RopeScaling::Yarn(yarn) if yarn.factor == 8.0 && yarn.truncate));
-    let outer = json!({"original_max_position_embeddings": 32, "rope_scaling": {"type": "yarn", "factor": 4.0}});
-    assert!(matches!(scaling(outer).scaling, RopeScaling::Yarn(y) if y.original_max_position_embeddings == 32));
+    let outer =
+        json!({"original_max_position_embeddings": 32, "rope_scaling": {"type": "yarn", "factor": 4.0}});
+    assert!(
+        matches!(scaling(outer).scaling, RopeScaling::Yarn(y) if y.original_max_position_embeddings == 32)
+    );
 }
 
 #[test]
 fn wrong_rope_keys_are_named() {
-    let error = |scaling: Value, parts: &[&str]| check_error("llama", json!({"rope_scaling": scaling}), parts);
+    let error =
+        |scaling: Value, parts: &[&str]| check_error("llama", json!({"rope_scaling": scaling}), parts);
     error(json!({"rope_type": "dynamic", "factor": 2.0}), &["rope_scaling.rope_type", "dynamic", "yarn"]);
     error(json!({"rope_type": "longrope", "short_factor": [1.0]}), &["longrope", "supported"]);
     error(json!({"type": "linear"}), &["rope_scaling.factor", "missing"]);
@@ -103,7 +123,10 @@ fn wrong_rope_keys_are_named() {
     error(json!({"type": "linear", "rope_type": "yarn", "factor": 2.0}), &["rope_scaling.type", "keep"]);
     error(json!({"type": "linear", "factor": 2.0, "beta_fast": 3}), &["beta_fast", "remove"]);
     error(json!({"type": "default", "factor": 2.0}), &["rope_scaling.factor", "default"]);
-    error(json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0}), &["high_freq_factor", "missing"]);
+    error(
+        json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0}),
+        &["high_freq_factor", "missing"],
+    );
     error(
         json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 1.0}),
         &["high_freq_factor", "not above"],
@@ -132,7 +155,11 @@ fn wrong_keys_are_named_with_a_way_out() {
     check_error("llama", json!({"num_hidden_layers": 1u64 << 40}), &["num_hidden_layers", "1024"]);
     check_error("llama", json!({"vocab_size": u64::MAX}), &["vocab_size", "whole number"]);
     check_error("llama", json!({"hidden_size": 34}), &["hidden_size", "34", "not divisible", "head_dim"]);
-    check_error("llama", json!({"num_key_value_heads": 3}), &["num_key_value_heads", "3", "num_attention_heads"]);
+    check_error(
+        "llama",
+        json!({"num_key_value_heads": 3}),
+        &["num_key_value_heads", "3", "num_attention_heads"],
+    );
     check_error("llama", json!({"head_dim": 7}), &["head_dim", "odd"]);
     check_error("llama", json!({"hidden_act": "gelu"}), &["hidden_act", "gelu", "silu"]);
     check_error("llama", json!({"attention_bias": "yes"}), &["attention_bias", "true or false"]);
@@ -141,8 +168,89 @@ fn wrong_keys_are_named_with_a_way_out() {
     check_error("llama", json!({"rope_interleaved": true}), &["rope_interleaved"]);
     check_error("qwen2", json!({"use_sliding_window": true}), &["sliding_window", "missing"]);
     check_error("qwen2", json!({"layer_types": ["full_attention"]}), &["layer_types", "1 entries", "3"]);
-    check_error("qwen2", json!({"layer_types": ["sliding_attention"; 3]}), &["layer_types", "use_sliding_window"]);
-    check_error("qwen2", json!({"layer_types": ["linear_attention"; 3]}), &["linear_attention"]);
+    check_error(
+        "qwen2",
+        json!({"layer_types": (vec!["sliding_attention"; 3])}),
+        &["layer_types", "use_sliding_window"],
+    );
+    check_error("qwen2", json!({"layer_types": (vec!["linear_attention"; 3])}), &["linear_attention"]);
     check_error("mistral", json!({"sliding_window": 0}), &["sliding_window", "is 0"]);
     assert!(translate(&json!([1])).unwrap_err().to_string().contains("object"));
+}
+
+/// Values a broken or hostile config may hold.
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (0u64..200).prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        (0.0..10.0).prop_map(Value::from),
+        prop::sample::select(vec!["yarn", "llama3", "linear", "default", "full_attention", "x"])
+            .prop_map(Value::from),
+    ];
+    let keys = prop::sample::select(ROPE_KEYS.to_vec()).prop_map(str::to_owned);
+    leaf.prop_recursive(2, 8, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::hash_map(keys.clone(), inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+const ROPE_KEYS: &[&str] = &[
+    "rope_type",
+    "type",
+    "factor",
+    "rope_theta",
+    "original_max_position_embeddings",
+    "low_freq_factor",
+    "high_freq_factor",
+    "beta_fast",
+    "beta_slow",
+    "mscale",
+    "mscale_all_dim",
+    "attention_factor",
+    "truncate",
+];
+
+const KEYS: &[&str] = &[
+    "model_type",
+    "architectures",
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "max_position_embeddings",
+    "rms_norm_eps",
+    "rope_theta",
+    "rope_scaling",
+    "rope_parameters",
+    "sliding_window",
+    "use_sliding_window",
+    "max_window_layers",
+    "layer_types",
+    "tie_word_embeddings",
+];
+
+proptest! {
+    /// Any config is an error with a message, or one whose RoPE can be computed.
+    #[test]
+    fn no_config_panics(
+        family in prop::sample::select(super::SUPPORTED.to_vec()),
+        key in prop::sample::select(KEYS.to_vec()),
+        value in any_value(),
+        scaling in any_value(),
+    ) {
+        let changes = json!({"rope_scaling": scaling, key: value});
+        if let Ok(config) = translate(&with(family, changes)) {
+            let rope = config.rope.frequencies(config.head_dim);
+            prop_assert_eq!(rope.inverse_frequencies.len(), config.head_dim / 2);
+            prop_assert!(rope.inverse_frequencies.iter().all(|f| !f.is_nan()));
+        }
+    }
 }

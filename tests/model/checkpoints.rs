@@ -1,0 +1,67 @@
+//! Checkpoints that do not fit their config: every problem named, with the key it contradicts.
+
+use serde_json::json;
+use xenoglot::model::{ComputeDtype, Decoder, LoadOptions, families, weight_bytes_estimate};
+use xenoglot::ops::Workers;
+use xenoglot::weights::Checkpoint;
+
+use super::logits::{FAMILIES, fixture, load};
+
+/// Loads a fixture with some config keys replaced; the error's text.
+fn check(name: &str, changes: serde_json::Value, parts: &[&str]) {
+    let mut checkpoint = Checkpoint::open(&fixture(name)).unwrap();
+    for (key, value) in changes.as_object().unwrap() {
+        checkpoint.config[key] = value.clone();
+    }
+    let config = families::translate(&checkpoint.config).unwrap();
+    let options = LoadOptions::new(ComputeDtype::F32, &Workers::new(1));
+    let message =
+        Decoder::load(config, checkpoint.tensors.as_ref(), &options).err().expect("refused").to_string();
+    for part in parts {
+        assert!(message.contains(part), "{name} with {changes}: {message}\ndoes not say {part:?}");
+    }
+}
+
+#[test]
+fn contradictions_name_tensor_shapes_and_key() {
+    let embed =
+        "`model.embed_tokens.weight` is [96, 32], the config (vocab_size, hidden_size) asks for [97, 32]";
+    check("llama2", json!({"vocab_size": 97}), &[embed, "lm_head.weight"]);
+    check(
+        "llama2",
+        json!({"num_key_value_heads": 4}),
+        &["layers.0.self_attn.k_proj", "[16, 32]", "[32, 32]"],
+    );
+    check("llama2", json!({"intermediate_size": 40}), &["mlp.gate_proj", "[48, 32]", "intermediate_size"]);
+    check(
+        "llama2",
+        json!({"num_hidden_layers": 3}),
+        &["`model.layers.2.self_attn.q_proj.weight` is missing"],
+    );
+    check("llama2", json!({"num_hidden_layers": 1}), &["model.layers.1.", "num_hidden_layers"]);
+    check("llama2", json!({"attention_bias": true}), &["`model.layers.0.self_attn.q_proj.bias` is missing"]);
+    check("llama2", json!({"num_hidden_layers": 900}), &["more", "config.json of this checkpoint"]);
+    check("llama_linear", json!({"attention_bias": false}), &["q_proj.bias", "no use", "attention_bias"]);
+    check("llama_linear", json!({"mlp_bias": false}), &["up_proj.bias", "no use", "mlp_bias"]);
+    check(
+        "llama3",
+        json!({"tie_word_embeddings": false}),
+        &["`lm_head.weight` is missing", "tie_word_embeddings"],
+    );
+    check("qwen3", json!({"head_dim": 8}), &["q_norm", "[16]", "[8]", "head_dim"]);
+    check("qwen3", json!({"model_type": "llama", "architectures": null}), &["q_norm", "model_type"]);
+    check("qwen2", json!({"model_type": "mistral", "architectures": null}), &["q_proj.bias", "model_type"]);
+}
+
+#[test]
+fn the_estimate_is_what_the_weights_take() {
+    for name in FAMILIES {
+        for dtype in [ComputeDtype::F32, ComputeDtype::Bf16] {
+            let decoder = load(&fixture(name), dtype);
+            let estimate = weight_bytes_estimate(decoder.config(), dtype) as usize;
+            let found = decoder.weight_bytes();
+            // Panels are padded to whole tiles, which shows in models as small as these.
+            assert!(found >= estimate && found < estimate * 2, "{name}: {found} bytes, estimated {estimate}");
+        }
+    }
+}

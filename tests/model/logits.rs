@@ -1,0 +1,111 @@
+//! The logits of every family agree with transformers' (scripts/fixtures/make_model_fixtures.py).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use safetensors::SafeTensors;
+use xenoglot::model::{Batch, ComputeDtype, Decoder, LoadOptions, families};
+use xenoglot::ops::Workers;
+use xenoglot::weights::Checkpoint;
+
+use super::attention::DenseAttention;
+
+/// Largest difference of a logit from transformers', both in f32. Logits reach 7; f32 sums in another order
+/// differ by about 1e-5.
+pub const TOLERANCE: f32 = 1e-4;
+
+pub const FAMILIES: &[&str] = &[
+    "llama2",
+    "llama3",
+    "llama_linear",
+    "llama_yarn",
+    "llama_sharded",
+    "llama_bf16",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "qwen3_yarn",
+];
+
+pub struct Expected {
+    pub ids: Vec<u32>,
+    /// `[tokens][vocab]`, flat.
+    pub logits: Vec<f32>,
+    pub inverse_frequencies: Vec<f32>,
+    pub attention_scale: f32,
+}
+
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(name)
+}
+
+pub fn expected(name: &str) -> Expected {
+    let bytes = std::fs::read(fixture(name).join("expected.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let floats = |name: &str| -> Vec<f32> {
+        tensors
+            .tensor(name)
+            .unwrap()
+            .data()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b))
+            .collect()
+    };
+    let ids = tensors.tensor("ids").unwrap();
+    Expected {
+        ids: ids.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as u32).collect(),
+        logits: floats("logits"),
+        inverse_frequencies: floats("inverse_frequencies"),
+        attention_scale: floats("attention_scale")[0],
+    }
+}
+
+pub fn load(folder: &Path, dtype: ComputeDtype) -> Decoder {
+    let checkpoint = Checkpoint::open(folder).unwrap();
+    let config = families::translate(&checkpoint.config).unwrap();
+    Decoder::load(config, checkpoint.tensors.as_ref(), &LoadOptions::new(dtype, &Workers::new(2))).unwrap()
+}
+
+/// All of one sequence at once, logits of every row.
+pub fn prefill(ids: &[u32]) -> Batch {
+    let rows: Vec<u32> = (0..ids.len() as u32).collect();
+    Batch {
+        ids: ids.to_vec(),
+        positions: Arc::new(rows.clone()),
+        cu_seqlens: Arc::new(vec![0, ids.len() as u32]),
+        logit_rows: rows,
+    }
+}
+
+pub fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn a_dense_prefill_agrees_with_transformers() {
+    for name in FAMILIES {
+        let (decoder, expected) = (load(&fixture(name), ComputeDtype::F32), expected(name));
+        let logits = decoder.forward(&prefill(&expected.ids), &mut DenseAttention(&decoder)).unwrap();
+        assert_eq!(logits.dims2().unwrap(), (expected.ids.len(), decoder.config().vocab_size));
+        let difference =
+            largest_difference(&logits.flatten_all().unwrap().to_vec1().unwrap(), &expected.logits);
+        assert!(difference <= TOLERANCE, "{name}: logits differ by {difference}");
+        println!("{name}: {difference:e}");
+    }
+}
+
+#[test]
+fn rope_agrees_with_transformers() {
+    for name in FAMILIES {
+        let checkpoint = Checkpoint::open(&fixture(name)).unwrap();
+        let config = families::translate(&checkpoint.config).unwrap();
+        let (found, expected) = (config.rope.frequencies(config.head_dim), expected(name));
+        assert_eq!(found.attention_scale, expected.attention_scale, "{name}");
+        for (found, expected) in found.inverse_frequencies.iter().zip(&expected.inverse_frequencies) {
+            assert!((found - expected).abs() <= 1e-6 * expected, "{name}: {found} is not {expected}");
+        }
+    }
+}

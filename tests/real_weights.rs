@@ -1,0 +1,83 @@
+//! SmolLM2-135M-Instruct against transformers. Needs the real models: `scripts/fetch-models` puts them into
+//! `models/`, or `XENOGLOT_MODELS` names another folder. Run alone: `cargo test --test main real_weights`.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use xenoglot::model::{ComputeDtype, Decoder};
+
+use crate::model::attention::PagedSequences;
+use crate::model::logits::load;
+
+const CONVERTED: &str = "SmolLM2-135M-Instruct";
+const GGUF: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+
+fn real_model(name: &str) -> PathBuf {
+    let folder = std::env::var_os("XENOGLOT_MODELS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("models"), PathBuf::from);
+    let path = folder.join(name);
+    assert!(
+        path.exists(),
+        "{} is not there: run scripts/fetch-models, or set XENOGLOT_MODELS",
+        path.display()
+    );
+    path
+}
+
+fn recorded() -> Vec<(String, Vec<u32>, Vec<u32>)> {
+    let fixture: Value = serde_json::from_str(include_str!("fixtures/smollm2_greedy.json")).unwrap();
+    let ids =
+        |value: &Value| value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+    let prompts = fixture["prompts"].as_array().unwrap().iter();
+    prompts.map(|p| (p["text"].to_string(), ids(&p["prompt"]), ids(&p["continuation"]))).collect()
+}
+
+fn argmax(logits: &[f32]) -> u32 {
+    (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap() as u32
+}
+
+/// The greedy continuations of all prompts, decoded together in one batch.
+fn greedy(decoder: &Decoder, prompts: &[&[u32]], steps: usize) -> Vec<Vec<u32>> {
+    let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap() + steps;
+    let mut sequences = PagedSequences::new(decoder, prompts.len(), longest);
+    let mut continuations: Vec<Vec<u32>> = vec![Vec::new(); prompts.len()];
+    let mut parts: Vec<Vec<u32>> = prompts.iter().map(|prompt| prompt.to_vec()).collect();
+    for _ in 0..steps {
+        let batch: Vec<(usize, &[u32])> = parts.iter().map(Vec::as_slice).enumerate().collect();
+        let ends = batch.iter().scan(0, |end, (_, ids)| {
+            *end += ids.len() as u32;
+            Some(*end - 1)
+        });
+        let logits = sequences.step_with_logits(&batch, ends.collect());
+        parts = logits.iter().map(|logits| vec![argmax(logits)]).collect();
+        for (continuation, next) in continuations.iter_mut().zip(&parts) {
+            continuation.extend(next);
+        }
+    }
+    continuations
+}
+
+/// The two best logits differ by more than 0.01 at every step, so f32 rounding cannot flip a token.
+#[test]
+fn greedy_continuations_equal_transformers() {
+    let recorded = recorded();
+    let prompts: Vec<&[u32]> = recorded.iter().map(|(_, prompt, _)| prompt.as_slice()).collect();
+    let decoder = load(&real_model(CONVERTED), ComputeDtype::F32);
+    let together = greedy(&decoder, &prompts, 64);
+    for ((text, _, expected), found) in recorded.iter().zip(&together) {
+        assert_eq!(found, expected, "{text}");
+    }
+    let alone = greedy(&decoder, &prompts[..1], 64);
+    assert_eq!(alone[0], together[0], "alone and among five");
+}
+
+/// Blocks dequantised inside the kernel are the values that f32 weights are packed from.
+#[test]
+fn gguf_blocks_compute_what_their_f32_values_do() {
+    let (_, prompt, _) = &recorded()[0];
+    let logits = |dtype| {
+        let decoder = load(&real_model(GGUF), dtype);
+        PagedSequences::new(&decoder, 1, prompt.len()).step(&[(0, prompt)])
+    };
+    assert!(logits(ComputeDtype::Gguf) == logits(ComputeDtype::F32), "logits of blocks and of f32 differ");
+}
