@@ -11,16 +11,6 @@ use super::parse::{BadRequest, RequestBody, Unsupported, read_part};
 use super::sampling::SamplingFields;
 use super::usage::Usage;
 
-/// What a request may hand to the model's chat template. A template is code, so this is an allow-list.
-pub const TEMPLATE_ARGUMENTS: &[&str] = &[
-    "enable_thinking",
-    "thinking",
-    "thinking_budget",
-    "reasoning_effort",
-    "reasoning_language",
-    "date_string",
-];
-
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ChatRequest {
     /// May be left out when the server has one model.
@@ -42,11 +32,13 @@ pub struct ChatRequest {
     /// Leave the last message open and continue it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continue_final_message: Option<bool>,
-    /// Variables of the chat template: `enable_thinking`, `thinking`, `thinking_budget`, `reasoning_effort`,
-    /// `reasoning_language`, `date_string`.
+    /// Variables of the chat template, such as `enable_thinking`; the server keeps the list of what may be set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub chat_template_kwargs: Option<Map<String, Value>>,
+    /// Split the answer at its thinking marks; by default as the model was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub separate_reasoning: Option<bool>,
     #[serde(flatten)]
     pub sampling: SamplingFields,
     /// What no field took; the server refuses it.
@@ -108,7 +100,6 @@ impl RequestBody for ChatRequest {
     fn check(&self) -> Result<(), BadRequest> {
         self.sampling.check()?;
         check_messages(&self.messages)?;
-        check_template_arguments(self.chat_template_kwargs.as_ref())?;
         if self.top_logprobs.is_some_and(|top| top > 0) && self.logprobs != Some(true) {
             return Err(BadRequest::invalid("top_logprobs", "`top_logprobs` needs `logprobs: true`"));
         }
@@ -129,25 +120,6 @@ pub fn check_messages(messages: &[ChatMessage]) -> Result<(), BadRequest> {
         return Err(BadRequest::invalid("messages", "`messages` needs at least one message"));
     }
     messages.iter().enumerate().try_for_each(|(i, message)| message.check(&format!("messages.{i}")))
-}
-
-/// # Errors
-/// The first argument that the allow-list lacks or that is no scalar.
-pub fn check_template_arguments(arguments: Option<&Map<String, Value>>) -> Result<(), BadRequest> {
-    for (name, value) in arguments.into_iter().flatten() {
-        let param = format!("chat_template_kwargs.{name}");
-        if !TEMPLATE_ARGUMENTS.contains(&name.as_str()) {
-            let message = format!("`{name}` is not one of {}", TEMPLATE_ARGUMENTS.join(", "));
-            return Err(BadRequest::invalid(param, message));
-        }
-        if value.is_array() || value.is_object() {
-            return Err(BadRequest::invalid(
-                param,
-                format!("`{name}` must be a string, a number or a boolean"),
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// # Errors

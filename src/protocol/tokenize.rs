@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::chat::{check_messages, check_opening, check_template_arguments};
+use super::chat::{check_messages, check_opening};
 use super::content::ChatMessage;
 use super::parse::{BadRequest, RequestBody, Unsupported};
 
@@ -76,7 +76,6 @@ impl RequestBody for TokenizeRequest {
     }
 
     fn check(&self) -> Result<(), BadRequest> {
-        check_template_arguments(self.chat_template_kwargs.as_ref())?;
         check_opening(self.add_generation_prompt, self.continue_final_message)?;
         match (&self.prompt, &self.messages) {
             (Some(_), None) => Ok(()),
