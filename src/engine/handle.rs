@@ -12,6 +12,7 @@ use std::sync::mpsc;
 
 use tokio::sync::mpsc as events;
 
+use super::active::Arrival;
 use super::request::{Event, FinishReason, Request};
 
 /// Why the engine did not take a request.
@@ -77,12 +78,7 @@ pub struct EngineStats {
 
 /// What the handle asks of the engine thread.
 pub(crate) enum Command {
-    Generate {
-        request: Request,
-        events: events::UnboundedSender<Vec<Event>>,
-        queued_at: std::time::Instant,
-        ticket: u64,
-    },
+    Generate(Arrival),
     /// Stop one choice of the request (a stop string matched); the others go on.
     FinishChoice {
         ticket: u64,
@@ -134,8 +130,8 @@ impl EngineHandle {
         }
         let ticket = self.shared.next_ticket.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = events::unbounded_channel();
-        let command =
-            Command::Generate { request, events: sender, queued_at: std::time::Instant::now(), ticket };
+        let queued_at = std::time::Instant::now();
+        let command = Command::Generate(Arrival { request, events: sender, queued_at, ticket });
         self.send(command).inspect_err(|_| {
             self.shared.stats.requests_waiting.fetch_sub(1, Ordering::AcqRel);
         })?;

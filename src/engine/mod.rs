@@ -4,18 +4,25 @@
 //! the engine knows neither chat messages nor JSON. `scheduler`, `block_pool` and `prefix_cache` hold no
 //! tensor and import no candle.
 
+mod active;
 mod block_pool;
+pub mod config;
 pub mod handle;
 mod kv_blocks;
 pub mod output;
+mod paged_attention;
 mod prefix_cache;
 pub mod request;
+mod runner;
 pub mod sampler;
 mod scheduler;
 mod sequence;
+mod step_sampling;
 mod stop_strings;
 mod validate;
+mod worker;
 
+pub use config::{EngineConfig, StartError, start};
 pub use handle::{EngineError, EngineHandle, EngineInfo, EngineStats, EventStream};
 pub use output::{Output, OutputOptions, OutputStream, StopCause};
 pub use request::{Event, FinishReason, LogprobsMode, Request, SamplingParams, TokenLogprob, TokenLogprobs};

@@ -63,6 +63,13 @@ pub struct Scheduled {
     pub prompt_logprobs: bool,
 }
 
+impl Scheduled {
+    /// How many of its last rows need logits.
+    pub fn logit_rows(&self) -> usize {
+        if self.prompt_logprobs { self.ids.len() } else { usize::from(!self.choices.is_empty()) }
+    }
+}
+
 /// A token that a choice gained.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Progress {

@@ -4,4 +4,38 @@
 //! Invariants that the engine's batch invariance stands on: an output element is one reduction over K (or over
 //! absolute KV tiles of 32) in one order, whatever the number of rows, the chunking and the threads. Hidden
 //! states are f32 on the CPU; weights and KV may be bf16 or GGUF blocks and are widened in registers.
-//! candle's own matmul is not used in a decoder's forward.
+//! candle's own matmul is not used in a decoder's forward. No operation here has a backward yet: candle reports
+//! `BackwardNotSupported` rather than dropping a gradient.
+//!
+//! Every kernel is written once over `simd::Simd` (portable, AVX2, AVX-512) and split over `Workers`.
+
+#![expect(
+    clippy::inline_always,
+    reason = "a kernel is fast only when inlined into a function with its CPU features"
+)]
+
+mod aligned;
+mod error;
+mod kv_pool;
+mod packed_linear;
+mod paged_attention;
+mod parallel;
+mod rms_norm;
+mod rope;
+mod rows;
+mod simd;
+mod swiglu;
+#[cfg(test)]
+mod testing;
+mod workers;
+
+pub use error::OpsError;
+use error::shape_error;
+pub use kv_pool::{KvDtype, KvLayout, KvPool};
+pub use packed_linear::{PackedLinear, Storage, WeightData, embedding, linear};
+pub use paged_attention::{AttentionSettings, PagedBatch, paged_attention};
+pub use rms_norm::rms_norm;
+pub use rope::{RopeTable, rope};
+pub use simd::Isa;
+pub use swiglu::swiglu;
+pub use workers::Workers;

@@ -18,7 +18,7 @@ pub use error::RegistryError;
 pub use generation::GenerationDefaults;
 pub use hub::{HubError, HubName, PullEvent, PullProgress, pull};
 pub use load::{inspect, load};
-pub use memory::{MemoryPlan, memory_available};
+pub use memory::{BLOCK_TOKENS, MemoryPlan, memory_available};
 pub use resolve::{DEFAULT_MODEL, Found, ResolveError, below, list, name_of, resolve};
 pub use served::{EngineOptions, LoadSpec, ServedModel};
 

@@ -52,7 +52,10 @@ impl Checkpoint {
         if path.is_dir() {
             open_directory(path)
         } else if path.is_file() {
-            Err(refuse("is not a model: a GGUF file (*.gguf) or a Hugging Face directory is"))
+            match super::gguf::is_gguf(path) {
+                true => super::gguf::GgufFile::open(path)?.into_checkpoint(),
+                false => Err(refuse("is not a model: a GGUF file (*.gguf) or a Hugging Face directory is")),
+            }
         } else {
             Err(refuse(
                 "does not exist; a model is a GGUF file (*.gguf) or a directory with config.json, tokenizer.json and \

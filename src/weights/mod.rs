@@ -9,18 +9,23 @@
 
 mod blocks;
 mod checkpoint;
+mod convert;
 mod directory;
 mod error;
+mod gguf;
 mod incremental;
 mod mapped_file;
 mod merges;
 mod safetensors;
+mod safetensors_writer;
 mod sharded;
 mod source;
 mod tokenizer;
 
 pub use checkpoint::{Checkpoint, CheckpointDtype, SpecialTokens};
+pub use convert::{ConversionProgress, convert_gguf};
 pub use error::WeightsError;
 pub use incremental::IncrementalDecoder;
+pub use safetensors_writer::WrittenDtype;
 pub use source::{TensorSource, TensorType, TensorView};
 pub use tokenizer::Tokenizer;

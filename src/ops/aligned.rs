@@ -1,0 +1,93 @@
+//! Zeroed memory that starts on a cache line and reports failure instead of aborting.
+//!
+//! Not a vector: the length is fixed. Zero pages come from the system untouched, so a large KV pool costs
+//! memory only where it has been written.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+
+use super::OpsError;
+
+const CACHE_LINE: usize = 64;
+
+/// Element types for which all-zero bytes are a value.
+///
+/// # Safety
+/// The type has no padding, no drop glue and accepts every bit pattern.
+pub(super) unsafe trait Plain: Copy + Send + Sync + 'static {}
+// SAFETY: an integer.
+unsafe impl Plain for u8 {}
+// SAFETY: an integer.
+unsafe impl Plain for u16 {}
+// SAFETY: every bit pattern is an f32.
+unsafe impl Plain for f32 {}
+
+/// A zero-initialised slice of fixed length, aligned to 64 bytes.
+pub(super) struct AlignedBuffer<T: Plain> {
+    start: NonNull<T>,
+    len: usize,
+}
+
+// SAFETY: the buffer owns its memory exclusively, like a Vec.
+unsafe impl<T: Plain> Send for AlignedBuffer<T> {}
+// SAFETY: shared access only reads.
+unsafe impl<T: Plain> Sync for AlignedBuffer<T> {}
+
+impl<T: Plain> AlignedBuffer<T> {
+    pub fn zeroed(op: &'static str, len: usize) -> Result<Self, OpsError> {
+        let bytes = len.saturating_mul(size_of::<T>());
+        if len == 0 {
+            return Ok(Self { start: NonNull::dangling(), len });
+        }
+        let layout = Self::layout(len).ok_or(OpsError::OutOfMemory { op, bytes })?;
+        // SAFETY: the layout is not of size zero.
+        let start = unsafe { alloc_zeroed(layout) }.cast::<T>();
+        let start = NonNull::new(start).ok_or(OpsError::OutOfMemory { op, bytes })?;
+        Ok(Self { start, len })
+    }
+
+    fn layout(len: usize) -> Option<Layout> {
+        Layout::array::<T>(len).ok()?.align_to(CACHE_LINE).ok()
+    }
+}
+
+impl<T: Plain> Deref for AlignedBuffer<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        // SAFETY: `start` is valid for `len` initialised elements, or dangling with length 0.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl<T: Plain> DerefMut for AlignedBuffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as in `deref`, and `self` is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl<T: Plain> Drop for AlignedBuffer<T> {
+    fn drop(&mut self) {
+        if let Some(layout) = Self::layout(self.len).filter(|_| self.len > 0) {
+            // SAFETY: allocated in `zeroed` with this very layout.
+            unsafe { dealloc(self.start.as_ptr().cast(), layout) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_zero_aligned_and_bounded() {
+        let buffer = AlignedBuffer::<f32>::zeroed("test", 1000).unwrap();
+        assert!(buffer.iter().all(|&x| x == 0.0) && buffer.as_ptr() as usize % CACHE_LINE == 0);
+        assert!(AlignedBuffer::<u8>::zeroed("test", 0).unwrap().is_empty());
+        assert!(matches!(
+            AlignedBuffer::<f32>::zeroed("test", usize::MAX / 8),
+            Err(OpsError::OutOfMemory { .. })
+        ));
+    }
+}

@@ -1,0 +1,204 @@
+//! From a checkpoint's rows to panels of sixteen columns.
+
+use candle_core::quantized::GgmlDType;
+use half::{bf16, f16};
+
+use super::blocks::{self, BlockFormat};
+use super::{Panels, Storage, WeightData};
+use crate::ops::aligned::{AlignedBuffer, Plain};
+use crate::ops::parallel::SharedMut;
+use crate::ops::simd::{Element, Kernel, LANES, Simd};
+use crate::ops::{OpsError, Workers};
+
+const OP: &str = "packed_linear";
+
+pub fn pack(
+    weight: WeightData<'_>,
+    out_features: usize,
+    in_features: usize,
+    storage: Storage,
+    workers: &Workers,
+) -> Result<Panels, OpsError> {
+    let packer = Packer { out_features, in_features, workers };
+    super::forward::check_not_empty(out_features, in_features)?;
+    packer.check_length(&weight)?;
+    match (storage, weight) {
+        (Storage::F32, weight) => packer.floats(weight, f32::from_f32).map(Panels::F32),
+        (Storage::Bf16, weight) => packer.floats(weight, u16::from_f32).map(Panels::Bf16),
+        (Storage::Blocks, WeightData::Blocks { dtype: GgmlDType::F32, .. }) => {
+            packer.floats(weight, f32::from_f32).map(Panels::F32)
+        }
+        (Storage::Blocks, WeightData::Blocks { dtype: GgmlDType::BF16, .. }) => {
+            packer.floats(weight, u16::from_f32).map(Panels::Bf16)
+        }
+        (Storage::Blocks, WeightData::Blocks { dtype, bytes }) => {
+            let format = BlockFormat::from_dtype(dtype)?;
+            Ok(Panels::Blocks { format, bytes: packer.blocks(format, bytes)? })
+        }
+        (Storage::Blocks, _) => Err(OpsError::BlocksFromFloats),
+    }
+}
+
+struct Packer<'a> {
+    out_features: usize,
+    in_features: usize,
+    workers: &'a Workers,
+}
+
+impl Packer<'_> {
+    fn check_length(&self, weight: &WeightData<'_>) -> Result<(), OpsError> {
+        let (out_features, in_features) = (self.out_features, self.in_features);
+        let expected = out_features.saturating_mul(in_features);
+        let found = match weight {
+            WeightData::F32(x) => x.len(),
+            WeightData::F16(x) => x.len(),
+            WeightData::Bf16(x) => x.len(),
+            WeightData::Blocks { dtype, bytes } => return self.check_blocks(*dtype, bytes.len()),
+        };
+        if found != expected {
+            return Err(OpsError::WeightLength { out_features, in_features, expected, found });
+        }
+        Ok(())
+    }
+
+    fn check_blocks(&self, dtype: GgmlDType, found: usize) -> Result<(), OpsError> {
+        let (out_features, in_features) = (self.out_features, self.in_features);
+        let (block_size, block_bytes) = match dtype {
+            GgmlDType::F32 => (1, 4),
+            GgmlDType::BF16 => (1, 2),
+            _ => {
+                let format = BlockFormat::from_dtype(dtype)?;
+                (format.block_size(), format.block_bytes())
+            }
+        };
+        if !in_features.is_multiple_of(block_size) {
+            return Err(OpsError::RowNotBlocks { dtype, block_size, in_features });
+        }
+        let expected = out_features.saturating_mul(in_features / block_size).saturating_mul(block_bytes);
+        if found != expected {
+            return Err(OpsError::BlockBytes { dtype, out_features, in_features, expected, found });
+        }
+        Ok(())
+    }
+
+    fn panels(&self) -> usize {
+        self.out_features.div_ceil(LANES)
+    }
+
+    /// `[panels][in][16]` of a weight of any kind, widened to f32 and then rounded to the panel's type.
+    fn floats<T: Plain>(
+        &self,
+        weight: WeightData<'_>,
+        round: impl Fn(f32) -> T + Sync,
+    ) -> Result<AlignedBuffer<T>, OpsError> {
+        match weight {
+            WeightData::F32(x) => self.transpose(|at| round(x[at])),
+            WeightData::F16(x) => self.transpose(|at| round(x[at].to_f32())),
+            WeightData::Bf16(x) => self.transpose(|at| round(x[at].to_f32())),
+            WeightData::Blocks { dtype: GgmlDType::F32, bytes } => {
+                self.transpose(|at| round(f32::from_le_bytes(bytes_at(bytes, at))))
+            }
+            WeightData::Blocks { dtype: GgmlDType::F16, bytes } => {
+                self.transpose(|at| round(f16::from_le_bytes(bytes_at(bytes, at)).to_f32()))
+            }
+            WeightData::Blocks { dtype: GgmlDType::BF16, bytes } => {
+                self.transpose(|at| round(bf16::from_le_bytes(bytes_at(bytes, at)).to_f32()))
+            }
+            WeightData::Blocks { dtype, bytes } => {
+                self.widened(BlockFormat::from_dtype(dtype)?, bytes, &round)
+            }
+        }
+    }
+
+    /// Panels of `value(row-major index)`.
+    fn transpose<T: Plain>(&self, value: impl Fn(usize) -> T + Sync) -> Result<AlignedBuffer<T>, OpsError> {
+        let (k, n) = (self.in_features, self.out_features);
+        let mut buffer = AlignedBuffer::zeroed(OP, self.panels() * LANES * k)?;
+        self.each_panel(&mut buffer, &|panel, out| {
+            for column in 0..LANES.min(n - panel * LANES) {
+                let row = (panel * LANES + column) * k;
+                for i in 0..k {
+                    out[i * LANES + column] = value(row + i);
+                }
+            }
+        });
+        Ok(buffer)
+    }
+
+    /// The bytes of each panel's blocks, interleaved as `blocks.rs` says.
+    fn blocks(&self, format: BlockFormat, bytes: &[u8]) -> Result<AlignedBuffer<u8>, OpsError> {
+        let mut buffer =
+            AlignedBuffer::zeroed(OP, self.panels() * LANES * format.row_bytes(self.in_features))?;
+        self.each_panel(&mut buffer, &|panel, out| self.interleave(format, bytes, panel, out));
+        Ok(buffer)
+    }
+
+    fn interleave(&self, format: BlockFormat, bytes: &[u8], panel: usize, out: &mut [u8]) {
+        let row_bytes = format.row_bytes(self.in_features);
+        for column in 0..LANES.min(self.out_features - panel * LANES) {
+            let row = &bytes[(panel * LANES + column) * row_bytes..][..row_bytes];
+            for (slot, &byte) in out[column..].iter_mut().step_by(LANES).zip(row) {
+                *slot = byte;
+            }
+        }
+    }
+
+    /// Blocks widened at load, for a storage of f32 or bf16.
+    fn widened<T: Plain>(
+        &self,
+        format: BlockFormat,
+        bytes: &[u8],
+        round: &(impl Fn(f32) -> T + Sync),
+    ) -> Result<AlignedBuffer<T>, OpsError> {
+        let k = self.in_features;
+        let mut buffer = AlignedBuffer::zeroed(OP, self.panels() * LANES * k)?;
+        self.each_panel(&mut buffer, &|panel, out| {
+            let mut interleaved = vec![0; LANES * format.row_bytes(k)];
+            self.interleave(format, bytes, panel, &mut interleaved);
+            let mut floats = vec![0.0; LANES * k];
+            let kernel = Widen { format, panel: &interleaved, out: &mut floats };
+            // SAFETY: both slices hold one whole panel.
+            unsafe { self.workers.isa().dispatch(kernel) };
+            for (slot, x) in out.iter_mut().zip(floats) {
+                *slot = round(x);
+            }
+        });
+        Ok(buffer)
+    }
+
+    /// Runs `fill(panel, the panel's slice)` on all threads.
+    fn each_panel<T: Plain>(&self, buffer: &mut [T], fill: &(dyn Fn(usize, &mut [T]) + Sync)) {
+        let panels = self.panels();
+        if panels == 0 || buffer.is_empty() {
+            return;
+        }
+        let length = buffer.len() / panels;
+        let shared = SharedMut::new(buffer);
+        self.workers.run(panels, &|panel| {
+            // SAFETY: each part takes its own panel.
+            fill(panel, unsafe { shared.slice(panel * length, length) });
+        });
+    }
+}
+
+fn bytes_at<const N: usize>(bytes: &[u8], index: usize) -> [u8; N] {
+    let mut out = [0; N];
+    out.copy_from_slice(&bytes[index * N..(index + 1) * N]);
+    out
+}
+
+/// Widens one panel: `panel` and `out` hold it whole.
+struct Widen<'a> {
+    format: BlockFormat,
+    panel: &'a [u8],
+    out: &'a mut [f32],
+}
+
+impl Kernel for Widen<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let elements = self.out.len() / LANES;
+        // SAFETY: `out` holds sixteen columns of `elements` and `panel` their bytes.
+        unsafe { blocks::widen::<S>(self.format, self.panel.as_ptr(), elements, self.out.as_mut_ptr()) }
+    }
+}

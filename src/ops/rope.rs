@@ -1,0 +1,228 @@
+//! Rotary position embedding, the half-rotation form of Llama (arXiv:2104.09864, laid out as in transformers):
+//! dimension i turns with dimension i + head_dim / 2 by position * inverse_frequency[i].
+//!
+//! Scalings (llama3, linear, yarn) are not known here: they arrive as inverse frequencies and a factor.
+
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+
+use super::parallel::{output, share};
+use super::rows::contiguous_f32;
+use super::simd::{Kernel, LANES, Simd, load_some, store_some};
+use super::{Workers, shape_error};
+
+const OP: &str = "rope";
+/// Elements that are worth handing to a thread.
+const PART_ELEMENTS: usize = 1 << 14;
+
+/// Cosines and sines of every position.
+pub struct RopeTable {
+    /// `[max_positions][cos | sin][head_dim / 2]`
+    values: Vec<f32>,
+    half: usize,
+}
+
+impl std::fmt::Debug for RopeTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RopeTable({} positions, head_dim {})", self.positions(), 2 * self.half)
+    }
+}
+
+impl RopeTable {
+    /// `inverse_frequencies` has head_dim / 2 entries; cosines and sines are multiplied by `attention_scale`
+    /// (1 but for yarn). Angles are f32 products, as in transformers.
+    pub fn new(inverse_frequencies: &[f32], attention_scale: f32, max_positions: usize) -> Arc<Self> {
+        let half = inverse_frequencies.len();
+        let mut values = Vec::with_capacity(max_positions * 2 * half);
+        for position in 0..max_positions {
+            let angles = inverse_frequencies.iter().map(|&frequency| f64::from(position as f32 * frequency));
+            values.extend(angles.clone().map(|angle| angle.cos() as f32 * attention_scale));
+            values.extend(angles.map(|angle| angle.sin() as f32 * attention_scale));
+        }
+        Arc::new(Self { values, half })
+    }
+
+    /// Positions 0 to this, exclusive, can be turned.
+    pub fn positions(&self) -> usize {
+        self.values.len().checked_div(2 * self.half).unwrap_or(0)
+    }
+}
+
+/// x f32 `[tokens, heads, head_dim]`, one position a token; the result has x's shape. No gradient: `backward`
+/// through it is an error.
+pub fn rope(
+    x: &Tensor,
+    table: &Arc<RopeTable>,
+    positions: &Arc<Vec<u32>>,
+    workers: &Arc<Workers>,
+) -> Result<Tensor> {
+    let op =
+        Rope { table: Arc::clone(table), positions: Arc::clone(positions), workers: Arc::clone(workers) };
+    x.contiguous()?.apply_op1(op)
+}
+
+struct Rope {
+    table: Arc<RopeTable>,
+    positions: Arc<Vec<u32>>,
+    workers: Arc<Workers>,
+}
+
+impl Rope {
+    /// The number of heads, once everything fits.
+    fn check(&self, shape: &[usize]) -> Result<usize> {
+        let &[tokens, heads, head_dim] = shape else {
+            return Err(shape_error(OP, format!("x must be [tokens, heads, head_dim], it is {shape:?}")));
+        };
+        if head_dim == 0 || head_dim != 2 * self.table.half || tokens != self.positions.len() {
+            let detail = format!(
+                "x of shape {shape:?} does not fit {} positions and {:?}",
+                self.positions.len(),
+                self.table
+            );
+            return Err(shape_error(OP, detail));
+        }
+        match self.positions.iter().find(|&&position| position as usize >= self.table.positions()) {
+            Some(position) => {
+                Err(shape_error(OP, format!("position {position} is outside of {:?}", self.table)))
+            }
+            None => Ok(heads),
+        }
+    }
+}
+
+impl CustomOp1 for Rope {
+    fn name(&self) -> &'static str {
+        OP
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = contiguous_f32(OP, "x", storage, layout)?;
+        let heads = self.check(layout.shape().dims())?;
+        let token = heads * 2 * self.table.half;
+        let parts = (x.len() / PART_ELEMENTS).clamp(1, self.workers.threads());
+        // SAFETY: the parts' tokens cover all, and `Turn` writes its tokens whole.
+        let out = unsafe {
+            output(x.len(), |out| {
+                self.workers.run(parts, &|part| {
+                    let tokens = share(self.positions.len(), parts, part);
+                    let kernel = Turn {
+                        x: &x[tokens.start * token..tokens.end * token],
+                        heads,
+                        positions: &self.positions[tokens.clone()],
+                        table: &self.table,
+                        out: out.start().add(tokens.start * token),
+                    };
+                    self.workers.isa().dispatch(kernel);
+                });
+            })
+        };
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+}
+
+/// The tokens of `positions`, each inside the table; `out` takes as many floats as x holds.
+struct Turn<'a> {
+    x: &'a [f32],
+    heads: usize,
+    positions: &'a [u32],
+    table: &'a RopeTable,
+    out: *mut f32,
+}
+
+impl Kernel for Turn<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let half = self.table.half;
+        for (token, &position) in self.positions.iter().enumerate() {
+            let turn = &self.table.values[position as usize * 2 * half..][..2 * half];
+            let (cos, sin) = turn.split_at(half);
+            for head in 0..self.heads {
+                let from = (token * self.heads + head) * 2 * half;
+                let x = &self.x[from..from + 2 * half];
+                // SAFETY: i < half, so i + half is inside the head, in x and in the output.
+                unsafe {
+                    let out = self.out.add(from);
+                    let mut i = 0;
+                    while i < half {
+                        let count = half - i;
+                        let c = load_some::<S>(cos.as_ptr().add(i), count);
+                        let s = load_some::<S>(sin.as_ptr().add(i), count);
+                        let a = load_some::<S>(x.as_ptr().add(i), count);
+                        let b = load_some::<S>(x.as_ptr().add(half + i), count);
+                        store_some::<S>(out.add(i), S::sub(S::mul(a, c), S::mul(b, s)), count);
+                        store_some::<S>(out.add(half + i), S::add(S::mul(b, c), S::mul(a, s)), count);
+                        i += LANES;
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Isa;
+    use super::super::testing::{bits, numbers};
+    use super::*;
+    use candle_core::{Device, Var};
+
+    fn frequencies(half: usize) -> Vec<f32> {
+        (0..half).map(|i| 10_000f32.powf(-(i as f32) / half as f32)).collect()
+    }
+
+    fn check(tokens: usize, heads: usize, head_dim: usize) {
+        let half = head_dim / 2;
+        let table = RopeTable::new(&frequencies(half), 1.5, 500);
+        let positions: Arc<Vec<u32>> = Arc::new((0..tokens as u32).map(|i| (i * 37 + 3) % 500).collect());
+        let x = numbers(3, tokens * heads * head_dim);
+        let input = Tensor::from_slice(&x, (tokens, heads, head_dim), &Device::Cpu).unwrap();
+        for isa in Isa::available() {
+            let workers = Workers::with_isa(3, isa);
+            let out = rope(&input, &table, &positions, &workers).unwrap();
+            let out = out.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            for (at, &y) in out.iter().enumerate() {
+                let (token, i) = (at / (heads * head_dim), at % head_dim);
+                let angle = f64::from(positions[token] as f32 * frequencies(half)[i % half]);
+                let (own, other) = (
+                    f64::from(x[at]),
+                    if i < half { -f64::from(x[at + half]) } else { f64::from(x[at - half]) },
+                );
+                let exact = 1.5 * (own * angle.cos() + other * angle.sin());
+                assert!((f64::from(y) - exact).abs() < 5e-7, "{isa} at {at}: {y} {exact}");
+            }
+            let last = input.narrow(0, tokens - 1, 1).unwrap();
+            let alone = rope(&last, &table, &Arc::new(vec![positions[tokens - 1]]), &workers).unwrap();
+            let alone = alone.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(bits(&alone), bits(&out[out.len() - heads * head_dim..]));
+        }
+    }
+
+    #[test]
+    fn follows_f64_and_a_token_is_the_same_alone() {
+        for (tokens, heads, head_dim) in [(1, 1, 2), (3, 2, 10), (70, 9, 64), (5, 3, 80)] {
+            check(tokens, heads, head_dim);
+        }
+    }
+
+    #[test]
+    fn wrong_operands_are_errors() {
+        let workers = Workers::new(1);
+        let table = RopeTable::new(&frequencies(4), 1.0, 10);
+        let x = Tensor::zeros((2, 1, 8), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let cases = [(vec![0, 10], "position 10"), (vec![0], "1 positions")];
+        for (positions, expected) in cases {
+            let message = rope(&x, &table, &Arc::new(positions), &workers).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+        assert!(rope(&x.narrow(2, 0, 6).unwrap(), &table, &Arc::new(vec![0, 1]), &workers).is_err());
+    }
+
+    #[test]
+    fn a_gradient_is_refused() {
+        let table = RopeTable::new(&frequencies(2), 1.0, 10);
+        let x = Var::zeros((1, 1, 4), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let y = rope(x.as_tensor(), &table, &Arc::new(vec![1]), &Workers::new(1)).unwrap();
+        assert!(y.sum_all().unwrap().backward().is_err());
+    }
+}

@@ -1,0 +1,202 @@
+//! The sixteen lanes as two AVX2 registers, with FMA and F16C.
+
+use std::arch::x86_64::{
+    __m128i, __m256, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_add_ps,
+    _mm_add_ss, _mm_and_si128, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps, _mm_max_ss,
+    _mm_movehl_ps, _mm_or_si128, _mm_set1_epi8, _mm_shuffle_ps, _mm_sll_epi16, _mm_srl_epi16, _mm_srli_si128,
+    _mm_unpackhi_epi8, _mm_unpacklo_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_blendv_ps,
+    _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps,
+    _mm256_cvtepu8_epi32, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_div_ps,
+    _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
+    _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+    _mm256_sub_ps,
+};
+
+use super::{Kernel, Simd};
+
+#[derive(Clone, Copy)]
+pub struct Avx2;
+
+type F = (__m256, __m256);
+type B = __m128i;
+
+/// Runs a kernel with the features enabled.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub unsafe fn run<K: Kernel>(kernel: K) {
+    // SAFETY: the features are those of this function; the caller vouches for the rest.
+    unsafe { kernel.run::<Avx2>() }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn fold_sum(x: __m256) -> f32 {
+    let four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn fold_max(x: __m256) -> f32 {
+    let four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+    let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
+}
+
+/// `x` where first <= lane < end, with `offset` the number of the first of these eight lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn keep(x: __m256, other: __m256, offset: f32, first: usize, end: usize) -> __m256 {
+    let lane = _mm256_add_ps(_mm256_setr_ps(0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5), _mm256_set1_ps(offset));
+    let above = _mm256_cmp_ps::<_CMP_GT_OQ>(lane, _mm256_set1_ps(first as f32));
+    let below = _mm256_cmp_ps::<_CMP_LT_OQ>(lane, _mm256_set1_ps(end as f32));
+    _mm256_blendv_ps(other, x, _mm256_and_ps(above, below))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn exp2_eight(n: __m256) -> __m256 {
+    let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+    _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn widen_bf16(bits: __m128i) -> __m256 {
+    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(bits)))
+}
+
+impl Simd for Avx2 {
+    type F = F;
+    type B = B;
+    const TILE_ROWS: usize = 6;
+    const TILE_PANELS: usize = 1;
+    const ROW_PANELS: usize = 4;
+    const ATTENTION_ROWS: usize = 3;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn splat(x: f32) -> F {
+        let x = _mm256_set1_ps(x);
+        (x, x)
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load(from: *const f32) -> F {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        unsafe { (_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))) }
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load_bf16(from: *const u16) -> F {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        let (low, high) = unsafe { (_mm_loadu_si128(from.cast()), _mm_loadu_si128(from.add(8).cast())) };
+        (widen_bf16(low), widen_bf16(high))
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn store(to: *mut f32, x: F) {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        unsafe {
+            _mm256_storeu_ps(to, x.0);
+            _mm256_storeu_ps(to.add(8), x.1);
+        }
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn add(a: F, b: F) -> F {
+        (_mm256_add_ps(a.0, b.0), _mm256_add_ps(a.1, b.1))
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn sub(a: F, b: F) -> F {
+        (_mm256_sub_ps(a.0, b.0), _mm256_sub_ps(a.1, b.1))
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn mul(a: F, b: F) -> F {
+        (_mm256_mul_ps(a.0, b.0), _mm256_mul_ps(a.1, b.1))
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn div(a: F, b: F) -> F {
+        (_mm256_div_ps(a.0, b.0), _mm256_div_ps(a.1, b.1))
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn fma(a: F, b: F, c: F) -> F {
+        (_mm256_fmadd_ps(a.0, b.0, c.0), _mm256_fmadd_ps(a.1, b.1, c.1))
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn min(a: F, b: F) -> F {
+        (_mm256_min_ps(a.0, b.0), _mm256_min_ps(a.1, b.1))
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn max(a: F, b: F) -> F {
+        (_mm256_max_ps(a.0, b.0), _mm256_max_ps(a.1, b.1))
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn round(x: F) -> F {
+        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        (_mm256_round_ps::<NEAREST>(x.0), _mm256_round_ps::<NEAREST>(x.1))
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn exp2_integral(n: F) -> F {
+        (exp2_eight(n.0), exp2_eight(n.1))
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn within(x: F, other: F, first: usize, end: usize) -> F {
+        (keep(x.0, other.0, 0.0, first, end), keep(x.1, other.1, 8.0, first, end))
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn sum(x: F) -> f32 {
+        fold_sum(_mm256_add_ps(x.0, x.1))
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn max_lane(x: F) -> f32 {
+        fold_max(_mm256_max_ps(x.0, x.1))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load_bytes(from: *const u8) -> B {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        unsafe { _mm_loadu_si128(from.cast()) }
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn bits(bytes: B, shift: u32, mask: u8) -> B {
+        let shifted = _mm_srl_epi16(bytes, _mm_cvtsi32_si128(shift as i32));
+        // Bits that came over from the neighbouring byte are above 8 - shift.
+        _mm_and_si128(shifted, _mm_set1_epi8((mask & (0xff >> shift)) as i8))
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn or_shifted(a: B, b: B, shift: u32) -> B {
+        _mm_or_si128(a, _mm_sll_epi16(b, _mm_cvtsi32_si128(shift as i32)))
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn unsigned(bytes: B) -> F {
+        let high = _mm_srli_si128::<8>(bytes);
+        (_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)), _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(high)))
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn signed(bytes: B) -> F {
+        let high = _mm_srli_si128::<8>(bytes);
+        (_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(high)))
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn half(low: B, high: B) -> F {
+        (_mm256_cvtph_ps(_mm_unpacklo_epi8(low, high)), _mm256_cvtph_ps(_mm_unpackhi_epi8(low, high)))
+    }
+}

@@ -1,0 +1,157 @@
+//! The sixteen lanes as one AVX-512 register.
+
+use std::arch::x86_64::{
+    __m128i, __m512, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_and_si128, _mm_cvtsi32_si128,
+    _mm_loadu_si128, _mm_or_si128, _mm_set1_epi8, _mm_sll_epi16, _mm_srl_epi16, _mm_unpackhi_epi8,
+    _mm_unpacklo_epi8, _mm256_castsi128_si256, _mm256_inserti128_si256, _mm256_loadu_si256, _mm512_add_ps,
+    _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
+    _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_mask_blend_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_add_ps,
+    _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_slli_epi32,
+    _mm512_storeu_ps, _mm512_sub_ps,
+};
+
+use super::{Kernel, Simd};
+
+#[derive(Clone, Copy)]
+pub struct Avx512;
+
+type F = __m512;
+type B = __m128i;
+
+/// Runs a kernel with the features enabled.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+pub unsafe fn run<K: Kernel>(kernel: K) {
+    // SAFETY: the features are those of this function; the caller vouches for the rest.
+    unsafe { kernel.run::<Avx512>() }
+}
+
+impl Simd for Avx512 {
+    type F = F;
+    type B = B;
+    const TILE_ROWS: usize = 8;
+    const TILE_PANELS: usize = 3;
+    const ROW_PANELS: usize = 8;
+    const ATTENTION_ROWS: usize = 8;
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn splat(x: f32) -> F {
+        _mm512_set1_ps(x)
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn load(from: *const f32) -> F {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn load_bf16(from: *const u16) -> F {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        let bits = unsafe { _mm256_loadu_si256(from.cast()) };
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn store(to: *mut f32, x: F) {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        unsafe { _mm512_storeu_ps(to, x) }
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn add(a: F, b: F) -> F {
+        _mm512_add_ps(a, b)
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn sub(a: F, b: F) -> F {
+        _mm512_sub_ps(a, b)
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn mul(a: F, b: F) -> F {
+        _mm512_mul_ps(a, b)
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn div(a: F, b: F) -> F {
+        _mm512_div_ps(a, b)
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn fma(a: F, b: F, c: F) -> F {
+        _mm512_fmadd_ps(a, b, c)
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn min(a: F, b: F) -> F {
+        _mm512_min_ps(a, b)
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn max(a: F, b: F) -> F {
+        _mm512_max_ps(a, b)
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn round(x: F) -> F {
+        _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x)
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn exp2_integral(n: F) -> F {
+        _mm512_scalef_ps(_mm512_set1_ps(1.0), n)
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn within(x: F, other: F, first: usize, end: usize) -> F {
+        let below = |lane: usize| (1u32 << lane.min(16)) - 1;
+        _mm512_mask_blend_ps((below(end) & !below(first)) as u16, other, x)
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn sum(x: F) -> f32 {
+        _mm512_reduce_add_ps(x)
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn max_lane(x: F) -> f32 {
+        _mm512_reduce_max_ps(x)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn load_bytes(from: *const u8) -> B {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        unsafe { _mm_loadu_si128(from.cast()) }
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn bits(bytes: B, shift: u32, mask: u8) -> B {
+        let shifted = _mm_srl_epi16(bytes, _mm_cvtsi32_si128(shift as i32));
+        // Bits that came over from the neighbouring byte are above 8 - shift.
+        _mm_and_si128(shifted, _mm_set1_epi8((mask & (0xff >> shift)) as i8))
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn or_shifted(a: B, b: B, shift: u32) -> B {
+        _mm_or_si128(a, _mm_sll_epi16(b, _mm_cvtsi32_si128(shift as i32)))
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn unsigned(bytes: B) -> F {
+        _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn signed(bytes: B) -> F {
+        _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn half(low: B, high: B) -> F {
+        let first = _mm256_castsi128_si256(_mm_unpacklo_epi8(low, high));
+        _mm512_cvtph_ps(_mm256_inserti128_si256::<1>(first, _mm_unpackhi_epi8(low, high)))
+    }
+}

@@ -1,0 +1,193 @@
+//! Sixteen lanes of f32 on whatever instruction set the machine has: the one vocabulary of every kernel here.
+//!
+//! A kernel is written once, generic over `Simd`, and compiled for each instruction set by `Isa::dispatch`,
+//! which calls it inside a function that has the features enabled. Everything in between is
+//! `#[inline(always)]`: a vector operation that is not inlined into such a function is a slow call.
+//! Within one instruction set results are equal bit for bit whatever the shapes; between sets they differ by
+//! rounding (the portable lanes do not fuse multiply and add).
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod element;
+pub(super) mod math;
+mod portable;
+
+use std::fmt;
+
+pub(super) use element::Element;
+
+/// The number of lanes, and of columns in a panel.
+pub(super) const LANES: usize = 16;
+
+/// Sixteen f32 lanes (`F`) and sixteen bytes (`B`).
+///
+/// # Safety
+/// Every method needs the instruction set of the implementor, which `Isa::dispatch` vouches for; pointers must
+/// be valid for sixteen elements, at any alignment.
+pub(super) trait Simd: Copy + 'static {
+    type F: Copy;
+    type B: Copy;
+    /// Rows of a matrix tile for the highest throughput; smaller tiles take the rest.
+    const TILE_ROWS: usize;
+    /// Panels of a matrix tile of several rows.
+    const TILE_PANELS: usize;
+    /// Panels of a tile of one row: enough independent sums to hide the latency of an FMA.
+    const ROW_PANELS: usize;
+    /// Query rows that attention takes against a KV tile at once.
+    const ATTENTION_ROWS: usize;
+
+    unsafe fn splat(x: f32) -> Self::F;
+    unsafe fn load(from: *const f32) -> Self::F;
+    unsafe fn load_bf16(from: *const u16) -> Self::F;
+    unsafe fn store(to: *mut f32, x: Self::F);
+    unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn div(a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, fused where the instruction set fuses.
+    unsafe fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The smaller; `b` where either is NaN.
+    unsafe fn min(a: Self::F, b: Self::F) -> Self::F;
+    /// The larger; `b` where either is NaN.
+    unsafe fn max(a: Self::F, b: Self::F) -> Self::F;
+    /// To the nearest integer, ties to even, for |x| < 2^22.
+    unsafe fn round(x: Self::F) -> Self::F;
+    /// 2^n for integral n in -126..=127.
+    unsafe fn exp2_integral(n: Self::F) -> Self::F;
+    /// `x` in the lanes first..end, `other` elsewhere.
+    unsafe fn within(x: Self::F, other: Self::F, first: usize, end: usize) -> Self::F;
+    /// The sum of the lanes, halving: lane i + lane i + 8, then 4, 2, 1.
+    unsafe fn sum(x: Self::F) -> f32;
+    /// The largest lane.
+    unsafe fn max_lane(x: Self::F) -> f32;
+
+    unsafe fn load_bytes(from: *const u8) -> Self::B;
+    /// `(bytes >> shift) & mask`, byte by byte.
+    unsafe fn bits(bytes: Self::B, shift: u32, mask: u8) -> Self::B;
+    /// `a | (b << shift)`, byte by byte; the bits of `b` that would leave their byte are 0.
+    unsafe fn or_shifted(a: Self::B, b: Self::B, shift: u32) -> Self::B;
+    unsafe fn unsigned(bytes: Self::B) -> Self::F;
+    unsafe fn signed(bytes: Self::B) -> Self::F;
+    /// IEEE halves given by their low and high bytes.
+    unsafe fn half(low: Self::B, high: Self::B) -> Self::F;
+}
+
+/// Something to run on an instruction set.
+pub(super) trait Kernel {
+    /// # Safety
+    /// The processor has the instruction set `S`, and what the kernel itself demands of its pointers holds.
+    unsafe fn run<S: Simd>(self);
+}
+
+/// The first `count` of sixteen floats, the rest 0.
+#[inline(always)]
+pub(super) unsafe fn load_some<S: Simd>(from: *const f32, count: usize) -> S::F {
+    // SAFETY: the caller vouches for `count` readable elements and for the instruction set.
+    unsafe {
+        if count >= LANES {
+            return S::load(from);
+        }
+        let mut lanes = [0.0; LANES];
+        std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count);
+        S::load(lanes.as_ptr())
+    }
+}
+
+/// Stores the first `count` lanes.
+#[inline(always)]
+pub(super) unsafe fn store_some<S: Simd>(to: *mut f32, x: S::F, count: usize) {
+    // SAFETY: the caller vouches for `count` writable elements and for the instruction set.
+    unsafe {
+        if count >= LANES {
+            return S::store(to, x);
+        }
+        let mut lanes = [0.0; LANES];
+        S::store(lanes.as_mut_ptr(), x);
+        std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count);
+    }
+}
+
+/// An instruction set that this processor has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Isa(Set);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Set {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Set::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => "avx512",
+        })
+    }
+}
+
+impl Isa {
+    /// The fastest present.
+    pub fn detect() -> Self {
+        Self::available().last().copied().unwrap_or(Self(Set::Portable))
+    }
+
+    /// All that are present, the slowest first. The portable one is always there.
+    pub fn available() -> Vec<Self> {
+        #[allow(unused_mut, clippy::allow_attributes, reason = "grows on x86-64 only")]
+        let mut found = vec![Self(Set::Portable)];
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+        {
+            found.push(Self(Set::Avx2));
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+            {
+                found.push(Self(Set::Avx512));
+            }
+        }
+        found
+    }
+
+    /// Panels of a matrix tile of several rows, the unit in which columns are handed out.
+    pub(super) fn tile_panels(self) -> usize {
+        match self.0 {
+            Set::Portable => portable::Portable::TILE_PANELS,
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => avx2::Avx2::TILE_PANELS,
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => avx512::Avx512::TILE_PANELS,
+        }
+    }
+
+    /// Runs the kernel on this instruction set.
+    ///
+    /// # Safety
+    /// What the kernel demands of its pointers.
+    #[inline]
+    pub(super) unsafe fn dispatch<K: Kernel>(self, kernel: K) {
+        // SAFETY: an `Isa` other than the portable one comes only out of `available`, which found the features;
+        // the caller vouches for the kernel's pointers.
+        unsafe {
+            match self.0 {
+                Set::Portable => kernel.run::<portable::Portable>(),
+                #[cfg(target_arch = "x86_64")]
+                Set::Avx2 => avx2::run(kernel),
+                #[cfg(target_arch = "x86_64")]
+                Set::Avx512 => avx512::run(kernel),
+            }
+        }
+    }
+}

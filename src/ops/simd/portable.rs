@@ -1,0 +1,162 @@
+//! The sixteen lanes as plain arrays, for any processor. Multiplies and adds are not fused.
+
+use super::{LANES, Simd};
+
+#[derive(Clone, Copy)]
+pub struct Portable;
+
+type F = [f32; LANES];
+type B = [u8; LANES];
+
+#[inline(always)]
+fn zip(a: F, b: F, f: impl Fn(f32, f32) -> f32) -> F {
+    let mut out = [0.0; LANES];
+    for lane in 0..LANES {
+        out[lane] = f(a[lane], b[lane]);
+    }
+    out
+}
+
+#[inline(always)]
+fn widen(bytes: B, f: impl Fn(u8) -> f32) -> F {
+    let mut out = [0.0; LANES];
+    for lane in 0..LANES {
+        out[lane] = f(bytes[lane]);
+    }
+    out
+}
+
+/// Folds the lanes in the order that the vector units do: i with i + 8, then 4, 2, 1.
+#[inline(always)]
+fn fold(mut x: F, f: impl Fn(f32, f32) -> f32) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            x[lane] = f(x[lane], x[lane + half]);
+        }
+    }
+    x[0]
+}
+
+impl Simd for Portable {
+    type F = F;
+    type B = B;
+    const TILE_ROWS: usize = 2;
+    const TILE_PANELS: usize = 1;
+    const ROW_PANELS: usize = 2;
+    const ATTENTION_ROWS: usize = 1;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> F {
+        [x; LANES]
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> F {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        unsafe { from.cast::<F>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u16) -> F {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        let bits = unsafe { from.cast::<[u16; LANES]>().read_unaligned() };
+        bits.map(|bits| f32::from_bits(u32::from(bits) << 16))
+    }
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, x: F) {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        unsafe { to.cast::<F>().write_unaligned(x) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: F, b: F) -> F {
+        zip(a, b, |a, b| a + b)
+    }
+    #[inline(always)]
+    unsafe fn sub(a: F, b: F) -> F {
+        zip(a, b, |a, b| a - b)
+    }
+    #[inline(always)]
+    unsafe fn mul(a: F, b: F) -> F {
+        zip(a, b, |a, b| a * b)
+    }
+    #[inline(always)]
+    unsafe fn div(a: F, b: F) -> F {
+        zip(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    unsafe fn fma(a: F, b: F, c: F) -> F {
+        let mut out = c;
+        for lane in 0..LANES {
+            out[lane] += a[lane] * b[lane];
+        }
+        out
+    }
+    #[inline(always)]
+    unsafe fn min(a: F, b: F) -> F {
+        zip(a, b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    unsafe fn max(a: F, b: F) -> F {
+        zip(a, b, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    unsafe fn round(x: F) -> F {
+        // Adding and taking away 1.5 * 2^23 rounds to an integer in the current mode, nearest even.
+        const SHIFT: f32 = 12_582_912.0;
+        x.map(|x| (x + SHIFT) - SHIFT)
+    }
+    #[inline(always)]
+    unsafe fn exp2_integral(n: F) -> F {
+        n.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23))
+    }
+    #[inline(always)]
+    unsafe fn within(x: F, other: F, first: usize, end: usize) -> F {
+        let mut out = other;
+        for lane in 0..LANES {
+            if lane >= first && lane < end {
+                out[lane] = x[lane];
+            }
+        }
+        out
+    }
+    #[inline(always)]
+    unsafe fn sum(x: F) -> f32 {
+        fold(x, |a, b| a + b)
+    }
+    #[inline(always)]
+    unsafe fn max_lane(x: F) -> f32 {
+        fold(x, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> B {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        unsafe { from.cast::<B>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn bits(bytes: B, shift: u32, mask: u8) -> B {
+        bytes.map(|byte| (byte >> shift) & mask)
+    }
+    #[inline(always)]
+    unsafe fn or_shifted(a: B, b: B, shift: u32) -> B {
+        let mut out = a;
+        for lane in 0..LANES {
+            out[lane] |= b[lane] << shift;
+        }
+        out
+    }
+    #[inline(always)]
+    unsafe fn unsigned(bytes: B) -> F {
+        widen(bytes, f32::from)
+    }
+    #[inline(always)]
+    unsafe fn signed(bytes: B) -> F {
+        widen(bytes, |byte| f32::from(byte as i8))
+    }
+    #[inline(always)]
+    unsafe fn half(low: B, high: B) -> F {
+        let mut out = [0.0; LANES];
+        for lane in 0..LANES {
+            out[lane] = half::f16::from_le_bytes([low[lane], high[lane]]).to_f32();
+        }
+        out
+    }
+}

@@ -1,0 +1,126 @@
+//! SwiGLU's middle: `silu(gate) * up`, element by element.
+
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+
+use super::parallel::{output, share};
+use super::rows::contiguous_f32;
+use super::simd::{Kernel, LANES, Simd, load_some, math, store_some};
+use super::{Workers, shape_error};
+
+const OP: &str = "swiglu";
+/// Elements that are worth handing to a thread.
+const PART_ELEMENTS: usize = 1 << 13;
+
+/// gate and up f32 of one shape, which the result has too. No gradient: `backward` through it is an error.
+pub fn swiglu(gate: &Tensor, up: &Tensor, workers: &Arc<Workers>) -> Result<Tensor> {
+    gate.contiguous()?.apply_op2(&up.contiguous()?, SwiGlu { workers: Arc::clone(workers) })
+}
+
+struct SwiGlu {
+    workers: Arc<Workers>,
+}
+
+impl CustomOp2 for SwiGlu {
+    fn name(&self) -> &'static str {
+        OP
+    }
+
+    fn cpu_fwd(
+        &self,
+        gate: &CpuStorage,
+        gate_layout: &Layout,
+        up: &CpuStorage,
+        up_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (gate_shape, up_shape) = (gate_layout.shape(), up_layout.shape());
+        if gate_shape != up_shape {
+            return Err(shape_error(OP, format!("gate {gate_shape:?} and up {up_shape:?} differ in shape")));
+        }
+        let gate = contiguous_f32(OP, "gate", gate, gate_layout)?;
+        let up = contiguous_f32(OP, "up", up, up_layout)?;
+        let parts = (gate.len() / PART_ELEMENTS).clamp(1, self.workers.threads());
+        // SAFETY: the parts' elements cover all, and `Elements` writes its own.
+        let out = unsafe {
+            output(gate.len(), |out| {
+                self.workers.run(parts, &|part| {
+                    let range = share(gate.len(), parts, part);
+                    let to = out.start().add(range.start);
+                    let kernel = Elements { gate: &gate[range.clone()], up: &up[range], out: to };
+                    self.workers.isa().dispatch(kernel);
+                });
+            })
+        };
+        Ok((CpuStorage::F32(out), gate_shape.clone()))
+    }
+}
+
+/// Slices of one length, which `out` takes.
+struct Elements<'a> {
+    gate: &'a [f32],
+    up: &'a [f32],
+    out: *mut f32,
+}
+
+impl Kernel for Elements<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let len = self.gate.len();
+        let mut i = 0;
+        while i < len {
+            // SAFETY: i is below the length of all three.
+            unsafe {
+                let gate = load_some::<S>(self.gate.as_ptr().add(i), len - i);
+                let up = load_some::<S>(self.up.as_ptr().add(i), len - i);
+                store_some::<S>(self.out.add(i), S::mul(math::silu::<S>(gate), up), len - i);
+            }
+            i += LANES;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Isa;
+    use super::super::testing::{bits, numbers};
+    use super::*;
+    use candle_core::{Device, Var};
+
+    fn check(rows: usize, width: usize) {
+        let gate: Vec<f32> = numbers(4, rows * width).iter().map(|x| x * 20.0).collect();
+        let up = numbers(5, rows * width);
+        let tensor = |x: &[f32]| Tensor::from_slice(x, (x.len() / width, width), &Device::Cpu).unwrap();
+        for isa in Isa::available() {
+            let run = |gate: &[f32], up: &[f32], threads| {
+                let out = swiglu(&tensor(gate), &tensor(up), &Workers::with_isa(threads, isa)).unwrap();
+                out.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+            };
+            let out = run(&gate, &up, 2);
+            for ((&gate, &up), &y) in gate.iter().zip(&up).zip(&out) {
+                let (gate, up) = (f64::from(gate), f64::from(up));
+                let exact = gate / (1.0 + (-gate).exp()) * up;
+                assert!((f64::from(y) - exact).abs() <= 1e-6 * exact.abs(), "{isa}: {y} {exact}");
+            }
+            let last = (rows - 1) * width;
+            assert_eq!(bits(&run(&gate[last..], &up[last..], 1)), bits(&out[last..]), "{isa}");
+        }
+    }
+
+    #[test]
+    fn follows_f64_and_a_row_is_the_same_alone() {
+        for (rows, width) in [(1, 1), (3, 15), (33, 1536), (2, 17)] {
+            check(rows, width);
+        }
+    }
+
+    #[test]
+    fn shapes_must_agree_and_a_gradient_is_refused() {
+        let x = Var::zeros((2, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let y = Tensor::zeros((3, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let workers = Workers::new(1);
+        assert!(swiglu(x.as_tensor(), &y, &workers).is_err());
+        let z = swiglu(x.as_tensor(), x.as_tensor(), &workers).unwrap();
+        assert!(z.sum_all().unwrap().backward().is_err());
+    }
+}
