@@ -30,7 +30,8 @@ fn hello() -> Value {
 #[test]
 fn prompts_equal_those_of_transformers() {
     let recorded: Value = serde_json::from_str(&fixture("expected.json")).unwrap();
-    let tokens: BTreeMap<String, String> = serde_json::from_value(recorded["special_tokens"].clone()).unwrap();
+    let tokens: BTreeMap<String, String> =
+        serde_json::from_value(recorded["special_tokens"].clone()).unwrap();
     let mut wrong = Vec::new();
     let cases = recorded["cases"].as_array().unwrap();
     for case in cases {
@@ -80,7 +81,8 @@ fn a_refusal_is_told_from_a_failure() {
 
 #[test]
 fn looping_and_bloated_templates_end() {
-    let loops = "{% for a in range(99999) %}{% for b in range(99999) %}{% set x = b %}{% endfor %}{% endfor %}";
+    let loops =
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% set x = b %}{% endfor %}{% endfor %}";
     let started = Instant::now();
     assert!(matches!(render(loops, &hello()), Err(ChatError::OutOfFuel { .. })));
     let bloat = "{% for a in range(99999) %}{{ 'x' * 100000 }}{% endfor %}";

@@ -102,9 +102,9 @@ impl AuthOptions {
         let is = |keys: &ApiKeys| key.is_some_and(|key| keys.contains(key));
         let admin = is(&self.admin);
         match scope {
-            Scope::Admin if self.admin.is_empty() => {
-                Err(ApiError::forbidden("admin routes are off: start the server with --admin-key to use them"))
-            }
+            Scope::Admin if self.admin.is_empty() => Err(ApiError::forbidden(
+                "admin routes are off: start the server with --admin-key to use them",
+            )),
             _ if admin => Ok(()),
             Scope::Admin if is(&self.inference) || is(&self.metrics) => {
                 Err(ApiError::forbidden("this key is not an admin key"))

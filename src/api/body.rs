@@ -86,7 +86,11 @@ mod tests {
         let limits = Limits { body_bytes_max: 10, ..Limits::default() };
         let check = async |bytes: usize, expected: Result<usize, u16>| {
             let got = read(Body::from(vec![b' '; bytes]), &limits, false).await;
-            assert_eq!(got.map(|kept| kept.len()).map_err(|error| error.status.as_u16()), expected, "{bytes}");
+            assert_eq!(
+                got.map(|kept| kept.len()).map_err(|error| error.status.as_u16()),
+                expected,
+                "{bytes}"
+            );
         };
         check(0, Ok(0)).await;
         check(10, Ok(10)).await;

@@ -6,9 +6,9 @@ use super::sse::ChunkWriter;
 use super::token_text::TokenText;
 use crate::chat::ReasoningSplitter;
 use crate::engine::output::Output;
+use crate::protocol::Usage;
 use crate::protocol::chat::{ChatAnswer, ChatChoice, ChatChunk, ChatChunkChoice, ChatDelta, ChatResponse};
 use crate::protocol::logprobs::PromptLogprobs;
-use crate::protocol::Usage;
 
 pub struct ChatWriter {
     pub id: String,
@@ -16,8 +16,6 @@ pub struct ChatWriter {
     pub model: String,
     pub tokens: TokenText,
     pub logprobs: bool,
-    /// Show alternatives beside the chosen tokens.
-    pub top_logprobs: bool,
     pub prompt_token_ids: Option<Vec<u32>>,
     /// By choice; `None` leaves thinking marks in the content.
     pub splitters: Vec<Option<ReasoningSplitter>>,
@@ -52,7 +50,7 @@ impl ChatWriter {
                 if delta == ChatDelta::default() && !shows_tokens {
                     return Vec::new();
                 }
-                let logprobs = self.logprobs.then(|| self.tokens.chat(&tokens, self.top_logprobs));
+                let logprobs = self.logprobs.then(|| self.tokens.chat(&tokens));
                 let token_ids = token_ids.then(|| tokens.iter().map(|(id, _)| *id).collect());
                 vec![ChatChunkChoice { delta, logprobs, token_ids, ..empty(choice) }]
             }
@@ -126,7 +124,7 @@ impl ChunkWriter for ChatWriter {
         self.chunk(Vec::new(), Some(usage))
     }
 
-    fn set_usage(chunk: &mut ChatChunk, usage: Usage) {
+    fn set_usage(&self, chunk: &mut ChatChunk, usage: Usage) {
         chunk.usage = Some(usage);
     }
 }

@@ -6,9 +6,9 @@ use super::sse::ChunkWriter;
 use super::token_text::TokenText;
 use crate::engine::TokenLogprobs;
 use crate::engine::output::{Output, StopCause};
+use crate::protocol::Usage;
 use crate::protocol::completions::{CompletionChoice, CompletionResponse, StopReason};
 use crate::protocol::logprobs::CompletionLogprobs;
-use crate::protocol::Usage;
 
 /// A prompt as the response shows it.
 pub struct PromptText {
@@ -117,6 +117,15 @@ impl CompletionWriter {
         }
     }
 
+    /// What the response shows of the tokens counted.
+    pub fn usage(&self, counted: Usage) -> Usage {
+        if !self.score_only {
+            return counted;
+        }
+        let cached = counted.prompt_tokens_details.map_or(0, |details| details.cached_tokens);
+        Usage::new(counted.prompt_tokens, 0, cached)
+    }
+
     /// The choices of a whole response, before their first part.
     pub fn blank_choices(&self) -> Vec<CompletionChoice> {
         (0..self.prompts.len() as u32 * self.n).map(empty).collect()
@@ -132,11 +141,11 @@ impl ChunkWriter for CompletionWriter {
     }
 
     fn usage_chunk(&self, usage: Usage) -> CompletionResponse {
-        self.response(Vec::new(), Some(usage))
+        self.response(Vec::new(), Some(self.usage(usage)))
     }
 
-    fn set_usage(chunk: &mut CompletionResponse, usage: Usage) {
-        chunk.usage = Some(usage);
+    fn set_usage(&self, chunk: &mut CompletionResponse, usage: Usage) {
+        chunk.usage = Some(self.usage(usage));
     }
 }
 

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use crate::engine::EngineError;
 use crate::protocol::nearest::nearest;
 use crate::protocol::{BadRequest, ErrorBody, ErrorResponse};
+use crate::registry::RegistryError;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiError {
@@ -64,7 +65,8 @@ impl ApiError {
     }
 
     pub fn body_too_large(limit: usize) -> Self {
-        let message = format!("the body is larger than the {limit} bytes this server takes: send less at a time");
+        let message =
+            format!("the body is larger than the {limit} bytes this server takes: send less at a time");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", Some("request_too_large"), message)
     }
 
@@ -102,7 +104,8 @@ impl ApiError {
             None => "GET /v1/models lists what is served".to_owned(),
         };
         let message = format!("the model `{shown}` is not served here: {hint}");
-        Self::new(StatusCode::NOT_FOUND, "not_found_error", Some("model_not_found"), message).with_param("model")
+        Self::new(StatusCode::NOT_FOUND, "not_found_error", Some("model_not_found"), message)
+            .with_param("model")
     }
 
     /// Our own fault; the details are in the log, not in the answer.
@@ -128,7 +131,8 @@ impl From<BadRequest> for ApiError {
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         let message = error.to_string();
-        let bad = |code| Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", Some(code), message.clone());
+        let bad =
+            |code| Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", Some(code), message.clone());
         match error {
             EngineError::QueueFull { .. } => {
                 let status = StatusCode::TOO_MANY_REQUESTS;
@@ -146,6 +150,19 @@ impl From<EngineError> for ApiError {
             EngineError::Stopped { .. } => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", Some("engine_stopped"), message)
             }
+        }
+    }
+}
+
+impl From<RegistryError> for ApiError {
+    fn from(error: RegistryError) -> Self {
+        let message = error.to_string();
+        match error {
+            RegistryError::UnknownModel { name, known, .. } => Self::model_not_found(&name, &known),
+            RegistryError::NameTaken { .. } => Self::conflict(message).with_param("name"),
+            RegistryError::Engine(error) => error.into(),
+            // What is wrong with a checkpoint is wrong with the path that names it.
+            _ => Self::invalid("path", message),
         }
     }
 }

@@ -69,11 +69,16 @@ impl Generation {
     pub fn start(task: Task, metrics: &Arc<Metrics>, log: Arc<RequestLog>) -> Result<Self, ApiError> {
         // A second setting fails and changes nothing: a request has one model.
         let _ = log.model.set(task.model.name.clone());
-        let counts =
-            Counts { prompt: task.prompts.iter().map(|prompt| prompt.len() as u64).sum(), ..Counts::default() };
+        let counts = Counts {
+            prompt: task.prompts.iter().map(|prompt| prompt.len() as u64).sum(),
+            ..Counts::default()
+        };
         log.prompt_tokens.store(counts.prompt, Ordering::Relaxed);
-        let meters =
-            task.prompts.iter().map(|_| Meter::start(metrics.clone(), &task.model.name, task.params.n)).collect();
+        let meters = task
+            .prompts
+            .iter()
+            .map(|_| Meter::start(metrics.clone(), &task.model.name, task.params.n))
+            .collect();
         let mut retry = tokio::time::interval(RETRY_EVERY);
         retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut generation = Self {

@@ -7,20 +7,25 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
 use crate::engine::EngineHandle;
 
 const MODEL: &str = "model_name";
 
 const SECONDS_TO_FIRST_TOKEN: &[f64] = &[
-    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
-    160.0, 640.0,
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
+    80.0, 160.0, 640.0,
 ];
-const SECONDS_BETWEEN_TOKENS: &[f64] =
-    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0];
-const SECONDS_OF_A_REQUEST: &[f64] =
-    &[0.05, 0.1, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 240.0, 960.0, 3840.0];
+const SECONDS_BETWEEN_TOKENS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0,
+];
+const SECONDS_OF_A_REQUEST: &[f64] = &[
+    0.05, 0.1, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 240.0, 960.0,
+    3840.0,
+];
 
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
@@ -173,7 +178,9 @@ const GAUGES: &[Gauge] = &[
 ];
 
 const COUNTERS: &[Counter] = &[
-    ("prompt_tokens_total", "Prompt tokens taken.", |engine| engine.stats().prompt_tokens.load(Ordering::Relaxed)),
+    ("prompt_tokens_total", "Prompt tokens taken.", |engine| {
+        engine.stats().prompt_tokens.load(Ordering::Relaxed)
+    }),
     ("generation_tokens_total", "Tokens generated.", |engine| {
         engine.stats().generation_tokens.load(Ordering::Relaxed)
     }),
@@ -203,7 +210,14 @@ pub struct Meter {
 impl Meter {
     pub fn start(metrics: std::sync::Arc<Metrics>, model: &str, choices: u32) -> Self {
         let latest = vec![None; choices as usize];
-        Self { metrics, model: model.to_owned(), arrived: Instant::now(), latest, seen_first: false, running: choices }
+        Self {
+            metrics,
+            model: model.to_owned(),
+            arrived: Instant::now(),
+            latest,
+            seen_first: false,
+            running: choices,
+        }
     }
 
     pub fn scheduled(&self, queued: Duration) {

@@ -45,7 +45,16 @@ impl Drop for RequestLog {
             let prompt_tokens = self.prompt_tokens.load(Ordering::Relaxed);
             let completion_tokens = self.completion_tokens.load(Ordering::Relaxed);
             tracing::info!(
-                id, method, path, status, outcome, elapsed_ms, model, prompt_tokens, completion_tokens, "request"
+                id,
+                method,
+                path,
+                status,
+                outcome,
+                elapsed_ms,
+                model,
+                prompt_tokens,
+                completion_tokens,
+                "request"
             );
         } else if path == "/health" || path == "/metrics" {
             // Probes every few seconds would drown the rest.

@@ -14,8 +14,6 @@ use crate::registry::GenerationDefaults;
 /// What the two completion routes decide differently.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {
-    /// `None`: until the context is full.
-    pub max_tokens: Option<usize>,
     /// `Some(k)`: logprobs of the sampled tokens.
     pub logprobs: Option<u32>,
     /// `Some(k)`: logprobs of the prompt's.
@@ -36,7 +34,8 @@ pub fn sampling_params(
         return Err(ApiError::invalid("n", format!("`n` must be from 1 to {}", limits.n_max)));
     }
     if asked.prompts.saturating_mul(n as usize) > limits.choices_max {
-        let message = format!("{} prompts times n = {n} is over {} choices", asked.prompts, limits.choices_max);
+        let message =
+            format!("{} prompts times n = {n} is over {} choices", asked.prompts, limits.choices_max);
         return Err(ApiError::invalid("n", message));
     }
     let top_k = match fields.top_k {
@@ -58,7 +57,8 @@ pub fn sampling_params(
         frequency_penalty: fields.frequency_penalty.unwrap_or(0.0),
         logit_bias: logit_bias(fields, limits)?,
         seed: fields.seed.map_or_else(random_seed, |seed| seed.0),
-        max_tokens: asked.max_tokens.unwrap_or(usize::MAX),
+        // Each prompt gets its own, from the task's length.
+        max_tokens: 0,
         min_tokens: fields.min_tokens.unwrap_or(0) as usize,
         stop_token_ids,
         ignore_eos: fields.ignore_eos.unwrap_or(false),
@@ -103,7 +103,9 @@ pub fn check_logprobs(param: &str, k: Option<u32>, limits: &Limits) -> Result<()
 /// A salt that is empty or too long.
 pub fn check_cache_salt(fields: &SamplingFields, limits: &Limits) -> Result<(), ApiError> {
     match &fields.cache_salt {
-        Some(salt) if salt.is_empty() => Err(ApiError::invalid("cache_salt", "`cache_salt` must not be empty")),
+        Some(salt) if salt.is_empty() => {
+            Err(ApiError::invalid("cache_salt", "`cache_salt` must not be empty"))
+        }
         Some(salt) => at_most("cache_salt", salt.len(), limits.cache_salt_bytes_max, "bytes"),
         None => Ok(()),
     }
@@ -113,7 +115,10 @@ pub fn check_cache_salt(fields: &SamplingFields, limits: &Limits) -> Result<(), 
 /// `count` over `max`, naming both.
 pub fn at_most(param: &str, count: usize, max: usize, of_what: &str) -> Result<(), ApiError> {
     if count > max {
-        return Err(ApiError::invalid(param, format!("`{param}` takes at most {max} {of_what}, not {count}")));
+        return Err(ApiError::invalid(
+            param,
+            format!("`{param}` takes at most {max} {of_what}, not {count}"),
+        ));
     }
     Ok(())
 }
@@ -146,7 +151,7 @@ mod tests {
 
     fn params(fields: Value) -> Result<SamplingParams, ApiError> {
         let fields: SamplingFields = serde_json::from_value(fields).unwrap();
-        let asked = Asked { max_tokens: Some(7), logprobs: None, prompt_logprobs: None, prompts: 2 };
+        let asked = Asked { logprobs: None, prompt_logprobs: None, prompts: 2 };
         let defaults =
             GenerationDefaults { temperature: Some(0.6), top_k: Some(20), ..GenerationDefaults::default() };
         let limits = Limits { n_max: 64, choices_max: 100, ..Limits::default() };
@@ -159,7 +164,11 @@ mod tests {
         assert_eq!((silent.temperature, silent.top_k, silent.top_p), (0.6, 20, 1.0));
         let spoken = params(json!({"temperature": 0, "top_k": -1, "seed": -1})).unwrap();
         assert_eq!((spoken.temperature, spoken.top_k, spoken.seed), (0.0, 0, u64::MAX));
-        assert_ne!(params(json!({})).unwrap().seed, silent.seed, "without a seed every request draws its own");
+        assert_ne!(
+            params(json!({})).unwrap().seed,
+            silent.seed,
+            "without a seed every request draws its own"
+        );
     }
 
     #[test]

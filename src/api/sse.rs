@@ -24,7 +24,7 @@ pub trait ChunkWriter: Send + 'static {
     /// The chunks of one output, possibly none.
     fn chunks(&mut self, prompt: usize, output: Output) -> Vec<Self::Chunk>;
     fn usage_chunk(&self, usage: Usage) -> Self::Chunk;
-    fn set_usage(chunk: &mut Self::Chunk, usage: Usage);
+    fn set_usage(&self, chunk: &mut Self::Chunk, usage: Usage);
 }
 
 pub fn respond<W: ChunkWriter>(generation: Generation, writer: W, options: StreamOptions) -> Response {
@@ -39,7 +39,9 @@ pub fn respond<W: ChunkWriter>(generation: Generation, writer: W, options: Strea
     });
     // A panic would break the connection without a word; unwinding ends the stream, so no state is seen again.
     let events = AssertUnwindSafe(events).catch_unwind().map(|events| {
-        events.unwrap_or_else(|_| vec![error_event(ApiError::internal("the server failed on this request")), done()])
+        events.unwrap_or_else(|_| {
+            vec![error_event(ApiError::internal("the server failed on this request")), done()]
+        })
     });
     let events = events.flat_map(|events| stream::iter(events.into_iter().map(Ok::<_, Infallible>)));
     keep_alive(events)
@@ -59,7 +61,8 @@ impl<W: ChunkWriter> Running<W> {
     fn write(&mut self, prompt: usize, output: Output) -> Vec<Event> {
         let mut chunks = self.writer.chunks(prompt, output);
         if self.options.continuous_usage_stats == Some(true) {
-            chunks.iter_mut().for_each(|chunk| W::set_usage(chunk, self.generation.usage()));
+            let usage = self.generation.usage();
+            chunks.iter_mut().for_each(|chunk| self.writer.set_usage(chunk, usage.clone()));
         }
         chunks.iter().map(event).collect()
     }
@@ -81,7 +84,8 @@ fn event(chunk: &impl Serialize) -> Event {
 fn error_event(error: ApiError) -> Event {
     tracing::warn!(message = error.body.message, "error in the middle of a stream");
     // Strings and nulls only: this cannot fail, and an empty object would still end the stream as an error.
-    let json = serde_json::to_string(&error.into_event_body()).unwrap_or_else(|_| "{\"error\":{}}".to_owned());
+    let json =
+        serde_json::to_string(&error.into_event_body()).unwrap_or_else(|_| "{\"error\":{}}".to_owned());
     Event::default().data(json)
 }
 

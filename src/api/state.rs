@@ -102,7 +102,9 @@ impl AppState {
         match (models.pop(), models.is_empty()) {
             (Some(only), true) => Ok(only),
             (None, _) => Err(ApiError::model_not_found("", &[])),
-            (Some(_), false) => Err(ApiError::invalid("model", "several models are served: name one in `model`")),
+            (Some(_), false) => {
+                Err(ApiError::invalid("model", "several models are served: name one in `model`"))
+            }
         }
     }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::engine::{TokenLogprob, TokenLogprobs};
 use crate::protocol::logprobs::{
-    ChatLogprobs, ChatTokenLogprob, ChatTopLogprob, CompletionLogprobs, PromptLogprob, PromptLogprobs, TopLogprobs,
+    ChatLogprobs, ChatTokenLogprob, ChatTopLogprob, CompletionLogprobs, PromptLogprob, PromptLogprobs,
+    TopLogprobs,
 };
 use crate::weights::Tokenizer;
 
@@ -27,7 +28,13 @@ impl TokenText {
     }
 
     /// Appends one token; `None` is the first of an echoed prompt.
-    pub fn append(&self, to: &mut CompletionLogprobs, offset: &mut usize, id: u32, logprobs: Option<&TokenLogprobs>) {
+    pub fn append(
+        &self,
+        to: &mut CompletionLogprobs,
+        offset: &mut usize,
+        id: u32,
+        logprobs: Option<&TokenLogprobs>,
+    ) {
         let text = self.text(id);
         to.text_offset.push(*offset);
         *offset += text.chars().count();
@@ -48,10 +55,9 @@ impl TokenText {
         TopLogprobs(entries)
     }
 
-    pub fn chat(&self, tokens: &[(u32, Option<TokenLogprobs>)], top: bool) -> ChatLogprobs {
+    pub fn chat(&self, tokens: &[(u32, Option<TokenLogprobs>)]) -> ChatLogprobs {
         let entry = |(_, logprobs): &(u32, Option<TokenLogprobs>)| {
             let TokenLogprobs { chosen, top: likeliest } = logprobs.as_ref()?;
-            let likeliest = if top { likeliest.as_slice() } else { &[] };
             let top_logprobs = likeliest.iter().map(|token| self.chat_top(token)).collect();
             let ChatTopLogprob { token, logprob, bytes } = self.chat_top(chosen);
             Some(ChatTokenLogprob { token, logprob, bytes, top_logprobs })
@@ -69,12 +75,12 @@ impl TokenText {
 
     pub fn prompt(&self, tokens: &[Option<TokenLogprobs>]) -> PromptLogprobs {
         let entry = |token: &TokenLogprob| {
-            let decoded_token = Some(String::from_utf8_lossy(&self.tokenizer.token_bytes(token.token)).into_owned());
-            (token.token.to_string(), PromptLogprob {
-                logprob: finite(token.logprob),
-                rank: Some(token.rank),
-                decoded_token,
-            })
+            let decoded_token =
+                Some(String::from_utf8_lossy(&self.tokenizer.token_bytes(token.token)).into_owned());
+            (
+                token.token.to_string(),
+                PromptLogprob { logprob: finite(token.logprob), rank: Some(token.rank), decoded_token },
+            )
         };
         let map = |logprobs: &TokenLogprobs| -> BTreeMap<_, _> {
             logprobs.top.iter().chain([&logprobs.chosen]).map(entry).collect()

@@ -71,7 +71,10 @@ fn tojson(value: &Value, arguments: Kwargs) -> Result<Value, Error> {
     style.sort_keys = arguments.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
     if let Some(separators) = arguments.get::<Option<Vec<String>>>("separators")? {
         let [item, key] = <[String; 2]>::try_from(separators).map_err(|_| {
-            Error::new(ErrorKind::InvalidOperation, "tojson: separators must be (item_separator, key_separator)")
+            Error::new(
+                ErrorKind::InvalidOperation,
+                "tojson: separators must be (item_separator, key_separator)",
+            )
         })?;
         style.item_separator = item;
         style.key_separator = key;
@@ -85,8 +88,9 @@ fn indent_text(given: &Value) -> Result<String, Error> {
     if let Some(text) = given.as_str() {
         return Ok(text.chars().take(32).collect());
     }
-    let spaces = i64::try_from(given.clone())
-        .map_err(|_| Error::new(ErrorKind::InvalidOperation, "tojson: indent must be a number or a string"))?;
+    let spaces = i64::try_from(given.clone()).map_err(|_| {
+        Error::new(ErrorKind::InvalidOperation, "tojson: indent must be a number or a string")
+    })?;
     Ok(" ".repeat(spaces.clamp(0, 32) as usize))
 }
 

@@ -49,7 +49,10 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
         if depth > DEPTH_MAX || self.out.len() > BYTES_MAX {
-            return Err(Error::new(ErrorKind::BadSerialization, "tojson: the value is nested too deeply or too big"));
+            return Err(Error::new(
+                ErrorKind::BadSerialization,
+                "tojson: the value is nested too deeply or too big",
+            ));
         }
         match value.kind() {
             ValueKind::None => self.out.push_str("null"),
@@ -59,7 +62,10 @@ impl Writer<'_> {
             ValueKind::Seq | ValueKind::Iterable => self.sequence(value, depth)?,
             ValueKind::Map => self.map(value, depth)?,
             other => {
-                return Err(Error::new(ErrorKind::BadSerialization, format!("tojson: {other} has no JSON form")));
+                return Err(Error::new(
+                    ErrorKind::BadSerialization,
+                    format!("tojson: {other} has no JSON form"),
+                ));
             }
         }
         Ok(())

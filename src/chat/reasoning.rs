@@ -197,7 +197,8 @@ mod tests {
 
     #[test]
     fn a_finished_text_is_cut_at_the_last_close() {
-        let check = |text, opened, expected| assert_eq!(split_at_last_close(text, opened), expected, "{text:?}");
+        let check =
+            |text, opened, expected| assert_eq!(split_at_last_close(text, opened), expected, "{text:?}");
         check("<think>a</think>b</think> c", false, (Some("a</think>b"), "c"));
         check("a</think>b", false, (Some("a"), "b"));
         check("plain", false, (None, "plain"));

@@ -33,7 +33,9 @@ pub enum ChatError {
     /// The template itself refused the conversation; its own words.
     #[error("the chat template refuses these messages (line {line}): {message}")]
     Raised { line: usize, message: String },
-    #[error("the chat template did not end within its step limit (line {line}): it loops, or has far too many messages")]
+    #[error(
+        "the chat template did not end within its step limit (line {line}): it loops, or has far too many messages"
+    )]
     OutOfFuel { line: usize },
     #[error("the chat template writes more than {OUTPUT_BYTES_MAX} bytes")]
     OutputTooLong,
@@ -173,7 +175,9 @@ fn tag_final_message(messages: &mut [Json]) -> Result<String, ChatError> {
 fn cut_at_tag(rendered: &str, content: &str) -> Result<String, ChatError> {
     let tag_at = rendered.rfind(CONTINUE_TAG.trim_end());
     let Some(tag_at) = tag_at.filter(|_| rendered.contains(content.trim())) else {
-        return Err(ChatError::Continue("the chat template does not write the final message's content as it is"));
+        return Err(ChatError::Continue(
+            "the chat template does not write the final message's content as it is",
+        ));
     };
     let kept = &rendered[..tag_at];
     let preserves_space = rendered[tag_at..].starts_with(CONTINUE_TAG);
@@ -191,7 +195,9 @@ fn to_value(json: &Json) -> Value {
             .unwrap_or_else(|| Value::from(number.as_f64().unwrap_or_default())),
         Json::String(text) => Value::from(text.as_str()),
         Json::Array(items) => items.iter().map(to_value).collect(),
-        Json::Object(fields) => Value::from_pairs(fields.iter().map(|(name, value)| (name.as_str(), to_value(value)))),
+        Json::Object(fields) => {
+            Value::from_pairs(fields.iter().map(|(name, value)| (name.as_str(), to_value(value))))
+        }
     }
 }
 

@@ -56,7 +56,9 @@ impl<'de> Deserialize<'de> for Prompt {
                         (Prompt::Ids(ids), Element::Id(id)) => ids.push(id),
                         (Prompt::IdLists(lists), Element::Ids(ids)) => lists.push(ids),
                         _ => {
-                            return Err(de::Error::custom("a list prompt mixes strings, token ids and lists"));
+                            return Err(de::Error::custom(
+                                "a list prompt mixes strings, token ids and lists",
+                            ));
                         }
                     }
                 }

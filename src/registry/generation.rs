@@ -53,12 +53,15 @@ mod tests {
     fn values_are_taken_or_refused_by_name() {
         let config = json!({"temperature": 0.6, "top_k": 20, "top_p": null, "do_sample": false, "max_new_tokens": 2048});
         let defaults = GenerationDefaults::from_config(&config).unwrap();
-        assert_eq!(defaults, GenerationDefaults {
-            temperature: Some(0.6),
-            top_k: Some(20),
-            max_tokens: Some(2048),
-            ..GenerationDefaults::default()
-        });
+        assert_eq!(
+            defaults,
+            GenerationDefaults {
+                temperature: Some(0.6),
+                top_k: Some(20),
+                max_tokens: Some(2048),
+                ..GenerationDefaults::default()
+            }
+        );
         assert_eq!(GenerationDefaults::from_config(&Value::Null).unwrap(), GenerationDefaults::default());
         for (key, value) in [
             ("temperature", json!(-1)),

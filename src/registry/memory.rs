@@ -67,13 +67,17 @@ pub(super) fn plan(needs: Needs) -> Result<MemoryPlan, RegistryError> {
     };
     let (weights, free) = (ByteSize(needs.weight_bytes), ByteSize(needs.available.unwrap_or(u64::MAX)));
     if left == 0 {
-        return refuse(format!("the weights take {weights} and {free} is free: choose a smaller model or --dtype bf16"));
+        return refuse(format!(
+            "the weights take {weights} and {free} is free: choose a smaller model or --dtype bf16"
+        ));
     }
     let one_context = needs.max_model_len.div_ceil(BLOCK_TOKENS) as u64;
     let full = one_context.saturating_mul(needs.max_num_seqs as u64);
     let blocks = match needs.kv_cache_memory {
         Some(asked) if asked.0 > left => {
-            return refuse(format!("--kv-cache-memory {asked} and weights of {weights} exceed the {free} that is free"));
+            return refuse(format!(
+                "--kv-cache-memory {asked} and weights of {weights} exceed the {free} that is free"
+            ));
         }
         Some(asked) => asked.0 / needs.block_bytes,
         None => {
@@ -103,8 +107,11 @@ pub fn memory_available() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let machine = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let machine = machine.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024;
-    let read = |name: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?.trim().parse::<u64>().ok();
-    let container = read("memory.max").zip(read("memory.current")).map(|(most, used)| most.saturating_sub(used));
+    let read = |name: &str| {
+        std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?.trim().parse::<u64>().ok()
+    };
+    let container =
+        read("memory.max").zip(read("memory.current")).map(|(most, used)| most.saturating_sub(used));
     Some(container.map_or(machine, |container| machine.min(container)))
 }
 
@@ -141,8 +148,14 @@ mod tests {
 
     #[test]
     fn what_cannot_fit_is_refused_with_the_numbers() {
-        check(Needs { available: Some(1 << 29), ..NEEDS }, Err("the weights take 1.00 GiB and 512.0 MiB is free"));
-        check(Needs { kv_cache_memory: Some(ByteSize(5 << 30)), ..NEEDS }, Err("exceed the 5.00 GiB that is free"));
+        check(
+            Needs { available: Some(1 << 29), ..NEEDS },
+            Err("the weights take 1.00 GiB and 512.0 MiB is free"),
+        );
+        check(
+            Needs { kv_cache_memory: Some(ByteSize(5 << 30)), ..NEEDS },
+            Err("exceed the 5.00 GiB that is free"),
+        );
         check(Needs { kv_cache_memory: Some(ByteSize(9 << 20)), ..NEEDS }, Err("use --max-model-len 288"));
         check(Needs { max_model_len: 1 << 20, ..NEEDS }, Err("needs 32.00 GiB of KV cache"));
     }

@@ -68,7 +68,12 @@ pub fn resolve(
     }
     let available: Vec<String> = list(models_dir).into_iter().map(|found| found.name).collect();
     let nearest = nearest(text, available.iter().map(String::as_str)).map(str::to_owned);
-    Err(ResolveError::NotFound { name: text.to_owned(), models_dir: models_dir.to_owned(), available, nearest })
+    Err(ResolveError::NotFound {
+        name: text.to_owned(),
+        models_dir: models_dir.to_owned(),
+        available,
+        nearest,
+    })
 }
 
 /// A path that exists, or a name below `models_dir`.
@@ -82,7 +87,8 @@ fn find(text: &str, models_dir: &Path) -> Option<Found> {
 
 /// A model below `models_dir` by its relative name; never one outside of it.
 pub fn below(text: &str, models_dir: &Path) -> Option<Found> {
-    let plain = !text.is_empty() && Path::new(text).components().all(|part| matches!(part, Component::Normal(_)));
+    let plain =
+        !text.is_empty() && Path::new(text).components().all(|part| matches!(part, Component::Normal(_)));
     if !plain {
         return None;
     }
@@ -97,7 +103,8 @@ pub fn below(text: &str, models_dir: &Path) -> Option<Found> {
 /// The name a model at a path goes by: its directory's, or its file's without `.gguf`.
 pub fn name_of(path: &Path) -> String {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let name = real.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
+    let name =
+        real.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
     name.strip_suffix(".gguf").map(str::to_owned).unwrap_or(name)
 }
 

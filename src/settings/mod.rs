@@ -11,7 +11,7 @@ mod values;
 use std::path::PathBuf;
 
 pub use nearest::nearest;
-pub use sources::{Sources, SettingsError};
+pub use sources::{SettingsError, Sources};
 pub use values::{ByteSize, Device, Dtype, KvDtype, LogFormat};
 
 use values::Text;
@@ -168,9 +168,13 @@ impl Settings {
             return wrong("api_keys", "keys must not be empty");
         }
         let prefix_fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-        if !self.metrics_prefix.chars().all(prefix_fits) || self.metrics_prefix.starts_with(|c: char| c.is_ascii_digit())
+        if !self.metrics_prefix.chars().all(prefix_fits)
+            || self.metrics_prefix.starts_with(|c: char| c.is_ascii_digit())
         {
-            return wrong("metrics_prefix", "may hold letters, digits, `_` and `:`, and begins with no digit");
+            return wrong(
+                "metrics_prefix",
+                "may hold letters, digits, `_` and `:`, and begins with no digit",
+            );
         }
         Ok(())
     }

@@ -66,9 +66,10 @@ pub(super) fn parse_file(path: &Path, text: &str) -> Result<Overrides, SettingsE
     }
     toml::from_str(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start);
-        let entry = table.get_ref().iter().find(|(key, value)| {
-            (key.span().start..=value.span().end).contains(&start)
-        });
+        let entry = table
+            .get_ref()
+            .iter()
+            .find(|(key, value)| (key.span().start..=value.span().end).contains(&start));
         SettingsError::FileValue {
             path: path.to_owned(),
             line: line_of(start),
@@ -84,7 +85,8 @@ pub(super) fn variable_of(key: &str, given: &str) -> String {
 }
 
 pub(super) fn read_environment(pairs: &[(String, String)]) -> Result<Overrides, SettingsError> {
-    let known: Vec<(&str, String)> = KEYS.iter().map(|(key, given)| (*key, variable_of(key, given))).collect();
+    let known: Vec<(&str, String)> =
+        KEYS.iter().map(|(key, given)| (*key, variable_of(key, given))).collect();
     let mut overrides = Overrides::default();
     for (variable, value) in pairs {
         if !variable.starts_with("XENOGLOT_") || OTHER_VARIABLES.contains(&variable.as_str()) {

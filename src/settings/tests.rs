@@ -16,10 +16,14 @@ fn the_documented_file_equals_the_defaults() {
     settings.apply(parse(DEFAULT_FILE).unwrap());
     assert_eq!(settings, Settings::default());
     for (key, given) in KEYS {
-        let set = DEFAULT_FILE.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} = ")));
+        let set =
+            DEFAULT_FILE.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} = ")));
         assert!(set, "config/xenoglot.toml does not show `{key}`");
         let variable = sources::variable_of(key, given);
-        assert!(given.is_empty() || DEFAULT_FILE.contains(&variable), "config/xenoglot.toml does not name {variable}");
+        assert!(
+            given.is_empty() || DEFAULT_FILE.contains(&variable),
+            "config/xenoglot.toml does not name {variable}"
+        );
     }
 }
 
@@ -27,11 +31,19 @@ fn the_documented_file_equals_the_defaults() {
 fn commented_examples_are_valid_too() {
     let uncommented: String = DEFAULT_FILE
         .lines()
-        .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ") && !rest.contains("  ")).unwrap_or(line))
+        .map(|line| {
+            line.strip_prefix("# ")
+                .filter(|rest| rest.contains(" = ") && !rest.contains("  "))
+                .unwrap_or(line)
+        })
         .collect::<Vec<_>>()
         .join("\n");
     let overrides = parse(&uncommented).unwrap();
-    assert!(overrides.threads.is_some() && overrides.max_model_len.is_some() && overrides.kv_cache_memory.is_some());
+    assert!(
+        overrides.threads.is_some()
+            && overrides.max_model_len.is_some()
+            && overrides.kv_cache_memory.is_some()
+    );
 }
 
 #[test]
@@ -39,8 +51,9 @@ fn flag_beats_environment_beats_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.toml");
     std::fs::write(&file, "port = 1\nmax_n = 2\nhost = \"::1\"\n").unwrap();
-    let environment = [("XENOGLOT_PORT", "3"), ("XENOGLOT_MAX_N", "4"), ("HOME", "/"), ("XENOGLOT_MODELS", "/m")]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let environment =
+        [("XENOGLOT_PORT", "3"), ("XENOGLOT_MAX_N", "4"), ("HOME", "/"), ("XENOGLOT_MODELS", "/m")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let flags = Overrides { port: Some(5), ..Overrides::default() };
     let settings = Settings::load(Sources { file: Some(&file), environment: &environment, flags }).unwrap();
     assert_eq!((settings.port, settings.max_n, settings.host.as_str()), (5, 4, "::1"));
@@ -50,7 +63,8 @@ fn flag_beats_environment_beats_file() {
 
 #[test]
 fn mistakes_in_a_file_name_line_and_key() {
-    let check = |text: &str, expected: &str| assert_eq!(parse(text).unwrap_err().to_string(), expected, "{text:?}");
+    let check =
+        |text: &str, expected: &str| assert_eq!(parse(text).unwrap_err().to_string(), expected, "{text:?}");
     check("\nprt = 1", "x.toml:2: unknown key `prt`; did you mean `port`?");
     check("[server]\nport = 1", "x.toml:1: unknown key `server`");
     check("a b", "x.toml:1: key with no value, expected `=`");
@@ -58,7 +72,10 @@ fn mistakes_in_a_file_name_line_and_key() {
     check("port = 'x'", "x.toml:1: port: invalid type: string \"x\", expected u16");
     check("port = -1", "x.toml:1: port: invalid value: integer `-1`, expected u16");
     check("port = 1.5", "x.toml:1: port: invalid type: floating point `1.5`, expected u16");
-    check("kv_cache_memory = 'lots'", "x.toml:1: kv_cache_memory: `lots` is not a size such as 2GiB, 512MiB or 1048576");
+    check(
+        "kv_cache_memory = 'lots'",
+        "x.toml:1: kv_cache_memory: `lots` is not a size such as 2GiB, 512MiB or 1048576",
+    );
 }
 
 #[test]

@@ -161,14 +161,18 @@ impl FromStr for ByteSize {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is not a size such as 2GiB, 512MiB or 1048576");
         let lower = text.trim().to_ascii_lowercase();
-        let (number, unit) =
-            UNITS.iter().find_map(|(name, unit)| lower.strip_suffix(name).map(|rest| (rest, *unit))).unwrap_or((&lower, 1));
+        let (number, unit) = UNITS
+            .iter()
+            .find_map(|(name, unit)| lower.strip_suffix(name).map(|rest| (rest, *unit)))
+            .unwrap_or((&lower, 1));
         let number = number.trim();
         if let Ok(whole) = number.parse::<u64>() {
             return whole.checked_mul(unit).map(Self).ok_or_else(wrong);
         }
         match number.parse::<f64>() {
-            Ok(value) if value >= 0.0 && value * (unit as f64) < u64::MAX as f64 => Ok(Self((value * unit as f64) as u64)),
+            Ok(value) if value >= 0.0 && value * (unit as f64) < u64::MAX as f64 => {
+                Ok(Self((value * unit as f64) as u64))
+            }
             _ => Err(wrong()),
         }
     }

@@ -37,13 +37,30 @@ fn only_files_of_a_model_are_chosen() {
     };
     check(
         "o/n",
-        &["README.md", "config.json", "model.safetensors", "pytorch_model.bin", "x.py", "onnx/model.onnx", "../config.json"],
+        &[
+            "README.md",
+            "config.json",
+            "model.safetensors",
+            "pytorch_model.bin",
+            "x.py",
+            "onnx/model.onnx",
+            "../config.json",
+        ],
         Ok(&["config.json", "model.safetensors"]),
     );
     check(
         "o/n",
-        &["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json", "consolidated.safetensors"],
-        Ok(&["model.safetensors.index.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]),
+        &[
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+            "model.safetensors.index.json",
+            "consolidated.safetensors",
+        ],
+        Ok(&[
+            "model.safetensors.index.json",
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+        ]),
     );
     check("o/n", &["a.gguf"], Ok(&["a.gguf"]));
     check("o/n", &["a.gguf", "b.gguf"], Err("name one file, as in o/n:FILE.gguf"));
@@ -80,7 +97,8 @@ fn answer(mut stream: &TcpStream) {
         }
         path if path.starts_with("/org/name/resolve/main/") => "0123456789",
         _ => {
-            let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let _ =
+                stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
             return;
         }
     };
