@@ -79,7 +79,7 @@ impl Decoder {
         let positions = options.max_positions.unwrap_or(config.max_position_embeddings);
         let rope = RopeTable::new(&frequencies.inverse_frequencies, frequencies.attention_scale, positions);
         let workers = Arc::clone(&options.workers);
-        Ok(Self { config, embed_tokens, layers, norm, lm_head, rope: Arc::new(rope), workers })
+        Ok(Self { config, embed_tokens, layers, norm, lm_head, rope, workers })
     }
 
     /// Logits `[logit_rows, vocab]`, f32, of the batch's rows that ask for them. All rows pass through
