@@ -1,5 +1,6 @@
 //! The one integration binary: a module an area.
 
+mod engine;
 mod layering;
 mod model;
 mod real_weights;
