@@ -5,3 +5,4 @@ mod engine;
 mod layering;
 mod model;
 mod real_weights;
+mod score;

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use crate::registry::{self, EngineOptions, Found, HubName};
+use crate::registry::{self, EngineOptions, Found, HubName, Inspection};
 use crate::settings::{ByteSize, Overrides, Settings};
 use crate::weights::{WrittenDtype, convert_gguf};
 
@@ -118,7 +118,7 @@ fn show(model: Option<&str>, settings: &Settings, json: bool) -> anyhow::Result<
     let bars = PullBars::new();
     let found = registry::resolve(model, &settings.models_dir, &|event| bars.show(event))?;
     bars.finish();
-    let (checkpoint, config, plan) = registry::inspect(&found.path, &EngineOptions::from(settings))
+    let Inspection { checkpoint, config, plan, kv_bytes_per_token } = registry::inspect(&found.path, &EngineOptions::from(settings))
         .with_context(|| format!("reading {}", found.path.display()))?;
     let text = |value: &serde_json::Value| value.as_str().unwrap_or("unknown").to_owned();
     let facts = [
@@ -135,8 +135,9 @@ fn show(model: Option<&str>, settings: &Settings, json: bool) -> anyhow::Result<
         ("context", json!(config.max_position_embeddings)),
         ("chat_template", json!(checkpoint.chat_template.is_some())),
         ("weight_bytes", json!(plan.weight_bytes)),
-        ("kv_bytes_per_token", json!(plan.block_bytes / registry::BLOCK_TOKENS as u64)),
-        ("memory_plan", json!(plan.to_string())),
+        ("kv_bytes_per_token", json!(kv_bytes_per_token)),
+        ("kv_bytes", json!(plan.kv_bytes)),
+        ("available_bytes", json!(plan.available_bytes)),
     ];
     let mut out = std::io::stdout().lock();
     if json {
@@ -148,6 +149,7 @@ fn show(model: Option<&str>, settings: &Settings, json: bool) -> anyhow::Result<
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         writeln!(out, "{key:20}{value}")?;
     }
+    writeln!(out, "\n{plan}")?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Why a model cannot be had.
 
-use crate::engine::StartError;
+use crate::engine::{MemoryError, StartError};
 use crate::model::ModelError;
 use crate::weights::WeightsError;
 
@@ -19,8 +19,8 @@ pub enum RegistryError {
     Model(#[from] ModelError),
     #[error("starting the engine: {0}")]
     Engine(#[from] StartError),
-    #[error("the model does not fit into memory: {problem}")]
-    DoesNotFit { problem: String },
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
 }
 
 fn known_text(known: &[String], nearest: Option<&str>) -> String {

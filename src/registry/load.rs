@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::chat::ChatTemplate;
-use crate::engine::{self, EngineConfig};
+use crate::engine::{self, BLOCK_SIZE, EngineConfig, MemoryPlan, MemoryRequest, available_memory, memory_plan};
 use crate::model::{ComputeDtype, Decoder, DecoderConfig, LoadOptions, families, weight_bytes_estimate};
-use crate::ops::{KvDtype as PoolDtype, KvLayout, Workers};
+use crate::ops::{KvDtype as PoolDtype, Workers};
 use crate::settings::{Dtype, KvDtype};
 use crate::weights::{Checkpoint, CheckpointDtype, SpecialTokens};
 
-use super::memory::{BLOCK_TOKENS, MemoryPlan, Needs, memory_available, plan};
 use super::{EngineOptions, GenerationDefaults, LoadSpec, Registry, RegistryError, ServedModel};
 
 impl Registry {
@@ -38,28 +37,17 @@ pub fn load(spec: LoadSpec, workers: &Arc<Workers>) -> Result<ServedModel, Regis
     let config = families::translate(&checkpoint.config)?;
     let generation_defaults = GenerationDefaults::from_config(&checkpoint.generation_config)?;
     let dtype = compute_dtype(options.dtype, checkpoint.dtype);
-    let kv_dtype = kv_dtype(options.kv_dtype, dtype);
     let max_model_len = options.max_model_len.unwrap_or(usize::MAX).min(config.max_position_embeddings);
-    let plan = plan_memory(&config, &options, dtype, kv_dtype, max_model_len)?;
-    tracing::info!(model = %name, path = %path.display(), dtype = dtype_name(dtype), max_model_len, "memory plan: {plan}");
+    let mut engine_config = engine_config(&options, kv_dtype(options.kv_dtype, dtype), max_model_len);
+    engine_config.eos_token_ids.clone_from(&checkpoint.eos_token_ids);
+    let plan = plan(&config, dtype, &engine_config, &options)?;
+    engine_config.num_blocks = plan.num_blocks;
+    tracing::info!(model = %name, path = %path.display(), dtype = dtype_name(dtype), max_model_len, "memory plan\n{plan}");
 
     let (template, template_problem) = compile_template(&checkpoint);
     let load_options = LoadOptions { max_positions: Some(max_model_len), ..LoadOptions::new(dtype, workers) };
     let decoder = Decoder::load(config, &*checkpoint.tensors, &load_options)?;
     let weight_bytes = decoder.weight_bytes() as u64;
-    let engine_config = EngineConfig {
-        max_model_len,
-        num_blocks: plan.num_blocks,
-        max_num_seqs: options.max_num_seqs,
-        max_batch_tokens: options.max_batch_tokens,
-        max_waiting: options.max_queue,
-        kv_dtype,
-        enable_prefix_caching: options.prefix_caching,
-        eos_token_ids: checkpoint.eos_token_ids.clone(),
-        weight_version: 0,
-        max_n: options.max_n as u32,
-        max_logprobs: options.max_logprobs as u32,
-    };
     let handle = engine::start(decoder, engine_config, Arc::clone(workers))?;
     Ok(ServedModel {
         name,
@@ -78,20 +66,53 @@ pub fn load(spec: LoadSpec, workers: &Arc<Workers>) -> Result<ServedModel, Regis
     })
 }
 
-/// What `models show` tells without loading: the plan under these options.
-///
+/// What a model is and the memory it would take, found out without loading it.
+pub struct Inspection {
+    pub checkpoint: Checkpoint,
+    pub config: DecoderConfig,
+    pub plan: MemoryPlan,
+    pub kv_bytes_per_token: u64,
+}
+
 /// # Errors
 /// As [`load`].
-pub fn inspect(
-    path: &Path,
-    options: &EngineOptions,
-) -> Result<(Checkpoint, DecoderConfig, MemoryPlan), RegistryError> {
+pub fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, RegistryError> {
     let checkpoint = Checkpoint::open(path)?;
     let config = families::translate(&checkpoint.config)?;
     let dtype = compute_dtype(options.dtype, checkpoint.dtype);
     let max_model_len = options.max_model_len.unwrap_or(usize::MAX).min(config.max_position_embeddings);
-    let plan = plan_memory(&config, options, dtype, kv_dtype(options.kv_dtype, dtype), max_model_len)?;
-    Ok((checkpoint, config, plan))
+    let engine_config = engine_config(options, kv_dtype(options.kv_dtype, dtype), max_model_len);
+    let plan = plan(&config, dtype, &engine_config, options)?;
+    let kv_bytes_per_token = plan.kv_bytes / (plan.num_blocks * BLOCK_SIZE).max(1) as u64;
+    Ok(Inspection { checkpoint, config, plan, kv_bytes_per_token })
+}
+
+fn engine_config(options: &EngineOptions, kv_dtype: PoolDtype, max_model_len: usize) -> EngineConfig {
+    EngineConfig {
+        max_model_len,
+        max_num_seqs: options.max_num_seqs,
+        max_batch_tokens: options.max_batch_tokens,
+        max_waiting: options.max_queue,
+        kv_dtype,
+        enable_prefix_caching: options.prefix_caching,
+        weight_version: 0,
+        max_n: options.max_n as u32,
+        max_logprobs: options.max_logprobs as u32,
+        ..EngineConfig::default()
+    }
+}
+
+/// Divides the memory that is free now; where the system does not say how much that is, nothing is refused.
+fn plan(
+    config: &DecoderConfig,
+    dtype: ComputeDtype,
+    engine_config: &EngineConfig,
+    options: &EngineOptions,
+) -> Result<MemoryPlan, RegistryError> {
+    let available = available_memory().unwrap_or(u64::MAX >> 8);
+    let mut request = MemoryRequest::new(config, weight_bytes_estimate(config, dtype), engine_config, available);
+    request.num_blocks = options.kv_cache_memory.map(|size| (size.0 / request.kv_bytes_per_block.max(1)) as usize);
+    Ok(memory_plan(&request)?)
 }
 
 fn compute_dtype(asked: Dtype, stored: CheckpointDtype) -> ComputeDtype {
@@ -115,31 +136,6 @@ fn dtype_name(dtype: ComputeDtype) -> &'static str {
         ComputeDtype::Bf16 => "bf16",
         ComputeDtype::Gguf => "gguf",
     }
-}
-
-fn plan_memory(
-    config: &DecoderConfig,
-    options: &EngineOptions,
-    dtype: ComputeDtype,
-    kv_dtype: PoolDtype,
-    max_model_len: usize,
-) -> Result<MemoryPlan, RegistryError> {
-    let layout = KvLayout {
-        layers: config.layers,
-        blocks: 1,
-        block_size: BLOCK_TOKENS,
-        kv_heads: config.kv_heads,
-        head_dim: config.head_dim,
-        dtype: kv_dtype,
-    };
-    plan(Needs {
-        weight_bytes: weight_bytes_estimate(config, dtype),
-        block_bytes: layout.bytes_per_block() as u64,
-        max_model_len,
-        max_num_seqs: options.max_num_seqs,
-        kv_cache_memory: options.kv_cache_memory,
-        available: memory_available(),
-    })
 }
 
 /// A template that does not compile leaves the model without chat, not without service.

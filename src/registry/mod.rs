@@ -7,7 +7,6 @@ mod error;
 mod generation;
 mod hub;
 mod load;
-mod memory;
 mod resolve;
 mod served;
 
@@ -17,8 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use error::RegistryError;
 pub use generation::GenerationDefaults;
 pub use hub::{HubError, HubName, PullEvent, PullProgress, pull};
-pub use load::{inspect, load};
-pub use memory::{BLOCK_TOKENS, MemoryPlan, memory_available};
+pub use load::{Inspection, inspect, load};
 pub use resolve::{DEFAULT_MODEL, Found, ResolveError, below, list, name_of, resolve};
 pub use served::{EngineOptions, LoadSpec, ServedModel};
 
