@@ -5,13 +5,13 @@
 
 mod bench;
 mod chat;
-mod eval;
+// mod eval;
 mod failure;
 mod models;
-mod openapi;
+// mod openapi;
 mod options;
 mod pull;
-mod serve;
+// mod serve;
 mod start;
 
 use std::process::ExitCode;
@@ -33,29 +33,29 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve models over the OpenAI API.
-    Serve(Box<serve::Arguments>),
+    // Serve(Box<serve::Arguments>),
     /// Talk to a model in the terminal.
     Chat(Box<chat::Arguments>),
     /// Pull, list, show and convert models.
     Models(models::Arguments),
     /// Run evaluation suites.
-    Eval(Box<eval::Arguments>),
+    // Eval(Box<eval::Arguments>),
     /// Measure the engine.
     Bench(Box<bench::Arguments>),
-    /// Print the API's description (OpenAPI 3.1) as JSON.
-    Openapi,
+    // // Print the API's description (OpenAPI 3.1) as JSON.
+    // Openapi,
 }
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
     let outcome = match command {
-        Command::Serve(arguments) => serve::run(&global, &arguments),
+        // Command::Serve(arguments) => serve::run(&global, &arguments),
         Command::Chat(arguments) => chat::run(&global, &arguments),
         Command::Models(arguments) => models::run(&global, &arguments),
-        Command::Eval(arguments) => eval::run(&global, &arguments),
+        // Command::Eval(arguments) => eval::run(&global, &arguments),
         Command::Bench(arguments) => bench::run(&global, &arguments),
-        Command::Openapi => openapi::run(),
+        // Command::Openapi => openapi::run(),
     };
     failure::report(outcome)
 }

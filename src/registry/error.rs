@@ -1,6 +1,6 @@
 //! Why a model cannot be had.
 
-use crate::engine::EngineError;
+use crate::engine::StartError;
 use crate::model::ModelError;
 use crate::weights::WeightsError;
 
@@ -18,7 +18,7 @@ pub enum RegistryError {
     #[error(transparent)]
     Model(#[from] ModelError),
     #[error("starting the engine: {0}")]
-    Engine(#[from] EngineError),
+    Engine(#[from] StartError),
     #[error("the model does not fit into memory: {problem}")]
     DoesNotFit { problem: String },
 }

@@ -57,6 +57,8 @@ pub fn load(spec: LoadSpec, workers: &Arc<Workers>) -> Result<ServedModel, Regis
         enable_prefix_caching: options.prefix_caching,
         eos_token_ids: checkpoint.eos_token_ids.clone(),
         weight_version: 0,
+        max_n: options.max_n as u32,
+        max_logprobs: options.max_logprobs as u32,
     };
     let handle = engine::start(decoder, engine_config, Arc::clone(workers))?;
     Ok(ServedModel {

@@ -57,6 +57,10 @@ pub struct EngineOptions {
     pub max_batch_tokens: usize,
     pub max_queue: usize,
     pub prefix_caching: bool,
+    /// Choices a request may ask for.
+    pub max_n: usize,
+    /// Alternatives a token that logprobs may ask for.
+    pub max_logprobs: usize,
     /// `None`: what the longest contexts need, at most a quarter of what is free.
     pub kv_cache_memory: Option<ByteSize>,
 }
@@ -71,6 +75,8 @@ impl From<&Settings> for EngineOptions {
             max_batch_tokens: settings.max_batch_tokens,
             max_queue: settings.max_queue,
             prefix_caching: settings.prefix_caching,
+            max_n: settings.max_n,
+            max_logprobs: settings.max_logprobs,
             kv_cache_memory: settings.kv_cache_memory,
         }
     }
