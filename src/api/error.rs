@@ -160,7 +160,7 @@ impl From<RegistryError> for ApiError {
         match error {
             RegistryError::UnknownModel { name, known, .. } => Self::model_not_found(&name, &known),
             RegistryError::NameTaken { .. } => Self::conflict(message).with_param("name"),
-            RegistryError::Engine(error) => error.into(),
+            RegistryError::Engine(_) => Self::internal(message),
             // What is wrong with a checkpoint is wrong with the path that names it.
             _ => Self::invalid("path", message),
         }

@@ -26,7 +26,7 @@ pub use auth::{ApiKeys, AuthOptions};
 pub use limits::Limits;
 pub use metrics::MetricsError;
 pub use router::{openapi, router};
-pub use serve::{ServeError, bind, serve, shutdown_signal};
+pub use serve::serve;
 pub use state::{ApiOptions, AppState};
 
 /// Seconds since 1970.

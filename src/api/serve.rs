@@ -5,7 +5,6 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,37 +22,25 @@ use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use super::auth::Peer;
+use super::metrics::MetricsError;
 use super::router::router;
-use super::state::AppState;
+use super::state::{ApiOptions, AppState};
+use crate::registry::Registry;
 
 /// A request line and its headers.
 const HEADER_BYTES_MAX: usize = 64 << 10;
 
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    #[error(
-        "{address} is in use by another program: stop it, or choose another port with --port (0 takes a free one)"
-    )]
-    PortTaken { address: String },
-    #[error("{address} may not be used by this user: choose a port from 1024 on with --port")]
-    NotPermitted { address: String },
-    #[error("{address} cannot be listened on: {source}")]
-    Bind { address: String, source: io::Error },
-}
-
-/// # Errors
-/// Each names the address and the way out.
-pub async fn bind(host: &str, port: u16) -> Result<TcpListener, ServeError> {
-    let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    TcpListener::bind((host, port)).await.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => ServeError::PortTaken { address },
-        io::ErrorKind::PermissionDenied => ServeError::NotPermitted { address },
-        _ => ServeError::Bind { address, source },
-    })
-}
-
 /// Serve until `shutdown` ends, then drain. Returns when no connection is left and every engine has stopped.
-pub async fn serve(listener: TcpListener, state: AppState, shutdown: impl Future<Output = ()>) {
+///
+/// # Errors
+/// Options that do not work, before anything is accepted.
+pub async fn serve(
+    listener: TcpListener,
+    registry: Registry,
+    options: ApiOptions,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), MetricsError> {
+    let state = AppState::new(registry, options)?;
     let app = router(state.clone());
     let limits = &state.options().limits;
     let permits = Arc::new(Semaphore::new(limits.connections_max));
@@ -91,6 +78,7 @@ pub async fn serve(listener: TcpListener, state: AppState, shutdown: impl Future
     // Receivers exist as long as their connections do; none left is as good as all told.
     let _ = stop.send(true);
     drain(connections, &state).await;
+    Ok(())
 }
 
 async fn drain(mut connections: JoinSet<()>, state: &AppState) {
@@ -138,7 +126,8 @@ async fn connection(
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        _ = stopping.wait_for(|stop| *stop) => {
+        // The sender says it once, or is gone; the guard it returns must not live across an await.
+        () = async { drop(stopping.wait_for(|stop| *stop).await) } => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -146,42 +135,5 @@ async fn connection(
     if let Err(error) = ended {
         // Clients hang up and send garbage; it is theirs to know.
         tracing::debug!(%error, %peer, "connection");
-    }
-}
-
-/// Ends on SIGTERM or Ctrl-C.
-pub async fn shutdown_signal() {
-    let interrupt = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => tokio::select! {
-                _ = interrupt => {}
-                _ = terminate.recv() => {}
-            },
-            Err(error) => {
-                tracing::warn!(%error, "SIGTERM cannot be caught; Ctrl-C still stops the server");
-                let _ = interrupt.await;
-            }
-        }
-    }
-    #[cfg(not(unix))]
-    let _ = interrupt.await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_taken_port_is_named_with_the_way_out() {
-        let taken = bind("127.0.0.1", 0).await.unwrap();
-        let port = taken.local_addr().unwrap().port();
-        let error = bind("127.0.0.1", port).await.unwrap_err().to_string();
-        assert!(
-            error.contains(&format!("127.0.0.1:{port} is in use")) && error.contains("--port"),
-            "{error}"
-        );
     }
 }
