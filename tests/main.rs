@@ -1,5 +1,6 @@
 //! The one integration binary: a module an area.
 
+mod api;
 mod chat;
 mod engine;
 mod layering;
