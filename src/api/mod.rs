@@ -1,1 +1,36 @@
-//! Placeholder header.
+//! The HTTP server: routes in OpenAI's and vLLM's shapes over the models of a registry.
+//!
+//! The only layer that knows axum. A handler reads a strict wire type, prepares text off the async threads, hands
+//! ids to the engine and shapes what comes back; it computes nothing. `error` alone turns errors into statuses,
+//! `auth` alone decides who may call what, `limits` alone how much.
+
+mod auth;
+mod body;
+mod chat_writer;
+mod completion_writer;
+mod error;
+mod generation;
+mod limits;
+mod metrics;
+mod prompt_text;
+mod request_log;
+mod router;
+mod routes;
+mod sampling;
+mod serve;
+mod sse;
+mod state;
+mod token_text;
+
+pub use auth::{ApiKeys, AuthOptions};
+pub use limits::Limits;
+pub use metrics::MetricsError;
+pub use router::{openapi, router};
+pub use serve::serve;
+pub use state::{ApiOptions, AppState};
+
+/// Seconds since 1970.
+fn now_s() -> u64 {
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs()
+}

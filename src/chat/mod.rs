@@ -1,1 +1,13 @@
-//! Placeholder header.
+//! Chat as text: a model's own template turns messages into a prompt, and `<think>` blocks in the answer are
+//! told apart from what is said to the user.
+//!
+//! Knows JSON messages and strings; knows no tokens, no HTTP and no wire types. Which template variables a
+//! client may set is decided above (the API keeps the allow-list).
+
+mod dialect;
+mod json;
+mod reasoning;
+mod template;
+
+pub use reasoning::{ReasoningSplitter, opens_reasoning, split_at_last_close};
+pub use template::{ChatError, ChatTemplate, RenderOptions};

@@ -1,1 +1,71 @@
-//! Placeholder header.
+//! The command line: a file a subcommand. Data goes to stdout, talk to stderr; an error is one line and, where
+//! there is a way out, a hint; the exit status is 1 for a failure and 2 for a mistake in the command or settings.
+//!
+//! The only layer that uses `anyhow`; it decides nothing that a library caller might want decided otherwise.
+
+mod bench;
+mod chat;
+// mod eval;
+mod failure;
+mod models;
+mod openapi;
+mod options;
+mod pull;
+mod serve;
+mod start;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use options::GlobalOptions;
+
+/// Serve, evaluate, merge and train language models that reason in the user's language.
+#[derive(Debug, Parser)]
+#[command(name = "xenoglot", version, propagate_version = true, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    global: GlobalOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve models over the OpenAI API.
+    Serve(Box<serve::Arguments>),
+    /// Talk to a model in the terminal.
+    Chat(Box<chat::Arguments>),
+    /// Pull, list, show and convert models.
+    Models(models::Arguments),
+    /// Run evaluation suites.
+    // Eval(Box<eval::Arguments>),
+    /// Measure the engine.
+    Bench(Box<bench::Arguments>),
+    /// Print the API's description (OpenAPI 3.1) as JSON.
+    Openapi,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let Cli { global, command } = Cli::parse();
+    let outcome = match command {
+        Command::Serve(arguments) => serve::run(&global, &arguments),
+        Command::Chat(arguments) => chat::run(&global, &arguments),
+        Command::Models(arguments) => models::run(&global, &arguments),
+        // Command::Eval(arguments) => eval::run(&global, &arguments),
+        Command::Bench(arguments) => bench::run(&global, &arguments),
+        Command::Openapi => openapi::run(),
+    };
+    failure::report(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

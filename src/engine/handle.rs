@@ -1,16 +1,19 @@
 //! The door to an engine: cheap to clone, safe from any thread, the only way in from the layers above.
 //!
-//! Commands travel over a channel to the engine's own OS thread; events come back over one channel a request.
+//! Commands travel over a channel to the engine's own OS thread; events come back over one channel a request,
+//! all events of a step in one message.
 //! A caller that drops its `EventStream` has cancelled: the engine sees the closed channel and frees the
 //! request's blocks within one step.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use tokio::sync::mpsc as events;
 
-use super::request::{Event, Request};
+use super::active::Arrival;
+use super::request::{Event, FinishReason, Request};
 
 /// Why the engine did not take a request.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -46,6 +49,10 @@ pub struct EngineInfo {
     pub num_blocks: usize,
     /// Requests that may wait at once.
     pub max_waiting: usize,
+    /// Choices a request may ask for.
+    pub max_n: u32,
+    /// Most likely tokens a request may ask for, a token.
+    pub max_logprobs: u32,
     /// The model's own end-of-sequence tokens.
     pub eos_token_ids: Vec<u32>,
 }
@@ -71,12 +78,19 @@ pub struct EngineStats {
 
 /// What the handle asks of the engine thread.
 pub(crate) enum Command {
-    Generate { request: Request, events: events::UnboundedSender<Event>, queued_at: std::time::Instant, ticket: u64 },
+    Generate(Arrival),
     /// Stop one choice of the request (a stop string matched); the others go on.
-    FinishChoice { ticket: u64, choice: u32 },
-    ResetPrefixCache { done: tokio::sync::oneshot::Sender<()> },
+    FinishChoice {
+        ticket: u64,
+        choice: u32,
+    },
+    ResetPrefixCache {
+        done: tokio::sync::oneshot::Sender<()>,
+    },
     /// Finish what runs and waits, refuse what is new, then end the thread.
-    Drain { done: tokio::sync::oneshot::Sender<()> },
+    Drain {
+        done: tokio::sync::oneshot::Sender<()>,
+    },
 }
 
 pub(crate) struct Shared {
@@ -116,9 +130,12 @@ impl EngineHandle {
         }
         let ticket = self.shared.next_ticket.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = events::unbounded_channel();
-        let command = Command::Generate { request, events: sender, queued_at: std::time::Instant::now(), ticket };
-        self.send(command)?;
-        Ok(EventStream { receiver, commands: self.commands.clone(), ticket })
+        let queued_at = std::time::Instant::now();
+        let command = Command::Generate(Arrival { request, events: sender, queued_at, ticket });
+        self.send(command).inspect_err(|_| {
+            self.shared.stats.requests_waiting.fetch_sub(1, Ordering::AcqRel);
+        })?;
+        Ok(EventStream::new(receiver, self.commands.clone(), ticket))
     }
 
     #[must_use]
@@ -174,25 +191,50 @@ impl EngineHandle {
 
 /// The events of one request. Dropping it cancels whatever still runs.
 pub struct EventStream {
-    receiver: events::UnboundedReceiver<Event>,
+    receiver: events::UnboundedReceiver<Vec<Event>>,
+    /// The rest of the step received last.
+    received: VecDeque<Event>,
     commands: mpsc::Sender<Command>,
     ticket: u64,
 }
 
 impl EventStream {
-    /// The next event; `None` after every choice has finished.
+    pub(super) fn new(
+        receiver: events::UnboundedReceiver<Vec<Event>>,
+        commands: mpsc::Sender<Command>,
+        ticket: u64,
+    ) -> Self {
+        Self { receiver, received: VecDeque::new(), commands, ticket }
+    }
+
+    /// The next event; `None` after every choice has finished. Cancel safe.
     pub async fn next(&mut self) -> Option<Event> {
-        self.receiver.recv().await
+        while self.received.is_empty() {
+            self.received = self.receiver.recv().await?.into();
+        }
+        self.received.pop_front()
     }
 
     /// `next` for callers without an async runtime.
     pub fn blocking_next(&mut self) -> Option<Event> {
-        self.receiver.blocking_recv()
+        while self.received.is_empty() {
+            self.received = self.receiver.blocking_recv()?.into();
+        }
+        self.received.pop_front()
     }
 
     /// Stop one choice; the engine answers with its `Finished { reason: Cancelled }` unless it was done already.
     pub fn finish_choice(&self, choice: u32) {
         // A closed channel means the engine has stopped, and with it the choice.
         let _ = self.commands.send(Command::FinishChoice { ticket: self.ticket, choice });
+    }
+
+    /// After a `Token` event of `choice`: how the choice ended with that token, if it did. The engine sends both
+    /// in one message, so nothing is waited for.
+    pub(super) fn peek_finish(&self, choice: u32) -> Option<FinishReason> {
+        match self.received.front() {
+            Some(&Event::Finished { choice: finished, reason }) if finished == choice => Some(reason),
+            _ => None,
+        }
     }
 }

@@ -4,9 +4,30 @@
 //! the engine knows neither chat messages nor JSON. `scheduler`, `block_pool` and `prefix_cache` hold no
 //! tensor and import no candle.
 
+mod active;
+pub mod available_memory;
+mod block_pool;
+pub mod config;
 pub mod handle;
+mod kv_blocks;
+pub mod memory_plan;
+pub mod output;
+mod paged_attention;
+mod prefix_cache;
 pub mod request;
-
-pub use handle::{EngineError, EngineHandle, EngineInfo, EngineStats, EventStream};
-pub use request::{Event, FinishReason, LogprobsMode, Request, SamplingParams, TokenLogprob, TokenLogprobs};
+mod runner;
+pub mod sampler;
+mod scheduler;
+mod sequence;
+mod step_sampling;
+mod stop_strings;
 mod validate;
+mod worker;
+
+pub use available_memory::available_memory;
+pub use config::{EngineConfig, StartError, start};
+pub use block_pool::BLOCK_SIZE;
+pub use handle::{EngineError, EngineHandle, EngineInfo, EngineStats, EventStream};
+pub use memory_plan::{MemoryError, MemoryPlan, MemoryRequest, memory_plan};
+pub use output::{Output, OutputOptions, OutputStream, StopCause};
+pub use request::{Event, FinishReason, LogprobsMode, Request, SamplingParams, TokenLogprob, TokenLogprobs};

@@ -1,1 +1,29 @@
-//! Placeholder header.
+//! The wire types of the HTTP API: what OpenAI's clients send and expect, with vLLM's extra fields.
+//!
+//! Shared by the server and by the HTTP client of the evaluation harness, so every type both serialises and
+//! deserialises. Not here: axum, limits and anything that needs a model. Requests are read with
+//! [`parse::parse_request`], which is strict; responses deserialise leniently, because peers add fields.
+
+pub mod admin;
+pub mod chat;
+pub mod completions;
+pub mod content;
+pub mod error;
+pub mod health;
+pub mod logprobs;
+pub mod models;
+pub mod nearest;
+pub mod parse;
+pub mod prompt;
+pub mod sampling;
+pub mod tokenize;
+pub mod usage;
+
+pub use chat::{ChatChoice, ChatChunk, ChatChunkChoice, ChatDelta, ChatRequest, ChatResponse};
+pub use completions::{CompletionChoice, CompletionRequest, CompletionResponse};
+pub use content::{ChatMessage, Content};
+pub use error::{ErrorBody, ErrorResponse};
+pub use parse::{BadRequest, parse_request};
+pub use prompt::Prompt;
+pub use sampling::{SamplingFields, Stop};
+pub use usage::{StreamOptions, Usage};

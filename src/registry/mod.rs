@@ -1,1 +1,110 @@
-//! Placeholder header.
+//! Models by name: each has an engine, a tokenizer and a template, and they come and go while the process runs.
+//!
+//! Turns a LoadSpec into a running model (`load`), finds models on disk or on a hub (`resolve`, `hub`). It
+//! answers no requests: callers take a `ServedModel` and use its engine handle.
+
+mod error;
+mod generation;
+mod hub;
+mod load;
+mod resolve;
+mod served;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+pub use error::RegistryError;
+pub use generation::GenerationDefaults;
+pub use hub::{HubError, HubName, PullEvent, PullProgress, pull};
+pub use load::{Inspection, inspect, load};
+pub use resolve::{DEFAULT_MODEL, Found, ResolveError, below, list, name_of, resolve};
+pub use served::{EngineOptions, LoadSpec, ServedModel};
+
+use crate::ops::Workers;
+use crate::settings::nearest;
+
+/// The models of a process. Clones share them.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    models: RwLock<Vec<Arc<ServedModel>>>,
+    workers: Arc<Workers>,
+    defaults: EngineOptions,
+    models_dir: PathBuf,
+}
+
+impl Registry {
+    /// An empty registry. `defaults` hold for models that are loaded without their own options; `models_dir` is
+    /// where names are looked up.
+    pub fn new(workers: Arc<Workers>, defaults: EngineOptions, models_dir: PathBuf) -> Self {
+        Self { inner: Arc::new(Inner { models: RwLock::default(), workers, defaults, models_dir }) }
+    }
+
+    pub fn workers(&self) -> &Arc<Workers> {
+        &self.inner.workers
+    }
+
+    pub fn defaults(&self) -> &EngineOptions {
+        &self.inner.defaults
+    }
+
+    pub fn models_dir(&self) -> &Path {
+        &self.inner.models_dir
+    }
+
+    /// Serves a model that is loaded already.
+    ///
+    /// # Errors
+    /// `NameTaken`; the model is given up, and with it its engine.
+    pub fn add(&self, model: ServedModel) -> Result<Arc<ServedModel>, RegistryError> {
+        let mut models = self.write();
+        if models.iter().any(|known| known.name == model.name) {
+            return Err(RegistryError::NameTaken { name: model.name.clone() });
+        }
+        let model = Arc::new(model);
+        models.push(Arc::clone(&model));
+        Ok(model)
+    }
+
+    /// Takes a model out of service. Requests that hold it go on; `ServedModel::handle.drain()` waits for them.
+    ///
+    /// # Errors
+    /// `UnknownModel`.
+    pub fn remove(&self, name: &str) -> Result<Arc<ServedModel>, RegistryError> {
+        let mut models = self.write();
+        match models.iter().position(|model| model.name == name) {
+            Some(at) => Ok(models.remove(at)),
+            None => Err(unknown(name, &models)),
+        }
+    }
+
+    /// # Errors
+    /// `UnknownModel` lists the names there are.
+    pub fn get(&self, name: &str) -> Result<Arc<ServedModel>, RegistryError> {
+        let models = self.read();
+        models.iter().find(|model| model.name == name).cloned().ok_or_else(|| unknown(name, &models))
+    }
+
+    /// Every model, in the order of loading.
+    pub fn list(&self) -> Vec<Arc<ServedModel>> {
+        self.read().clone()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Vec<Arc<ServedModel>>> {
+        // A panic elsewhere leaves the list whole: it changes by one push or one remove.
+        self.inner.models.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Vec<Arc<ServedModel>>> {
+        self.inner.models.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unknown(name: &str, models: &[Arc<ServedModel>]) -> RegistryError {
+    let known: Vec<String> = models.iter().map(|model| model.name.clone()).collect();
+    let nearest = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
+    RegistryError::UnknownModel { name: name.chars().take(200).collect(), known, nearest }
+}

@@ -1,1 +1,99 @@
-//! Placeholder header.
+//! Scoring of one completion, pure and synchronous: extraction, equivalence, language, statistics.
+//!
+//! Nothing here does I/O, touches tensors or knows a suite. A scorer sees one problem's gold answer and one
+//! completion and says what it found, where, and why it judged so.
+
+pub mod extract;
+pub mod language;
+pub mod math;
+pub mod statistics;
+mod text;
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::language::Language;
+use extract::Extraction;
+
+pub use math::MathScorer;
+pub use text::TextScorer;
+
+/// What a scorer needs to know of a problem.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample<'a> {
+    pub gold: &'a str,
+    /// Decides how separators in the completion's number are read.
+    pub language: Language,
+}
+
+/// Judges a completion against a problem. Implementations keep no state that changes a verdict.
+pub trait Scorer: Send + Sync {
+    fn score(&self, sample: Sample<'_>, completion: &str) -> Score;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Correct,
+    Wrong,
+    /// An answer is there, but no rule decides it. Counts as wrong; its rate is reported.
+    Undecided,
+}
+
+/// Why the verdict is what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    NumberEqual,
+    /// Equal after rounding to six places, where one side is a fraction or a long decimal.
+    RoundedEqual,
+    TextEqual,
+    NumberDiffers,
+    TextDiffers,
+    NotANumber,
+    /// The gold answer equals the other reading of a separator ("1,234" in a language that writes 1.234).
+    AmbiguousSeparator,
+    /// Adjacent boxes state several values.
+    SeveralAnswers,
+    TooLong,
+    NoBox,
+    /// The completion ends inside its trace.
+    UnclosedTrace,
+}
+
+/// The judgement on one completion, with how the answer was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Score {
+    pub verdict: Verdict,
+    pub reason: Reason,
+    /// Bytes of the completion that hold the answer.
+    pub span: Option<Range<usize>>,
+    pub boxes: usize,
+    pub unclosed_box: bool,
+    /// The answer in canonical form: equal answers have equal forms (majority votes count them).
+    pub normalised: Option<String>,
+}
+
+impl Score {
+    pub fn is_correct(&self) -> bool {
+        self.verdict == Verdict::Correct
+    }
+
+    fn new(found: &Extraction, verdict: Verdict, reason: Reason, normalised: Option<String>) -> Self {
+        Self {
+            verdict,
+            reason,
+            span: found.span(),
+            boxes: found.boxes,
+            unclosed_box: found.unclosed_box,
+            normalised,
+        }
+    }
+
+    /// The score of a completion without an answer.
+    fn unanswered(found: &Extraction) -> Self {
+        let reason = if found.parts.unclosed_trace { Reason::UnclosedTrace } else { Reason::NoBox };
+        Self::new(found, Verdict::Wrong, reason, None)
+    }
+}

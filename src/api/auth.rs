@@ -1,0 +1,250 @@
+//! Who may call what. Default-deny: a route that the table below does not name needs an admin key.
+//!
+//! Keys are kept as SHA-256 hashes and compared in constant time, all of them, every time. Without an inference
+//! key, callers on this machine may use the model and nobody else may; admin routes answer 403 until an admin
+//! key exists. A browser page cannot ride on the open door: no CORS header is ever sent, bodies must be declared
+//! as JSON (which makes browsers ask first), and a foreign `Host` is refused (DNS rebinding).
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+
+use super::error::ApiError;
+use super::state::AppState;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    Public,
+    Inference,
+    Metrics,
+    Admin,
+}
+
+/// The routes by scope; `None` is a path without a route, whose 404 only callers with a key may read.
+pub fn scope_of(route: Option<&str>) -> Scope {
+    match route {
+        Some("/health" | "/ping" | "/version" | "/openapi.json" | "/docs" | "/docs/" | "/docs/{*rest}") => {
+            Scope::Public
+        }
+        Some(
+            "/v1/models"
+            | "/v1/models/{*model}"
+            | "/v1/completions"
+            | "/v1/chat/completions"
+            | "/tokenize"
+            | "/detokenize",
+        )
+        | None => Scope::Inference,
+        Some("/metrics") => Scope::Metrics,
+        Some(_) => Scope::Admin,
+    }
+}
+
+/// The caller's address, put on each request by the accept loop.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+/// Hashes of the keys of one scope.
+#[derive(Debug, Clone, Default)]
+pub struct ApiKeys(Vec<[u8; 32]>);
+
+impl ApiKeys {
+    /// Blank keys are skipped: an empty environment variable is no key.
+    pub fn new<S: AsRef<str>>(keys: impl IntoIterator<Item = S>) -> Self {
+        let hash = |key: S| -> Option<[u8; 32]> {
+            let key = key.as_ref().trim();
+            (!key.is_empty()).then(|| Sha256::digest(key.as_bytes()).into())
+        };
+        Self(keys.into_iter().filter_map(hash).collect())
+    }
+
+    /// A key file: one key a line; blank lines and lines that start with `#` are skipped.
+    pub fn from_file_text(text: &str) -> Self {
+        Self::new(text.lines().filter(|line| !line.trim_start().starts_with('#')))
+    }
+
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn contains(&self, presented: &str) -> bool {
+        let hash: [u8; 32] = Sha256::digest(presented.as_bytes()).into();
+        // No early exit: the time must not say which key came close.
+        self.0.iter().fold(Choice::from(0), |found, key| found | key.ct_eq(&hash)).into()
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct AuthOptions {
+    pub inference: ApiKeys,
+    pub admin: ApiKeys,
+    /// Without one, /metrics follows the inference scope.
+    pub metrics: ApiKeys,
+}
+
+impl AuthOptions {
+    /// # Errors
+    /// 401 for a missing or wrong key, 403 for one of too low a scope.
+    pub fn check(&self, scope: Scope, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<(), ApiError> {
+        if scope == Scope::Public {
+            return Ok(());
+        }
+        let key = presented_key(headers);
+        let is = |keys: &ApiKeys| key.is_some_and(|key| keys.contains(key));
+        let admin = is(&self.admin);
+        match scope {
+            Scope::Admin if self.admin.is_empty() => Err(ApiError::forbidden(
+                "admin routes are off: start the server with --admin-key to use them",
+            )),
+            _ if admin => Ok(()),
+            Scope::Admin if is(&self.inference) || is(&self.metrics) => {
+                Err(ApiError::forbidden("this key is not an admin key"))
+            }
+            Scope::Metrics if is(&self.metrics) => Ok(()),
+            Scope::Inference | Scope::Metrics if is(&self.inference) => Ok(()),
+            Scope::Inference if is(&self.metrics) => {
+                Err(ApiError::forbidden("this key reads metrics and nothing else"))
+            }
+            Scope::Inference if self.inference.is_empty() => Self::check_keyless(headers, peer),
+            Scope::Metrics if self.inference.is_empty() && self.metrics.is_empty() => {
+                Self::check_keyless(headers, peer)
+            }
+            _ => Err(ApiError::unauthorized(match key {
+                None => "an API key is needed: send the header `Authorization: Bearer KEY`",
+                Some(_) => "the API key is wrong",
+            })),
+        }
+    }
+
+    /// No key is configured: this machine only.
+    fn check_keyless(headers: &HeaderMap, peer: Option<IpAddr>) -> Result<(), ApiError> {
+        if !peer.is_some_and(|address| address.to_canonical().is_loopback()) {
+            return Err(ApiError::unauthorized(
+                "this server has no API key and answers its own machine only: start it with --api-key",
+            ));
+        }
+        if !headers.get(header::HOST).is_none_or(|host| host.to_str().is_ok_and(is_local_host)) {
+            return Err(ApiError::forbidden(
+                "this server has no API key and answers to `localhost` and addresses, not to host names: \
+                 start it with --api-key",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// `Authorization: Bearer KEY`.
+fn presented_key(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, key) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
+/// `localhost` or an address, with or without a port.
+fn is_local_host(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || name.is_empty() || address.parse::<IpAddr>().is_ok()
+}
+
+/// The router's layer. It runs after routing, so the matched route is known and `None` means a 404.
+pub async fn require_scope(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    match state.options().auth.check(scope_of(route), request.headers(), peer) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOPBACK: &str = "127.0.0.1";
+    const REMOTE: &str = "192.0.2.7";
+
+    fn options() -> AuthOptions {
+        AuthOptions {
+            inference: ApiKeys::from_file_text("# the lab's\n sk-use \n\n"),
+            admin: ApiKeys::new(["sk-admin", ""]),
+            ..AuthOptions::default()
+        }
+    }
+
+    fn status(options: &AuthOptions, scope: Scope, key: Option<&str>, peer: &str, host: &str) -> u16 {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, host.parse().unwrap());
+        if let Some(key) = key {
+            headers.insert(header::AUTHORIZATION, format!("Bearer {key}").parse().unwrap());
+        }
+        let peer = Some(peer.parse().unwrap());
+        options.check(scope, &headers, peer).map_or_else(|error| error.status.as_u16(), |()| 200)
+    }
+
+    #[test]
+    fn keys_open_their_scope_and_no_other() {
+        let check = |scope, key, expected| {
+            assert_eq!(status(&options(), scope, key, REMOTE, "example.org"), expected, "{scope:?} {key:?}");
+        };
+        check(Scope::Public, None, 200);
+        check(Scope::Inference, None, 401);
+        check(Scope::Inference, Some("sk-use"), 200);
+        check(Scope::Inference, Some("sk-us"), 401);
+        check(Scope::Inference, Some(""), 401);
+        check(Scope::Inference, Some("sk-admin"), 200);
+        check(Scope::Metrics, None, 401);
+        check(Scope::Metrics, Some("sk-use"), 200);
+        check(Scope::Admin, None, 401);
+        check(Scope::Admin, Some("sk-use"), 403);
+        check(Scope::Admin, Some("sk-admin"), 200);
+    }
+
+    #[test]
+    fn without_keys_only_this_machine_is_answered_and_admin_is_off() {
+        let keyless = AuthOptions::default();
+        let check = |scope, peer, host, expected| {
+            assert_eq!(status(&keyless, scope, None, peer, host), expected, "{scope:?} {peer} {host}");
+        };
+        check(Scope::Inference, LOOPBACK, "localhost:8000", 200);
+        check(Scope::Inference, "::ffff:127.0.0.1", "[::1]:8000", 200);
+        check(Scope::Inference, LOOPBACK, "127.0.0.1", 200);
+        check(Scope::Inference, LOOPBACK, "evil.example", 403);
+        check(Scope::Inference, LOOPBACK, "evil.example:8000", 403);
+        check(Scope::Inference, REMOTE, "localhost:8000", 401);
+        check(Scope::Metrics, LOOPBACK, "localhost", 200);
+        check(Scope::Metrics, REMOTE, "localhost", 401);
+        check(Scope::Admin, LOOPBACK, "localhost", 403);
+    }
+
+    #[test]
+    fn a_metrics_key_reads_metrics_alone() {
+        let options = AuthOptions { metrics: ApiKeys::new(["sk-scrape"]), ..options() };
+        let check = |scope, expected| {
+            assert_eq!(status(&options, scope, Some("sk-scrape"), REMOTE, "h"), expected, "{scope:?}");
+        };
+        check(Scope::Metrics, 200);
+        check(Scope::Inference, 403);
+        check(Scope::Admin, 403);
+        let alone = AuthOptions { metrics: ApiKeys::new(["sk-scrape"]), ..AuthOptions::default() };
+        assert_eq!(status(&alone, Scope::Metrics, None, LOOPBACK, "localhost"), 401);
+    }
+
+    #[test]
+    fn a_route_nobody_listed_is_for_admins() {
+        assert_eq!(scope_of(Some("/v1/new_thing")), Scope::Admin);
+        assert_eq!(scope_of(None), Scope::Inference);
+    }
+}

@@ -1,0 +1,181 @@
+//! The one place where errors become HTTP: status, OpenAI error body, `Retry-After`.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::engine::EngineError;
+use crate::protocol::nearest::nearest;
+use crate::protocol::{BadRequest, ErrorBody, ErrorResponse};
+use crate::registry::RegistryError;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApiError {
+    pub status: StatusCode,
+    pub body: ErrorBody,
+    pub retry_after_s: Option<u32>,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, kind: &str, code: Option<&str>, message: impl Into<String>) -> Self {
+        let body = ErrorBody {
+            message: message.into(),
+            kind: kind.to_owned(),
+            param: None,
+            code: code.map(str::to_owned),
+        };
+        Self { status, body, retry_after_s: None }
+    }
+
+    #[must_use]
+    pub fn with_param(mut self, param: impl Into<String>) -> Self {
+        self.body.param = Some(param.into());
+        self
+    }
+
+    /// Name the field that holds the prompt, where the engine could only say that the prompt is at fault.
+    #[must_use]
+    pub fn with_prompt_param(mut self, param: &str) -> Self {
+        let about_prompt = ["context_length_exceeded", "kv_cache_exceeded"];
+        if self.body.code.as_deref().is_some_and(|code| about_prompt.contains(&code)) {
+            self.body.param = Some(param.to_owned());
+        }
+        self
+    }
+
+    pub fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "authentication_error", Some("invalid_api_key"), message)
+    }
+
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "permission_error", Some("forbidden"), message)
+    }
+
+    pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+        BadRequest::invalid(param, message).into()
+    }
+
+    pub fn context_exceeded(message: impl Into<String>) -> Self {
+        let code = Some("context_length_exceeded");
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", code, message)
+    }
+
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "invalid_request_error", Some("conflict"), message)
+    }
+
+    pub fn body_too_large(limit: usize) -> Self {
+        let message =
+            format!("the body is larger than the {limit} bytes this server takes: send less at a time");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", Some("request_too_large"), message)
+    }
+
+    pub fn body_too_slow() -> Self {
+        let message = "the body did not arrive in time";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", Some("request_timeout"), message)
+    }
+
+    pub fn body_broken() -> Self {
+        let message = "the body broke off";
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", Some("incomplete_body"), message)
+    }
+
+    pub fn not_json() -> Self {
+        let message = "send the body as JSON, with the header `Content-Type: application/json`";
+        let code = Some("unsupported_media_type");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request_error", code, message)
+    }
+
+    pub fn no_such_path(method: &str, path: &str) -> Self {
+        let message = format!("there is no {method} {path}: /docs lists what there is");
+        Self::new(StatusCode::NOT_FOUND, "not_found_error", Some("unknown_url"), message)
+    }
+
+    pub fn wrong_method(method: &str, path: &str) -> Self {
+        let message = format!("{path} does not answer {method}: /docs lists what it does");
+        let code = Some("method_not_allowed");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", code, message)
+    }
+
+    pub fn model_not_found(name: &str, available: &[String]) -> Self {
+        let shown: String = name.chars().take(200).collect();
+        let hint = match nearest(name, available.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "GET /v1/models lists what is served".to_owned(),
+        };
+        let message = format!("the model `{shown}` is not served here: {hint}");
+        Self::new(StatusCode::NOT_FOUND, "not_found_error", Some("model_not_found"), message)
+            .with_param("model")
+    }
+
+    /// Our own fault; the details are in the log, not in the answer.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", Some("internal_error"), message)
+    }
+
+    /// The body alone, for an event in the middle of a stream.
+    pub fn into_event_body(self) -> ErrorResponse {
+        ErrorResponse { error: self.body }
+    }
+}
+
+impl From<BadRequest> for ApiError {
+    fn from(error: BadRequest) -> Self {
+        let BadRequest { message, param, code } = error;
+        let mut mapped = Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", code, message);
+        mapped.body.param = param;
+        mapped
+    }
+}
+
+impl From<EngineError> for ApiError {
+    fn from(error: EngineError) -> Self {
+        let message = error.to_string();
+        let bad =
+            |code| Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", Some(code), message.clone());
+        match error {
+            EngineError::QueueFull { .. } => {
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                let mapped = Self::new(status, "rate_limit_error", Some("queue_full"), message);
+                Self { retry_after_s: Some(1), ..mapped }
+            }
+            EngineError::ContextExceeded { .. } => bad("context_length_exceeded"),
+            EngineError::NeverFits { .. } => bad("kv_cache_exceeded"),
+            EngineError::InvalidParameter { parameter, .. } => bad("invalid_value").with_param(parameter),
+            EngineError::Draining => {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                let mapped = Self::new(status, "service_unavailable_error", Some("shutting_down"), message);
+                Self { retry_after_s: Some(5), ..mapped }
+            }
+            EngineError::Stopped { .. } => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", Some("engine_stopped"), message)
+            }
+        }
+    }
+}
+
+impl From<RegistryError> for ApiError {
+    fn from(error: RegistryError) -> Self {
+        let message = error.to_string();
+        match error {
+            RegistryError::UnknownModel { name, known, .. } => Self::model_not_found(&name, &known),
+            RegistryError::NameTaken { .. } => Self::conflict(message).with_param("name"),
+            RegistryError::Engine(_) => Self::internal(message),
+            // What is wrong with a checkpoint is wrong with the path that names it.
+            _ => Self::invalid("path", message),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(ErrorResponse { error: self.body })).into_response();
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

@@ -1,0 +1,202 @@
+//! One HTTP request's prompts in the engine: submitted, merged into one stream of outputs, metered.
+//!
+//! The first prompt decides whether the request is taken (429 when the queue is full). The others of a long list
+//! wait here for room in the queue, so that a list longer than the queue can be served at all. Dropping a
+//! [`Generation`] cancels what still runs.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::{BoxStream, SelectAll};
+use tokio::time::{Interval, MissedTickBehavior};
+
+use super::error::ApiError;
+use super::metrics::{ABORT, LENGTH, Meter, Metrics, STOP};
+use super::request_log::RequestLog;
+use crate::engine::output::{Output, OutputOptions, OutputStream};
+use crate::engine::{EngineError, FinishReason, Request, SamplingParams};
+use crate::protocol::Usage;
+use crate::registry::ServedModel;
+
+/// How often prompts that found the queue full try again.
+const RETRY_EVERY: Duration = Duration::from_millis(20);
+
+/// How many tokens a choice may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// What the request said; too long for the context is an error.
+    Exactly(usize),
+    /// A default, cut to what the context has left.
+    UpTo(usize),
+}
+
+/// What to generate; every prompt is sampled `params.n` times.
+pub struct Task {
+    pub model: Arc<ServedModel>,
+    pub prompts: Vec<Vec<u32>>,
+    pub params: SamplingParams,
+    pub length: Length,
+    pub output: OutputOptions,
+    pub cache_salt: Option<String>,
+    pub priority: i32,
+}
+
+pub struct Generation {
+    live: SelectAll<BoxStream<'static, (usize, Output)>>,
+    /// Prompts the queue had no room for yet.
+    pending: VecDeque<(usize, Request)>,
+    retry: Interval,
+    model: Arc<ServedModel>,
+    output: OutputOptions,
+    meters: Vec<Meter>,
+    counts: Counts,
+    log: Arc<RequestLog>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    prompt: u64,
+    cached: u64,
+    completion: u64,
+}
+
+impl Generation {
+    /// # Errors
+    /// What the engine says about a prompt. Prompts already taken are cancelled.
+    pub fn start(task: Task, metrics: &Arc<Metrics>, log: Arc<RequestLog>) -> Result<Self, ApiError> {
+        // A second setting fails and changes nothing: a request has one model.
+        let _ = log.model.set(task.model.name.clone());
+        let counts = Counts {
+            prompt: task.prompts.iter().map(|prompt| prompt.len() as u64).sum(),
+            ..Counts::default()
+        };
+        log.prompt_tokens.store(counts.prompt, Ordering::Relaxed);
+        let meters = task
+            .prompts
+            .iter()
+            .map(|_| Meter::start(metrics.clone(), &task.model.name, task.params.n))
+            .collect();
+        let mut retry = tokio::time::interval(RETRY_EVERY);
+        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut generation = Self {
+            live: SelectAll::new(),
+            pending: VecDeque::new(),
+            retry,
+            model: task.model.clone(),
+            output: task.output.clone(),
+            meters,
+            counts,
+            log,
+        };
+        for (index, request) in requests(task, &generation.log.id).into_iter().enumerate() {
+            if index == 0 {
+                generation.submit(index, request)?;
+            } else {
+                generation.pending.push_back((index, request));
+            }
+        }
+        generation.submit_pending()?;
+        Ok(generation)
+    }
+
+    /// The next output with its prompt's index; `None` when all is done. An error ends the stream.
+    pub async fn next(&mut self) -> Option<Result<(usize, Output), ApiError>> {
+        loop {
+            if self.live.is_empty() && self.pending.is_empty() {
+                return None;
+            }
+            tokio::select! {
+                biased;
+                _ = self.retry.tick(), if !self.pending.is_empty() => {
+                    if let Err(error) = self.submit_pending() {
+                        return Some(Err(error.into()));
+                    }
+                }
+                output = self.live.next(), if !self.live.is_empty() => {
+                    // `None` closes the merged stream; prompts may still be pending.
+                    let Some((prompt, output)) = output else { continue };
+                    self.count(prompt, &output);
+                    return Some(match output {
+                        Output::Failed { message } => Err(ApiError::internal(message)),
+                        output => Ok((prompt, output)),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Tokens so far.
+    pub fn usage(&self) -> Usage {
+        Usage::new(self.counts.prompt, self.counts.completion, self.counts.cached)
+    }
+
+    fn submit(&mut self, index: usize, request: Request) -> Result<(), EngineError> {
+        let events = self.model.handle.generate(request)?;
+        let outputs = OutputStream::new(events, self.model.tokenizer.clone(), self.output.clone());
+        let outputs = futures::stream::unfold(outputs, move |mut outputs| async move {
+            let output = outputs.next().await?;
+            Some(((index, output), outputs))
+        });
+        self.live.push(outputs.boxed());
+        Ok(())
+    }
+
+    fn submit_pending(&mut self) -> Result<(), EngineError> {
+        while let Some((index, request)) = self.pending.pop_front() {
+            match self.submit(index, request.clone()) {
+                Ok(()) => {}
+                Err(EngineError::QueueFull { .. }) => {
+                    self.pending.push_front((index, request));
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, prompt: usize, output: &Output) {
+        let meter = &mut self.meters[prompt];
+        match output {
+            Output::Scheduled { queued, cached_tokens, .. } => {
+                self.counts.cached += *cached_tokens as u64;
+                meter.scheduled(*queued);
+            }
+            Output::Delta { choice, tokens, .. } => {
+                self.counts.completion += tokens.len() as u64;
+                self.log.completion_tokens.store(self.counts.completion, Ordering::Relaxed);
+                meter.tokens(*choice, tokens.len());
+            }
+            Output::Finished { reason, .. } => meter.finished(finish_reason(*reason)),
+            Output::Failed { .. } => {}
+        }
+    }
+}
+
+/// In the API's words.
+pub fn finish_reason(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::EndOfSequence(_) | FinishReason::StopToken(_) | FinishReason::StopString => STOP,
+        FinishReason::Length => LENGTH,
+        FinishReason::Cancelled => ABORT,
+    }
+}
+
+fn requests(task: Task, id: &str) -> Vec<Request> {
+    let context = task.model.max_model_len;
+    let several = task.prompts.len() > 1;
+    let request = |(index, prompt): (usize, Vec<u32>)| {
+        let max_tokens = match task.length {
+            Length::Exactly(tokens) => tokens,
+            // At least one, so that a prompt that fills the context is refused and not answered with nothing.
+            Length::UpTo(tokens) => tokens.min(context.saturating_sub(prompt.len())).max(1),
+        };
+        let sampling = SamplingParams { max_tokens, ..task.params.clone() };
+        let id = if several { format!("{id}-{index}") } else { id.to_owned() };
+        Request { id, prompt, sampling, cache_salt: task.cache_salt.clone(), priority: task.priority }
+    };
+    task.prompts.into_iter().enumerate().map(request).collect()
+}

@@ -1,0 +1,63 @@
+//! How much one request may ask for. Every list, string and wait that a client controls has its bound here;
+//! those that a person may want to move are settings.
+
+use std::time::Duration;
+
+use crate::settings::Settings;
+
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub body_bytes_max: usize,
+    /// Nested lists and objects in a body.
+    pub json_depth_max: usize,
+    /// Prompts a request.
+    pub prompts_max: usize,
+    /// Choices a prompt.
+    pub n_max: usize,
+    /// Choices a request: prompts times n.
+    pub choices_max: usize,
+    pub messages_max: usize,
+    pub stop_strings_max: usize,
+    pub stop_string_bytes_max: usize,
+    pub stop_token_ids_max: usize,
+    pub logit_bias_max: usize,
+    /// The k of logprobs, top_logprobs and prompt_logprobs.
+    pub logprobs_max: usize,
+    pub cache_salt_bytes_max: usize,
+    /// Template variables a request may set. A template is code, so this is an allow-list.
+    pub template_arguments: Vec<String>,
+    pub connections_max: usize,
+    /// For all of a request's headers; also how long a connection may idle between requests.
+    pub header_timeout: Duration,
+    /// Between two pieces of a body.
+    pub body_idle_timeout: Duration,
+}
+
+impl From<&Settings> for Limits {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            body_bytes_max: usize::try_from(settings.max_body.0).unwrap_or(usize::MAX),
+            json_depth_max: 64,
+            prompts_max: settings.max_prompts,
+            n_max: settings.max_n,
+            choices_max: 16384,
+            messages_max: 4096,
+            stop_strings_max: settings.max_stop,
+            stop_string_bytes_max: 1024,
+            stop_token_ids_max: 256,
+            logit_bias_max: 4096,
+            logprobs_max: settings.max_logprobs,
+            cache_salt_bytes_max: 256,
+            template_arguments: settings.chat_template_kwargs.clone(),
+            connections_max: 4096,
+            header_timeout: Duration::from_secs(30),
+            body_idle_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::from(&Settings::default())
+    }
+}

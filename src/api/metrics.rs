@@ -1,0 +1,300 @@
+//! /metrics: what dashboards made for vLLM look for, under our prefix or theirs.
+//!
+//! Histograms and outcome counters are fed by the requests; gauges and token counters are read from each
+//! engine's own statistics when scraped. A model's name becomes a label only once the registry knows it, and
+//! its series go with it.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::engine::EngineHandle;
+
+const MODEL: &str = "model_name";
+
+const SECONDS_TO_FIRST_TOKEN: &[f64] = &[
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
+    80.0, 160.0, 640.0,
+];
+const SECONDS_BETWEEN_TOKENS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0,
+];
+const SECONDS_OF_A_REQUEST: &[f64] = &[
+    0.05, 0.1, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 240.0, 960.0,
+    3840.0,
+];
+
+#[derive(Debug, thiserror::Error)]
+pub enum MetricsError {
+    /// The prefix makes a name that Prometheus does not take.
+    #[error("--metrics-prefix {prefix:?} makes no metric name: use letters, digits, `_` and `:` ({source})")]
+    Prefix { prefix: String, source: prometheus::Error },
+}
+
+pub struct Metrics {
+    prefix: String,
+    registry: Registry,
+    time_to_first_token: HistogramVec,
+    inter_token_latency: HistogramVec,
+    request_latency: HistogramVec,
+    queue_time: HistogramVec,
+    requests: IntCounterVec,
+}
+
+impl Metrics {
+    /// # Errors
+    /// A prefix that no metric name may start with.
+    pub fn new(prefix: &str) -> Result<Self, MetricsError> {
+        Self::build(prefix).map_err(|source| MetricsError::Prefix { prefix: prefix.to_owned(), source })
+    }
+
+    fn build(prefix: &str) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let histogram = |name: &str, help: &str, buckets: &[f64]| {
+            let options = HistogramOpts::new(format!("{prefix}{name}"), help).buckets(buckets.to_vec());
+            let vector = HistogramVec::new(options, &[MODEL])?;
+            registry.register(Box::new(vector.clone()))?;
+            Ok::<_, prometheus::Error>(vector)
+        };
+        let first = "Seconds from a prompt's arrival to its first token.";
+        let between = "Seconds between two tokens of a choice.";
+        let whole = "Seconds from a prompt's arrival to its last token.";
+        let queue = "Seconds a prompt waited before it was scheduled.";
+        let requests = IntCounterVec::new(
+            Opts::new(format!("{prefix}request_success_total"), "Choices that ended, by how."),
+            &[MODEL, "finished_reason"],
+        )?;
+        registry.register(Box::new(requests.clone()))?;
+        Ok(Self {
+            prefix: prefix.to_owned(),
+            time_to_first_token: histogram("time_to_first_token_seconds", first, SECONDS_TO_FIRST_TOKEN)?,
+            inter_token_latency: histogram("inter_token_latency_seconds", between, SECONDS_BETWEEN_TOKENS)?,
+            request_latency: histogram("e2e_request_latency_seconds", whole, SECONDS_OF_A_REQUEST)?,
+            queue_time: histogram("request_queue_time_seconds", queue, SECONDS_OF_A_REQUEST)?,
+            requests,
+            registry,
+        })
+    }
+
+    /// The text Prometheus reads.
+    ///
+    /// # Errors
+    /// An internal error of the encoder.
+    pub fn scrape<'a>(
+        &self,
+        engines: impl Iterator<Item = (&'a str, &'a EngineHandle)>,
+    ) -> Result<String, prometheus::Error> {
+        let now = EngineSeries::new(&self.prefix)?;
+        for (model, engine) in engines {
+            now.read(model, engine);
+        }
+        let mut families = self.registry.gather();
+        families.extend(now.registry.gather());
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&families, &mut text)?;
+        String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+
+    /// Drop the series of a model that is no longer served.
+    pub fn forget(&self, model: &str) {
+        let histograms =
+            [&self.time_to_first_token, &self.inter_token_latency, &self.request_latency, &self.queue_time];
+        for histogram in histograms {
+            // An error says that the model had no series, which is what is wanted.
+            let _ = histogram.remove_label_values(&[model]);
+        }
+        for reason in FINISHED_REASONS {
+            let _ = self.requests.remove_label_values(&[model, reason]);
+        }
+    }
+}
+
+pub const STOP: &str = "stop";
+pub const LENGTH: &str = "length";
+pub const ABORT: &str = "abort";
+const FINISHED_REASONS: [&str; 3] = [STOP, LENGTH, ABORT];
+
+/// What engines count themselves, copied at scrape time.
+struct EngineSeries {
+    registry: Registry,
+    gauges: Vec<(IntGaugeVec, fn(&EngineHandle) -> i64)>,
+    counters: Vec<(IntCounterVec, fn(&EngineHandle) -> u64)>,
+    kv_cache_usage: prometheus::GaugeVec,
+}
+
+impl EngineSeries {
+    fn new(prefix: &str) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let mut gauges = Vec::new();
+        for (name, help, read) in GAUGES {
+            let vector = IntGaugeVec::new(Opts::new(format!("{prefix}{name}"), *help), &[MODEL])?;
+            registry.register(Box::new(vector.clone()))?;
+            gauges.push((vector, *read));
+        }
+        let mut counters = Vec::new();
+        for (name, help, read) in COUNTERS {
+            let vector = IntCounterVec::new(Opts::new(format!("{prefix}{name}"), *help), &[MODEL])?;
+            registry.register(Box::new(vector.clone()))?;
+            counters.push((vector, *read));
+        }
+        let usage = Opts::new(format!("{prefix}kv_cache_usage_perc"), "Share of KV blocks in use, 0 to 1.");
+        let kv_cache_usage = prometheus::GaugeVec::new(usage, &[MODEL])?;
+        registry.register(Box::new(kv_cache_usage.clone()))?;
+        Ok(Self { registry, gauges, counters, kv_cache_usage })
+    }
+
+    fn read(&self, model: &str, engine: &EngineHandle) {
+        for (vector, read) in &self.gauges {
+            vector.with_label_values(&[model]).set(read(engine));
+        }
+        for (vector, read) in &self.counters {
+            vector.with_label_values(&[model]).inc_by(read(engine));
+        }
+        let in_use = engine.stats().kv_blocks_in_use.load(Ordering::Relaxed) as f64;
+        self.kv_cache_usage.with_label_values(&[model]).set(in_use / engine.info().num_blocks.max(1) as f64);
+    }
+}
+
+type Gauge = (&'static str, &'static str, fn(&EngineHandle) -> i64);
+type Counter = (&'static str, &'static str, fn(&EngineHandle) -> u64);
+
+const GAUGES: &[Gauge] = &[
+    ("num_requests_running", "Requests being computed.", |engine| {
+        engine.stats().requests_running.load(Ordering::Relaxed) as i64
+    }),
+    ("num_requests_waiting", "Requests in the queue.", |engine| {
+        engine.stats().requests_waiting.load(Ordering::Relaxed) as i64
+    }),
+    ("kv_blocks_in_use", "KV blocks held by live sequences.", |engine| {
+        engine.stats().kv_blocks_in_use.load(Ordering::Relaxed) as i64
+    }),
+    ("kv_blocks", "KV blocks there are.", |engine| engine.info().num_blocks as i64),
+    ("weight_version", "Counts the weight updates.", |engine| {
+        engine.stats().weight_version.load(Ordering::Relaxed) as i64
+    }),
+];
+
+const COUNTERS: &[Counter] = &[
+    ("prompt_tokens_total", "Prompt tokens taken.", |engine| {
+        engine.stats().prompt_tokens.load(Ordering::Relaxed)
+    }),
+    ("generation_tokens_total", "Tokens generated.", |engine| {
+        engine.stats().generation_tokens.load(Ordering::Relaxed)
+    }),
+    ("num_preemptions_total", "Sequences put back to be computed again.", |engine| {
+        engine.stats().preemptions.load(Ordering::Relaxed)
+    }),
+    ("prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", |engine| {
+        engine.stats().prefix_cache_queries.load(Ordering::Relaxed)
+    }),
+    ("prefix_cache_hits_total", "Prompt tokens found there.", |engine| {
+        engine.stats().prefix_cache_hits.load(Ordering::Relaxed)
+    }),
+    ("engine_steps_total", "Forward passes.", |engine| engine.stats().steps.load(Ordering::Relaxed)),
+];
+
+/// Times one prompt's choices. Choices that never end count as aborted when it is dropped.
+pub struct Meter {
+    metrics: std::sync::Arc<Metrics>,
+    model: String,
+    arrived: Instant,
+    /// By choice: when its latest tokens came.
+    latest: Vec<Option<Instant>>,
+    seen_first: bool,
+    running: u32,
+}
+
+impl Meter {
+    pub fn start(metrics: std::sync::Arc<Metrics>, model: &str, choices: u32) -> Self {
+        let latest = vec![None; choices as usize];
+        Self {
+            metrics,
+            model: model.to_owned(),
+            arrived: Instant::now(),
+            latest,
+            seen_first: false,
+            running: choices,
+        }
+    }
+
+    pub fn scheduled(&self, queued: Duration) {
+        self.metrics.queue_time.with_label_values(&[&self.model]).observe(queued.as_secs_f64());
+    }
+
+    pub fn tokens(&mut self, choice: u32, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let now = Instant::now();
+        if !self.seen_first {
+            self.seen_first = true;
+            let seconds = (now - self.arrived).as_secs_f64();
+            self.metrics.time_to_first_token.with_label_values(&[&self.model]).observe(seconds);
+        }
+        let Some(latest) = self.latest.get_mut(choice as usize) else { return };
+        if let Some(before) = latest.replace(now) {
+            // Tokens whose text was held back arrive together; each counts with its share.
+            let share = (now - before).as_secs_f64() / count as f64;
+            let histogram = self.metrics.inter_token_latency.with_label_values(&[&self.model]);
+            (0..count).for_each(|_| histogram.observe(share));
+        }
+    }
+
+    pub fn finished(&mut self, reason: &str) {
+        self.metrics.requests.with_label_values(&[self.model.as_str(), reason]).inc();
+        self.running = self.running.saturating_sub(1);
+        if self.running == 0 {
+            let seconds = self.arrived.elapsed().as_secs_f64();
+            self.metrics.request_latency.with_label_values(&[&self.model]).observe(seconds);
+        }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if self.running > 0 {
+            let aborted = self.metrics.requests.with_label_values(&[self.model.as_str(), ABORT]);
+            aborted.inc_by(u64::from(self.running));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn counts_under_either_prefix_and_forgets_a_model() {
+        for prefix in ["xenoglot_", "vllm:"] {
+            let metrics = Arc::new(Metrics::new(prefix).unwrap());
+            let mut meter = Meter::start(metrics.clone(), "m", 2);
+            meter.scheduled(Duration::from_millis(3));
+            meter.tokens(0, 1);
+            meter.tokens(0, 2);
+            meter.finished(STOP);
+            drop(meter);
+            let text = metrics.scrape(std::iter::empty()).unwrap();
+            for line in [
+                "request_success_total{finished_reason=\"stop\",model_name=\"m\"} 1",
+                "request_success_total{finished_reason=\"abort\",model_name=\"m\"} 1",
+                "time_to_first_token_seconds_count{model_name=\"m\"} 1",
+                "inter_token_latency_seconds_count{model_name=\"m\"} 2",
+                "request_queue_time_seconds_count{model_name=\"m\"} 1",
+            ] {
+                assert!(text.contains(&format!("{prefix}{line}\n")), "{prefix}{line} is not in\n{text}");
+            }
+            metrics.forget("m");
+            assert!(!metrics.scrape(std::iter::empty()).unwrap().contains("\"m\""));
+        }
+    }
+
+    #[test]
+    fn a_prefix_that_makes_no_name_is_refused() {
+        assert!(Metrics::new("a b").is_err());
+    }
+}

@@ -1,0 +1,156 @@
+//! From messages and text to prompt ids. CPU-bound: callers run it through `AppState::blocking`.
+
+use serde_json::{Map, Value};
+
+use super::error::ApiError;
+use super::limits::Limits;
+use crate::chat::RenderOptions;
+use crate::protocol::ChatMessage;
+use crate::registry::ServedModel;
+
+/// No vocabulary packs more text into one token; a text longer than this many bytes for each token of the context
+/// cannot fit and is refused before it costs a core seconds.
+const BYTES_PER_TOKEN_MAX: usize = 256;
+
+/// What becomes a chat prompt.
+pub struct ChatPrompt<'a> {
+    pub messages: &'a [ChatMessage],
+    /// By default unless the final message is continued.
+    pub add_generation_prompt: Option<bool>,
+    pub continue_final_message: bool,
+    pub arguments: Map<String, Value>,
+}
+
+/// The model's template over the messages.
+///
+/// # Errors
+/// A model without a template, or messages that it refuses.
+pub fn render(model: &ServedModel, prompt: &ChatPrompt<'_>) -> Result<String, ApiError> {
+    let Some(template) = &model.template else {
+        let why = model.template_problem.as_deref().unwrap_or("it has no chat template");
+        let name = &model.name;
+        let message = format!("the model `{name}` takes no messages ({why}): use /v1/completions");
+        return Err(ApiError::invalid("messages", message));
+    };
+    let messages = Value::Array(prompt.messages.iter().map(ChatMessage::template_value).collect());
+    let rendered = template.render(&RenderOptions {
+        messages: &messages,
+        tools: None,
+        add_generation_prompt: prompt.add_generation_prompt.unwrap_or(!prompt.continue_final_message),
+        continue_final_message: prompt.continue_final_message,
+        kwargs: &prompt.arguments,
+    });
+    rendered.map_err(|error| ApiError::invalid("messages", error.to_string()))
+}
+
+/// # Errors
+/// The tokenizer's own failure.
+pub fn encode(model: &ServedModel, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, ApiError> {
+    let ids = model.tokenizer.encode(text, add_special_tokens);
+    ids.map_err(|error| ApiError::internal(error.to_string()))
+}
+
+/// `encode` for a prompt, which must fit the context; `truncate` keeps the last so many tokens.
+///
+/// # Errors
+/// `context_length_exceeded` for a text that no tokenizer could make fit.
+pub fn encode_prompt(
+    model: &ServedModel,
+    text: &str,
+    add_special_tokens: bool,
+    truncate: Option<usize>,
+) -> Result<Vec<u32>, ApiError> {
+    let context = model.max_model_len;
+    if truncate.is_none() && text.len() / BYTES_PER_TOKEN_MAX > context {
+        let message = format!(
+            "the prompt has {} bytes, more than the model's context of {context} tokens can hold: shorten it",
+            text.len()
+        );
+        return Err(ApiError::context_exceeded(message));
+    }
+    let mut ids = encode(model, text, add_special_tokens)?;
+    truncate_front(&mut ids, truncate);
+    Ok(ids)
+}
+
+/// Keeps the last `keep` ids.
+pub fn truncate_front(ids: &mut Vec<u32>, keep: Option<usize>) {
+    if let Some(surplus) = keep.and_then(|keep| ids.len().checked_sub(keep)) {
+        ids.drain(..surplus);
+    }
+}
+
+/// The tokens that `truncate_prompt_tokens` keeps: a number, or -1 for what the context holds beside the answer.
+///
+/// # Errors
+/// 0, or less than -1, or more than the context.
+pub fn truncation(asked: Option<i64>, context: usize, max_tokens: usize) -> Result<Option<usize>, ApiError> {
+    match asked {
+        None => Ok(None),
+        Some(-1) => Ok(Some(context.saturating_sub(max_tokens).max(1))),
+        Some(keep) => match usize::try_from(keep) {
+            Ok(keep) if (1..=context).contains(&keep) => Ok(Some(keep)),
+            _ => {
+                let message = format!("`truncate_prompt_tokens` must be -1 or from 1 to {context}");
+                Err(ApiError::invalid("truncate_prompt_tokens", message))
+            }
+        },
+    }
+}
+
+/// # Errors
+/// The first argument that the allow-list lacks or that is no scalar.
+pub fn check_template_arguments(
+    arguments: Option<&Map<String, Value>>,
+    limits: &Limits,
+) -> Result<(), ApiError> {
+    for (name, value) in arguments.into_iter().flatten() {
+        let param = || format!("chat_template_kwargs.{}", name.chars().take(100).collect::<String>());
+        if !limits.template_arguments.contains(name) {
+            let allowed = limits.template_arguments.join(", ");
+            return Err(ApiError::invalid(param(), format!("a request may set {allowed} and nothing else")));
+        }
+        if value.is_array() || value.is_object() {
+            return Err(ApiError::invalid(param(), "must be a string, a number or a boolean"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn truncation_keeps_the_end() {
+        let check = |asked: Option<i64>, expected: Result<&[u32], ()>| {
+            let mut ids = vec![1, 2, 3, 4, 5];
+            let keep = truncation(asked, 8, 6).map_err(drop);
+            let got = keep.map(|keep| {
+                truncate_front(&mut ids, keep);
+                ids.as_slice()
+            });
+            assert_eq!(got, expected, "{asked:?}");
+        };
+        check(None, Ok(&[1, 2, 3, 4, 5]));
+        check(Some(2), Ok(&[4, 5]));
+        check(Some(8), Ok(&[1, 2, 3, 4, 5]));
+        check(Some(-1), Ok(&[4, 5]));
+        check(Some(0), Err(()));
+        check(Some(9), Err(()));
+        check(Some(-2), Err(()));
+    }
+
+    #[test]
+    fn template_arguments_are_listed_scalars() {
+        let check = |arguments: Value, param: Option<&str>| {
+            let got = check_template_arguments(arguments.as_object(), &Limits::default());
+            assert_eq!(got.err().and_then(|error| error.body.param).as_deref(), param, "{arguments}");
+        };
+        check(json!({"enable_thinking": false}), None);
+        check(json!({"messages": []}), Some("chat_template_kwargs.messages"));
+        check(json!({"enable_thinking": [1]}), Some("chat_template_kwargs.enable_thinking"));
+    }
+}

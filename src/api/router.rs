@@ -1,0 +1,127 @@
+//! Routes, layers and fallbacks put together.
+//!
+//! A request passes, from outside in: log and id, panics caught, security headers, routing, scope check, route.
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderValue, Method, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::auth::require_scope;
+use super::error::ApiError;
+use super::request_log::log_request;
+use super::routes;
+use super::state::AppState;
+
+/// The API as a service.
+pub fn router(state: AppState) -> Router {
+    let (routes, api) = routes::all().split_for_parts();
+    let api = describe(api);
+    Router::new()
+        .merge(routes)
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", api))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(state.clone(), require_scope))
+        .layer(middleware::from_fn(secure_headers))
+        .layer(CatchPanicLayer::custom(on_panic))
+        .layer(middleware::from_fn(log_request))
+        .with_state(state)
+}
+
+/// The description of every route, as committed in openapi/openapi.json.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    describe(routes::all().split_for_parts().1)
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Xenoglot",
+        description = "An OpenAI-compatible server for language models that reason in the user's language. \
+                       Unknown request fields are refused with their path in `error.param`."
+    ),
+    components(schemas(crate::protocol::ChatChunk, crate::protocol::ErrorResponse)),
+    modifiers(&BearerKey)
+)]
+struct Description;
+
+struct BearerKey;
+
+impl utoipa::Modify for BearerKey {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        let components = api.components.get_or_insert_default();
+        components.add_security_scheme("key", SecurityScheme::Http(scheme));
+        // The empty requirement: a server without keys answers its own machine without one.
+        let none = SecurityRequirement::default();
+        let key = SecurityRequirement::new("key", Vec::<String>::new());
+        api.security = Some(vec![none, key]);
+    }
+}
+
+fn describe(routes: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    let mut api = Description::openapi();
+    api.merge(routes);
+    // axum spells a rest-of-path parameter `{*model}`; OpenAPI has no word for it.
+    api.paths.paths = std::mem::take(&mut api.paths.paths)
+        .into_iter()
+        .map(|(path, item)| (path.replace("{*", "{"), item))
+        .collect();
+    api
+}
+
+async fn no_such_path(method: Method, uri: Uri) -> ApiError {
+    let path: String = uri.path().chars().take(200).collect();
+    ApiError::no_such_path(method.as_str(), &path)
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    let path: String = uri.path().chars().take(200).collect();
+    ApiError::wrong_method(method.as_str(), &path)
+}
+
+fn on_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = text.unwrap_or("no message"), "a handler panicked: this is a bug in the server");
+    ApiError::internal("the server failed on this request; its log says why").into_response()
+}
+
+/// Answers are data: nothing may guess their type, frame them or keep them. The docs page alone runs scripts, its own.
+async fn secure_headers(request: Request, next: Next) -> Response {
+    let is_docs = request.uri().path().starts_with("/docs");
+    let policy = if is_docs {
+        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
+    } else {
+        "default-src 'none'; frame-ancestors 'none'"
+    };
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::auth::{Scope, scope_of};
+    use super::*;
+
+    /// A route that is added without a thought for its scope is for admins; this test makes it a decision.
+    #[test]
+    fn every_described_route_has_the_scope_it_should() {
+        for path in openapi().paths.paths.keys() {
+            let route = path.replace("{model}", "{*model}");
+            let is_admin = path.starts_with("/v1/admin") || path == "/reset_prefix_cache";
+            assert_eq!(scope_of(Some(&route)) == Scope::Admin, is_admin, "{path}");
+        }
+    }
+}

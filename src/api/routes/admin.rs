@@ -1,0 +1,154 @@
+//! Admin: the prefix cache, and models that come and go.
+
+use std::path::{Path as FilePath, PathBuf};
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+
+use super::models::card;
+use crate::api::body::StrictJson;
+use crate::api::error::ApiError;
+use crate::api::state::AppState;
+use crate::protocol::ErrorResponse;
+use crate::protocol::admin::{Done, LoadModelRequest, UnloadedModel};
+use crate::protocol::models::ModelCard;
+use crate::registry::LoadSpec;
+use crate::settings::Dtype;
+
+/// Forget every cached prefix that no running request holds.
+#[utoipa::path(
+    post,
+    path = "/reset_prefix_cache",
+    tag = "admin",
+    responses((status = 200, body = Done), (status = 403, body = ErrorResponse))
+)]
+pub async fn reset_prefix_cache(State(state): State<AppState>) -> Result<Json<Done>, ApiError> {
+    for model in state.registry().list() {
+        model.handle.reset_prefix_cache().await?;
+    }
+    Ok(Json(Done { status: "ok".to_owned() }))
+}
+
+/// Load a model and serve it. Answers when it is ready.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/models",
+    tag = "admin",
+    request_body = LoadModelRequest,
+    responses(
+        (status = 201, body = ModelCard),
+        (status = 400, body = ErrorResponse),
+        (status = 403, body = ErrorResponse),
+        (status = 409, description = "The name is taken", body = ErrorResponse)
+    )
+)]
+pub async fn load_model(
+    State(state): State<AppState>,
+    StrictJson(request): StrictJson<LoadModelRequest>,
+) -> Result<(StatusCode, Json<ModelCard>), ApiError> {
+    let registry = state.registry().clone();
+    check_name(&request.name)?;
+    let mut options = registry.defaults().clone();
+    if let Some(dtype) = &request.dtype {
+        options.dtype = parse_dtype(dtype)?;
+    }
+    if let Some(tokens) = request.max_model_len {
+        options.max_model_len = Some(tokens as usize);
+    }
+    // Not through `AppState::blocking`: loading takes seconds and must not hold up prompts.
+    let loading = tokio::task::spawn_blocking(move || {
+        let path = below(registry.models_dir(), &request.path)?;
+        Ok::<_, ApiError>(registry.load(LoadSpec { name: request.name, path, options })?)
+    });
+    let model = loading.await.map_err(|error| {
+        tracing::error!(%error, "loading a model panicked");
+        ApiError::internal("the server failed to load this model; its log says why")
+    })??;
+    Ok((StatusCode::CREATED, Json(card(&model))))
+}
+
+/// Take a model out of service. Its running requests are finished first; new ones get 404 at once.
+#[utoipa::path(
+    delete,
+    path = "/v1/admin/models/{*model}",
+    tag = "admin",
+    params(("model" = String, Path, description = "The id from the list")),
+    responses((status = 200, body = UnloadedModel), (status = 404, body = ErrorResponse))
+)]
+pub async fn unload_model(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+) -> Result<Json<UnloadedModel>, ApiError> {
+    let model = state.registry().remove(&name)?;
+    model.handle.drain().await;
+    state.metrics().forget(&name);
+    Ok(Json(UnloadedModel { id: name, object: "model".to_owned(), deleted: true }))
+}
+
+/// A name goes into URLs, labels and logs.
+fn check_name(name: &str) -> Result<(), ApiError> {
+    let fits = |c: char| c.is_alphanumeric() || "-_./:@+".contains(c);
+    if name.is_empty() || name.chars().count() > 128 || !name.chars().all(fits) || name.starts_with('/') {
+        let message = "a name has 1 to 128 letters, digits and `-_./:@+`, and does not begin with `/`";
+        return Err(ApiError::invalid("name", message));
+    }
+    Ok(())
+}
+
+fn parse_dtype(text: &str) -> Result<Dtype, ApiError> {
+    match text {
+        "auto" => Ok(Dtype::Auto),
+        "f32" => Ok(Dtype::F32),
+        "bf16" => Ok(Dtype::Bf16),
+        _ => Err(ApiError::invalid("dtype", "`dtype` must be auto, f32 or bf16")),
+    }
+}
+
+/// The real path, links followed, which must lie below `root`: a request may not read the rest of the disk, nor
+/// learn what is there.
+fn below(root: &FilePath, path: &str) -> Result<PathBuf, ApiError> {
+    let refused = || {
+        let root = root.display();
+        ApiError::invalid("path", format!("there is no such model below the models directory ({root})"))
+    };
+    let root = root.canonicalize().map_err(|_| refused())?;
+    let path = root.join(path).canonicalize().map_err(|_| refused())?;
+    if path.starts_with(&root) && path != root { Ok(path) } else { Err(refused()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_below_the_models_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("models");
+        std::fs::create_dir_all(root.join("org/tiny")).unwrap();
+        std::fs::create_dir_all(folder.path().join("secret")).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("secret"), root.join("link")).unwrap();
+        let check = |path: &str, expected: bool| assert_eq!(below(&root, path).is_ok(), expected, "{path}");
+        check("org/tiny", true);
+        check("./org/../org/tiny", true);
+        check(root.join("org/tiny").to_str().unwrap(), true);
+        check("../secret", false);
+        check("link", false);
+        check("/etc/passwd", false);
+        check("", false);
+        check("absent", false);
+        check("a\0b", false);
+    }
+
+    #[test]
+    fn names_are_plain() {
+        let check = |name: &str, expected: bool| assert_eq!(check_name(name).is_ok(), expected, "{name}");
+        check("org/model-1.5B_chat:v2", true);
+        check("模型", true);
+        check("", false);
+        check("/v1", false);
+        check("a b", false);
+        check("a\nb", false);
+        check(&"x".repeat(129), false);
+    }
+}

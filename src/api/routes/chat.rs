@@ -1,0 +1,144 @@
+//! `POST /v1/chat/completions`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use uuid::Uuid;
+
+use crate::api::body::StrictJson;
+use crate::api::chat_writer::{ChatWriter, fold};
+use crate::api::error::ApiError;
+use crate::api::generation::{Generation, Length, Task};
+use crate::api::prompt_text::{ChatPrompt, check_template_arguments, encode_prompt, render, truncation};
+use crate::api::request_log::RequestLog;
+use crate::api::sampling::{
+    Asked, at_most, check_cache_salt, check_logprobs, output_options, sampling_params,
+};
+use crate::api::state::AppState;
+use crate::api::token_text::TokenText;
+use crate::api::{now_s, sse};
+use crate::chat::{ReasoningSplitter, opens_reasoning};
+use crate::protocol::ErrorResponse;
+use crate::protocol::chat::{ChatRequest, ChatResponse};
+use crate::registry::ServedModel;
+
+/// Answer a conversation.
+#[utoipa::path(
+    post,
+    path = "/v1/chat/completions",
+    tag = "completions",
+    request_body = ChatRequest,
+    responses(
+        (status = 200, description = "The answer; with `stream: true` `ChatChunk`s as server-sent events",
+         body = ChatResponse),
+        (status = 400, body = ErrorResponse),
+        (status = 401, body = ErrorResponse),
+        (status = 404, body = ErrorResponse),
+        (status = 413, body = ErrorResponse),
+        (status = 429, body = ErrorResponse)
+    )
+)]
+pub async fn create_chat_completion(
+    State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
+    StrictJson(request): StrictJson<ChatRequest>,
+) -> Result<Response, ApiError> {
+    let model = state.model(request.model.as_deref())?;
+    let stream =
+        (request.sampling.stream == Some(true)).then(|| request.sampling.stream_options.unwrap_or_default());
+    let (task, writer) = prepare(&state, model, request).await?;
+    let generation =
+        Generation::start(task, state.metrics(), log).map_err(|error| error.with_prompt_param("messages"))?;
+    match stream {
+        Some(options) => Ok(sse::respond(generation, writer, options)),
+        None => Ok(Json(collect(generation, writer).await?).into_response()),
+    }
+}
+
+async fn prepare(
+    state: &AppState,
+    model: Arc<ServedModel>,
+    request: ChatRequest,
+) -> Result<(Task, ChatWriter), ApiError> {
+    let (fields, limits) = (&request.sampling, &state.options().limits);
+    check_logprobs("top_logprobs", request.top_logprobs, limits)?;
+    check_logprobs("prompt_logprobs", fields.prompt_logprobs, limits)?;
+    check_cache_salt(fields, limits)?;
+    check_template_arguments(request.chat_template_kwargs.as_ref(), limits)?;
+    at_most("messages", request.messages.len(), limits.messages_max, "messages")?;
+
+    let length = match request.max_completion_tokens.or(fields.max_tokens) {
+        Some(tokens) => Length::Exactly(tokens as usize),
+        None => Length::UpTo(model.generation_defaults.max_tokens.unwrap_or(usize::MAX)),
+    };
+    let wants_logprobs = request.logprobs == Some(true);
+    let asked = Asked {
+        logprobs: wants_logprobs.then(|| request.top_logprobs.unwrap_or(0)),
+        prompt_logprobs: fields.prompt_logprobs,
+        prompts: 1,
+    };
+    let params = sampling_params(fields, asked, &model.generation_defaults, limits)?;
+    let output = output_options(fields, limits)?;
+    let room = if let Length::Exactly(tokens) = length { tokens } else { 1 };
+    let truncate = truncation(fields.truncate_prompt_tokens, model.max_model_len, room)?;
+
+    let tokens = TokenText {
+        tokenizer: model.tokenizer.clone(),
+        as_ids: fields.return_tokens_as_token_ids == Some(true),
+    };
+    let (token_ids, wants_prompt_logprobs) =
+        (fields.return_token_ids == Some(true), fields.prompt_logprobs.is_some());
+    let (cache_salt, priority) = (fields.cache_salt.clone(), fields.priority.unwrap_or(0));
+    let separate = request.separate_reasoning.unwrap_or(model.default_reasoning);
+    let for_text = model.clone();
+    let (text, ids) = state.blocking(move || read_prompt(&for_text, request, truncate)).await??;
+
+    let splitter = separate.then(|| ReasoningSplitter::new(opens_reasoning(&text)));
+    let writer = ChatWriter {
+        id: format!("chatcmpl-{}", Uuid::new_v4().simple()),
+        created: now_s(),
+        model: model.name.clone(),
+        tokens,
+        logprobs: wants_logprobs,
+        prompt_token_ids: token_ids.then(|| ids.clone()),
+        splitters: vec![splitter; params.n as usize],
+        prompt_logprobs: None,
+        wants_prompt_logprobs,
+    };
+    Ok((Task { model, prompts: vec![ids], params, length, output, cache_salt, priority }, writer))
+}
+
+/// The rendered text and its ids.
+fn read_prompt(
+    model: &ServedModel,
+    request: ChatRequest,
+    truncate: Option<usize>,
+) -> Result<(String, Vec<u32>), ApiError> {
+    let text = render(
+        model,
+        &ChatPrompt {
+            messages: &request.messages,
+            add_generation_prompt: request.add_generation_prompt,
+            continue_final_message: request.continue_final_message.unwrap_or(false),
+            arguments: request.chat_template_kwargs.unwrap_or_default(),
+        },
+    )?;
+    // Templates write the special tokens themselves.
+    let add_special_tokens = request.sampling.add_special_tokens.unwrap_or(false);
+    let ids = encode_prompt(model, &text, add_special_tokens, truncate);
+    Ok((text, ids.map_err(|error| error.with_prompt_param("messages"))?))
+}
+
+async fn collect(mut generation: Generation, mut writer: ChatWriter) -> Result<ChatResponse, ApiError> {
+    let mut choices = writer.blank_choices();
+    while let Some(output) = generation.next().await {
+        let (_, output) = output?;
+        for part in writer.choices(output) {
+            fold(&mut choices[part.index as usize], part);
+        }
+    }
+    let usage = generation.usage();
+    Ok(writer.response(choices, usage))
+}

@@ -1,0 +1,83 @@
+//! `/health`, `/ping`, `/version`, `/metrics`: for probes and dashboards.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::api::error::ApiError;
+use crate::api::state::AppState;
+use crate::engine::EngineHandle;
+use crate::protocol::ErrorResponse;
+use crate::protocol::health::{Health, ModelHealth, Version};
+
+/// 200 while every model's engine is alive, 503 naming the one that is not.
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "server",
+    responses((status = 200, body = Health), (status = 503, body = Health))
+)]
+pub async fn health(State(state): State<AppState>) -> (StatusCode, Json<Health>) {
+    let watchdog = state.options().watchdog;
+    let model = |name: &str, engine: &EngineHandle| {
+        let reason = problem(engine, watchdog);
+        ModelHealth { name: name.to_owned(), healthy: reason.is_none(), reason }
+    };
+    let models: Vec<_> =
+        state.registry().list().iter().map(|served| model(&served.name, &served.handle)).collect();
+    let healthy = models.iter().all(|model| model.healthy);
+    let (status, code) =
+        if healthy { ("ok", StatusCode::OK) } else { ("unhealthy", StatusCode::SERVICE_UNAVAILABLE) };
+    (code, Json(Health { status: status.to_owned(), models }))
+}
+
+/// The same as `/health`, for probes that ask here.
+#[utoipa::path(
+    get,
+    path = "/ping",
+    tag = "server",
+    responses((status = 200, body = Health), (status = 503, body = Health))
+)]
+pub async fn ping(state: State<AppState>) -> (StatusCode, Json<Health>) {
+    health(state).await
+}
+
+/// What is wrong with an engine. One without work may sleep as long as it likes.
+fn problem(engine: &EngineHandle, watchdog: Duration) -> Option<String> {
+    if let Some(reason) = engine.stopped() {
+        return Some(format!("the engine has stopped: {reason}"));
+    }
+    let stats = engine.stats();
+    let busy =
+        stats.requests_running.load(Ordering::Relaxed) + stats.requests_waiting.load(Ordering::Relaxed) > 0;
+    let silent_ms = engine.uptime_ms().saturating_sub(stats.heartbeat_ms.load(Ordering::Relaxed));
+    let late = busy && u128::from(silent_ms) > watchdog.as_millis();
+    late.then(|| format!("the engine has work and has not finished a step for {} s", silent_ms / 1000))
+}
+
+/// The version of the server.
+#[utoipa::path(get, path = "/version", tag = "server", responses((status = 200, body = Version)))]
+pub async fn version() -> Json<Version> {
+    Json(Version { version: env!("CARGO_PKG_VERSION").to_owned() })
+}
+
+/// Counters, gauges and histograms in Prometheus' text format.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "server",
+    responses(
+        (status = 200, body = String, content_type = "text/plain; version=0.0.4"),
+        (status = 401, body = ErrorResponse)
+    )
+)]
+pub async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
+    let models = state.registry().list();
+    let engines = models.iter().map(|model| (model.name.as_str(), &model.handle));
+    let text = state.metrics().scrape(engines).map_err(|error| ApiError::internal(error.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}

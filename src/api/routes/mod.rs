@@ -1,0 +1,31 @@
+//! The routes, a file a resource, and the router that knows them all.
+
+mod admin;
+mod chat;
+mod completions;
+mod health;
+mod models;
+mod tokenize;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::state::AppState;
+
+/// Every route with its description. A new one also needs a scope in `auth::scope_of`, or only admins get in.
+pub fn all() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(models::list_models))
+        .routes(routes!(models::get_model))
+        .routes(routes!(completions::create_completion))
+        .routes(routes!(chat::create_chat_completion))
+        .routes(routes!(tokenize::tokenize))
+        .routes(routes!(tokenize::detokenize))
+        .routes(routes!(health::health))
+        .routes(routes!(health::ping))
+        .routes(routes!(health::version))
+        .routes(routes!(health::metrics))
+        .routes(routes!(admin::reset_prefix_cache))
+        .routes(routes!(admin::load_model))
+        .routes(routes!(admin::unload_model))
+}

@@ -1,0 +1,79 @@
+//! `/tokenize` and `/detokenize`.
+
+use axum::Json;
+use axum::extract::State;
+
+use crate::api::body::StrictJson;
+use crate::api::error::ApiError;
+use crate::api::prompt_text::{ChatPrompt, check_template_arguments, encode, render};
+use crate::api::sampling::at_most;
+use crate::api::state::AppState;
+use crate::protocol::ErrorResponse;
+use crate::protocol::tokenize::{DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse};
+
+/// Text or messages to token ids.
+#[utoipa::path(
+    post,
+    path = "/tokenize",
+    tag = "tokens",
+    request_body = TokenizeRequest,
+    responses((status = 200, body = TokenizeResponse), (status = 400, body = ErrorResponse))
+)]
+pub async fn tokenize(
+    State(state): State<AppState>,
+    StrictJson(request): StrictJson<TokenizeRequest>,
+) -> Result<Json<TokenizeResponse>, ApiError> {
+    let model = state.model(request.model.as_deref())?;
+    let limits = &state.options().limits;
+    at_most("messages", request.messages.as_ref().map_or(0, Vec::len), limits.messages_max, "messages")?;
+    check_template_arguments(request.chat_template_kwargs.as_ref(), limits)?;
+    let answer = state.blocking(move || {
+        let is_chat = request.messages.is_some();
+        let text = match request.messages {
+            Some(messages) => render(
+                &model,
+                &ChatPrompt {
+                    messages: &messages,
+                    add_generation_prompt: request.add_generation_prompt,
+                    continue_final_message: request.continue_final_message.unwrap_or(false),
+                    arguments: request.chat_template_kwargs.unwrap_or_default(),
+                },
+            )?,
+            None => request.prompt.unwrap_or_default(),
+        };
+        let tokens = encode(&model, &text, request.add_special_tokens.unwrap_or(!is_chat))?;
+        let spelling = |id: &u32| model.tokenizer.id_to_token(*id).unwrap_or_default();
+        let token_strs =
+            (request.return_token_strs == Some(true)).then(|| tokens.iter().map(spelling).collect());
+        Ok::<_, ApiError>(TokenizeResponse {
+            count: tokens.len(),
+            max_model_len: model.max_model_len,
+            tokens,
+            token_strs,
+        })
+    });
+    Ok(Json(answer.await??))
+}
+
+/// Token ids to text, special tokens included.
+#[utoipa::path(
+    post,
+    path = "/detokenize",
+    tag = "tokens",
+    request_body = DetokenizeRequest,
+    responses((status = 200, body = DetokenizeResponse), (status = 400, body = ErrorResponse))
+)]
+pub async fn detokenize(
+    State(state): State<AppState>,
+    StrictJson(request): StrictJson<DetokenizeRequest>,
+) -> Result<Json<DetokenizeResponse>, ApiError> {
+    let model = state.model(request.model.as_deref())?;
+    let vocab_size = model.handle.info().vocab_size;
+    if let Some(at) = request.tokens.iter().position(|id| *id as usize >= vocab_size) {
+        let message = format!("token id {} is outside the vocabulary of {vocab_size}", request.tokens[at]);
+        return Err(ApiError::invalid(format!("tokens.{at}"), message));
+    }
+    let text = state.blocking(move || model.tokenizer.decode(&request.tokens, false)).await?;
+    let prompt = text.map_err(|error| ApiError::internal(error.to_string()))?;
+    Ok(Json(DetokenizeResponse { prompt }))
+}

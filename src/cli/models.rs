@@ -1,0 +1,169 @@
+//! `xenoglot models`: pull, list, show and convert models on disk. Loads none of them.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::registry::{self, EngineOptions, Found, HubName, Inspection};
+use crate::settings::{ByteSize, Overrides, Settings};
+use crate::weights::{WrittenDtype, convert_gguf};
+
+use super::failure::Failure;
+use super::options::{GlobalOptions, ModelOptions, settings};
+use super::pull::PullBars;
+use super::start;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Fetch a model from a hub into the models directory.
+    Pull {
+        /// org/name, or org/name:FILE.gguf
+        model: String,
+    },
+    /// List the models of the models directory.
+    List {
+        /// As JSON, a line a model
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a model is and the memory it would take.
+    Show {
+        /// A directory, a GGUF file or a name below the models directory [default: the default model]
+        model: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        options: Box<ModelOptions>,
+    },
+    /// Write a GGUF file as a Hugging Face directory (dequantised safetensors, config, tokenizer, template).
+    Convert {
+        /// The GGUF file
+        gguf: PathBuf,
+        /// The directory to write; must not exist, or be empty
+        out: PathBuf,
+        /// Type of the weights written
+        #[arg(long, default_value = "bf16", value_parser = PossibleValuesParser::new(["bf16", "f32"]))]
+        dtype: String,
+    },
+}
+
+pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Result<()> {
+    let flags = match &arguments.action {
+        Action::Show { options, .. } => options.overrides(),
+        _ => Overrides::default(),
+    };
+    let settings = settings(global, flags)?;
+    start::logging(&settings, true)?;
+    match &arguments.action {
+        Action::Pull { model } => pull(model, &settings),
+        Action::List { json } => list(&settings, *json),
+        Action::Show { model, json, .. } => show(model.as_deref(), &settings, *json),
+        Action::Convert { gguf, out, dtype } => convert(gguf, out, dtype),
+    }
+}
+
+fn pull(model: &str, settings: &Settings) -> anyhow::Result<()> {
+    let name = HubName::parse(model).ok_or_else(|| {
+        Failure::usage(format!("`{model}` is no hub name")).hint("write org/name, or org/name:FILE.gguf")
+    })?;
+    let bars = PullBars::new();
+    let path = registry::pull(&name, &settings.models_dir, &|event| bars.show(event))?;
+    bars.finish();
+    writeln!(std::io::stdout(), "{}", path.display())?;
+    Ok(())
+}
+
+fn list(settings: &Settings, json: bool) -> anyhow::Result<()> {
+    let models = registry::list(&settings.models_dir);
+    if models.is_empty() {
+        eprintln!(
+            "no models in {}: scripts/fetch-models gets the default one, `xenoglot models pull` others",
+            settings.models_dir.display()
+        );
+    }
+    let width = models.iter().map(|found| found.name.chars().count()).max().unwrap_or(0);
+    let mut out = std::io::stdout().lock();
+    for Found { name, path } in models {
+        let bytes = size_on_disk(&path);
+        if json {
+            writeln!(out, "{}", json!({"name": name, "path": path, "bytes": bytes}))?;
+        } else {
+            writeln!(out, "{name:width$}  {:>10}  {}", ByteSize(bytes).to_string(), path.display())?;
+        }
+    }
+    Ok(())
+}
+
+fn size_on_disk(path: &Path) -> u64 {
+    if path.is_file() {
+        return path.metadata().map_or(0, |data| data.len());
+    }
+    let Ok(entries) = std::fs::read_dir(path) else { return 0 };
+    entries.filter_map(|entry| entry.ok()?.metadata().ok()).filter(std::fs::Metadata::is_file).map(|d| d.len()).sum()
+}
+
+fn show(model: Option<&str>, settings: &Settings, json: bool) -> anyhow::Result<()> {
+    let bars = PullBars::new();
+    let found = registry::resolve(model, &settings.models_dir, &|event| bars.show(event))?;
+    bars.finish();
+    let Inspection { checkpoint, config, plan, kv_bytes_per_token } = registry::inspect(&found.path, &EngineOptions::from(settings))
+        .with_context(|| format!("reading {}", found.path.display()))?;
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or("unknown").to_owned();
+    let facts = [
+        ("name", json!(found.name)),
+        ("path", json!(found.path)),
+        ("family", json!(text(&checkpoint.config["model_type"]))),
+        ("stored", json!(format!("{:?}", checkpoint.dtype).to_lowercase())),
+        ("layers", json!(config.layers)),
+        ("hidden_size", json!(config.hidden_size)),
+        ("heads", json!(config.heads)),
+        ("kv_heads", json!(config.kv_heads)),
+        ("head_dim", json!(config.head_dim)),
+        ("vocab_size", json!(config.vocab_size)),
+        ("context", json!(config.max_position_embeddings)),
+        ("chat_template", json!(checkpoint.chat_template.is_some())),
+        ("weight_bytes", json!(plan.weight_bytes)),
+        ("kv_bytes_per_token", json!(kv_bytes_per_token)),
+        ("kv_bytes", json!(plan.kv_bytes)),
+        ("available_bytes", json!(plan.available_bytes)),
+    ];
+    let mut out = std::io::stdout().lock();
+    if json {
+        let facts: serde_json::Map<_, _> = facts.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
+        writeln!(out, "{}", serde_json::Value::Object(facts))?;
+        return Ok(());
+    }
+    for (key, value) in facts {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        writeln!(out, "{key:20}{value}")?;
+    }
+    writeln!(out, "\n{plan}")?;
+    Ok(())
+}
+
+fn convert(gguf: &Path, out: &Path, dtype: &str) -> anyhow::Result<()> {
+    let dtype = if dtype == "f32" { WrittenDtype::F32 } else { WrittenDtype::Bf16 };
+    let style = ProgressStyle::with_template("{msg:40} {wide_bar} {pos}/{len}").context("the bar's template")?;
+    let bar = ProgressBar::new(0).with_style(style);
+    let mut progress = |at: crate::weights::ConversionProgress<'_>| {
+        bar.set_length(at.tensors_total as u64);
+        bar.set_position(at.tensors_done as u64);
+        bar.set_message(at.tensor.to_owned());
+    };
+    convert_gguf(gguf, out, dtype, &mut progress)?;
+    bar.finish_and_clear();
+    writeln!(std::io::stdout(), "{}", out.display())?;
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! `xenoglot serve`: one model over the OpenAI API, until SIGTERM or Ctrl-C.
+
+use std::net::TcpListener;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::api::{self, ApiOptions};
+use crate::settings::{Overrides, Settings};
+
+use super::failure::Failure;
+use super::options::{GlobalOptions, ModelOptions, settings};
+use super::start;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// A Hugging Face directory, a GGUF file, a name below the models directory or a hub name (org/name)
+    /// [default: SmolLM2-135M-Instruct]
+    model: Option<String>,
+    /// Address to listen on [default: 127.0.0.1]
+    #[arg(long)]
+    host: Option<String>,
+    /// Port to listen on; 0 takes a free one [default: 8080]
+    #[arg(long)]
+    port: Option<u16>,
+    /// Key that may use the inference routes; repeat for several. Better set as XENOGLOT_API_KEYS, which no
+    /// process list shows
+    #[arg(long = "api-key", value_name = "KEY")]
+    api_keys: Vec<String>,
+    /// Key that may use the admin routes as well; repeat for several (XENOGLOT_ADMIN_KEYS)
+    #[arg(long = "admin-key", value_name = "KEY")]
+    admin_keys: Vec<String>,
+    /// The name clients use
+    #[arg(long, value_name = "NAME")]
+    served_model_name: Option<String>,
+    /// Put before the names of metrics [default: xenoglot_]
+    #[arg(long, value_name = "PREFIX")]
+    metrics_prefix: Option<String>,
+    #[command(flatten)]
+    model_options: ModelOptions,
+}
+
+impl Arguments {
+    fn overrides(&self) -> Overrides {
+        let some = |keys: &[String]| (!keys.is_empty()).then(|| keys.to_vec());
+        Overrides {
+            host: self.host.clone(),
+            port: self.port,
+            api_keys: some(&self.api_keys),
+            admin_keys: some(&self.admin_keys),
+            served_model_name: self.served_model_name.clone().map(Some),
+            metrics_prefix: self.metrics_prefix.clone(),
+            ..self.model_options.overrides()
+        }
+    }
+}
+
+pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let settings = settings(global, arguments.overrides())?;
+    start::logging(&settings, false)?;
+    // Before the model is loaded, which takes a while: a port that is taken is said at once.
+    let listener = listen(&settings)?;
+    let address = listener.local_addr().context("reading the address listened on")?;
+    let registry = start::registry(&settings, start::workers(&settings)?);
+    let model = start::load(&registry, arguments.model.as_deref(), &settings)?;
+    warn_if_open(&settings, address.ip().is_loopback());
+    tracing::info!(model = %model.name, max_model_len = model.max_model_len, "ready after {:.1?}", started.elapsed());
+    tracing::info!("listening on http://{address}; the API is described at http://{address}/docs");
+    drop(model);
+    start::runtime()?.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener).context("handing the port to the server")?;
+        api::serve(listener, registry, ApiOptions::from(&settings), stop_signal()).await.context("serving")
+    })
+}
+
+fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
+    let Settings { host, port, .. } = settings;
+    let listener = TcpListener::bind((host.as_str(), *port)).map_err(|error| {
+        let failure = Failure::new(format!("cannot listen on {host}:{port}: {error}"));
+        match error.kind() {
+            std::io::ErrorKind::AddrInUse => failure.hint("another process has this port; choose one with --port, or 0 for a free one"),
+            std::io::ErrorKind::PermissionDenied => failure.hint("ports below 1024 need privileges; choose one with --port"),
+            _ => failure.hint("--host names an address of this machine, such as 127.0.0.1 or 0.0.0.0"),
+        }
+    })?;
+    listener.set_nonblocking(true).context("preparing the port")?;
+    Ok(listener)
+}
+
+fn warn_if_open(settings: &Settings, loopback: bool) {
+    if !loopback && settings.api_keys.is_empty() {
+        tracing::warn!("everyone who reaches this address may use the model: set --api-key to prevent it");
+    }
+}
+
+/// Ends when the process is asked to stop. A second signal ends it without waiting for requests.
+async fn stop_signal() {
+    wait_for_signal().await;
+    tracing::info!("stopping: running requests may finish; a second signal ends at once");
+    tokio::spawn(async {
+        wait_for_signal().await;
+        std::process::exit(1);
+    });
+}
+
+async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        }
+        Err(_) => {
+            // Without the handler, SIGTERM still ends the process by default.
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! What commands that compute do first: logging, threads, a model in the registry.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+
+use crate::ops::Workers;
+use crate::registry::{EngineOptions, LoadSpec, Registry, ServedModel, resolve};
+use crate::settings::{Device, LogFormat, Settings};
+
+use super::failure::Failure;
+use super::pull::PullBars;
+
+/// Log lines go to stderr; `quiet` shows warnings only, unless another level was chosen.
+pub(super) fn logging(settings: &Settings, quiet: bool) -> anyhow::Result<()> {
+    let chosen = settings.log_level != Settings::default().log_level;
+    let level = if quiet && !chosen { "warn" } else { &settings.log_level };
+    let filter = EnvFilter::try_new(level)
+        .map_err(|error| Failure::usage(format!("log_level: `{level}` is not a level or filter ({error})")))?;
+    let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+    match settings.log_format {
+        LogFormat::Text => subscriber.with_target(false).try_init(),
+        LogFormat::Json => subscriber.json().try_init(),
+    }
+    .map_err(|error| anyhow::anyhow!("starting the log: {error}"))
+}
+
+/// The pool that all computing shares; candle's own is sized to it before its first use.
+pub(super) fn workers(settings: &Settings) -> anyhow::Result<Arc<Workers>> {
+    if settings.device == Device::Cuda {
+        return Err(Failure::usage("device: this build computes on the CPU only").hint("use --device cpu").into());
+    }
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = settings.threads.unwrap_or(cores);
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("sizing the thread pool")?;
+    Ok(Workers::new(threads))
+}
+
+/// An empty registry with these settings.
+pub(super) fn registry(settings: &Settings, workers: Arc<Workers>) -> Registry {
+    Registry::new(workers, EngineOptions::from(settings), settings.models_dir.clone())
+}
+
+/// Finds a model, pulling it if only the hub has it, and loads it.
+pub(super) fn load(registry: &Registry, model: Option<&str>, settings: &Settings) -> anyhow::Result<Arc<ServedModel>> {
+    let bars = PullBars::new();
+    let found = resolve(model, registry.models_dir(), &|event| bars.show(event))?;
+    bars.finish();
+    let name = settings.served_model_name.clone().unwrap_or(found.name);
+    let path = found.path.display().to_string();
+    let spec = LoadSpec { name, path: found.path, options: registry.defaults().clone() };
+    registry.load(spec).with_context(|| format!("loading {path}"))
+}
+
+/// A runtime for the commands that talk to an engine or the network.
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the async runtime")
+}

@@ -1,0 +1,122 @@
+//! How an engine is set up, and starting it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
+
+use crate::model::Decoder;
+use crate::ops::{KvDtype, OpsError, Workers};
+
+use super::block_pool::BLOCK_SIZE;
+use super::handle::{EngineHandle, EngineInfo, EngineStats, Shared};
+use super::runner::Runner;
+use super::scheduler::{Scheduler, SchedulerConfig};
+use super::worker::{StepModel, Worker};
+
+/// Rows a step whose logits are kept for prompt logprobs: 256 rows of 150,000 floats are 150 MB.
+pub(super) const MAX_PROMPT_LOGIT_ROWS: usize = 256;
+
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Tokens of one choice, prompt and output.
+    pub max_model_len: usize,
+    /// KV blocks of [`BLOCK_SIZE`] tokens; `memory_plan` chooses it.
+    pub num_blocks: usize,
+    /// Choices computed in one step.
+    pub max_num_seqs: usize,
+    /// Tokens computed in one step: large is throughput, small is a steady stream beside long prompts.
+    pub max_batch_tokens: usize,
+    /// Requests that may wait.
+    pub max_waiting: usize,
+    pub kv_dtype: KvDtype,
+    pub enable_prefix_caching: bool,
+    pub eos_token_ids: Vec<u32>,
+    /// Part of every prefix-cache name.
+    pub weight_version: u64,
+    /// Choices a request may ask for.
+    pub max_n: u32,
+    /// Most likely tokens a request may ask for, a token.
+    pub max_logprobs: u32,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            max_model_len: 2048,
+            num_blocks: 512,
+            max_num_seqs: 64,
+            max_batch_tokens: 512,
+            max_waiting: 1024,
+            kv_dtype: KvDtype::F32,
+            enable_prefix_caching: true,
+            eos_token_ids: Vec::new(),
+            weight_version: 0,
+            max_n: 1024,
+            max_logprobs: 20,
+        }
+    }
+}
+
+impl EngineConfig {
+    pub(super) fn scheduler(&self) -> SchedulerConfig {
+        SchedulerConfig {
+            num_blocks: self.num_blocks,
+            max_num_seqs: self.max_num_seqs.max(1),
+            max_batch_tokens: self.max_batch_tokens.max(self.max_num_seqs),
+            max_prompt_logit_rows: MAX_PROMPT_LOGIT_ROWS,
+            enable_prefix_caching: self.enable_prefix_caching,
+        }
+    }
+}
+
+/// Why an engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the KV cache could not be made: {0}")]
+    KvPool(#[from] OpsError),
+    #[error("the engine's thread could not be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Allocates the KV cache and starts the engine's thread, which ends when it is drained or when the last handle
+/// and stream are gone.
+///
+/// # Errors
+/// See [`StartError`].
+pub fn start(decoder: Decoder, config: EngineConfig, workers: Arc<Workers>) -> Result<EngineHandle, StartError> {
+    let vocab_size = decoder.config().vocab_size;
+    let runner = Runner::new(decoder, &config, &workers)?;
+    start_with(runner, vocab_size, config, workers)
+}
+
+pub(super) fn start_with(
+    model: impl StepModel + Send + 'static,
+    vocab_size: usize,
+    config: EngineConfig,
+    workers: Arc<Workers>,
+) -> Result<EngineHandle, StartError> {
+    let scheduler = Scheduler::new(config.scheduler());
+    let (commands, received) = mpsc::channel();
+    let shared = Arc::new(Shared {
+        stats: EngineStats::default(),
+        started: Instant::now(),
+        draining: AtomicBool::new(false),
+        stopped: std::sync::OnceLock::new(),
+        next_ticket: AtomicU64::new(0),
+        info: EngineInfo {
+            max_model_len: config.max_model_len,
+            vocab_size,
+            block_size: BLOCK_SIZE,
+            num_blocks: config.num_blocks,
+            max_waiting: config.max_waiting,
+            max_n: config.max_n,
+            max_logprobs: config.max_logprobs,
+            eos_token_ids: config.eos_token_ids.clone(),
+        },
+    });
+    shared.stats.weight_version.store(config.weight_version, Ordering::Relaxed);
+    let worker = Worker::new(model, scheduler, config, Arc::clone(&shared), received, workers);
+    std::thread::Builder::new().name("xenoglot-engine".to_owned()).spawn(move || worker.run())?;
+    Ok(EngineHandle { commands, shared })
+}

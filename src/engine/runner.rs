@@ -1,0 +1,134 @@
+//! Turns a step of the scheduler into one ragged batch and runs the decoder over it. Owns the KV cache's
+//! storage; decides nothing.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, Storage, Tensor};
+
+use crate::model::{Batch, Decoder};
+use crate::ops::{KvLayout, KvPool, OpsError, PagedBatch, Workers};
+
+use super::block_pool::BLOCK_SIZE;
+use super::config::EngineConfig;
+use super::paged_attention::PagedAttention;
+use super::scheduler::{Scheduled, Step};
+use super::worker::StepModel;
+
+pub struct Runner {
+    decoder: Decoder,
+    pool: Arc<KvPool>,
+    workers: Arc<Workers>,
+}
+
+impl Runner {
+    pub fn new(decoder: Decoder, config: &EngineConfig, workers: &Arc<Workers>) -> Result<Self, OpsError> {
+        let pool = KvPool::new(kv_layout(decoder.config(), config))?;
+        Ok(Self { decoder, pool, workers: Arc::clone(workers) })
+    }
+}
+
+impl StepModel for Runner {
+    fn forward(&mut self, step: &Step) -> candle_core::Result<Logits> {
+        for copy in &step.copies {
+            self.pool.copy_block(copy.from, copy.to).map_err(candle_core::Error::wrap)?;
+        }
+        let (batch, rows) = ragged_batch(&step.scheduled);
+        let paged = PagedBatch {
+            cu_seqlens: Arc::clone(&batch.cu_seqlens),
+            positions: Arc::clone(&batch.positions),
+            block_tables: step.scheduled.iter().map(|scheduled| scheduled.block_table.clone()).collect(),
+        };
+        let (decoder, pool, workers) = (&self.decoder, &self.pool, &self.workers);
+        let mut attention = PagedAttention { decoder, pool, batch: Arc::new(paged), workers };
+        let values = self.decoder.forward(&batch, &mut attention)?;
+        Ok(Logits { values, rows })
+    }
+}
+
+/// Logits of a step.
+pub struct Logits {
+    /// `[rows, vocab]`, f32, contiguous, on the CPU.
+    pub values: Tensor,
+    /// Which rows belong to each scheduled sequence: those of its last tokens.
+    pub rows: Vec<Range<usize>>,
+}
+
+impl Logits {
+    /// Lends the rows without copying them.
+    pub fn with_rows<T>(&self, read: impl FnOnce(Rows<'_>) -> T) -> candle_core::Result<T> {
+        let (_, vocab) = self.values.dims2()?;
+        let (storage, layout) = self.values.storage_and_layout();
+        match (&*storage, layout.contiguous_offsets()) {
+            (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) => {
+                Ok(read(Rows { values: &values[start..end], vocab }))
+            }
+            _ => candle_core::bail!("logits must be contiguous f32 on the CPU"),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    values: &'a [f32],
+    vocab: usize,
+}
+
+impl<'a> Rows<'a> {
+    pub fn row(&self, at: usize) -> &'a [f32] {
+        &self.values[at * self.vocab..(at + 1) * self.vocab]
+    }
+}
+
+pub(super) fn kv_layout(decoder: &crate::model::DecoderConfig, config: &EngineConfig) -> KvLayout {
+    KvLayout {
+        layers: decoder.layers,
+        blocks: config.num_blocks,
+        block_size: BLOCK_SIZE,
+        kv_heads: decoder.kv_heads,
+        head_dim: decoder.head_dim,
+        dtype: config.kv_dtype,
+    }
+}
+
+fn ragged_batch(scheduled: &[Scheduled]) -> (Batch, Vec<Range<usize>>) {
+    let mut batch = Batch::default();
+    let (mut positions, mut cu_seqlens, mut rows) = (Vec::new(), vec![0], Vec::new());
+    for sequence in scheduled {
+        batch.ids.extend(&sequence.ids);
+        positions.extend((0..sequence.ids.len()).map(|offset| (sequence.start + offset) as u32));
+        let end = batch.ids.len();
+        cu_seqlens.push(end as u32);
+        let first_row = batch.logit_rows.len();
+        batch.logit_rows.extend((end - sequence.logit_rows()..end).map(|row| row as u32));
+        rows.push(first_row..batch.logit_rows.len());
+    }
+    (batch.positions, batch.cu_seqlens) = (Arc::new(positions), Arc::new(cu_seqlens));
+    (batch, rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sequence::SequenceKey;
+    use super::*;
+
+    fn scheduled(ids: &[u32], start: usize, choices: &[u32], prompt_logprobs: bool) -> Scheduled {
+        let key = SequenceKey { priority: 0, ticket: 0, choice: 0 };
+        let (ids, choices) = (ids.to_vec(), choices.to_vec());
+        Scheduled { key, ids, start, block_table: vec![0], choices, prompt_logprobs }
+    }
+
+    #[test]
+    fn sequences_lie_end_to_end() {
+        let (batch, rows) = ragged_batch(&[
+            scheduled(&[5, 6, 7], 0, &[], false),
+            scheduled(&[8, 9], 30, &[0, 1], false),
+            scheduled(&[1, 2, 3], 4, &[], true),
+        ]);
+        assert_eq!(batch.ids, [5, 6, 7, 8, 9, 1, 2, 3]);
+        assert_eq!(*batch.positions, [0, 1, 2, 30, 31, 4, 5, 6]);
+        assert_eq!(*batch.cu_seqlens, [0, 3, 5, 8]);
+        assert_eq!(batch.logit_rows, [4, 5, 6, 7]);
+        assert_eq!(rows, [0..0, 0..1, 1..4]);
+    }
+}

@@ -1,0 +1,203 @@
+//! From a row of logits to a token id and its logprobs. Pure: the result depends on the row, the parameters and
+//! (seed, choice, position), never on the batch.
+//!
+//! Temperature below 1e-5 is greedy: the largest processed logit, ties to the lower id. Truncation is top-k,
+//! then top-p over what top-k kept, then min-p; the row is never sorted whole unless top-p asks for nearly all
+//! of it. Processed logprobs of a greedy choice are read after bias and penalties, at temperature 1, untruncated
+//! (as vLLM does): the point mass it is drawn from would say 0 for every token.
+
+mod philox;
+mod processors;
+mod softmax;
+
+use super::request::{LogprobsMode, SamplingParams, TokenLogprob, TokenLogprobs};
+use softmax::{Entry, SUM_BLOCK, Softmax};
+
+const GREEDY_BELOW: f32 = 1e-5;
+/// First guess of how many entries top-p keeps, and the growth of the next guesses.
+const TOP_P_FIRST: usize = 64;
+const TOP_P_GROWTH: usize = 8;
+
+/// One token to choose.
+#[derive(Debug, Clone, Copy)]
+pub struct SampleJob<'a> {
+    /// `[vocab]`
+    pub logits: &'a [f32],
+    pub params: &'a SamplingParams,
+    pub prompt: &'a [u32],
+    pub output: &'a [u32],
+    pub choice: u32,
+    /// The model's end-of-sequence tokens; empty when they are ignored.
+    pub eos_token_ids: &'a [u32],
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampled {
+    pub token: u32,
+    pub logprobs: Option<TokenLogprobs>,
+}
+
+/// Why a row gives no token. The request fails with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SampleError {
+    #[error(
+        "the model produced logits that are not finite numbers: its weights may be damaged, or overflow in this \
+         type; try --dtype f32"
+    )]
+    NotANumber,
+    #[error("logit_bias and min_tokens left no token to choose from")]
+    NothingLeft,
+}
+
+/// # Errors
+/// See [`SampleError`].
+pub fn sample(job: &SampleJob<'_>) -> Result<Sampled, SampleError> {
+    let params = job.params;
+    let processed = processors::process(job);
+    let greedy = params.temperature < GREEDY_BELOW;
+    let softmax = Softmax::new(&processed, if greedy { 1.0 } else { params.temperature })?;
+    let kept = if greedy { None } else { truncate(&softmax, params) };
+    let token = if greedy {
+        softmax::argmax(&processed)?
+    } else {
+        let uniform = philox::uniform(params.seed, job.choice, job.output.len() as u64);
+        match &kept {
+            Some(kept) => draw_kept(&softmax, kept, uniform),
+            None => draw(&softmax, uniform),
+        }
+    };
+    let logprobs = match (params.logprobs, params.logprobs_mode) {
+        (None, _) => None,
+        (Some(k), LogprobsMode::Raw) => Some(row_logprobs(job.logits, token, k)?),
+        (Some(k), LogprobsMode::Processed) => Some(match &kept {
+            Some(kept) => kept_logprobs(&softmax, kept, token, k),
+            None => logprobs_of(&softmax, token, k),
+        }),
+    };
+    Ok(Sampled { token, logprobs })
+}
+
+/// Raw logprobs of one token of a row, as prompt logprobs need them.
+///
+/// # Errors
+/// See [`SampleError`].
+pub fn row_logprobs(logits: &[f32], token: u32, k: u32) -> Result<TokenLogprobs, SampleError> {
+    Ok(logprobs_of(&Softmax::new(logits, 1.0)?, token, k))
+}
+
+/// The entries that top-k, top-p and min-p leave, best first; `None` if all are off.
+fn truncate(softmax: &Softmax<'_>, params: &SamplingParams) -> Option<Vec<Entry>> {
+    let values = softmax.values();
+    let weight = |entry: &Entry| f64::from(softmax.weight(entry.value));
+    let mut kept = if params.top_k > 0 {
+        let mut best = softmax::top_entries(values, params.top_k as usize);
+        if params.top_p < 1.0 {
+            let total = best.iter().map(weight).sum::<f64>();
+            let nucleus = nucleus(softmax, &best, f64::from(params.top_p) * total);
+            best.truncate(nucleus.unwrap_or(best.len()));
+        }
+        best
+    } else if params.top_p < 1.0 {
+        let mass = f64::from(params.top_p) * softmax.total();
+        let mut guess = TOP_P_FIRST;
+        loop {
+            let mut best = softmax::top_entries(values, guess.min(values.len()));
+            let nucleus = nucleus(softmax, &best, mass);
+            if nucleus.is_some() || guess >= values.len() {
+                best.truncate(nucleus.unwrap_or(best.len()));
+                break best;
+            }
+            guess *= TOP_P_GROWTH;
+        }
+    } else if params.min_p > 0.0 {
+        let likely = |&(_, &value): &(usize, &f32)| softmax.weight(value) >= params.min_p;
+        let entry = |(id, &value): (usize, &f32)| Entry { id: id as u32, value };
+        let mut likely: Vec<Entry> = values.iter().enumerate().filter(likely).map(entry).collect();
+        likely.sort_unstable();
+        likely
+    } else {
+        return None;
+    };
+    if params.min_p > 0.0 {
+        kept.truncate(kept.partition_point(|entry| softmax.weight(entry.value) >= params.min_p));
+    }
+    Some(kept)
+}
+
+/// How many of the best entries reach `mass` together, the one that crosses it included.
+fn nucleus(softmax: &Softmax<'_>, best: &[Entry], mass: f64) -> Option<usize> {
+    let mut sum = 0.0;
+    best.iter()
+        .position(|entry| {
+            sum += f64::from(softmax.weight(entry.value));
+            sum >= mass
+        })
+        .map(|at| at + 1)
+}
+
+fn draw_kept(softmax: &Softmax<'_>, kept: &[Entry], uniform: f64) -> u32 {
+    let weights = || kept.iter().map(|entry| f64::from(softmax.weight(entry.value)));
+    kept[walk(weights(), uniform * weights().sum::<f64>())].id
+}
+
+/// A draw from the whole row: skip blocks by their sums, then walk one.
+fn draw(softmax: &Softmax<'_>, uniform: f64) -> u32 {
+    let sums = softmax.block_sums();
+    let mut target = uniform * sums.iter().sum::<f64>();
+    let block = walk(sums.iter().copied(), target);
+    for sum in &sums[..block] {
+        target -= sum;
+    }
+    let start = block * SUM_BLOCK;
+    let values = &softmax.values()[start..(start + SUM_BLOCK).min(softmax.values().len())];
+    let weights = values.iter().map(|&value| f64::from(softmax.weight(value)));
+    (start + walk(weights, target)) as u32
+}
+
+/// The index in whose share of the running sum `target` lies; the last with any share if rounding runs past it.
+fn walk(weights: impl Iterator<Item = f64>, mut target: f64) -> usize {
+    let mut last = 0;
+    for (at, weight) in weights.enumerate() {
+        if weight > 0.0 {
+            if target < weight {
+                return at;
+            }
+            last = at;
+        }
+        target -= weight;
+    }
+    last
+}
+
+fn logprobs_of(softmax: &Softmax<'_>, token: u32, k: u32) -> TokenLogprobs {
+    let values = softmax.values();
+    let log_total = softmax.total().ln();
+    let logprob = |value| softmax.logprob(value, log_total);
+    let rank = softmax::rank(values, token);
+    TokenLogprobs {
+        chosen: TokenLogprob { token, logprob: logprob(values[token as usize]), rank },
+        top: ranked(&softmax::top_entries(values, k as usize), logprob),
+    }
+}
+
+/// As `logprobs_of`, over the entries that truncation kept; only these are reported.
+fn kept_logprobs(softmax: &Softmax<'_>, kept: &[Entry], token: u32, k: u32) -> TokenLogprobs {
+    let log_total = kept.iter().map(|entry| f64::from(softmax.weight(entry.value))).sum::<f64>().ln();
+    let logprob = |value| softmax.logprob(value, log_total);
+    let at = kept.iter().position(|entry| entry.id == token).unwrap_or_default();
+    TokenLogprobs {
+        chosen: TokenLogprob { token, logprob: logprob(kept[at].value), rank: at as u32 + 1 },
+        top: ranked(&kept[..kept.len().min(k as usize)], logprob),
+    }
+}
+
+fn ranked(best: &[Entry], logprob: impl Fn(f32) -> f32) -> Vec<TokenLogprob> {
+    (1..)
+        .zip(best)
+        .map(|(rank, entry)| TokenLogprob { token: entry.id, logprob: logprob(entry.value), rank })
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

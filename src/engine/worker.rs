@@ -1,0 +1,300 @@
+//! The engine's own thread: schedule, forward, sample, update, for as long as there is work.
+//!
+//! A step that fails, or panics, costs the requests that were in it (or all, if the scheduler itself panicked);
+//! the thread goes on. A client that is gone is noticed at the start of the next step. The heartbeat is written
+//! once a loop, busy or idle, so a watchdog must allow for the longest step.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::ops::Workers;
+
+use super::active::{ActiveRequest, Arrival, EngineFacts};
+use super::config::EngineConfig;
+use super::handle::{Command, Shared};
+use super::request::{FinishReason, TokenLogprobs};
+use super::runner::Logits;
+use super::scheduler::{Progress, Scheduler, Step};
+use super::step_sampling::{StepSample, sample_step};
+
+/// How often an idle thread shows that it lives.
+const IDLE_HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// What computes a step: the decoder over the KV cache, or a script in tests.
+pub trait StepModel {
+    /// # Errors
+    /// Whatever makes the whole step worthless.
+    fn forward(&mut self, step: &Step) -> candle_core::Result<Logits>;
+}
+
+pub struct Worker<M> {
+    model: M,
+    scheduler: Scheduler,
+    config: EngineConfig,
+    requests: BTreeMap<u64, ActiveRequest>,
+    shared: Arc<Shared>,
+    commands: Receiver<Command>,
+    workers: Arc<Workers>,
+    /// Who waits for the last request to end.
+    drains: Vec<oneshot::Sender<()>>,
+}
+
+impl<M: StepModel> Worker<M> {
+    pub fn new(
+        model: M,
+        scheduler: Scheduler,
+        config: EngineConfig,
+        shared: Arc<Shared>,
+        commands: Receiver<Command>,
+        workers: Arc<Workers>,
+    ) -> Self {
+        let (requests, drains) = (BTreeMap::new(), Vec::new());
+        Self { model, scheduler, config, requests, shared, commands, workers, drains }
+    }
+
+    /// The thread's life. Returns when drained, or when nobody can send commands any more.
+    pub fn run(mut self) {
+        while self.receive() {
+            self.drop_unwanted();
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.step())) {
+                self.start_over(&format!("the engine failed: {}", panic_text(&*panic)));
+            }
+            self.report();
+        }
+    }
+
+    fn step(&mut self) {
+        let step = self.scheduler.schedule();
+        self.note_scheduled(&step);
+        match self.compute(&step) {
+            Ok(samples) => {
+                let (tokens, logprobs) = self.accept(&step, samples);
+                let progress = self.scheduler.update(&step, &tokens);
+                self.emit(progress, logprobs);
+            }
+            Err(message) => self.fail_step(&step, &message),
+        }
+    }
+
+    /// Forward and sample.
+    fn compute(&mut self, step: &Step) -> Result<Vec<Result<StepSample, String>>, String> {
+        let computed = catch_unwind(AssertUnwindSafe(|| {
+            let logits = self.model.forward(step)?;
+            sample_step(step, &logits, &self.scheduler, &self.requests, &self.workers)
+        }));
+        match computed {
+            Ok(Ok(samples)) => {
+                Ok(samples.into_iter().map(|sample| sample.map_err(|error| error.to_string())).collect())
+            }
+            Ok(Err(error)) => Err(format!("the model failed: {error}")),
+            Err(panic) => Err(format!("the model failed: {}", panic_text(&*panic))),
+        }
+    }
+
+    /// Sorts out what was sampled: requests whose sampling failed are removed, prompt logprobs and `Scheduled`
+    /// events filed; the tokens go on to the scheduler and their logprobs wait for `emit`.
+    fn accept(&mut self, step: &Step, samples: Vec<Result<StepSample, String>>) -> (Vec<Vec<u32>>, Logprobs) {
+        let mut logprobs = Logprobs::new();
+        let mut tokens = Vec::with_capacity(samples.len());
+        for (scheduled, sample) in step.scheduled.iter().zip(samples) {
+            let ticket = scheduled.key.ticket;
+            let sample = sample.unwrap_or_else(|message| {
+                self.fail(ticket, &message);
+                StepSample::default()
+            });
+            if let Some(request) = self.requests.get_mut(&ticket) {
+                if scheduled.prompt_logprobs {
+                    request.extend_prompt_logprobs(scheduled.start, sample.prompt_logprobs);
+                }
+                let sequence = self.scheduler.sequence(scheduled.key).filter(|_| !scheduled.choices.is_empty());
+                if sequence.is_some_and(|sequence| request.announce(sequence.num_cached)) {
+                    let prompt_tokens = sequence.map_or(0, |sequence| sequence.prompt_len);
+                    self.shared.stats.prompt_tokens.fetch_add(prompt_tokens as u64, Relaxed);
+                }
+            }
+            tokens.push(sample.tokens.iter().map(|sampled| sampled.token).collect());
+            for (&choice, sampled) in scheduled.choices.iter().zip(sample.tokens) {
+                logprobs.insert((ticket, choice), sampled.logprobs);
+            }
+        }
+        (tokens, logprobs)
+    }
+
+    fn emit(&mut self, progress: Vec<Progress>, mut logprobs: Logprobs) {
+        self.shared.stats.generation_tokens.fetch_add(progress.len() as u64, Relaxed);
+        let mut touched = BTreeSet::new();
+        for Progress { ticket, choice, token, finished } in progress {
+            let Some(request) = self.requests.get_mut(&ticket) else { continue };
+            request.push_token(choice, token, logprobs.remove(&(ticket, choice)).flatten());
+            if let Some(reason) = finished {
+                request.push_finished(choice, reason);
+            }
+            touched.insert(ticket);
+        }
+        for ticket in touched {
+            self.flush(ticket);
+        }
+    }
+
+    /// Takes in commands; with nothing to do, waits for them. `false` ends the thread.
+    fn receive(&mut self) -> bool {
+        loop {
+            self.beat();
+            let busy = !self.scheduler.is_idle();
+            let command = match self.commands.try_recv() {
+                Ok(command) => command,
+                Err(_) if busy => return true,
+                Err(_) if !self.drains.is_empty() => return false,
+                Err(_) => match self.commands.recv_timeout(IDLE_HEARTBEAT) {
+                    Ok(command) => command,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => return false,
+                },
+            };
+            self.obey(command);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Generate(arrival) => self.add(arrival),
+            Command::FinishChoice { ticket, choice } => self.finish_choice(ticket, choice),
+            Command::ResetPrefixCache { done } => {
+                self.scheduler.reset_prefix_cache();
+                // The asker may have stopped waiting.
+                let _ = done.send(());
+            }
+            Command::Drain { done } => self.drains.push(done),
+        }
+    }
+
+    fn add(&mut self, arrival: Arrival) {
+        let ticket = arrival.ticket;
+        let facts = EngineFacts {
+            eos_token_ids: &self.config.eos_token_ids,
+            max_model_len: self.config.max_model_len,
+            weight_version: self.shared.stats.weight_version.load(Relaxed),
+        };
+        let (request, group) = ActiveRequest::new(arrival, &facts);
+        self.requests.insert(ticket, request);
+        self.scheduler.add(group);
+    }
+
+    fn finish_choice(&mut self, ticket: u64, choice: u32) {
+        let Some(request) = self.requests.get_mut(&ticket) else { return };
+        if self.scheduler.finish_choice(request.key(choice)) {
+            request.push_finished(choice, FinishReason::Cancelled);
+            self.flush(ticket);
+            self.report();
+        }
+    }
+
+    /// Requests whose clients are gone.
+    fn drop_unwanted(&mut self) {
+        let gone = self.requests.iter().filter(|(_, request)| !request.is_wanted()).map(|(ticket, _)| *ticket);
+        for ticket in gone.collect::<Vec<_>>() {
+            self.scheduler.remove(ticket);
+            self.forget(ticket);
+        }
+    }
+
+    fn fail(&mut self, ticket: u64, message: &str) {
+        self.scheduler.remove(ticket);
+        if let Some(request) = self.forget(ticket) {
+            request.fail(message);
+        }
+    }
+
+    fn fail_step(&mut self, step: &Step, message: &str) {
+        tracing::error!(message, sequences = step.scheduled.len(), "a step failed");
+        for scheduled in &step.scheduled {
+            self.fail(scheduled.key.ticket, message);
+        }
+    }
+
+    /// After a panic outside the model nothing the scheduler holds can be trusted.
+    fn start_over(&mut self, message: &str) {
+        tracing::error!(message, "the engine starts over");
+        self.scheduler = Scheduler::new(self.config.scheduler());
+        for ticket in self.requests.keys().copied().collect::<Vec<_>>() {
+            self.fail(ticket, message);
+        }
+    }
+
+    /// Sends a request's events and lets it go if it is done.
+    fn flush(&mut self, ticket: u64) {
+        let Some(request) = self.requests.get_mut(&ticket) else { return };
+        request.flush();
+        if request.is_finished() {
+            self.forget(ticket);
+        }
+    }
+
+    fn forget(&mut self, ticket: u64) -> Option<ActiveRequest> {
+        let request = self.requests.remove(&ticket)?;
+        let stats = &self.shared.stats;
+        let gauge = if request.queued.is_some() { &stats.requests_running } else { &stats.requests_waiting };
+        gauge.fetch_sub(1, Relaxed);
+        Some(request)
+    }
+
+    fn note_scheduled(&mut self, step: &Step) {
+        let stats = &self.shared.stats;
+        for scheduled in &step.scheduled {
+            let first = self.requests.get_mut(&scheduled.key.ticket).is_some_and(ActiveRequest::start);
+            if first {
+                stats.requests_waiting.fetch_sub(1, Relaxed);
+                stats.requests_running.fetch_add(1, Relaxed);
+            }
+        }
+        stats.steps.fetch_add(1, Relaxed);
+        stats.preemptions.fetch_add(step.preempted as u64, Relaxed);
+    }
+
+    fn report(&self) {
+        let stats = &self.shared.stats;
+        let cache = self.scheduler.cache_counters();
+        stats.kv_blocks_in_use.store(self.scheduler.blocks_in_use(), Relaxed);
+        stats.prefix_cache_queries.store(cache.queries, Relaxed);
+        stats.prefix_cache_hits.store(cache.hits, Relaxed);
+    }
+
+    fn beat(&self) {
+        let elapsed = u64::try_from(self.shared.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.shared.stats.heartbeat_ms.store(elapsed, Relaxed);
+    }
+}
+
+/// However the thread ends, it says so, and nobody waits for it in vain.
+impl<M> Drop for Worker<M> {
+    fn drop(&mut self) {
+        let reason = if std::thread::panicking() { "its thread panicked" } else { "it was shut down" };
+        // Set by nobody else; a second value would be as true.
+        let _ = self.shared.stopped.set(reason.to_owned());
+        let message = format!("the engine has stopped: {reason}");
+        for (_, request) in std::mem::take(&mut self.requests) {
+            request.fail(&message);
+        }
+        for done in self.drains.drain(..) {
+            let _ = done.send(());
+        }
+    }
+}
+
+/// Logprobs of the step's tokens by (ticket, choice).
+type Logprobs = HashMap<(u64, u32), Option<TokenLogprobs>>;
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without a message").to_owned()
+}
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;

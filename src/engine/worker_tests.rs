@@ -1,0 +1,223 @@
+//! The engine thread with a scripted model: token ids are orders to fail, panic or produce garbage.
+
+use std::sync::Mutex;
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+
+use super::super::config::start_with;
+use super::super::handle::{EngineError, EngineHandle, EventStream};
+use super::super::request::{Event, Request, SamplingParams};
+use super::*;
+
+const VOCAB: usize = 64;
+const EOS: u32 = 9;
+const FAIL: u32 = 60;
+const PANIC: u32 = 61;
+const NAN: u32 = 62;
+
+/// Says (last token + 1) mod 10, which comes to the end of sequence, 9. Waits for the gate before every step.
+struct Scripted {
+    gate: Arc<Mutex<()>>,
+}
+
+impl StepModel for Scripted {
+    fn forward(&mut self, step: &Step) -> candle_core::Result<Logits> {
+        drop(self.gate.lock().unwrap());
+        let (mut values, mut rows) = (Vec::new(), Vec::new());
+        for scheduled in &step.scheduled {
+            assert!(!scheduled.ids.contains(&PANIC), "told to panic");
+            if scheduled.ids.contains(&FAIL) {
+                candle_core::bail!("told to fail");
+            }
+            let first = values.len() / VOCAB;
+            for id in &scheduled.ids[scheduled.ids.len() - scheduled.logit_rows()..] {
+                let mut row = vec![if *id == NAN { f32::NAN } else { 0.0 }; VOCAB];
+                row[(*id as usize + 1) % 10] = 5.0;
+                values.extend(row);
+            }
+            rows.push(first..values.len() / VOCAB);
+        }
+        let shape = (values.len() / VOCAB, VOCAB);
+        Ok(Logits { values: Tensor::from_vec(values, shape, &Device::Cpu)?, rows })
+    }
+}
+
+struct Engine {
+    handle: EngineHandle,
+    gate: Arc<Mutex<()>>,
+}
+
+fn engine(config: EngineConfig) -> Engine {
+    let gate = Arc::new(Mutex::new(()));
+    let config = EngineConfig { eos_token_ids: vec![EOS], ..config };
+    let model = Scripted { gate: Arc::clone(&gate) };
+    let handle = start_with(model, VOCAB, config, Workers::new(1)).unwrap();
+    Engine { handle, gate }
+}
+
+fn request(prompt: &[u32], sampling: SamplingParams) -> Request {
+    Request { id: "test".to_owned(), prompt: prompt.to_vec(), sampling, cache_salt: None, priority: 0 }
+}
+
+fn greedy(max_tokens: usize) -> SamplingParams {
+    SamplingParams { temperature: 0.0, max_tokens, ..SamplingParams::default() }
+}
+
+fn read(stream: &mut EventStream) -> Vec<Event> {
+    std::iter::from_fn(|| stream.blocking_next()).collect()
+}
+
+/// Tokens and finish reason of every choice, or the failure.
+fn told(events: &[Event], choice: u32) -> Result<(Vec<u32>, Option<FinishReason>), String> {
+    let (mut tokens, mut finished) = (Vec::new(), None);
+    for event in events {
+        match event {
+            Event::Token { choice: of, token, .. } if *of == choice => tokens.push(*token),
+            Event::Finished { choice: of, reason } if *of == choice => finished = Some(*reason),
+            Event::Failed { message } => return Err(message.clone()),
+            _ => {}
+        }
+    }
+    Ok((tokens, finished))
+}
+
+fn check(prompt: &[u32], sampling: SamplingParams, tokens: &[u32], reason: FinishReason) {
+    let engine = engine(EngineConfig::default());
+    let events = read(&mut engine.handle.generate(request(prompt, sampling)).unwrap());
+    assert!(matches!(events[0], Event::Scheduled { .. }));
+    assert_eq!(told(&events, 0), Ok((tokens.to_vec(), Some(reason))));
+}
+
+#[test]
+fn finish_reasons() {
+    check(&[3], greedy(16), &[4, 5, 6, 7, 8, 9], FinishReason::EndOfSequence(EOS));
+    check(&[3], greedy(2), &[4, 5], FinishReason::Length);
+    let stop = SamplingParams { stop_token_ids: vec![6, 30], ..greedy(16) };
+    check(&[3], stop.clone(), &[4, 5, 6], FinishReason::StopToken(6));
+    // Suppressed before min_tokens: the best of the others is id 0.
+    check(&[3], SamplingParams { min_tokens: 3, ..stop }, &[4, 5, 0, 1, 2, 3, 4, 5, 6], FinishReason::StopToken(6));
+    let ignoring = SamplingParams { ignore_eos: true, ..greedy(8) };
+    check(&[3], ignoring, &[4, 5, 6, 7, 8, 9, 0, 1], FinishReason::Length);
+}
+
+#[test]
+fn prompt_logprobs_come_one_a_token_whatever_the_chunks() {
+    for max_batch_tokens in [3, 100] {
+        let engine = engine(EngineConfig { max_num_seqs: 2, max_batch_tokens, ..EngineConfig::default() });
+        let sampling = SamplingParams { prompt_logprobs: Some(1), ..greedy(1) };
+        let events = read(&mut engine.handle.generate(request(&[1, 2, 3, 4, 7, 8, 1, 2], sampling)).unwrap());
+        let Event::Scheduled { prompt_logprobs, .. } = &events[0] else { panic!("{events:?}") };
+        let ranks: Vec<_> = prompt_logprobs.iter().map(|of| of.as_ref().map(|of| of.chosen.rank)).collect();
+        // 4 -> 7 and 8 -> 1 are not what the model says; equals rank by id, 5 or 9 aside.
+        assert_eq!(ranks, [None, Some(1), Some(1), Some(1), Some(8), Some(1), Some(3), Some(1)]);
+    }
+}
+
+#[test]
+fn a_failing_step_costs_only_what_was_in_it() {
+    let engine = engine(EngineConfig::default());
+    for (order, words) in [(FAIL, "told to fail"), (PANIC, "told to panic"), (NAN, "not finite")] {
+        let events = read(&mut engine.handle.generate(request(&[1, order], greedy(4))).unwrap());
+        let message = told(&events, 0).unwrap_err();
+        assert!(message.contains(words), "{message}");
+        let fine = read(&mut engine.handle.generate(request(&[7], greedy(4))).unwrap());
+        assert_eq!(told(&fine, 0).unwrap().0, [8, 9]);
+    }
+    wait_until("everything is freed", || engine.handle.stats().kv_blocks_in_use.load(Relaxed) == 0);
+    assert_eq!(engine.handle.stats().requests_running.load(Relaxed), 0);
+}
+
+#[test]
+fn damaged_logits_fail_one_request_of_a_batch() {
+    let engine = engine(EngineConfig::default());
+    let closed = engine.gate.lock().unwrap();
+    let mut bad = engine.handle.generate(request(&[NAN], greedy(4))).unwrap();
+    let mut good = engine.handle.generate(request(&[7], greedy(4))).unwrap();
+    drop(closed);
+    assert!(told(&read(&mut bad), 0).is_err());
+    assert_eq!(told(&read(&mut good), 0).unwrap().0, [8, 9]);
+}
+
+#[test]
+fn a_full_queue_refuses_and_a_dropped_client_makes_room() {
+    let engine = engine(EngineConfig { max_waiting: 2, max_num_seqs: 1, ..EngineConfig::default() });
+    let closed = engine.gate.lock().unwrap();
+    let first = engine.handle.generate(request(&[1], greedy(4))).unwrap();
+    wait_until("the first runs", || engine.handle.stats().requests_running.load(Relaxed) == 1);
+    let second = engine.handle.generate(request(&[1], greedy(4))).unwrap();
+    let third = engine.handle.generate(request(&[1], greedy(4))).unwrap();
+    let full = engine.handle.generate(request(&[1], greedy(4))).err();
+    assert_eq!(full, Some(EngineError::QueueFull { waiting: 2, limit: 2 }));
+    drop((first, second, third));
+    drop(closed);
+    wait_until("all are dropped", || {
+        let stats = engine.handle.stats();
+        stats.requests_waiting.load(Relaxed) == 0
+            && stats.requests_running.load(Relaxed) == 0
+            && stats.kv_blocks_in_use.load(Relaxed) == 0
+    });
+    assert!(engine.handle.stats().generation_tokens.load(Relaxed) <= 1);
+}
+
+#[test]
+fn a_dropped_client_frees_its_blocks_within_one_step() {
+    let engine = engine(EngineConfig { max_model_len: 10_000, ..EngineConfig::default() });
+    let endless = SamplingParams { ignore_eos: true, ..greedy(9000) };
+    let mut stream = engine.handle.generate(request(&[1; 100], SamplingParams { n: 4, ..endless })).unwrap();
+    for _ in 0..20 {
+        stream.blocking_next();
+    }
+    let closed = engine.gate.lock().unwrap();
+    let steps = engine.handle.stats().steps.load(Relaxed);
+    drop(stream);
+    drop(closed);
+    wait_until("the blocks are free", || engine.handle.stats().kv_blocks_in_use.load(Relaxed) == 0);
+    // At most the step at the gate and the round that only notices.
+    assert!(engine.handle.stats().steps.load(Relaxed) <= steps + 3);
+}
+
+#[test]
+fn one_choice_is_cancelled_and_the_others_go_on() {
+    let engine = engine(EngineConfig::default());
+    let closed = engine.gate.lock().unwrap();
+    let mut stream = engine.handle.generate(request(&[3], SamplingParams { n: 3, ..greedy(16) })).unwrap();
+    stream.finish_choice(0);
+    drop(closed);
+    let events = read(&mut stream);
+    assert_eq!(told(&events, 0).unwrap().1, Some(FinishReason::Cancelled));
+    for choice in [1, 2] {
+        assert_eq!(told(&events, choice).unwrap(), (vec![4, 5, 6, 7, 8, 9], Some(FinishReason::EndOfSequence(9))));
+    }
+}
+
+#[test]
+fn draining_finishes_what_was_accepted_and_refuses_the_rest() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let engine = engine(EngineConfig { max_num_seqs: 1, ..EngineConfig::default() });
+    let mut streams: Vec<_> =
+        (0..5).map(|_| engine.handle.generate(request(&[3], greedy(16))).unwrap()).collect();
+    runtime.block_on(engine.handle.drain());
+    for stream in &mut streams {
+        assert_eq!(told(&read(stream), 0).unwrap().0.len(), 6);
+    }
+    wait_until("the thread has ended", || engine.handle.stopped().is_some());
+    assert!(matches!(
+        engine.handle.generate(request(&[3], greedy(1))),
+        Err(EngineError::Stopped { .. } | EngineError::Draining)
+    ));
+}
+
+#[test]
+fn the_heart_beats_when_idle() {
+    let engine = engine(EngineConfig::default());
+    wait_until("a heartbeat", || engine.handle.stats().heartbeat_ms.load(Relaxed) > 0);
+}
+
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < Duration::from_secs(20), "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,46 @@
+//! `/v1/admin/models`: models come and go while the server runs.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::parse::RequestBody;
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LoadModelRequest {
+    /// The name to serve it under.
+    pub name: String,
+    /// A Hugging Face directory or a GGUF file below one of the server's model directories.
+    pub path: String,
+    /// `auto`, `f32` or `bf16`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<String>,
+    /// Tokens of prompt and completion together; by default what the model was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_model_len: Option<u32>,
+    /// What no field took; the server refuses it.
+    #[serde(flatten, skip_serializing)]
+    #[schema(ignore)]
+    pub unknown: Map<String, Value>,
+}
+
+impl RequestBody for LoadModelRequest {
+    fn unknown(&self) -> &Map<String, Value> {
+        &self.unknown
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct UnloadedModel {
+    pub id: String,
+    /// Always `model`.
+    pub object: String,
+    pub deleted: bool,
+}
+
+/// What an admin action without a result answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Done {
+    /// Always `ok`.
+    pub status: String,
+}

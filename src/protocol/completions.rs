@@ -1,0 +1,120 @@
+//! `/v1/completions`: text in, text out. A streamed chunk has the same shape as the whole response.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::logprobs::{CompletionLogprobs, PromptLogprobs};
+use super::parse::{BadRequest, RequestBody, Unsupported, read_part};
+use super::prompt::Prompt;
+use super::sampling::SamplingFields;
+use super::usage::Usage;
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CompletionRequest {
+    /// May be left out when the server has one model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    pub prompt: Prompt,
+    /// Put the prompt before the completion; with `logprobs` its tokens are scored too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub echo: Option<bool>,
+    /// Report each token's logprob and so many of the likeliest tokens'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<u32>,
+    #[serde(flatten)]
+    pub sampling: SamplingFields,
+    /// What no field took; the server refuses it.
+    #[serde(flatten, skip_serializing)]
+    #[schema(ignore)]
+    pub unknown: Map<String, Value>,
+}
+
+impl RequestBody for CompletionRequest {
+    const IGNORED: &'static [&'static str] =
+        &["user", "store", "metadata", "service_tier", "request_id", "spaces_between_special_tokens"];
+    const UNSUPPORTED: &'static [Unsupported] = &[
+        Unsupported { name: "best_of", harmless: &["1"] },
+        Unsupported { name: "suffix", harmless: &[] },
+        Unsupported { name: "prompt_embeds", harmless: &[] },
+        Unsupported { name: "use_beam_search", harmless: &[] },
+        Unsupported { name: "length_penalty", harmless: &["1", "1.0"] },
+        Unsupported { name: "response_format", harmless: &[r#"{"type":"text"}"#] },
+        Unsupported { name: "structured_outputs", harmless: &[] },
+        Unsupported { name: "guided_json", harmless: &[] },
+        Unsupported { name: "guided_regex", harmless: &[] },
+        Unsupported { name: "guided_choice", harmless: &[] },
+        Unsupported { name: "guided_grammar", harmless: &[] },
+        Unsupported { name: "logits_processors", harmless: &[] },
+        Unsupported { name: "allowed_token_ids", harmless: &[] },
+        Unsupported { name: "bad_words", harmless: &[] },
+    ];
+
+    fn unknown(&self) -> &Map<String, Value> {
+        &self.unknown
+    }
+
+    fn read_flattened(body: &Value) -> Result<(), BadRequest> {
+        read_part::<SamplingFields>(body).map(drop)
+    }
+
+    fn check(&self) -> Result<(), BadRequest> {
+        self.sampling.check()
+    }
+}
+
+impl SamplingFields {
+    /// Rules between the shared fields.
+    pub(super) fn check(&self) -> Result<(), BadRequest> {
+        let stream = self.stream == Some(true);
+        if self.stream_options.is_some() && !stream {
+            return Err(BadRequest::invalid("stream_options", "`stream_options` needs `stream: true`"));
+        }
+        if self.prompt_logprobs.is_some() && stream {
+            return Err(BadRequest::invalid("prompt_logprobs", "`prompt_logprobs` needs `stream: false`"));
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CompletionResponse {
+    pub id: String,
+    /// Always `text_completion`.
+    pub object: String,
+    /// Seconds since 1970.
+    pub created: u64,
+    pub model: String,
+    /// Prompt-major: choice `c` of prompt `p` has index `p * n + c`.
+    pub choices: Vec<CompletionChoice>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CompletionChoice {
+    pub index: u32,
+    pub text: String,
+    #[serde(default)]
+    pub logprobs: Option<CompletionLogprobs>,
+    /// `stop` or `length`; `null` on a chunk that does not end the choice.
+    #[serde(default)]
+    pub finish_reason: Option<String>,
+    /// The stop string or token id that ended the choice; `null` at the model's own end of sequence.
+    #[serde(default)]
+    pub stop_reason: Option<StopReason>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_ids: Option<Vec<u32>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_token_ids: Option<Vec<u32>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub prompt_logprobs: Option<PromptLogprobs>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum StopReason {
+    TokenId(u32),
+    Text(String),
+}

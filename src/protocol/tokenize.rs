@@ -1,0 +1,95 @@
+//! `/tokenize` and `/detokenize`, in vLLM's shapes.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::chat::{check_messages, check_opening};
+use super::content::ChatMessage;
+use super::parse::{BadRequest, RequestBody, Unsupported};
+
+/// Exactly one of `prompt` and `messages`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct TokenizeRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// Rendered with the model's chat template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Vec<ChatMessage>>,
+    /// Add the tokenizer's own special tokens; by default for a prompt and not for messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub add_special_tokens: Option<bool>,
+    /// Add `token_strs` to the response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub return_token_strs: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub add_generation_prompt: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub continue_final_message: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub chat_template_kwargs: Option<Map<String, Value>>,
+    /// What no field took; the server refuses it.
+    #[serde(flatten, skip_serializing)]
+    #[schema(ignore)]
+    pub unknown: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TokenizeResponse {
+    pub count: usize,
+    pub max_model_len: usize,
+    pub tokens: Vec<u32>,
+    /// The vocabulary's own spelling of each token.
+    #[serde(default)]
+    pub token_strs: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DetokenizeRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    pub tokens: Vec<u32>,
+    /// What no field took; the server refuses it.
+    #[serde(flatten, skip_serializing)]
+    #[schema(ignore)]
+    pub unknown: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DetokenizeResponse {
+    pub prompt: String,
+}
+
+impl RequestBody for TokenizeRequest {
+    const UNSUPPORTED: &'static [Unsupported] = &[
+        Unsupported { name: "tools", harmless: &[] },
+        Unsupported { name: "chat_template", harmless: &[] },
+        Unsupported { name: "mm_processor_kwargs", harmless: &[] },
+    ];
+
+    fn unknown(&self) -> &Map<String, Value> {
+        &self.unknown
+    }
+
+    fn check(&self) -> Result<(), BadRequest> {
+        check_opening(self.add_generation_prompt, self.continue_final_message)?;
+        match (&self.prompt, &self.messages) {
+            (Some(_), None) => Ok(()),
+            (None, Some(messages)) => check_messages(messages),
+            (Some(_), Some(_)) => {
+                Err(BadRequest::invalid("messages", "send `prompt` or `messages`, not both"))
+            }
+            (None, None) => Err(BadRequest::missing("prompt")),
+        }
+    }
+}
+
+impl RequestBody for DetokenizeRequest {
+    fn unknown(&self) -> &Map<String, Value> {
+        &self.unknown
+    }
+}

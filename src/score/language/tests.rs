@@ -1,0 +1,139 @@
+//! One sentence a language, and traces that switch.
+
+use super::*;
+
+const SENTENCES: &[(Language, &str)] = &[
+    (Language::Ar, "اشترى أحمد ثلاثة كتب وأعطى صديقه كتابا واحدا، فكم كتابا بقي معه؟"),
+    (Language::Bn, "রহিমের কাছে পাঁচটি আম ছিল এবং সে দুটি আম তার বোনকে দিয়েছে।"),
+    (Language::De, "Zuerst berechnen wir, wie viele Äpfel am Ende noch im Korb liegen."),
+    (Language::En, "First we compute how many apples are left in the basket at the end."),
+    (Language::Es, "Primero calculamos cuántas manzanas quedan al final en la cesta."),
+    (Language::Fa, "ابتدا حساب می‌کنیم که در پایان چند سیب در سبد باقی مانده است."),
+    (Language::Fr, "Calculons d'abord combien de pommes il reste à la fin dans le panier."),
+    (Language::Hi, "पहले हम गिनते हैं कि अंत में टोकरी में कितने सेब बचे हैं।"),
+    (Language::Id, "Pertama kita hitung berapa banyak apel yang tersisa di keranjang pada akhirnya."),
+    (Language::It, "Per prima cosa calcoliamo quante mele rimangono alla fine nel cestino."),
+    (Language::Ja, "まず、最後にかごの中にりんごがいくつ残っているかを計算します。"),
+    (Language::Ko, "먼저 마지막에 바구니에 사과가 몇 개 남아 있는지 계산합니다."),
+    (Language::Nl, "Eerst berekenen we hoeveel appels er aan het einde nog in de mand liggen."),
+    (Language::Pl, "Najpierw obliczamy, ile jabłek zostało na końcu w koszyku."),
+    (Language::Pt, "Primeiro calculamos quantas maçãs sobram no final dentro do cesto."),
+    (Language::Ru, "Сначала посчитаем, сколько яблок осталось в корзине в конце дня."),
+    (Language::Sw, "Kwanza tunahesabu ni matufaha mangapi yamebaki kwenye kikapu mwishoni."),
+    (Language::Te, "మొదట చివరికి బుట్టలో ఎన్ని ఆపిల్స్ మిగిలి ఉన్నాయో లెక్కిద్దాం."),
+    (Language::Th, "ก่อนอื่นเราคำนวณว่าสุดท้ายแล้วเหลือแอปเปิลในตะกร้ากี่ผล"),
+    (Language::Tr, "Önce sonunda sepette kaç elma kaldığını hesaplıyoruz."),
+    (Language::Uk, "Спочатку порахуємо, скільки яблук залишилося в кошику наприкінці дня."),
+    (Language::Vi, "Trước tiên chúng ta tính xem cuối cùng còn lại bao nhiêu quả táo trong giỏ."),
+    (Language::Zh, "首先我们计算最后篮子里还剩下多少个苹果。"),
+];
+
+fn sentence(language: Language) -> &'static str {
+    SENTENCES.iter().find(|(known, _)| *known == language).expect("every language has a sentence").1
+}
+
+#[test]
+fn each_language_is_its_own_and_no_other() {
+    let scorer = LanguageScorer::with_all_languages();
+    for (language, text) in SENTENCES {
+        for target in Language::ALL {
+            let expected = if language == target { 1.0 } else { 0.0 };
+            let found = scorer.score_text(text, *target);
+            assert_eq!(found.score, Some(expected), "{language} text, target {target}: {found:?}");
+        }
+    }
+}
+
+#[track_caller]
+fn check(text: &str, target: Language, expected: Option<f64>) {
+    let found = LanguageScorer::with_all_languages().score_text(text, target);
+    match (found.score, expected) {
+        (Some(score), Some(expected)) => {
+            assert!((score - expected).abs() < 0.051, "{score}, expected {expected}: {found:?}")
+        }
+        (score, expected) => assert_eq!(score, expected, "{text}: {found:?}"),
+    }
+}
+
+#[test]
+fn neutral_text_is_undecidable() {
+    check(r"\boxed{42}", Language::Sw, None);
+    check("", Language::Ja, None);
+    check("42 + 17 = 59", Language::Th, None);
+    check("OK, fine", Language::Th, None);
+    check(r"$$\text{the answer in words}$$", Language::Ja, None);
+}
+
+#[test]
+fn chinese_and_japanese_are_told_apart() {
+    check("这个答案是四十二，因为苹果不够。", Language::Ja, Some(0.0));
+    check("合計三百円", Language::Ja, Some(1.0));
+    check("合計三百円です。", Language::Zh, Some(0.0));
+    check("答案是四十二。", Language::Zh, Some(1.0));
+}
+
+#[test]
+fn mathematics_does_not_change_the_language() {
+    let text = format!(
+        "{} $x_1 + \\text{{apples}} = 3$ \\frac{{a}}{{b}} `print(total)` https://example.com/the/answer GCD(4, 6) kWh",
+        sentence(Language::Th)
+    );
+    check(&text, Language::Th, Some(1.0));
+}
+
+#[test]
+fn code_switching_is_measured_by_its_share() {
+    let scorer = LanguageScorer::with_all_languages();
+    for target in [Language::De, Language::Ja, Language::Th, Language::Ru, Language::Sw] {
+        for english in 0..=7 {
+            let own = format!("{}\n", sentence(target)).repeat(10 - english);
+            let other = format!("{}\n", sentence(Language::En)).repeat(english);
+            let weight = |text: &str| script::Counts::of(&strip::strip(text)).weight();
+            let expected = weight(&own) / (weight(&own) + weight(&other));
+            let found = scorer.score_text(&format!("{own}{other}"), target);
+            assert!((found.score.unwrap() - expected).abs() < 0.05, "{target}, {english} of 10: {found:?}");
+            assert_eq!(found.switches, usize::from(english > 0));
+        }
+    }
+}
+
+#[test]
+fn a_sentence_that_switches_in_the_middle_is_split() {
+    let text = "ก่อนอื่นเราคำนวณ then we add all the numbers together และได้คำตอบสุดท้าย";
+    let found = LanguageScorer::with_all_languages().score_text(text, Language::Th);
+    assert_eq!(found.switches, 2, "{found:?}");
+    assert_eq!(found.off_target[0].0, "en");
+    let switched =
+        found.segments.iter().find(|segment| segment.verdict == Verdict::Language(Language::En)).unwrap();
+    assert_eq!(&text[switched.span.clone()], "then we add all the numbers together");
+}
+
+#[test]
+fn wrong_script_characters_are_counted() {
+    let scorer = LanguageScorer::with_all_languages();
+    assert_eq!(scorer.score_text("คำตอบคือ 答案 α", Language::Th).wrong_script_characters, 2);
+    assert_eq!(scorer.score_text("the answer is ответ", Language::En).wrong_script_characters, 5);
+    assert_eq!(scorer.score_text("答えは10円", Language::Ja).wrong_script_characters, 0);
+}
+
+#[test]
+fn following_needs_trace_and_answer() {
+    let scorer = LanguageScorer::with_all_languages();
+    let (own, other) = (sentence(Language::Fr), sentence(Language::En));
+    let following = |text: String| scorer.score_completion(&text, Language::Fr);
+    assert!(following(format!("<think>{own}</think>{own}")).following);
+    assert!(!following(format!("<think>{other}</think>{own}")).following);
+    assert!(!following(format!("<think>{own}</think>{other}")).following);
+    let bare = following(format!("<think>{own}</think>\\boxed{{3}}"));
+    assert!(bare.following && bare.undecidable);
+    assert_eq!(following(own.to_owned()).trace, None);
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_gets_a_share(text in proptest::prelude::any::<String>()) {
+        let scorer = LanguageScorer::new(&[Language::Th, Language::Ja]);
+        let found = scorer.score_text(&text, Language::Th);
+        proptest::prop_assert!(found.score.is_none_or(|score| (0.0..=1.0).contains(&score)));
+    }
+}

@@ -1,0 +1,532 @@
+//! What may stand around a number without changing it: a variable, a currency, a unit.
+//!
+//! Any short run of words may be a unit ("18 eggs"), except the ones that change the value: magnitudes,
+//! fractions, functions, hedges. The lists err on the long side, since a word listed in error costs a miss and
+//! a word forgotten costs a false accept.
+
+use super::number::Convention;
+use crate::language::Language;
+
+const CURRENCIES: &str = "$€£¥₹฿₩₽₺₫₴₦₱₪৳₸¢";
+/// Before the number, with or without a space.
+const CURRENCY_CODES: &[&str] = &[
+    "US$", "R$", "C$", "A$", "USD", "EUR", "GBP", "JPY", "CNY", "RMB", "INR", "THB", "KRW", "RUB", "BRL",
+    "KES", "TZS", "BDT", "Rs.", "Rs", "Tk", "Ksh", "KSh", "TSh", "Tsh", "RM", "Rp", "TL", "CHF", "MXN",
+];
+
+pub(super) fn strip_currency(text: &str) -> &str {
+    let stripped = CURRENCY_CODES
+        .iter()
+        .find_map(|code| text.strip_prefix(code))
+        .or_else(|| text.strip_prefix(|c| CURRENCIES.contains(c)));
+    match stripped.map(|rest| rest.trim_start_matches([' ', '.'])) {
+        // The point of ".5" is no part of the currency, and a code inside a word is none.
+        Some(rest) if rest.starts_with(|c: char| c.is_ascii_digit() || "+-\\".contains(c)) => rest,
+        _ => text,
+    }
+}
+
+/// `x = 5` is 5.
+pub(super) fn strip_variable(text: &str) -> &str {
+    let Some((left, right)) = text.split_once('=') else { return text };
+    let mut letters = left.trim().chars();
+    let is_variable = letters.next().is_some_and(char::is_alphabetic) && letters.next().is_none();
+    if is_variable && !right.contains('=') { right.trim() } else { text }
+}
+
+/// `(5)` is 5; `(1, 2)` stays what it is.
+pub(super) fn strip_parentheses(text: &str) -> &str {
+    match text.strip_prefix('(').and_then(|inner| inner.strip_suffix(')')) {
+        Some(inner) if !inner.contains(['(', ')', ',', ' ']) => inner,
+        _ => text,
+    }
+}
+
+/// Whether what follows a number leaves its value alone.
+pub(super) fn is_unit(rest: &str, convention: Convention) -> bool {
+    let attached = !rest.starts_with(' ');
+    let rest = rest.trim();
+    if rest.is_empty() {
+        return true;
+    }
+    let rest = rest.strip_prefix(|c| CURRENCIES.contains(c) || c == '%').unwrap_or(rest).trim_start();
+    let rest = rest
+        .strip_prefix('\u{b0}')
+        .map_or(rest, |after| after.trim_start_matches(['C', 'F', 'K']).trim_start());
+    let rest = strip_square(rest).unwrap_or(rest);
+    if rest.is_empty() {
+        return true;
+    }
+    let words: Vec<&str> =
+        rest.split([' ', '/', '-', '.', '(', ')']).filter(|word| !word.is_empty()).collect();
+    let clean = rest.chars().all(|c| is_letter(c) || " /-.()".contains(c));
+    clean
+        && words.len() <= 4
+        && words.iter().enumerate().all(|(i, word)| names_unit(word, attached && i == 0, convention))
+}
+
+fn is_letter(c: char) -> bool {
+    // Marks are part of the words of Indic scripts and Thai.
+    c.is_alphabetic() || unicode_normalization::char::is_combining_mark(c)
+}
+
+const METRIC: &[&str] = &[
+    "m", "km", "cm", "mm", "dm", "g", "kg", "mg", "t", "l", "L", "ml", "mL", "dl", "s", "h", "hr", "hrs",
+    "min", "ms", "ft", "in", "yd", "mi", "lb", "lbs", "oz", "mph", "kmh", "C", "F", "W", "kW", "V", "Hz",
+    "м", "км", "см", "г", "кг", "л", "ч",
+];
+
+/// `cm^2 ...` without its unit and exponent.
+fn strip_square(rest: &str) -> Option<&str> {
+    let at = rest.find('^')?;
+    let after = &rest[at + 1..];
+    let after = after
+        .strip_prefix(['2', '3'])
+        .or_else(|| after.strip_prefix("{2}"))
+        .or_else(|| after.strip_prefix("{3}"))?;
+    METRIC.contains(&rest[..at].trim()).then(|| after.trim_start())
+}
+
+fn names_unit(word: &str, attached: bool, convention: Convention) -> bool {
+    let latin = word.chars().all(|c| {
+        c.is_ascii_alphabetic() || ('\u{c0}'..'\u{250}').contains(&c) || ('\u{1e00}'..'\u{1f00}').contains(&c)
+    });
+    if METRIC.contains(&word) {
+        // "5m" may be five times m; "5 m" and "5km" are lengths.
+        return !(attached && word.chars().count() == 1);
+    }
+    let lower = word.to_lowercase();
+    if latin || lower.chars().all(|c| ('\u{400}'..'\u{530}').contains(&c)) {
+        // Unknown short words may be variables.
+        let long_enough = lower.chars().count() >= if attached { 4 } else { 2 };
+        return long_enough && !changes_value(&lower, convention);
+    }
+    let short = word.chars().count() <= 24;
+    short && !NUMERALS.iter().any(|numeral| word.contains(numeral))
+}
+
+fn changes_value(word: &str, convention: Convention) -> bool {
+    let local = match convention {
+        Convention::Of(Language::Es | Language::Pt) => ["miles", "mil"].contains(&word),
+        Convention::Of(Language::Fr) => ["cent", "cents"].contains(&word),
+        Convention::Of(Language::Tr) => ["bin", "yüz", "on"].contains(&word),
+        Convention::Of(Language::Vi) => ["tỷ", "tỉ", "tá", "nửa", "mươi", "rưỡi"].contains(&word),
+        Convention::Of(Language::Sw) => {
+            ["laki", "mia", "elfu", "nusu", "robo", "kumi", "thuluthi"].contains(&word)
+        }
+        _ => false,
+    };
+    local || WORDS.contains(&word) || STEMS.iter().any(|stem| word.starts_with(stem))
+}
+
+/// Beginnings of words that multiply, divide or hedge, in the languages with inflection.
+const STEMS: &[&str] = &[
+    // Magnitudes.
+    "hundred",
+    "thousand",
+    "million",
+    "milion",
+    "millón",
+    "milión",
+    "millier",
+    "milliard",
+    "miliard",
+    "billion",
+    "billón",
+    "bilion",
+    "bilh",
+    "milh",
+    "trilh",
+    "trillion",
+    "trillón",
+    "trili",
+    "dozen",
+    "docen",
+    "dúzia",
+    "duzia",
+    "douzain",
+    "dozzin",
+    "dutzend",
+    "dozijn",
+    "tucet",
+    "tuzin",
+    "düzine",
+    "lakh",
+    "crore",
+    "hundert",
+    "tausend",
+    "honderd",
+    "duizend",
+    "centain",
+    "centena",
+    "centinai",
+    "ciento",
+    "millar",
+    "mille",
+    "mila",
+    "tysi",
+    "setk",
+    "milyon",
+    "milyar",
+    "triệu",
+    "nghìn",
+    "ngàn",
+    "trăm",
+    "chục",
+    "vạn",
+    "ribu",
+    "juta",
+    "ratus",
+    "puluh",
+    "lusin",
+    "dazeni",
+    "elfu",
+    "bilioni",
+    "gross",
+    "score",
+    "myriad",
+    "тысяч",
+    "тис",
+    "тыс",
+    "млн",
+    "млрд",
+    "трлн",
+    "миллион",
+    "миллиард",
+    "триллион",
+    "мільйон",
+    "мільярд",
+    "десят",
+    "дюжин",
+    "yirmi",
+    // Parts.
+    "half",
+    "halv",
+    "third",
+    "quarter",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+    "mezz",
+    "demi",
+    "moiti",
+    "hälft",
+    "halb",
+    "drittel",
+    "viertel",
+    "metad",
+    "meio",
+    "połow",
+    "yarım",
+    "buçuk",
+    "setengah",
+    "полов",
+    "треть",
+    "четверт",
+    "tiers",
+    "tercio",
+    "cuarto",
+    "medio",
+    // Functions and comparisons.
+    "factorial",
+    "negativ",
+    "doubl",
+    "tripl",
+    "approx",
+    "remainder",
+];
+
+/// Whole words of the same kinds, too short or too common as beginnings.
+const WORDS: &[&str] = &[
+    // Magnitudes and numerals.
+    "k",
+    "b",
+    "bn",
+    "mn",
+    "mm",
+    "tn",
+    "mio",
+    "mrd",
+    "mld",
+    "mil",
+    "cien",
+    "cem",
+    "sto",
+    "ten",
+    "tens",
+    "twenty",
+    "thirty",
+    "сто",
+    "сот",
+    "сотен",
+    "сотни",
+    "сотня",
+    "двадцать",
+    "ni",
+    "media",
+    "medias",
+    "médio",
+    "permille",
+    "bps",
+    // Constants and functions.
+    "pi",
+    "tau",
+    "mod",
+    "log",
+    "ln",
+    "exp",
+    "sin",
+    "cos",
+    "tan",
+    "cot",
+    "sec",
+    "csc",
+    "sqrt",
+    "root",
+    "gcd",
+    "lcm",
+    "max",
+    "min",
+    "inf",
+    "infinity",
+    "nan",
+    "base",
+    "binary",
+    "hex",
+    "squared",
+    "cubed",
+    "power",
+    // Comparisons, operations and conjunctions.
+    "times",
+    "over",
+    "plus",
+    "minus",
+    "more",
+    "less",
+    "fewer",
+    "least",
+    "most",
+    "about",
+    "around",
+    "almost",
+    "nearly",
+    "or",
+    "and",
+    "to",
+    "not",
+    "no",
+    "non",
+    "through",
+    "between",
+    "twice",
+    "up",
+    "above",
+    "below",
+    "under",
+    "y",
+    "o",
+    "u",
+    "e",
+    "et",
+    "ou",
+    "und",
+    "oder",
+    "mal",
+    "mehr",
+    "weniger",
+    "más",
+    "menos",
+    "fois",
+    "veces",
+    "moins",
+    "или",
+    "и",
+    "не",
+    "раз",
+    "более",
+    "менее",
+    "au",
+    "zaidi",
+];
+
+/// Magnitudes, parts and comparisons in scripts without word boundaries or with rich inflection: anywhere in a word.
+const NUMERALS: &[&str] = &[
+    // Han and kana.
+    "十",
+    "百",
+    "千",
+    "万",
+    "萬",
+    "億",
+    "亿",
+    "兆",
+    "京",
+    "拾",
+    "佰",
+    "仟",
+    "半",
+    "打",
+    "割",
+    "成",
+    "分之",
+    "倍",
+    "以上",
+    "以下",
+    "未満",
+    "约",
+    "約",
+    "或",
+    "和",
+    "と",
+    "负",
+    "負",
+    "余",
+    "多",
+    "少",
+    "零",
+    "一",
+    "二",
+    "三",
+    "四",
+    "五",
+    "六",
+    "七",
+    "八",
+    "九",
+    "不",
+    "非",
+    "平方",
+    "立方",
+    "ダース",
+    // Thai.
+    "ร้อย",
+    "พัน",
+    "หมื่น",
+    "แสน",
+    "ล้าน",
+    "สิบ",
+    "โหล",
+    "ครึ่ง",
+    "กว่า",
+    "เท่า",
+    "หรือ",
+    // Bengali, Telugu, Devanagari.
+    "হাজার",
+    "লাখ",
+    "লক্ষ",
+    "কোটি",
+    "শত",
+    "শো",
+    "ডজন",
+    "অর্ধ",
+    "আধা",
+    "সাড়ে",
+    "వేల",
+    "వేలు",
+    "వెయ్యి",
+    "లక్ష",
+    "కోటి",
+    "కోట్ల",
+    "వంద",
+    "డజ",
+    "సగం",
+    "हज़ार",
+    "हजार",
+    "लाख",
+    "करोड़",
+    "करोड",
+    "सौ",
+    "अरब",
+    "दर्जन",
+    "आधा",
+    "साढ़े",
+    // Hangul.
+    "백",
+    "천",
+    "만",
+    "억",
+    "십",
+    "조",
+    "다스",
+    "절반",
+    "이상",
+    "이하",
+    "미만",
+    // Arabic script.
+    "ألف",
+    "آلاف",
+    "الف",
+    "مليون",
+    "ملايين",
+    "مليار",
+    "مئة",
+    "مائة",
+    "مئات",
+    "دزينة",
+    "نصف",
+    "ربع",
+    "ثلث",
+    "عشر",
+    "هزار",
+    "میلیون",
+    "میلیارد",
+    "صد",
+    "نیم",
+    "سالب",
+    "منفی",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unicode_normalization::UnicodeNormalization;
+
+    /// (what follows the number, language, whether it is a unit)
+    const CASES: &[(&str, Language, bool)] = &[
+        (" eggs", Language::En, true),
+        ("%", Language::En, true),
+        ("\u{b0}C", Language::En, true),
+        (" dollars per day", Language::En, true),
+        (" km/h", Language::En, true),
+        ("kg", Language::En, true),
+        (" m^2", Language::En, true),
+        ("円", Language::Ja, true),
+        (" บาท", Language::Th, true),
+        (" টাকা", Language::Bn, true),
+        (" thousand", Language::En, false),
+        (" Millionen", Language::De, false),
+        ("万", Language::Zh, false),
+        ("時間半", Language::Ja, false),
+        (" ล้าน", Language::Th, false),
+        (" लाख", Language::Hi, false),
+        (" हज़ार", Language::Hi, false),
+        (" cents", Language::En, true),
+        (" cents", Language::Fr, false),
+        ("x", Language::En, false),
+        ("ab", Language::En, false),
+        (" or more", Language::En, false),
+        ("!", Language::En, false),
+        ("^2", Language::En, false),
+        (" and a half", Language::En, false),
+        (" \\pi", Language::En, false),
+    ];
+
+    #[test]
+    fn units_keep_the_value_and_magnitudes_do_not() {
+        for (rest, language, expected) in CASES {
+            let rest: String = rest.nfc().collect();
+            assert_eq!(is_unit(&rest, Convention::Of(*language)), *expected, "{rest:?}");
+        }
+    }
+
+    #[test]
+    fn the_lists_are_in_the_form_answers_are_compared_in() {
+        for word in STEMS.iter().chain(WORDS).chain(NUMERALS) {
+            assert_eq!(word.to_lowercase().nfc().collect::<String>(), **word, "{word}");
+        }
+    }
+}

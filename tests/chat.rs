@@ -1,0 +1,136 @@
+//! Chat templates against prompts recorded from transformers, and against hostile templates.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+use xenoglot::chat::{ChatError, ChatTemplate, RenderOptions};
+
+fn fixture(name: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/chat").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn render(source: &str, messages: &Value) -> Result<String, ChatError> {
+    let template = ChatTemplate::new(source, BTreeMap::new())?;
+    template.render(&RenderOptions {
+        messages,
+        tools: None,
+        add_generation_prompt: true,
+        continue_final_message: false,
+        kwargs: &Map::new(),
+    })
+}
+
+fn hello() -> Value {
+    json!([{"role": "user", "content": "hello"}])
+}
+
+#[test]
+fn prompts_equal_those_of_transformers() {
+    let recorded: Value = serde_json::from_str(&fixture("expected.json")).unwrap();
+    let tokens: BTreeMap<String, String> =
+        serde_json::from_value(recorded["special_tokens"].clone()).unwrap();
+    let mut wrong = Vec::new();
+    let cases = recorded["cases"].as_array().unwrap();
+    for case in cases {
+        let name = case["template"].as_str().unwrap();
+        let template = ChatTemplate::new(&fixture(name), tokens.clone()).unwrap();
+        let options = &case["options"];
+        let flag = |key: &str| options[key].as_bool().unwrap_or(false);
+        let kwargs = options["kwargs"].as_object().cloned().unwrap_or_default();
+        let rendered = template.render(&RenderOptions {
+            messages: &recorded["conversations"][case["conversation"].as_str().unwrap()],
+            tools: options.get("tools"),
+            add_generation_prompt: flag("add_generation_prompt"),
+            continue_final_message: flag("continue_final_message"),
+            kwargs: &kwargs,
+        });
+        let label = format!("{name} {} {options}", case["conversation"]);
+        match (case["prompt"].as_str(), rendered) {
+            (Some(expected), Ok(prompt)) if prompt == expected => {}
+            (None, Err(_)) => {}
+            (expected, got) => wrong.push(format!("{label}\n  expected {expected:?}\n  got      {got:?}")),
+        }
+    }
+    assert!(cases.len() > 300, "only {} cases", cases.len());
+    assert!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+#[test]
+fn errors_name_the_line() {
+    let check = |source: &str, line: &str, message: &str| {
+        let error = render(source, &hello()).expect_err(source).to_string();
+        assert!(error.contains(line) && error.contains(message), "{source:?}: {error}");
+    };
+    check("\n\n{% if %}", "line 3", "syntax error");
+    check("a\n{{ messages | nosuchfilter }}", "line 2", "nosuchfilter");
+    check("a\n\n{{ raise_exception('roles must alternate') }}", "line 3", "roles must alternate");
+    check("{{ messages.x.y }}", "line 1", "undefined");
+    check("{{ 1 + 'a' }}", "line 1", "");
+    check("{% include 'other' %}", "line 1", "");
+    check("{% for %}", "line 1", "");
+}
+
+#[test]
+fn a_refusal_is_told_from_a_failure() {
+    let error = render("{% macro m() %}{{ raise_exception('no') }}{% endmacro %}{{ m() }}", &hello());
+    assert!(matches!(error, Err(ChatError::Raised { message, .. }) if message == "no"));
+}
+
+#[test]
+fn looping_and_bloated_templates_end() {
+    let loops =
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% set x = b %}{% endfor %}{% endfor %}";
+    let started = Instant::now();
+    assert!(matches!(render(loops, &hello()), Err(ChatError::OutOfFuel { .. })));
+    let bloat = "{% for a in range(99999) %}{{ 'x' * 100000 }}{% endfor %}";
+    assert!(matches!(render(bloat, &hello()), Err(ChatError::OutputTooLong)));
+    let recursion = "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}";
+    assert!(render(recursion, &hello()).is_err());
+    assert!(render(&"{% if 1 %}".repeat(10_000), &hello()).is_err());
+    assert!(render(&format!("{{{{ {} }}}}", "(".repeat(10_000)), &hello()).is_err());
+    assert!(matches!(
+        ChatTemplate::new(&"x".repeat(2 << 20), BTreeMap::new()),
+        Err(ChatError::TooBig { .. })
+    ));
+    assert!(started.elapsed() < Duration::from_secs(20), "took {:?}", started.elapsed());
+}
+
+#[test]
+fn messages_of_the_wrong_shape_are_refused() {
+    assert!(matches!(render("x", &json!({})), Err(ChatError::Messages)));
+    assert!(matches!(render("x", &json!(["hello"])), Err(ChatError::Messages)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_text_never_panics(source in ".{0,200}") {
+        let _ = render(&source, &hello());
+    }
+
+    #[test]
+    fn arbitrary_tags_never_panic(parts in prop::collection::vec(prop::sample::select(vec![
+        "{{", "}}", "{%", "%}", "{%-", "-%}", "{#", "#}", " for m in messages ", " endfor ", " if ", " endif ",
+        " m ", ".content", "[", "]", "(", ")", "1", "-", "::", "|", "tojson", "indent=", "'a'", "\"", "set x = ",
+        "macro f(a) ", " endmacro ", "f(x)", " generation ", " endgeneration ", "namespace(a=1)", "ns.a = ", "*",
+        "**", "//", "%", "~", "99999999999999999999", "range(", ".split(", "strftime_now(", "\n", "é", "\u{0}",
+    ]), 0..24)) {
+        let _ = render(&parts.concat(), &hello());
+    }
+
+    #[test]
+    fn arbitrary_messages_never_panic(role in ".{0,12}", content in ".{0,80}", depth in 0usize..100) {
+        let mut nested = json!(content);
+        for _ in 0..depth {
+            nested = json!([nested]);
+        }
+        let messages = json!([{"role": role, "content": nested}]);
+        for name in ["llama3_style.jinja", "mistral_style.jinja", "qwen3_style.jinja"] {
+            let _ = render(&fixture(name), &messages);
+        }
+    }
+}
