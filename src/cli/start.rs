@@ -1,5 +1,6 @@
 //! What commands that compute do first: logging, threads, a model in the registry.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -18,7 +19,10 @@ pub(super) fn logging(settings: &Settings, quiet: bool) -> anyhow::Result<()> {
     let level = if quiet && !chosen { "warn" } else { &settings.log_level };
     let filter = EnvFilter::try_new(level)
         .map_err(|error| Failure::usage(format!("log_level: `{level}` is not a level or filter ({error})")))?;
-    let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_env_filter(filter);
     match settings.log_format {
         LogFormat::Text => subscriber.with_target(false).try_init(),
         LogFormat::Json => subscriber.json().try_init(),
