@@ -2,6 +2,7 @@
 
 mod chat;
 mod engine;
+mod eval;
 mod layering;
 mod model;
 mod real_weights;
