@@ -18,19 +18,13 @@ pub(super) struct Manifest {
     pub revision: String,
     pub task: Task,
     pub languages: Vec<Language>,
-    /// An entry a language; languages may share a file.
-    pub files: BTreeMap<Language, FileReference>,
+    /// May hold `{language}`.
+    pub file: String,
+    pub sha256: BTreeMap<String, String>,
     pub prompts: BTreeMap<Language, Prompt>,
 }
 
-/// A problem file and the digest it must have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct FileReference {
-    pub path: String,
-    pub sha256: String,
-}
-
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "name",
     "version",
     "description",
@@ -39,14 +33,20 @@ const KEYS: [&str; 10] = [
     "source",
     "languages",
     "task",
-    "files",
+    "file",
+    "sha256",
     "prompts",
 ];
 
 impl Manifest {
-    /// Whether the language's problems stand in the same file as another's.
-    pub fn share_a_file(&self, a: Language, b: Language) -> bool {
-        matches!((self.files.get(&a), self.files.get(&b)), (Some(a), Some(b)) if a.path == b.path)
+    /// The name of a language's problem file.
+    pub fn file_of(&self, language: Language) -> String {
+        self.file.replace("{language}", language.code())
+    }
+
+    /// Whether every language has its own file.
+    pub fn by_language(&self) -> bool {
+        self.file.contains("{language}")
     }
 
     pub fn parse(text: &str, file: &str) -> Result<Self, SuiteError> {
@@ -57,9 +57,18 @@ impl Manifest {
         let reader = Reader { table: &table, file };
         reader.known_keys("", &table, &KEYS)?;
         let languages = reader.languages()?;
-        let files =
-            reader.by_language("files", &languages, |key, value| reader.file_reference(key, value))?;
-        let prompts = reader.by_language("prompts", &languages, |key, value| reader.prompt(key, value))?;
+        let mut prompts = BTreeMap::new();
+        for (code, value) in reader.table("prompts")? {
+            let key = format!("prompts.{code}");
+            let language =
+                code.parse::<Language>().map_err(|error| reader.wrong(&key, &error.to_string()))?;
+            prompts.insert(language, reader.prompt(&key, value)?);
+        }
+        for language in &languages {
+            if !prompts.contains_key(language) {
+                return Err(reader.wrong(&format!("prompts.{language}"), "is missing"));
+            }
+        }
         Ok(Self {
             name: reader.string("name")?,
             version: reader.string("version")?,
@@ -67,7 +76,8 @@ impl Manifest {
             licence: reader.string("licence")?,
             revision: reader.string("revision")?,
             task: reader.task()?,
-            files,
+            file: reader.file_name()?,
+            sha256: reader.digests()?,
             languages,
             prompts,
         })
@@ -139,45 +149,26 @@ impl Reader<'_> {
         }
     }
 
-    /// A table with an entry for every language of the suite.
-    fn by_language<T>(
-        &self,
-        key: &str,
-        languages: &[Language],
-        parse: impl Fn(&str, &Value) -> Result<T, SuiteError>,
-    ) -> Result<BTreeMap<Language, T>, SuiteError> {
-        let mut found = BTreeMap::new();
-        for (code, value) in self.table(key)? {
-            let key = format!("{key}.{code}");
-            let language: Language = code
-                .parse()
-                .map_err(|error: crate::language::UnknownLanguage| self.wrong(&key, &error.to_string()))?;
-            if found.insert(language, parse(&key, value)?).is_some() {
-                return Err(self.wrong(&key, &format!("is a second entry for {language}")));
-            }
+    /// A plain name: a manifest must not reach outside its folder.
+    fn file_name(&self) -> Result<String, SuiteError> {
+        let name = self.string("file")?;
+        if name.contains(['/', '\\']) || name.starts_with('.') {
+            return Err(self.wrong("file", "must be a file name in the suite's own folder"));
         }
-        match languages.iter().find(|language| !found.contains_key(language)) {
-            Some(language) => Err(self.wrong(&format!("{key}.{language}"), "is missing")),
-            None => Ok(found),
-        }
+        Ok(name)
     }
 
-    fn file_reference(&self, key: &str, value: &Value) -> Result<FileReference, SuiteError> {
-        let Value::Table(table) = value else { return Err(self.wrong(key, "must be a table")) };
-        self.known_keys(&format!("{key}."), table, &["path", "sha256"])?;
-        let text = |name: &str| {
-            let text = table.get(name).and_then(Value::as_str);
-            text.ok_or_else(|| self.wrong(&format!("{key}.{name}"), "must be a string"))
-        };
-        let (path, sha256) = (text("path")?, text("sha256")?);
-        // A manifest must not reach outside its folder.
-        if path.is_empty() || path.contains(['/', '\\']) || path.starts_with('.') {
-            return Err(self.wrong(&format!("{key}.path"), "must be a file name in the suite's own folder"));
+    fn digests(&self) -> Result<BTreeMap<String, String>, SuiteError> {
+        let mut digests = BTreeMap::new();
+        for (name, value) in self.table("sha256")? {
+            let key = format!("sha256.{name:?}");
+            let digest = value.as_str().ok_or_else(|| self.wrong(&key, "must be a string"))?;
+            if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Err(self.wrong(&key, "must be 64 hexadecimal digits"));
+            }
+            digests.insert(name.clone(), digest.to_ascii_lowercase());
         }
-        if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(self.wrong(&format!("{key}.sha256"), "must be 64 hexadecimal digits"));
-        }
-        Ok(FileReference { path: path.to_owned(), sha256: sha256.to_ascii_lowercase() })
+        Ok(digests)
     }
 
     fn prompt(&self, key: &str, value: &Value) -> Result<Prompt, SuiteError> {

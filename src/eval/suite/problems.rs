@@ -10,7 +10,7 @@ use crate::score::math::check_gold;
 
 use super::error::{SuiteError, hint};
 use super::files::Files;
-use super::manifest::{FileReference, Manifest};
+use super::manifest::Manifest;
 use super::{LanguageProblems, Problem, Task, hex};
 
 /// Read every language's problems; the files' digests go into `digest` as well.
@@ -19,48 +19,78 @@ pub(super) fn read(
     manifest: &Manifest,
     digest: &mut Sha256,
 ) -> Result<Vec<LanguageProblems>, SuiteError> {
-    let mut found = Vec::new();
-    for language in manifest.languages.iter().copied() {
-        let reference = &manifest.files[&language];
-        let text = verified(files, reference, digest)?;
-        let file = files.describe(&reference.path);
-        let problems = problems(&text, &file, manifest, language)?;
-        if problems.is_empty() {
-            let message = "the file has no problem in this language".to_owned();
-            return Err(SuiteError::Manifest { file, key: language.to_string(), message });
+    let mut by_language: HashMap<Language, Vec<Problem>> = HashMap::new();
+    if manifest.by_language() {
+        for language in &manifest.languages {
+            let name = manifest.file_of(*language);
+            let text = verified(files, manifest, &name, digest)?;
+            for (_, problem) in lines(&text, &files.describe(&name), manifest, Some(*language))? {
+                by_language.entry(*language).or_default().push(problem);
+            }
         }
-        found.push(LanguageProblems { language, prompt: manifest.prompts[&language].clone(), problems });
+    } else {
+        let text = verified(files, manifest, &manifest.file, digest)?;
+        for (language, problem) in lines(&text, &files.describe(&manifest.file), manifest, None)? {
+            by_language.entry(language).or_default().push(problem);
+        }
     }
-    Ok(found)
+    manifest
+        .languages
+        .iter()
+        .map(|language| {
+            let problems = by_language.remove(language).unwrap_or_default();
+            if problems.is_empty() {
+                let file = files.describe(&manifest.file_of(*language));
+                return Err(SuiteError::Manifest {
+                    file,
+                    key: language.to_string(),
+                    message: "has no problems".to_owned(),
+                });
+            }
+            let prompt = manifest.prompts[language].clone();
+            Ok(LanguageProblems { language: *language, prompt, problems })
+        })
+        .collect()
 }
 
 /// A file's text, if its digest is the one the manifest promises.
-fn verified(files: &Files, reference: &FileReference, digest: &mut Sha256) -> Result<String, SuiteError> {
-    let text = files.text(&reference.path)?;
+fn verified(
+    files: &Files,
+    manifest: &Manifest,
+    name: &str,
+    digest: &mut Sha256,
+) -> Result<String, SuiteError> {
+    let text = files.text(name)?;
     let found = hex(&Sha256::digest(text.as_bytes()));
-    if reference.sha256 != found {
-        let (file, expected) = (files.describe(&reference.path), reference.sha256.clone());
-        return Err(SuiteError::Digest { file, found, expected });
+    let Some(expected) = manifest.sha256.get(name) else {
+        return Err(SuiteError::Manifest {
+            file: files.describe(super::MANIFEST),
+            key: format!("sha256.{name:?}"),
+            message: format!("is missing; the file has {found}"),
+        });
+    };
+    if *expected != found {
+        return Err(SuiteError::Digest { file: files.describe(name), found, expected: expected.clone() });
     }
     digest.update(found.as_bytes());
     Ok(text)
 }
 
-fn problems(
+fn lines(
     text: &str,
     file: &str,
     manifest: &Manifest,
-    language: Language,
-) -> Result<Vec<Problem>, SuiteError> {
-    let mut seen: HashMap<String, usize> = HashMap::new();
+    language: Option<Language>,
+) -> Result<Vec<(Language, Problem)>, SuiteError> {
+    let mut seen: HashMap<(Language, String), usize> = HashMap::new();
     let mut found = Vec::new();
     for (index, text) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let line = Line { file, number: index + 1 };
-        let Some(problem) = line.parse(text, manifest, language)? else { continue };
-        if let Some(first) = seen.insert(problem.id.clone(), line.number) {
+        let (language, problem) = line.parse(text, manifest, language)?;
+        if let Some(first) = seen.insert((language, problem.id.clone()), line.number) {
             return Err(line.wrong("id", &format!("{:?} is also the id of line {first}", problem.id)));
         }
-        found.push(problem);
+        found.push((language, problem));
     }
     Ok(found)
 }
@@ -79,13 +109,12 @@ impl Line<'_> {
         SuiteError::Problem { file, line, field: field.to_owned(), message: message.to_owned() }
     }
 
-    /// `None`: the line is of another language that shares the file.
     fn parse(
         self,
         text: &str,
         manifest: &Manifest,
-        language: Language,
-    ) -> Result<Option<Problem>, SuiteError> {
+        language: Option<Language>,
+    ) -> Result<(Language, Problem), SuiteError> {
         let object: Map<String, Value> = serde_json::from_str(text)
             .map_err(|error| self.wrong("not a JSON object", &error.to_string()))?;
         if let Some(key) = object.keys().find(|key| !FIELDS.contains(&key.as_str())) {
@@ -97,41 +126,39 @@ impl Line<'_> {
             Some(_) => Err(self.wrong(field, "must be a string")),
             None => Err(self.wrong(field, "is missing")),
         };
-        if !self.is_of(&object, manifest, language)? {
-            return Ok(None);
-        }
+        let language = self.language(&object, manifest, language)?;
         let problem = Problem { id: string("id")?, problem: string("problem")?, answer: string("answer")? };
         if manifest.task == Task::Math {
             check_gold(&problem.answer)
                 .map_err(|error| self.wrong("answer", &format!("does not parse as a number: {error}")))?;
         }
-        Ok(Some(problem))
+        Ok((language, problem))
     }
 
-    /// A line without a language is of the file's; one with another must share the file with it.
-    fn is_of(
+    /// The file's language, or in a file of several the line's own.
+    fn language(
         self,
         object: &Map<String, Value>,
         manifest: &Manifest,
-        language: Language,
-    ) -> Result<bool, SuiteError> {
-        let shared = manifest
-            .languages
-            .iter()
-            .any(|other| *other != language && manifest.share_a_file(*other, language));
+        of_file: Option<Language>,
+    ) -> Result<Language, SuiteError> {
         let named = match object.get("language") {
-            None if shared => {
-                return Err(self.wrong("language", "is missing, and several languages share the file"));
-            }
-            None => return Ok(true),
+            None => None,
             Some(Value::String(code)) => {
-                code.parse::<Language>().map_err(|error| self.wrong("language", &error.to_string()))?
+                Some(code.parse::<Language>().map_err(|error| self.wrong("language", &error.to_string()))?)
             }
             Some(_) => return Err(self.wrong("language", "must be a string")),
         };
-        if named != language && !manifest.share_a_file(named, language) {
-            return Err(self.wrong("language", &format!("is {named}, but the file is that of {language}")));
+        match (of_file, named) {
+            (Some(file), Some(line)) if file != line => {
+                Err(self.wrong("language", &format!("is {line} in a file of {file}")))
+            }
+            (Some(language), _) => Ok(language),
+            (None, Some(language)) if manifest.languages.contains(&language) => Ok(language),
+            (None, Some(language)) => {
+                Err(self.wrong("language", &format!("{language} is not among the languages of suite.toml")))
+            }
+            (None, None) => Err(self.wrong("language", "is missing")),
         }
-        Ok(named == language)
     }
 }
