@@ -2,6 +2,7 @@
 
 mod chat;
 mod engine;
+mod eval;
 mod layering;
 #[cfg(test)] // so that clippy takes helpers for test code
 mod model;

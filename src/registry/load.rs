@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::chat::ChatTemplate;
-use crate::engine::{self, BLOCK_SIZE, EngineConfig, MemoryPlan, MemoryRequest, available_memory, memory_plan};
+use crate::engine::{
+    self, BLOCK_SIZE, EngineConfig, MemoryPlan, MemoryRequest, available_memory, memory_plan,
+};
 use crate::model::{ComputeDtype, Decoder, DecoderConfig, LoadOptions, families, weight_bytes_estimate};
 use crate::ops::{KvDtype as PoolDtype, Workers};
 use crate::settings::{Dtype, KvDtype};
@@ -111,8 +113,10 @@ fn plan(
     options: &EngineOptions,
 ) -> Result<MemoryPlan, RegistryError> {
     let available = available_memory().unwrap_or(u64::MAX >> 8);
-    let mut request = MemoryRequest::new(config, weight_bytes_estimate(config, dtype), engine_config, available);
-    request.num_blocks = options.kv_cache_memory.map(|size| (size.0 / request.kv_bytes_per_block.max(1)) as usize);
+    let mut request =
+        MemoryRequest::new(config, weight_bytes_estimate(config, dtype), engine_config, available);
+    request.num_blocks =
+        options.kv_cache_memory.map(|size| (size.0 / request.kv_bytes_per_block.max(1)) as usize);
     Ok(memory_plan(&request)?)
 }
 
