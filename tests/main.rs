@@ -1,3 +1,4 @@
 //! The one integration binary: a module an area.
 
 mod layering;
+mod weights;
