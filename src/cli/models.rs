@@ -111,15 +111,20 @@ fn size_on_disk(path: &Path) -> u64 {
         return path.metadata().map_or(0, |data| data.len());
     }
     let Ok(entries) = std::fs::read_dir(path) else { return 0 };
-    entries.filter_map(|entry| entry.ok()?.metadata().ok()).filter(std::fs::Metadata::is_file).map(|d| d.len()).sum()
+    entries
+        .filter_map(|entry| entry.ok()?.metadata().ok())
+        .filter(std::fs::Metadata::is_file)
+        .map(|d| d.len())
+        .sum()
 }
 
 fn show(model: Option<&str>, settings: &Settings, json: bool) -> anyhow::Result<()> {
     let bars = PullBars::new();
     let found = registry::resolve(model, &settings.models_dir, &|event| bars.show(event))?;
     bars.finish();
-    let Inspection { checkpoint, config, plan, kv_bytes_per_token } = registry::inspect(&found.path, &EngineOptions::from(settings))
-        .with_context(|| format!("reading {}", found.path.display()))?;
+    let Inspection { checkpoint, config, plan, kv_bytes_per_token } =
+        registry::inspect(&found.path, &EngineOptions::from(settings))
+            .with_context(|| format!("reading {}", found.path.display()))?;
     let text = |value: &serde_json::Value| value.as_str().unwrap_or("unknown").to_owned();
     let facts = [
         ("name", json!(found.name)),
@@ -141,7 +146,8 @@ fn show(model: Option<&str>, settings: &Settings, json: bool) -> anyhow::Result<
     ];
     let mut out = std::io::stdout().lock();
     if json {
-        let facts: serde_json::Map<_, _> = facts.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
+        let facts: serde_json::Map<_, _> =
+            facts.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
         writeln!(out, "{}", serde_json::Value::Object(facts))?;
         return Ok(());
     }
@@ -155,7 +161,8 @@ fn show(model: Option<&str>, settings: &Settings, json: bool) -> anyhow::Result<
 
 fn convert(gguf: &Path, out: &Path, dtype: &str) -> anyhow::Result<()> {
     let dtype = if dtype == "f32" { WrittenDtype::F32 } else { WrittenDtype::Bf16 };
-    let style = ProgressStyle::with_template("{msg:40} {wide_bar} {pos}/{len}").context("the bar's template")?;
+    let style =
+        ProgressStyle::with_template("{msg:40} {wide_bar} {pos}/{len}").context("the bar's template")?;
     let bar = ProgressBar::new(0).with_style(style);
     let mut progress = |at: crate::weights::ConversionProgress<'_>| {
         bar.set_length(at.tensors_total as u64);

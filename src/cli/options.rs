@@ -80,11 +80,8 @@ impl ModelOptions {
 
 /// The settings of this process.
 pub(super) fn settings(global: &GlobalOptions, flags: Overrides) -> anyhow::Result<Settings> {
-    let flags = Overrides {
-        models_dir: global.models_dir.clone(),
-        log_level: global.log_level.clone(),
-        ..flags
-    };
+    let flags =
+        Overrides { models_dir: global.models_dir.clone(), log_level: global.log_level.clone(), ..flags };
     let usual = Path::new("xenoglot.toml");
     let file = global.config.as_deref().or_else(|| usual.is_file().then_some(usual));
     let environment: Vec<(String, String)> = std::env::vars_os()

@@ -70,7 +70,8 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
     tracing::info!("listening on http://{address}; the API is described at http://{address}/docs");
     drop(model);
     start::runtime()?.block_on(async {
-        let listener = tokio::net::TcpListener::from_std(listener).context("handing the port to the server")?;
+        let listener =
+            tokio::net::TcpListener::from_std(listener).context("handing the port to the server")?;
         api::serve(listener, registry, ApiOptions::from(&settings), stop_signal()).await.context("serving")
     })
 }
@@ -80,8 +81,12 @@ fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind((host.as_str(), *port)).map_err(|error| {
         let failure = Failure::new(format!("cannot listen on {host}:{port}: {error}"));
         match error.kind() {
-            std::io::ErrorKind::AddrInUse => failure.hint("another process has this port; choose one with --port, or 0 for a free one"),
-            std::io::ErrorKind::PermissionDenied => failure.hint("ports below 1024 need privileges; choose one with --port"),
+            std::io::ErrorKind::AddrInUse => {
+                failure.hint("another process has this port; choose one with --port, or 0 for a free one")
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                failure.hint("ports below 1024 need privileges; choose one with --port")
+            }
             _ => failure.hint("--host names an address of this machine, such as 127.0.0.1 or 0.0.0.0"),
         }
     })?;

@@ -112,7 +112,8 @@ impl<M: StepModel> Worker<M> {
                 if scheduled.prompt_logprobs {
                     request.extend_prompt_logprobs(scheduled.start, sample.prompt_logprobs);
                 }
-                let sequence = self.scheduler.sequence(scheduled.key).filter(|_| !scheduled.choices.is_empty());
+                let sequence =
+                    self.scheduler.sequence(scheduled.key).filter(|_| !scheduled.choices.is_empty());
                 if sequence.is_some_and(|sequence| request.announce(sequence.num_cached)) {
                     let prompt_tokens = sequence.map_or(0, |sequence| sequence.prompt_len);
                     self.shared.stats.prompt_tokens.fetch_add(prompt_tokens as u64, Relaxed);
@@ -197,7 +198,8 @@ impl<M: StepModel> Worker<M> {
 
     /// Requests whose clients are gone.
     fn drop_unwanted(&mut self) {
-        let gone = self.requests.iter().filter(|(_, request)| !request.is_wanted()).map(|(ticket, _)| *ticket);
+        let gone =
+            self.requests.iter().filter(|(_, request)| !request.is_wanted()).map(|(ticket, _)| *ticket);
         for ticket in gone.collect::<Vec<_>>() {
             self.scheduler.remove(ticket);
             self.forget(ticket);

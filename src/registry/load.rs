@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::chat::ChatTemplate;
-use crate::engine::{self, BLOCK_SIZE, EngineConfig, MemoryPlan, MemoryRequest, available_memory, memory_plan};
+use crate::engine::{
+    self, BLOCK_SIZE, EngineConfig, MemoryPlan, MemoryRequest, available_memory, memory_plan,
+};
 use crate::model::{ComputeDtype, Decoder, DecoderConfig, LoadOptions, families, weight_bytes_estimate};
 use crate::ops::{KvDtype as PoolDtype, Workers};
 use crate::settings::{Dtype, KvDtype};
@@ -42,7 +44,8 @@ pub fn load(spec: LoadSpec, workers: &Arc<Workers>) -> Result<ServedModel, Regis
     engine_config.eos_token_ids.clone_from(&checkpoint.eos_token_ids);
     let plan = plan(&config, dtype, &engine_config, &options)?;
     engine_config.num_blocks = plan.num_blocks;
-    tracing::info!(model = %name, path = %path.display(), dtype = dtype_name(dtype), max_model_len, "memory plan\n{plan}");
+    let (shown, dtype_name) = (path.display(), dtype_name(dtype));
+    tracing::info!("{name} from {shown}, {dtype_name}, context {max_model_len}; memory plan:\n{plan}");
 
     let (template, template_problem) = compile_template(&checkpoint);
     let load_options = LoadOptions { max_positions: Some(max_model_len), ..LoadOptions::new(dtype, workers) };
@@ -61,7 +64,7 @@ pub fn load(spec: LoadSpec, workers: &Arc<Workers>) -> Result<ServedModel, Regis
         special_tokens: checkpoint.special,
         generation_defaults,
         max_model_len,
-        dtype: dtype_name(dtype),
+        dtype: dtype_name,
         weight_bytes,
     })
 }
@@ -110,8 +113,10 @@ fn plan(
     options: &EngineOptions,
 ) -> Result<MemoryPlan, RegistryError> {
     let available = available_memory().unwrap_or(u64::MAX >> 8);
-    let mut request = MemoryRequest::new(config, weight_bytes_estimate(config, dtype), engine_config, available);
-    request.num_blocks = options.kv_cache_memory.map(|size| (size.0 / request.kv_bytes_per_block.max(1)) as usize);
+    let mut request =
+        MemoryRequest::new(config, weight_bytes_estimate(config, dtype), engine_config, available);
+    request.num_blocks =
+        options.kv_cache_memory.map(|size| (size.0 / request.kv_bytes_per_block.max(1)) as usize);
     Ok(memory_plan(&request)?)
 }
 

@@ -4,7 +4,8 @@ mod invariance;
 mod life_cycle;
 
 use xenoglot::engine::{
-    EngineConfig, EngineHandle, Event, EventStream, FinishReason, Request, SamplingParams, TokenLogprobs, start,
+    EngineConfig, EngineHandle, Event, EventStream, FinishReason, Request, SamplingParams, TokenLogprobs,
+    start,
 };
 use xenoglot::model::ComputeDtype;
 use xenoglot::ops::{KvDtype, Workers};

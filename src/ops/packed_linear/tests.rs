@@ -80,11 +80,17 @@ fn check_against_f64(case: &Case, rows: usize) {
         let out = forward(&x, &case.pack(&Workers::with_isa(2, isa)));
         for (at, &y) in out.iter().enumerate() {
             let (row, column) = (at / case.n, at % case.n);
-            let terms = (0..case.k).map(|i| f64::from(x[row * case.k + i]) * f64::from(weight[column * case.k + i]));
+            let terms =
+                (0..case.k).map(|i| f64::from(x[row * case.k + i]) * f64::from(weight[column * case.k + i]));
             let exact = terms.clone().sum::<f64>() + f64::from(bias[column]);
             let magnitude = terms.map(f64::abs).sum::<f64>() + 1.0;
             let bound = (case.k + 2) as f64 * f64::from(f32::EPSILON) / 2.0 * magnitude;
-            assert!((f64::from(y) - exact).abs() <= bound, "{isa} {} x {}: {y}, exact {exact}", case.n, case.k);
+            assert!(
+                (f64::from(y) - exact).abs() <= bound,
+                "{isa} {} x {}: {y}, exact {exact}",
+                case.n,
+                case.k
+            );
         }
     }
 }

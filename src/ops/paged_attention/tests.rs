@@ -9,7 +9,8 @@ use super::*;
 use crate::ops::testing::{bits, numbers};
 use crate::ops::{Isa, KvDtype, KvLayout};
 
-const SETTINGS: AttentionSettings = AttentionSettings { scale: 0.3, sliding_window: None, logit_softcap: None };
+const SETTINGS: AttentionSettings =
+    AttentionSettings { scale: 0.3, sliding_window: None, logit_softcap: None };
 
 /// One sequence's operands, and the model that attends over them.
 #[derive(Clone)]
@@ -68,7 +69,9 @@ impl Case {
             let score = |j: usize| {
                 let dot: f64 = (0..d).map(|i| f64::from(q[i]) * self.stored(k[at(j) + i])).sum();
                 let score = dot * f64::from(self.settings.scale);
-                self.settings.logit_softcap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
+                self.settings
+                    .logit_softcap
+                    .map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
             };
             let weights: Vec<f64> = (first..=row).map(|j| score(j).exp()).collect();
             let sum: f64 = weights.iter().sum();
@@ -106,7 +109,8 @@ fn step(pieces: &[Piece<'_>], pool: &Arc<KvPool>, workers: &Arc<Workers>) -> Vec
         positions: Arc::new(pieces.iter().flat_map(|p| p.from as u32..p.to as u32).collect()),
         block_tables: pieces.iter().map(|p| p.table.clone()).collect(),
     };
-    let (q, k, v) = (gather(Case::q, case.heads), gather(Case::k, case.kv_heads), gather(Case::v, case.kv_heads));
+    let (q, k, v) =
+        (gather(Case::q, case.heads), gather(Case::k, case.kv_heads), gather(Case::v, case.kv_heads));
     let out = paged_attention(&q, &k, &v, pool, 1, &Arc::new(batch), case.settings, workers).unwrap();
     let out = out.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let mut rest = out.as_slice();
@@ -246,19 +250,21 @@ fn a_shared_prefix_is_read_from_its_blocks() {
 fn wrong_operands_are_errors() {
     let case = Case::new(4, 2, 8, 3);
     let zeros = |shape: [usize; 3]| Tensor::zeros(&shape, candle_core::DType::F32, &Device::Cpu).unwrap();
-    let check = |q, kv, layer, cu_seqlens: &[u32], positions: &[u32], tables: &[&[u32]], window, expected: &str| {
-        let batch = PagedBatch {
-            cu_seqlens: Arc::new(cu_seqlens.to_vec()),
-            positions: Arc::new(positions.to_vec()),
-            block_tables: tables.iter().map(|table| table.to_vec()).collect(),
+    let check =
+        |q, kv, layer, cu_seqlens: &[u32], positions: &[u32], tables: &[&[u32]], window, expected: &str| {
+            let batch = PagedBatch {
+                cu_seqlens: Arc::new(cu_seqlens.to_vec()),
+                positions: Arc::new(positions.to_vec()),
+                block_tables: tables.iter().map(|table| table.to_vec()).collect(),
+            };
+            let settings = AttentionSettings { sliding_window: window, ..SETTINGS };
+            let kv = zeros(kv);
+            let (pool, workers) = (case.pool(2), Workers::new(1));
+            let result =
+                paged_attention(&zeros(q), &kv, &kv, &pool, layer, &Arc::new(batch), settings, &workers);
+            let message = result.map(|_| "no error".to_owned()).unwrap_or_else(|error| error.to_string());
+            assert!(message.contains(expected), "{message}");
         };
-        let settings = AttentionSettings { sliding_window: window, ..SETTINGS };
-        let kv = zeros(kv);
-        let (pool, workers) = (case.pool(2), Workers::new(1));
-        let result = paged_attention(&zeros(q), &kv, &kv, &pool, layer, &Arc::new(batch), settings, &workers);
-        let message = result.map(|_| "no error".to_owned()).unwrap_or_else(|error| error.to_string());
-        assert!(message.contains(expected), "{message}");
-    };
     let (q, kv) = ([2, 4, 8], [2, 2, 8]);
     check(q, kv, 0, &[0, 2], &[0, 1], &[&[0]], None, "no error");
     check([2, 4, 9], kv, 0, &[0, 2], &[0, 1], &[&[0]], None, "q of shape");

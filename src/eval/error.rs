@@ -1,0 +1,51 @@
+//! What can stop an evaluation, each with the way out.
+
+use std::path::PathBuf;
+
+use crate::language::Language;
+
+use super::suite::SuiteError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum EvalError {
+    #[error(transparent)]
+    Suite(#[from] SuiteError),
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("suite {suite} has no problems in {language}; it has {available}")]
+    LanguageMissing { suite: String, language: Language, available: String },
+    /// A setting no run can work with; `field` is its name in run.json.
+    #[error("{field}: {message}")]
+    InvalidSetting { field: &'static str, message: String },
+    #[error(
+        "{directory} holds a run with another configuration: {field} was {recorded} and is now {asked}. Use the \
+         recorded value to resume it, or another directory for a new run"
+    )]
+    DifferentRun { directory: PathBuf, field: String, recorded: String, asked: String },
+    #[error("{directory} is in use by another run; wait for it, or use another directory")]
+    Locked { directory: PathBuf },
+    #[error(
+        "{path}, line {line}: {message}; repair or delete that line, or start again in another directory"
+    )]
+    BadRecord { path: PathBuf, line: usize, message: String },
+    /// The generator is out of reach or broken; what was finished is kept.
+    #[error(
+        "generation stopped: {message} ({done} of {total} samples are kept; the same command goes on from there)"
+    )]
+    Generator { message: String, done: usize, total: usize },
+    #[error("every request was refused, the first with: {message}")]
+    AllRefused { message: String },
+    #[error(
+        "interrupted with {done} of {total} samples finished; the same command with --out {directory} goes on"
+    )]
+    Interrupted { directory: PathBuf, done: usize, total: usize },
+    #[error("scoring failed: {message}")]
+    Scoring { message: String },
+}
+
+impl EvalError {
+    pub(super) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}

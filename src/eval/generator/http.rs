@@ -1,0 +1,291 @@
+//! Completions from any OpenAI-compatible URL.
+//!
+//! One streaming request asks for all missing samples; a server that ignores `n` is asked again for the rest. The
+//! API cannot name a choice index, so a resumed or repeated request gets a seed of its own (derived from the
+//! problem's and its first missing sample): no sample is lost or doubled, but those of a resumed problem need
+//! not be the ones an uninterrupted run would have drawn. In-process runs do not have this limit.
+
+mod answer;
+mod request;
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
+use reqwest::{Client, Response, StatusCode};
+use serde_json::Value;
+
+use super::sse::Events;
+use super::{GenerationEvent, GenerationRequest, Generator, GeneratorError, GeneratorIdentity};
+use crate::eval::seed::continued_seed;
+use answer::{Answer, choices_of_body};
+
+/// Where and how to ask.
+#[derive(Debug, Clone)]
+pub struct HttpOptions {
+    /// `http://host:port`, with or without `/v1`.
+    pub url: String,
+    /// `None`: the server's only model.
+    pub model: Option<String>,
+    pub api_key: Option<String>,
+    /// Attempts at one request before the run stops.
+    pub attempts: u32,
+    /// The first wait between attempts; it doubles, up to a minute.
+    pub backoff: Duration,
+    /// Longest silence of a server that is generating.
+    pub read_timeout: Duration,
+}
+
+impl HttpOptions {
+    /// The usual patience, and the key of `XENOGLOT_API_KEY` or `OPENAI_API_KEY`.
+    pub fn new(url: &str) -> Self {
+        let key = |name| std::env::var(name).ok().filter(|key: &String| !key.trim().is_empty());
+        Self {
+            url: url.to_owned(),
+            model: None,
+            api_key: key("XENOGLOT_API_KEY").or_else(|| key("OPENAI_API_KEY")),
+            attempts: 6,
+            backoff: Duration::from_secs(1),
+            read_timeout: Duration::from_secs(600),
+        }
+    }
+}
+
+pub struct HttpGenerator {
+    client: Client,
+    base: String,
+    model: String,
+    options: HttpOptions,
+}
+
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
+
+/// Why one attempt failed.
+#[derive(Debug)]
+enum Failure {
+    /// Worth another attempt, after the wait the server asked for.
+    Passing {
+        message: String,
+        wait: Option<Duration>,
+    },
+    Final(GeneratorError),
+}
+
+impl HttpGenerator {
+    /// Reach the server and learn the model's name.
+    ///
+    /// # Errors
+    /// `Unavailable`: no answer, a wrong key, or several models and none chosen.
+    pub async fn connect(options: HttpOptions) -> Result<Self, GeneratorError> {
+        let unavailable = |message: String| GeneratorError::Unavailable { message };
+        // An error means that a provider is installed already, which is all that is needed.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .connect_timeout(Duration::from_secs(10))
+            .read_timeout(options.read_timeout)
+            .build()
+            .map_err(|error| {
+                unavailable(format!("the HTTP client cannot be set up: {}", describe(&error)))
+            })?;
+        let base = request::base_url(&options.url).map_err(unavailable)?;
+        let mut generator = Self { client, base, model: String::new(), options };
+        generator.model = match generator.options.model.clone() {
+            Some(model) => model,
+            None => generator.only_model().await?,
+        };
+        Ok(generator)
+    }
+
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    async fn only_model(&self) -> Result<String, GeneratorError> {
+        let models: Value = self.patiently(|| self.models()).await?;
+        let names: Vec<&str> = models["data"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|model| model["id"].as_str())
+            .collect();
+        match names.as_slice() {
+            [only] => Ok((*only).to_owned()),
+            [] => Err(GeneratorError::Unavailable { message: format!("{} serves no model", self.base) }),
+            many => Err(GeneratorError::Unavailable {
+                message: format!("{} serves several models, name one of: {}", self.base, many.join(", ")),
+            }),
+        }
+    }
+
+    async fn models(&self) -> Result<Value, Failure> {
+        let response = self.send(self.client.get(format!("{}/models", self.base))).await?;
+        response.json().await.map_err(|error| self.broken(&error))
+    }
+
+    /// Try until it works, cannot work, or has been tried often enough.
+    async fn patiently<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, GeneratorError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let mut backoff = self.options.backoff;
+        for tried in 1.. {
+            match attempt().await {
+                Ok(value) => return Ok(value),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Passing { message, .. }) if tried >= self.options.attempts => {
+                    return Err(GeneratorError::Unavailable {
+                        message: format!("{message} ({tried} attempts)"),
+                    });
+                }
+                Err(Failure::Passing { message, wait }) => {
+                    let wait = wait.unwrap_or(backoff);
+                    tracing::warn!(%message, ?wait, "retrying");
+                    tokio::time::sleep(wait).await;
+                    backoff = (backoff * 2).min(BACKOFF_MAX);
+                }
+            }
+        }
+        Err(GeneratorError::Unavailable { message: "no attempts are allowed".to_owned() })
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, Failure> {
+        let request = match &self.options.api_key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        };
+        let response = request.send().await.map_err(|error| self.broken(&error))?;
+        if response.status().is_success() { Ok(response) } else { Err(self.status_failure(response).await) }
+    }
+
+    /// A connection that failed or broke off.
+    fn broken(&self, error: &reqwest::Error) -> Failure {
+        Failure::Passing {
+            message: format!("{} cannot be reached: {}", self.base, describe(error)),
+            wait: None,
+        }
+    }
+
+    async fn status_failure(&self, response: Response) -> Failure {
+        let status = response.status();
+        let wait = response
+            .headers()
+            .get("retry-after")
+            .and_then(|value| value.to_str().ok()?.trim().parse::<f64>().ok())
+            .filter(|seconds| seconds.is_finite() && *seconds >= 0.0)
+            .map(|seconds| Duration::from_secs_f64(seconds.min(RETRY_AFTER_MAX.as_secs_f64())));
+        let body = response.text().await.unwrap_or_default();
+        let message = format!("{} answered {status}: {}", self.base, request::error_message(&body));
+        if status == StatusCode::TOO_MANY_REQUESTS
+            || status == StatusCode::REQUEST_TIMEOUT
+            || status.is_server_error()
+        {
+            return Failure::Passing { message, wait };
+        }
+        // The prompt's fault, or the whole set-up's.
+        Failure::Final(match status {
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
+                GeneratorError::Refused { message }
+            }
+            _ => GeneratorError::Unavailable { message },
+        })
+    }
+
+    /// One request for `samples`; those finished are reported and removed from `missing` even if it breaks off.
+    async fn attempt(
+        &self,
+        request: &GenerationRequest,
+        missing: &std::sync::Mutex<Vec<u32>>,
+        events: &(dyn Fn(GenerationEvent) + Send + Sync),
+    ) -> Result<(), Failure> {
+        let samples = lock(missing).clone();
+        let seed = continued_seed(request.seed, samples.first().copied().unwrap_or_default());
+        let body = request::body(&self.model, request, samples.len(), seed);
+        let url = format!("{}/chat/completions", self.base);
+        let response = self.send(self.client.post(url).json(&body)).await?;
+        let report = |choice: usize, completion| {
+            let Some(sample) = samples.get(choice).copied() else { return };
+            let mut missing = lock(missing);
+            if let Some(at) = missing.iter().position(|known| *known == sample) {
+                missing.remove(at);
+                events(GenerationEvent::Finished { sample, completion });
+            }
+        };
+        if !request::is_stream(&response) {
+            let body: Value = response.json().await.map_err(|error| self.broken(&error))?;
+            for (choice, completion) in choices_of_body(&body) {
+                events(GenerationEvent::Tokens(completion.tokens.unwrap_or_default()));
+                report(choice, completion);
+            }
+            return Ok(());
+        }
+        let mut answer = Answer::new(samples.len());
+        let mut lines = Events::default();
+        let mut bytes = response.bytes_stream();
+        while let Some(piece) = bytes.next().await {
+            let piece = piece.map_err(|error| self.broken(&error))?;
+            for payload in lines.push(&piece).map_err(|message| Failure::Passing { message, wait: None })? {
+                let tokens =
+                    answer.take(&payload).map_err(|message| Failure::Passing { message, wait: None })?;
+                events(GenerationEvent::Tokens(tokens));
+            }
+            for (choice, completion) in answer.finished() {
+                report(choice, completion);
+            }
+        }
+        Ok(())
+    }
+
+    async fn generate_samples(
+        &self,
+        request: &GenerationRequest,
+        events: &(dyn Fn(GenerationEvent) + Send + Sync),
+    ) -> Result<(), GeneratorError> {
+        let missing = std::sync::Mutex::new(request.samples.clone());
+        loop {
+            let before = lock(&missing).len();
+            if before == 0 {
+                return Ok(());
+            }
+            self.patiently(|| self.attempt(request, &missing, events)).await?;
+            if lock(&missing).len() == before {
+                let message = format!("{} answered without a finished choice", self.base);
+                return Err(GeneratorError::Unavailable { message });
+            }
+        }
+    }
+}
+
+impl Generator for HttpGenerator {
+    fn identity(&self) -> GeneratorIdentity {
+        GeneratorIdentity {
+            kind: "http".to_owned(),
+            model: self.model.clone(),
+            endpoint: Some(self.base.clone()),
+            dtype: None,
+            template_sha256: None,
+        }
+    }
+
+    fn generate<'a>(
+        &'a self,
+        request: &'a GenerationRequest,
+        events: &'a (dyn Fn(GenerationEvent) + Send + Sync),
+    ) -> BoxFuture<'a, Result<(), GeneratorError>> {
+        self.generate_samples(request, events).boxed()
+    }
+}
+
+/// The lock is only held for list operations, so a poisoned one still guards a whole list.
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// reqwest says "error sending request"; the reason stands further down the chain.
+fn describe(error: &reqwest::Error) -> String {
+    let mut source: &dyn std::error::Error = error;
+    while let Some(next) = source.source() {
+        source = next;
+    }
+    source.to_string()
+}

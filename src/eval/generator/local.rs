@@ -1,0 +1,171 @@
+//! Completions from an engine in this process.
+//!
+//! Draws depend on (seed, choice, position) alone, so a resumed problem asks for all n choices again, with the
+//! same seed, and cancels those it has before they cost a token: sample i is the same, bit for bit, as in a run
+//! that was never interrupted.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::{Map, json};
+use sha2::{Digest, Sha256};
+
+use crate::chat::{ChatTemplate, RenderOptions, opens_reasoning};
+use crate::engine::{
+    EngineError, EngineHandle, FinishReason, Output, OutputOptions, OutputStream, Request, SamplingParams,
+};
+use crate::weights::Tokenizer;
+
+use super::{
+    Completion, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError, GeneratorIdentity,
+};
+use crate::eval::suite::hex;
+
+/// An engine with what turns messages into its tokens and back.
+pub struct LocalGenerator {
+    pub model: String,
+    /// As the memory plan names it: f32, bf16, gguf.
+    pub dtype: String,
+    pub handle: EngineHandle,
+    pub tokenizer: Tokenizer,
+    /// Without one, messages are joined by blank lines and continued: the way to evaluate a base model.
+    pub template: Option<ChatTemplate>,
+}
+
+/// How long a full queue is waited for before trying again.
+const QUEUE_RETRY: Duration = Duration::from_millis(50);
+
+impl Generator for LocalGenerator {
+    fn identity(&self) -> GeneratorIdentity {
+        let digest = |template: &ChatTemplate| hex(&Sha256::digest(template.source().as_bytes()));
+        GeneratorIdentity {
+            kind: "local".to_owned(),
+            model: self.model.clone(),
+            endpoint: None,
+            dtype: Some(self.dtype.clone()),
+            template_sha256: self.template.as_ref().map(digest),
+        }
+    }
+
+    fn generate<'a>(
+        &'a self,
+        request: &'a GenerationRequest,
+        events: &'a (dyn Fn(GenerationEvent) + Send + Sync),
+    ) -> BoxFuture<'a, Result<(), GeneratorError>> {
+        self.generate_samples(request, events).boxed()
+    }
+}
+
+impl LocalGenerator {
+    async fn generate_samples(
+        &self,
+        request: &GenerationRequest,
+        events: &(dyn Fn(GenerationEvent) + Send + Sync),
+    ) -> Result<(), GeneratorError> {
+        let refused = |message: String| GeneratorError::Refused { message };
+        let prompt = self.prompt(request).map_err(refused)?;
+        let ids = self
+            .tokenizer
+            .encode(&prompt, self.template.is_none())
+            .map_err(|error| refused(format!("the prompt cannot be tokenized: {error}")))?;
+        // What the template opened in the prompt belongs to the completion's trace.
+        let prefix = if opens_reasoning(&prompt) { "<think>\n" } else { "" };
+        let mut outputs = self.submit(request, ids).await?;
+        let wanted = |choice: u32| request.samples.contains(&choice);
+        for choice in (0..request.n).filter(|choice| !wanted(*choice)) {
+            outputs.finish_choice(choice);
+        }
+        let mut texts = vec![prefix.to_owned(); request.n as usize];
+        while let Some(output) = outputs.next().await {
+            match output {
+                Output::Scheduled { .. } => {}
+                Output::Delta { choice, text, tokens } => {
+                    texts[choice as usize].push_str(&text);
+                    if wanted(choice) {
+                        events(GenerationEvent::Tokens(tokens.len() as u64));
+                    }
+                }
+                Output::Finished { choice, reason, completion_tokens, .. } if wanted(choice) => {
+                    let finish = finish(reason)?;
+                    let text = std::mem::take(&mut texts[choice as usize]);
+                    let completion = Completion { text, finish, tokens: Some(completion_tokens as u64) };
+                    events(GenerationEvent::Finished { sample: choice, completion });
+                }
+                Output::Finished { .. } => {}
+                Output::Failed { message } => return Err(GeneratorError::Unavailable { message }),
+            }
+        }
+        Ok(())
+    }
+
+    fn prompt(&self, request: &GenerationRequest) -> Result<String, String> {
+        let Some(template) = &self.template else {
+            let parts: Vec<&str> = request.messages.iter().map(|message| message.content.as_str()).collect();
+            return Ok(parts.join("\n\n"));
+        };
+        let messages = json!(request.messages);
+        let options = RenderOptions {
+            messages: &messages,
+            tools: None,
+            add_generation_prompt: true,
+            continue_final_message: false,
+            kwargs: &Map::new(),
+        };
+        template.render(&options).map_err(|error| error.to_string())
+    }
+
+    /// Hand the request to the engine, waiting while its queue is full.
+    async fn submit(
+        &self,
+        request: &GenerationRequest,
+        prompt: Vec<u32>,
+    ) -> Result<OutputStream, GeneratorError> {
+        let engine_request = self.engine_request(request, prompt);
+        let options = OutputOptions { n: request.n, ..OutputOptions::default() };
+        loop {
+            match self.handle.generate(engine_request.clone()) {
+                Ok(stream) => return Ok(OutputStream::new(stream, self.tokenizer.clone(), options)),
+                Err(EngineError::QueueFull { .. }) => tokio::time::sleep(QUEUE_RETRY).await,
+                Err(error @ (EngineError::Draining | EngineError::Stopped { .. })) => {
+                    return Err(GeneratorError::Unavailable { message: error.to_string() });
+                }
+                Err(error) => return Err(GeneratorError::Refused { message: error.to_string() }),
+            }
+        }
+    }
+
+    fn engine_request(&self, request: &GenerationRequest, prompt: Vec<u32>) -> Request {
+        let sampling = &request.sampling;
+        // A limit above the context's rest means "to the end of the context".
+        let room = self.handle.info().max_model_len.saturating_sub(prompt.len()).max(1);
+        Request {
+            id: request.id.clone(),
+            prompt,
+            sampling: SamplingParams {
+                n: request.n,
+                temperature: sampling.temperature,
+                top_p: sampling.top_p,
+                top_k: sampling.top_k,
+                min_p: sampling.min_p,
+                max_tokens: sampling.max_tokens.min(room),
+                seed: request.seed,
+                ..SamplingParams::default()
+            },
+            cache_salt: None,
+            priority: 0,
+        }
+    }
+}
+
+fn finish(reason: FinishReason) -> Result<Finish, GeneratorError> {
+    match reason {
+        FinishReason::EndOfSequence(_) | FinishReason::StopToken(_) | FinishReason::StopString => {
+            Ok(Finish::Stop)
+        }
+        FinishReason::Length => Ok(Finish::Length),
+        FinishReason::Cancelled => {
+            Err(GeneratorError::Unavailable { message: "the engine cancelled the request".to_owned() })
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Where completions come from: one trait, two implementations (this process's engine, any OpenAI URL).
+
+pub mod http;
+pub mod local;
+mod sse;
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+/// Generates several completions of one prompt.
+pub trait Generator: Send + Sync {
+    /// What is asked, for the run's provenance.
+    fn identity(&self) -> GeneratorIdentity;
+
+    /// Generate `request.samples`, each reported once through `events`, in any order.
+    fn generate<'a>(
+        &'a self,
+        request: &'a GenerationRequest,
+        events: &'a (dyn Fn(GenerationEvent) + Send + Sync),
+    ) -> BoxFuture<'a, Result<(), GeneratorError>>;
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct GenerationRequest {
+    /// Names the request in logs.
+    pub id: String,
+    pub messages: Vec<Message>,
+    /// Samples the problem has in the whole run.
+    pub n: u32,
+    /// Those still missing, ascending, each below n.
+    pub samples: Vec<u32>,
+    /// Sample i is choice i of a request with this seed, where choices can be named.
+    pub seed: u64,
+    pub sampling: Sampling,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    pub role: String,
+    pub content: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sampling {
+    pub temperature: f32,
+    pub top_p: f32,
+    /// 0 is off.
+    pub top_k: u32,
+    /// 0 is off.
+    pub min_p: f32,
+    /// Upper bound on a completion; prompt and completion must fit the model's context.
+    pub max_tokens: usize,
+}
+
+impl Default for Sampling {
+    /// The protocol of Budget Alignment, with a limit that fits small models.
+    fn default() -> Self {
+        Self { temperature: 0.6, top_p: 0.95, top_k: 0, min_p: 0.0, max_tokens: 2048 }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum GenerationEvent {
+    /// So many tokens more, all samples together.
+    Tokens(u64),
+    Finished {
+        sample: u32,
+        completion: Completion,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Completion {
+    /// Trace and answer in one text, the trace in `<think>` tags.
+    pub text: String,
+    pub finish: Finish,
+    /// `None` where the server only counts all choices together.
+    pub tokens: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    Stop,
+    /// Cut by the token limit or the context.
+    Length,
+    /// There is no completion.
+    Error,
+}
+
+/// Who generates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GeneratorIdentity {
+    /// `local` or `http`.
+    pub kind: String,
+    pub model: String,
+    pub endpoint: Option<String>,
+    pub dtype: Option<String>,
+    /// Digest of the chat template, where it is known.
+    pub template_sha256: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GeneratorError {
+    /// This prompt cannot be served; others may.
+    #[error("{message}")]
+    Refused { message: String },
+    /// Nothing can be served now.
+    #[error("{message}")]
+    Unavailable { message: String },
+}

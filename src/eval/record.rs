@@ -1,0 +1,126 @@
+//! The two things a run writes: run.json, and a line of samples.jsonl a completion. Fields are explained once, in
+//! docs/formats.md, and a test checks that none is missing there.
+
+use serde::{Deserialize, Serialize};
+
+use crate::language::Language;
+use crate::score::language::Summary;
+use crate::score::{Reason, Verdict};
+
+use super::generator::{Finish, GeneratorIdentity, Sampling};
+use super::report::Results;
+
+/// What became of a sample: exactly one applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Correct,
+    Wrong,
+    /// Cut by the token limit (or inside its trace) before a correct answer.
+    Truncated,
+    NoBox,
+    Undecided,
+    /// The request was refused; there is no completion.
+    Error,
+}
+
+/// One line of samples.jsonl, keyed by (problem, language, sample).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SampleRecord {
+    pub problem: String,
+    pub language: Language,
+    pub sample: u32,
+    pub seed: u64,
+    pub completion: String,
+    pub finish: Finish,
+    pub completion_tokens: Option<u64>,
+    pub error: Option<String>,
+    pub outcome: Outcome,
+    pub gold: String,
+    pub verdict: Option<Verdict>,
+    pub reason: Option<Reason>,
+    pub answer: Option<String>,
+    pub span: Option<(usize, usize)>,
+    pub boxes: usize,
+    pub unclosed_box: bool,
+    pub trace_language: Option<Summary>,
+    pub answer_language: Option<Summary>,
+    pub following: Option<bool>,
+    pub language_undecidable: bool,
+}
+
+/// run.json: what was run, on what, with what, and what came out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunFile {
+    pub format: u32,
+    pub version: String,
+    pub suite: SuiteReference,
+    pub generator: GeneratorIdentity,
+    pub languages: Vec<Language>,
+    pub limit: Option<usize>,
+    pub n: u32,
+    pub seed: u64,
+    pub sampling: Sampling,
+    pub scorer: ScorerProfile,
+    pub started: u64,
+    pub finished: Option<u64>,
+    pub complete: bool,
+    pub results: Option<Results>,
+}
+
+/// The version of both formats.
+pub const FORMAT: u32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SuiteReference {
+    pub name: String,
+    pub version: String,
+    pub revision: String,
+    pub sha256: String,
+}
+
+/// How samples were judged; a change of any of it is a change of the numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScorerProfile {
+    pub profile: String,
+    pub task: String,
+    pub following_min: f64,
+}
+
+impl RunFile {
+    /// The first field in which two runs are not the same measurement, with both values. Where the model is
+    /// served, when, and by which build does not matter.
+    pub fn difference(&self, other: &Self) -> Option<(String, String, String)> {
+        let (ours, theirs) = (self.configuration(), other.configuration());
+        ours.into_iter()
+            .zip(theirs)
+            .find(|(a, b)| a.1 != b.1)
+            .map(|((name, a), (_, b))| (name.to_owned(), a.to_string(), b.to_string()))
+    }
+
+    fn configuration(&self) -> Vec<(&'static str, serde_json::Value)> {
+        use serde_json::json;
+        vec![
+            ("format", json!(self.format)),
+            ("suite.name", json!(self.suite.name)),
+            ("suite.version", json!(self.suite.version)),
+            ("suite.sha256", json!(self.suite.sha256)),
+            ("generator.kind", json!(self.generator.kind)),
+            ("generator.model", json!(self.generator.model)),
+            ("generator.dtype", json!(self.generator.dtype)),
+            ("generator.template_sha256", json!(self.generator.template_sha256)),
+            ("languages", json!(self.languages)),
+            ("limit", json!(self.limit)),
+            ("n", json!(self.n)),
+            ("seed", json!(self.seed)),
+            ("sampling.temperature", json!(self.sampling.temperature)),
+            ("sampling.top_p", json!(self.sampling.top_p)),
+            ("sampling.top_k", json!(self.sampling.top_k)),
+            ("sampling.min_p", json!(self.sampling.min_p)),
+            ("sampling.max_tokens", json!(self.sampling.max_tokens)),
+            ("scorer.profile", json!(self.scorer.profile)),
+            ("scorer.task", json!(self.scorer.task)),
+            ("scorer.following_min", json!(self.scorer.following_min)),
+        ]
+    }
+}

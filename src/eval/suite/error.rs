@@ -1,0 +1,37 @@
+//! What can be wrong with a suite: always the file, where it helps the line and the field.
+
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SuiteError {
+    #[error(
+        "no suite {name:?} in {places} or built in; known: {known}. A folder with a suite.toml can be given by its path"
+    )]
+    NotFound { name: String, places: String, known: String },
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("{file} is larger than {limit_bytes} bytes")]
+    TooLarge { file: String, limit_bytes: usize },
+    #[error("{file} is not UTF-8")]
+    NotUtf8 { file: String },
+    #[error("{file}: {message}")]
+    Toml { file: String, message: String },
+    #[error("{file}: {key}: {message}")]
+    Manifest { file: String, key: String, message: String },
+    #[error("{file}: unknown key {key:?}{hint}")]
+    UnknownKey { file: String, key: String, hint: String },
+    #[error("{file}, line {line}: {field}: {message}")]
+    Problem { file: String, line: usize, field: String, message: String },
+    #[error(
+        "{file} has sha256 {found}, but suite.toml says {expected}: get the file again, or correct suite.toml"
+    )]
+    Digest { file: String, found: String, expected: String },
+}
+
+/// `; did you mean "x"?`, if a known name is near.
+pub(super) fn hint(key: &str, known: &[&str]) -> String {
+    match crate::protocol::nearest::nearest(key, known.iter().copied()) {
+        Some(near) => format!("; did you mean {near:?}?"),
+        None => format!("; known: {}", known.join(", ")),
+    }
+}

@@ -1,0 +1,160 @@
+//! Evaluation suites: a suite.toml, and its problems as JSONL. The format is in docs/formats.md.
+//!
+//! A suite is given by name (looked for in ./eval-suites, then in `$XENOGLOT_SUITES`, then among those built into
+//! the binary) or by the path of its folder. Everything in it is checked before the first token is generated.
+
+mod embedded;
+mod error;
+mod files;
+mod manifest;
+mod problems;
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::language::Language;
+
+pub use error::SuiteError;
+use files::Files;
+use manifest::Manifest;
+
+/// A suite, read and checked whole.
+#[derive(Debug, Clone)]
+pub struct Suite {
+    pub name: String,
+    pub version: String,
+    pub description: String,
+    pub licence: String,
+    pub revision: String,
+    pub task: Task,
+    /// By language in the manifest's order, problems in the file's.
+    pub languages: Vec<LanguageProblems>,
+    /// Digest of the manifest and of all problem files.
+    pub sha256: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct LanguageProblems {
+    pub language: Language,
+    pub prompt: Prompt,
+    pub problems: Vec<Problem>,
+}
+
+/// How a problem is put to the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    pub system: Option<String>,
+    /// Holds `{problem}` once.
+    pub user: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub id: String,
+    pub problem: String,
+    pub answer: String,
+}
+
+/// How answers are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// Numbers, by value.
+    Math,
+    /// Words, by normalised text.
+    Text,
+}
+
+impl Task {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Math => "math",
+            Self::Text => "text",
+        }
+    }
+}
+
+impl Prompt {
+    pub fn user_text(&self, problem: &str) -> String {
+        self.user.replacen(PLACEHOLDER, problem, 1)
+    }
+}
+
+const PLACEHOLDER: &str = "{problem}";
+
+impl Suite {
+    /// Open a suite by name or path.
+    ///
+    /// # Errors
+    /// `NotFound` with the places looked at and the names known; otherwise what is wrong with which line of which file.
+    pub fn open(name_or_path: &str) -> Result<Self, SuiteError> {
+        let path = Path::new(name_or_path);
+        if name_or_path.contains(['/', '\\']) || path.join(MANIFEST).is_file() {
+            return Self::read(&Files::Folder(path.to_owned()));
+        }
+        let folders: Vec<PathBuf> = search_folders();
+        if let Some(folder) =
+            folders.iter().map(|folder| folder.join(name_or_path)).find(|f| f.join(MANIFEST).is_file())
+        {
+            return Self::read(&Files::Folder(folder));
+        }
+        match embedded::find(name_or_path) {
+            Some(suite) => Self::read(&Files::Embedded(suite)),
+            None => Err(SuiteError::NotFound {
+                name: name_or_path.to_owned(),
+                places: folders
+                    .iter()
+                    .map(|folder| folder.display().to_string())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                known: Self::known().join(", "),
+            }),
+        }
+    }
+
+    /// Names that `open` finds, sorted.
+    pub fn known() -> Vec<String> {
+        let mut names: Vec<String> = embedded::names().map(str::to_owned).collect();
+        for folder in search_folders() {
+            let Ok(entries) = std::fs::read_dir(folder) else { continue };
+            let suites = entries.filter_map(Result::ok).filter(|entry| entry.path().join(MANIFEST).is_file());
+            names.extend(suites.map(|entry| entry.file_name().to_string_lossy().into_owned()));
+        }
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    pub fn language(&self, language: Language) -> Option<&LanguageProblems> {
+        self.languages.iter().find(|entry| entry.language == language)
+    }
+
+    fn read(files: &Files) -> Result<Self, SuiteError> {
+        let text = files.text(MANIFEST)?;
+        let manifest = Manifest::parse(&text, &files.describe(MANIFEST))?;
+        let mut digest = Sha256::new();
+        digest.update(text.as_bytes());
+        let languages = problems::read(files, &manifest, &mut digest)?;
+        Ok(Self {
+            name: manifest.name,
+            version: manifest.version,
+            description: manifest.description,
+            licence: manifest.licence,
+            revision: manifest.revision,
+            task: manifest.task,
+            languages,
+            sha256: hex(&digest.finalize()),
+        })
+    }
+}
+
+const MANIFEST: &str = "suite.toml";
+
+fn search_folders() -> Vec<PathBuf> {
+    let named = std::env::var_os("XENOGLOT_SUITES").map(PathBuf::from);
+    std::iter::once(PathBuf::from("eval-suites")).chain(named).collect()
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
