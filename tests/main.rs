@@ -4,6 +4,8 @@ mod chat;
 mod engine;
 mod eval;
 mod layering;
+#[cfg(test)] // so that clippy takes helpers for test code
 mod model;
+#[cfg(test)]
 mod real_weights;
 mod score;

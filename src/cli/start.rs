@@ -1,5 +1,6 @@
 //! What commands that compute do first: logging, threads, a model in the registry.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -16,10 +17,12 @@ use super::pull::PullBars;
 pub(super) fn logging(settings: &Settings, quiet: bool) -> anyhow::Result<()> {
     let chosen = settings.log_level != Settings::default().log_level;
     let level = if quiet && !chosen { "warn" } else { &settings.log_level };
-    let filter = EnvFilter::try_new(level).map_err(|error| {
-        Failure::usage(format!("log_level: `{level}` is not a level or filter ({error})"))
-    })?;
-    let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+    let filter = EnvFilter::try_new(level)
+        .map_err(|error| Failure::usage(format!("log_level: `{level}` is not a level or filter ({error})")))?;
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_env_filter(filter);
     match settings.log_format {
         LogFormat::Text => subscriber.with_target(false).try_init(),
         LogFormat::Json => subscriber.json().try_init(),
@@ -30,9 +33,7 @@ pub(super) fn logging(settings: &Settings, quiet: bool) -> anyhow::Result<()> {
 /// The pool that all computing shares; candle's own is sized to it before its first use.
 pub(super) fn workers(settings: &Settings) -> anyhow::Result<Arc<Workers>> {
     if settings.device == Device::Cuda {
-        return Err(Failure::usage("device: this build computes on the CPU only")
-            .hint("use --device cpu")
-            .into());
+        return Err(Failure::usage("device: this build computes on the CPU only").hint("use --device cpu").into());
     }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = settings.threads.unwrap_or(cores);
@@ -46,11 +47,7 @@ pub(super) fn registry(settings: &Settings, workers: Arc<Workers>) -> Registry {
 }
 
 /// Finds a model, pulling it if only the hub has it, and loads it.
-pub(super) fn load(
-    registry: &Registry,
-    model: Option<&str>,
-    settings: &Settings,
-) -> anyhow::Result<Arc<ServedModel>> {
+pub(super) fn load(registry: &Registry, model: Option<&str>, settings: &Settings) -> anyhow::Result<Arc<ServedModel>> {
     let bars = PullBars::new();
     let found = resolve(model, registry.models_dir(), &|event| bars.show(event))?;
     bars.finish();

@@ -44,7 +44,8 @@ pub fn load(spec: LoadSpec, workers: &Arc<Workers>) -> Result<ServedModel, Regis
     engine_config.eos_token_ids.clone_from(&checkpoint.eos_token_ids);
     let plan = plan(&config, dtype, &engine_config, &options)?;
     engine_config.num_blocks = plan.num_blocks;
-    tracing::info!(model = %name, path = %path.display(), dtype = dtype_name(dtype), max_model_len, "memory plan\n{plan}");
+    let (shown, dtype_name) = (path.display(), dtype_name(dtype));
+    tracing::info!("{name} from {shown}, {dtype_name}, context {max_model_len}; memory plan:\n{plan}");
 
     let (template, template_problem) = compile_template(&checkpoint);
     let load_options = LoadOptions { max_positions: Some(max_model_len), ..LoadOptions::new(dtype, workers) };
@@ -63,7 +64,7 @@ pub fn load(spec: LoadSpec, workers: &Arc<Workers>) -> Result<ServedModel, Regis
         special_tokens: checkpoint.special,
         generation_defaults,
         max_model_len,
-        dtype: dtype_name(dtype),
+        dtype: dtype_name,
         weight_bytes,
     })
 }
