@@ -222,15 +222,15 @@ impl HttpGenerator {
         let mut answer = Answer::new(samples.len());
         let mut lines = Events::default();
         let mut bytes = response.bytes_stream();
+        let broke_off = |message| Failure::Passing { message, wait: None };
         while let Some(piece) = bytes.next().await {
             let piece = piece.map_err(|error| self.broken(&error))?;
-            for payload in lines.push(&piece).map_err(|message| Failure::Passing { message, wait: None })? {
-                let tokens =
-                    answer.take(&payload).map_err(|message| Failure::Passing { message, wait: None })?;
-                events(GenerationEvent::Tokens(tokens));
-            }
-            for (choice, completion) in answer.finished() {
-                report(choice, completion);
+            for payload in lines.push(&piece).map_err(broke_off)? {
+                events(GenerationEvent::Tokens(answer.take(&payload).map_err(broke_off)?));
+                // At once: the next payload may be an error, and what is finished must not be lost to it.
+                for (choice, completion) in answer.finished() {
+                    report(choice, completion);
+                }
             }
         }
         Ok(())
