@@ -2,10 +2,12 @@
 
 mod chat;
 mod engine;
+#[cfg(test)]
 mod eval;
 mod layering;
 #[cfg(test)] // so that clippy takes helpers for test code
 mod model;
 #[cfg(test)]
 mod real_weights;
+#[cfg(test)]
 mod score;

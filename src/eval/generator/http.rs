@@ -46,7 +46,7 @@ impl HttpOptions {
             api_key: key("XENOGLOT_API_KEY").or_else(|| key("OPENAI_API_KEY")),
             attempts: 6,
             backoff: Duration::from_secs(1),
-            read_timeout: Duration::from_secs(600),
+            read_timeout: Duration::from_mins(10),
         }
     }
 }
@@ -58,8 +58,8 @@ pub struct HttpGenerator {
     options: HttpOptions,
 }
 
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
+const BACKOFF_MAX: Duration = Duration::from_mins(1);
+const RETRY_AFTER_MAX: Duration = Duration::from_mins(10);
 
 /// Why one attempt failed.
 #[derive(Debug)]
