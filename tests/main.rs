@@ -3,9 +3,11 @@
 mod api;
 mod chat;
 mod engine;
+#[cfg(test)]
 mod eval;
 mod layering;
 mod model;
 mod real_weights;
+#[cfg(test)]
 mod score;
 mod weights;
