@@ -41,7 +41,8 @@ fn group_available(group: &Path, limit: &str, usage: &str, reclaimable: &str) ->
 /// Page cache that the kernel would give back counts as free.
 fn headroom(limit: u64, usage: u64, stat: &str, reclaimable: &str) -> u64 {
     let fields = stat.lines().filter_map(|line| line.split_once(' '));
-    let cache = fields.filter(|(name, _)| *name == reclaimable).find_map(|(_, value)| value.trim().parse().ok());
+    let cache =
+        fields.filter(|(name, _)| *name == reclaimable).find_map(|(_, value)| value.trim().parse().ok());
     limit.saturating_sub(usage.saturating_sub(cache.unwrap_or(0)))
 }
 

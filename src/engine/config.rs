@@ -84,7 +84,11 @@ pub enum StartError {
 ///
 /// # Errors
 /// See [`StartError`].
-pub fn start(decoder: Decoder, config: EngineConfig, workers: Arc<Workers>) -> Result<EngineHandle, StartError> {
+pub fn start(
+    decoder: Decoder,
+    config: EngineConfig,
+    workers: Arc<Workers>,
+) -> Result<EngineHandle, StartError> {
     let vocab_size = decoder.config().vocab_size;
     let runner = Runner::new(decoder, &config, &workers)?;
     start_with(runner, vocab_size, config, workers)

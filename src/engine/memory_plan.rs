@@ -31,7 +31,12 @@ pub struct MemoryRequest {
 
 impl MemoryRequest {
     /// From a model and its engine's settings, whose `num_blocks` is not looked at.
-    pub fn new(decoder: &DecoderConfig, weight_bytes: u64, config: &EngineConfig, available_bytes: u64) -> Self {
+    pub fn new(
+        decoder: &DecoderConfig,
+        weight_bytes: u64,
+        config: &EngineConfig,
+        available_bytes: u64,
+    ) -> Self {
         let kv_bytes_per_block = kv_layout(decoder, config).bytes_per_block() as u64;
         // The widest moment of a layer holds the hidden states about four times, q, k, v, gate and up.
         let row = 4 * decoder.hidden_size
@@ -223,7 +228,9 @@ mod tests {
         }
         assert!(refused(request(50)).contains("50.0 MiB"));
         assert!(refused(MemoryRequest { num_blocks: Some(9), ..request(220) }).contains("needs 10"));
-        assert!(refused(MemoryRequest { num_blocks: Some(101), ..request(220) }).contains("100.0 MiB are left"));
+        assert!(
+            refused(MemoryRequest { num_blocks: Some(101), ..request(220) }).contains("100.0 MiB are left")
+        );
     }
 
     #[test]

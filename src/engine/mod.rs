@@ -25,8 +25,8 @@ mod validate;
 mod worker;
 
 pub use available_memory::available_memory;
-pub use config::{EngineConfig, StartError, start};
 pub use block_pool::BLOCK_SIZE;
+pub use config::{EngineConfig, StartError, start};
 pub use handle::{EngineError, EngineHandle, EngineInfo, EngineStats, EventStream};
 pub use memory_plan::{MemoryError, MemoryPlan, MemoryRequest, memory_plan};
 pub use output::{Output, OutputOptions, OutputStream, StopCause};

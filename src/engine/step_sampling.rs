@@ -32,11 +32,19 @@ pub fn sample_step(
     let sequences: Vec<_> = (step.scheduled.iter().zip(&logits.rows))
         .filter_map(|(scheduled, rows)| {
             let request = requests.get(&scheduled.key.ticket)?;
-            Some(Sampling { scheduled, sequence: scheduler.sequence(scheduled.key)?, request, rows: rows.clone() })
+            Some(Sampling {
+                scheduled,
+                sequence: scheduler.sequence(scheduled.key)?,
+                request,
+                rows: rows.clone(),
+            })
         })
         .collect();
-    let jobs: Vec<(usize, Job)> =
-        sequences.iter().enumerate().flat_map(|(at, sampling)| sampling.jobs().map(move |job| (at, job))).collect();
+    let jobs: Vec<(usize, Job)> = sequences
+        .iter()
+        .enumerate()
+        .flat_map(|(at, sampling)| sampling.jobs().map(move |job| (at, job)))
+        .collect();
     let results = logits.with_rows(|rows| {
         in_parallel(workers, jobs.len(), |at| {
             let (sequence, job) = jobs[at];
@@ -85,7 +93,9 @@ impl Sampling<'_> {
 
     fn run(&self, job: Job, rows: Rows<'_>) -> Result<Done, SampleError> {
         match job {
-            Job::PromptRow { row, next, k } => sampler::row_logprobs(rows.row(row), next, k).map(Done::PromptRow),
+            Job::PromptRow { row, next, k } => {
+                sampler::row_logprobs(rows.row(row), next, k).map(Done::PromptRow)
+            }
             Job::Token { choice } => sampler::sample(&SampleJob {
                 logits: rows.row(self.rows.end - 1),
                 params: &self.request.sampling,

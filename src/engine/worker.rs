@@ -65,6 +65,7 @@ impl<M: StepModel> Worker<M> {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.step())) {
                 self.start_over(&format!("the engine failed: {}", panic_text(&*panic)));
             }
+            self.audit();
             self.report();
         }
     }
@@ -112,7 +113,8 @@ impl<M: StepModel> Worker<M> {
                 if scheduled.prompt_logprobs {
                     request.extend_prompt_logprobs(scheduled.start, sample.prompt_logprobs);
                 }
-                let sequence = self.scheduler.sequence(scheduled.key).filter(|_| !scheduled.choices.is_empty());
+                let sequence =
+                    self.scheduler.sequence(scheduled.key).filter(|_| !scheduled.choices.is_empty());
                 if sequence.is_some_and(|sequence| request.announce(sequence.num_cached)) {
                     let prompt_tokens = sequence.map_or(0, |sequence| sequence.prompt_len);
                     self.shared.stats.prompt_tokens.fetch_add(prompt_tokens as u64, Relaxed);
@@ -163,7 +165,7 @@ impl<M: StepModel> Worker<M> {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Generate(arrival) => self.add(arrival),
+            Command::Generate(arrival) => self.add(*arrival),
             Command::FinishChoice { ticket, choice } => self.finish_choice(ticket, choice),
             Command::ResetPrefixCache { done } => {
                 self.scheduler.reset_prefix_cache();
@@ -197,7 +199,8 @@ impl<M: StepModel> Worker<M> {
 
     /// Requests whose clients are gone.
     fn drop_unwanted(&mut self) {
-        let gone = self.requests.iter().filter(|(_, request)| !request.is_wanted()).map(|(ticket, _)| *ticket);
+        let gone =
+            self.requests.iter().filter(|(_, request)| !request.is_wanted()).map(|(ticket, _)| *ticket);
         for ticket in gone.collect::<Vec<_>>() {
             self.scheduler.remove(ticket);
             self.forget(ticket);
@@ -224,6 +227,15 @@ impl<M: StepModel> Worker<M> {
         self.scheduler = Scheduler::new(self.config.scheduler());
         for ticket in self.requests.keys().copied().collect::<Vec<_>>() {
             self.fail(ticket, message);
+        }
+    }
+
+    /// With nothing to do, every block must be free.
+    fn audit(&mut self) {
+        if self.scheduler.is_idle()
+            && let Err(problem) = self.scheduler.check_integrity()
+        {
+            self.start_over(&format!("the engine lost count of its KV blocks: {problem}"));
         }
     }
 

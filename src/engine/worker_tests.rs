@@ -48,9 +48,9 @@ struct Engine {
     gate: Arc<Mutex<()>>,
 }
 
-fn engine(config: EngineConfig) -> Engine {
+fn engine(mut config: EngineConfig) -> Engine {
     let gate = Arc::new(Mutex::new(()));
-    let config = EngineConfig { eos_token_ids: vec![EOS], ..config };
+    config.eos_token_ids = vec![EOS];
     let model = Scripted { gate: Arc::clone(&gate) };
     let handle = start_with(model, VOCAB, config, Workers::new(1)).unwrap();
     Engine { handle, gate }
@@ -96,7 +96,12 @@ fn finish_reasons() {
     let stop = SamplingParams { stop_token_ids: vec![6, 30], ..greedy(16) };
     check(&[3], stop.clone(), &[4, 5, 6], FinishReason::StopToken(6));
     // Suppressed before min_tokens: the best of the others is id 0.
-    check(&[3], SamplingParams { min_tokens: 3, ..stop }, &[4, 5, 0, 1, 2, 3, 4, 5, 6], FinishReason::StopToken(6));
+    check(
+        &[3],
+        SamplingParams { min_tokens: 3, ..stop },
+        &[4, 5, 0, 1, 2, 3, 4, 5, 6],
+        FinishReason::StopToken(6),
+    );
     let ignoring = SamplingParams { ignore_eos: true, ..greedy(8) };
     check(&[3], ignoring, &[4, 5, 6, 7, 8, 9, 0, 1], FinishReason::Length);
 }
@@ -187,7 +192,10 @@ fn one_choice_is_cancelled_and_the_others_go_on() {
     let events = read(&mut stream);
     assert_eq!(told(&events, 0).unwrap().1, Some(FinishReason::Cancelled));
     for choice in [1, 2] {
-        assert_eq!(told(&events, choice).unwrap(), (vec![4, 5, 6, 7, 8, 9], Some(FinishReason::EndOfSequence(9))));
+        assert_eq!(
+            told(&events, choice).unwrap(),
+            (vec![4, 5, 6, 7, 8, 9], Some(FinishReason::EndOfSequence(9)))
+        );
     }
 }
 

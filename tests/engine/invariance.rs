@@ -47,7 +47,8 @@ fn company(count: u32) -> Vec<Request> {
 }
 
 fn run(engine: &EngineHandle, requests: Vec<Request>) -> Vec<Told> {
-    let streams: Vec<_> = requests.into_iter().map(|request| engine.generate(request).unwrap()).collect();
+    let streams: Vec<_> =
+        requests.into_iter().map(|request| engine.generate(request).expect("accepted")).collect();
     streams.into_iter().map(read).collect()
 }
 
@@ -125,7 +126,8 @@ fn preempted_and_recomputed() {
 fn a_choice_does_not_depend_on_how_many_there_are() {
     for dtype in DTYPES {
         let run_n = |n: u32| {
-            let sampling = SamplingParams { n, max_tokens: 30, logprobs: Some(1), seed: 3, ..SamplingParams::default() };
+            let sampling =
+                SamplingParams { n, max_tokens: 30, logprobs: Some(1), seed: 3, ..SamplingParams::default() };
             let engine = engine("llama3", dtype, EngineConfig { max_num_seqs: 5, ..EngineConfig::default() });
             run(&engine, vec![request(prompt(9, 45), sampling)]).remove(0).choices
         };
@@ -147,7 +149,8 @@ fn the_thread_count_changes_no_bit() {
 
     let run_on = |threads: usize| {
         let config = EngineConfig { max_model_len: 128, ..EngineConfig::default() };
-        let engine = start(load(&fixture("llama3"), ComputeDtype::F32), config, Workers::new(threads)).unwrap();
+        let engine =
+            start(load(&fixture("llama3"), ComputeDtype::F32), config, Workers::new(threads)).unwrap();
         run(&engine, subjects())
     };
     assert!(run_on(1) == run_on(3));

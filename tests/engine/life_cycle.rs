@@ -50,7 +50,8 @@ fn two_hundred_requests_and_no_block_lost() {
 #[test]
 fn a_dropped_stream_frees_its_blocks_while_others_go_on() {
     let engine = engine("qwen3", ComputeDtype::F32, EngineConfig::default());
-    let mut leaving = engine.generate(request(prompt(1, 70), SamplingParams { n: 8, ..sampling(50) })).unwrap();
+    let mut leaving =
+        engine.generate(request(prompt(1, 70), SamplingParams { n: 8, ..sampling(50) })).unwrap();
     let staying = engine.generate(request(prompt(2, 20), sampling(100))).unwrap();
     leaving.blocking_next();
     drop(leaving);
@@ -76,8 +77,11 @@ fn a_salt_and_a_reset_keep_prefixes_apart() {
 
 #[test]
 fn what_can_never_fit_is_refused_at_the_door() {
-    let engine = engine("qwen3", ComputeDtype::F32, EngineConfig { num_blocks: 2, ..EngineConfig::default() });
-    let ask = |prompt_tokens, max_tokens| engine.generate(request(prompt(1, prompt_tokens), sampling(max_tokens))).err();
+    let engine =
+        engine("qwen3", ComputeDtype::F32, EngineConfig { num_blocks: 2, ..EngineConfig::default() });
+    let ask = |prompt_tokens, max_tokens| {
+        engine.generate(request(prompt(1, prompt_tokens), sampling(max_tokens))).err()
+    };
     assert_eq!(ask(60, 5), None);
     assert_eq!(ask(60, 6), Some(EngineError::NeverFits { needed: 3, available: 2, block_size: 32 }));
     assert!(matches!(ask(120, 9), Some(EngineError::ContextExceeded { .. })));
