@@ -23,13 +23,13 @@ pub fn pack(
     super::forward::check_not_empty(out_features, in_features)?;
     packer.check_length(&weight)?;
     match (storage, weight) {
-        (Storage::F32, weight) => packer.floats(weight, f32::round).map(Panels::F32),
-        (Storage::Bf16, weight) => packer.floats(weight, u16::round).map(Panels::Bf16),
+        (Storage::F32, weight) => packer.floats(weight, f32::from_f32).map(Panels::F32),
+        (Storage::Bf16, weight) => packer.floats(weight, u16::from_f32).map(Panels::Bf16),
         (Storage::Blocks, WeightData::Blocks { dtype: GgmlDType::F32, .. }) => {
-            packer.floats(weight, f32::round).map(Panels::F32)
+            packer.floats(weight, f32::from_f32).map(Panels::F32)
         }
         (Storage::Blocks, WeightData::Blocks { dtype: GgmlDType::BF16, .. }) => {
-            packer.floats(weight, u16::round).map(Panels::Bf16)
+            packer.floats(weight, u16::from_f32).map(Panels::Bf16)
         }
         (Storage::Blocks, WeightData::Blocks { dtype, bytes }) => {
             let format = BlockFormat::from_dtype(dtype)?;

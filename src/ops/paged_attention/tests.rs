@@ -1,1 +1,295 @@
-//! tests
+//! Paged attention against a softmax in f64, and against itself: a row's bits are the same however its sequence
+//! was cut, with whom it ran, where its blocks lie and what they held before.
+
+use candle_core::{Device, Tensor, Var};
+use half::bf16;
+use proptest::prelude::*;
+
+use super::*;
+use crate::ops::testing::{bits, numbers};
+use crate::ops::{Isa, KvDtype, KvLayout};
+
+const SETTINGS: AttentionSettings =
+    AttentionSettings { scale: 0.3, sliding_window: None, logit_softcap: None };
+
+/// One sequence's operands, and the model that attends over them.
+#[derive(Clone)]
+struct Case {
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    length: usize,
+    dtype: KvDtype,
+    settings: AttentionSettings,
+    seed: u64,
+}
+
+impl Case {
+    fn new(heads: usize, kv_heads: usize, head_dim: usize, length: usize) -> Self {
+        Self { heads, kv_heads, head_dim, length, dtype: KvDtype::F32, settings: SETTINGS, seed: 1 }
+    }
+
+    fn q(&self) -> Vec<f32> {
+        numbers(self.seed, self.length * self.heads * self.head_dim).iter().map(|x| x * 3.0).collect()
+    }
+
+    fn k(&self) -> Vec<f32> {
+        numbers(self.seed + 100, self.length * self.kv_heads * self.head_dim)
+    }
+
+    fn v(&self) -> Vec<f32> {
+        numbers(self.seed + 200, self.length * self.kv_heads * self.head_dim)
+    }
+
+    fn pool(&self, blocks: usize) -> Arc<KvPool> {
+        let layout = KvLayout {
+            layers: 2,
+            blocks,
+            block_size: 32,
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            dtype: self.dtype,
+        };
+        KvPool::new(layout).unwrap()
+    }
+
+    /// What the pool makes of a key or a value.
+    fn stored(&self, x: f32) -> f64 {
+        f64::from(if self.dtype == KvDtype::Bf16 { bf16::from_f32(x).to_f32() } else { x })
+    }
+
+    fn exact(&self) -> Vec<f64> {
+        let (q, k, v) = (self.q(), self.k(), self.v());
+        let (d, group) = (self.head_dim, self.heads / self.kv_heads);
+        let mut out = Vec::new();
+        for (lane, q) in q.chunks(d).enumerate() {
+            let (row, kv_head) = (lane / self.heads, lane % self.heads / group);
+            let first = self.settings.sliding_window.map_or(0, |window| (row + 1).saturating_sub(window));
+            let at = |j: usize| (j * self.kv_heads + kv_head) * d;
+            let score = |j: usize| {
+                let dot: f64 = (0..d).map(|i| f64::from(q[i]) * self.stored(k[at(j) + i])).sum();
+                let score = dot * f64::from(self.settings.scale);
+                self.settings
+                    .logit_softcap
+                    .map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
+            };
+            let weights: Vec<f64> = (first..=row).map(|j| score(j).exp()).collect();
+            let sum: f64 = weights.iter().sum();
+            out.extend((0..d).map(|i| {
+                (first..=row).zip(&weights).map(|(j, w)| w / sum * self.stored(v[at(j) + i])).sum::<f64>()
+            }));
+        }
+        out
+    }
+}
+
+/// Rows `from..to` of a sequence.
+struct Piece<'a> {
+    case: &'a Case,
+    from: usize,
+    to: usize,
+    table: Vec<u32>,
+}
+
+/// One step over pieces of several sequences of one model; the pieces' outputs, one after the other.
+fn step(pieces: &[Piece<'_>], pool: &Arc<KvPool>, workers: &Arc<Workers>) -> Vec<Vec<f32>> {
+    let case = pieces[0].case;
+    let gather = |values: fn(&Case) -> Vec<f32>, heads: usize| {
+        let width = heads * case.head_dim;
+        let rows = pieces.iter().flat_map(|p| values(p.case)[p.from * width..p.to * width].to_vec());
+        let rows: Vec<f32> = rows.collect();
+        Tensor::from_slice(&rows, (rows.len() / width, heads, case.head_dim), &Device::Cpu).unwrap()
+    };
+    let mut cu_seqlens = vec![0];
+    for piece in pieces {
+        cu_seqlens.push(cu_seqlens[cu_seqlens.len() - 1] + (piece.to - piece.from) as u32);
+    }
+    let batch = PagedBatch {
+        cu_seqlens: Arc::new(cu_seqlens),
+        positions: Arc::new(pieces.iter().flat_map(|p| p.from as u32..p.to as u32).collect()),
+        block_tables: pieces.iter().map(|p| p.table.clone()).collect(),
+    };
+    let (q, k, v) =
+        (gather(Case::q, case.heads), gather(Case::k, case.kv_heads), gather(Case::v, case.kv_heads));
+    let out = paged_attention(&q, &k, &v, pool, 1, &Arc::new(batch), case.settings, workers).unwrap();
+    let out = out.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let mut rest = out.as_slice();
+    let width = case.heads * case.head_dim;
+    let mut outputs = Vec::new();
+    for piece in pieces {
+        let (own, others) = rest.split_at((piece.to - piece.from) * width);
+        outputs.push(own.to_vec());
+        rest = others;
+    }
+    outputs
+}
+
+fn blocks(count: usize, first: usize) -> Vec<u32> {
+    (first as u32..(first + count) as u32).collect()
+}
+
+/// The whole sequence in one step, in fresh memory.
+fn at_once(case: &Case, isa: Isa, threads: usize) -> Vec<f32> {
+    let count = case.length.div_ceil(32);
+    let piece = Piece { case, from: 0, to: case.length, table: blocks(count, 0) };
+    step(&[piece], &case.pool(count), &Workers::with_isa(threads, isa)).remove(0)
+}
+
+fn check_against_f64(case: &Case) {
+    let exact = case.exact();
+    for isa in Isa::available() {
+        for (at, (&y, exact)) in at_once(case, isa, 2).iter().zip(&exact).enumerate() {
+            // Scores are rounded at some 1e-6 and values are below 1.
+            assert!((f64::from(y) - exact).abs() < 1e-5, "{isa} at {at}: {y}, exact {exact}");
+        }
+    }
+}
+
+/// Cut at `cuts` (ascending), with another sequence in every step, in blocks that lie backwards and held NaN.
+fn check_invariance(case: &Case, cuts: &[usize], threads: usize) {
+    for isa in Isa::available() {
+        let expected = bits(&at_once(case, isa, 1));
+        let workers = Workers::with_isa(threads, isa);
+        let count = case.length.div_ceil(32);
+        let pool = case.pool(2 * count + 1);
+        match &mut *pool.lock() {
+            KvElements::F32(elements) => elements.fill(f32::NAN),
+            KvElements::Bf16(elements) => elements.fill(0x7fc0),
+        }
+        let other = Case { seed: 7, ..case.clone() };
+        let table: Vec<u32> = (0..count as u32).rev().collect();
+        let other_table = blocks(count, count + 1);
+        // The padding of values is zero in a pool's life; the test's NaN there reaches no output either.
+        let mut found = Vec::new();
+        let mut from = 0;
+        for &to in cuts.iter().chain([&case.length]) {
+            if to <= from || to > case.length {
+                continue;
+            }
+            let mine = Piece { case, from, to, table: table.clone() };
+            let others = Piece { case: &other, from, to, table: other_table.clone() };
+            let pieces = if to % 2 == 0 { vec![mine, others] } else { vec![others, mine] };
+            let mut outputs = step(&pieces, &pool, &workers);
+            found.extend(outputs.remove(usize::from(to % 2 == 1)));
+            from = to;
+        }
+        assert!(bits(&found) == expected, "{isa}: cuts {cuts:?}, {threads} threads");
+    }
+}
+
+#[test]
+fn follows_f64() {
+    for (heads, kv_heads, head_dim, length) in
+        [(1, 1, 1, 1), (2, 1, 4, 5), (9, 3, 64, 100), (4, 4, 80, 70), (8, 1, 20, 33), (32, 1, 16, 40)]
+    {
+        let case = Case::new(heads, kv_heads, head_dim, length);
+        check_against_f64(&case);
+        check_against_f64(&Case { dtype: KvDtype::Bf16, ..case.clone() });
+        for window in [1, 7, 32, 40, 1000] {
+            let settings = AttentionSettings { sliding_window: Some(window), ..SETTINGS };
+            check_against_f64(&Case { settings, ..case.clone() });
+        }
+        let settings = AttentionSettings { logit_softcap: Some(2.0), ..SETTINGS };
+        check_against_f64(&Case { settings, ..case });
+    }
+}
+
+#[test]
+fn chunks_company_threads_and_old_memory_change_no_bit() {
+    let one_by_one: Vec<usize> = (0..100).collect();
+    for dtype in [KvDtype::F32, KvDtype::Bf16] {
+        for window in [None, Some(5), Some(40)] {
+            let settings = AttentionSettings { sliding_window: window, ..SETTINGS };
+            let case = Case { dtype, settings, ..Case::new(6, 2, 24, 100) };
+            for threads in 1..=4 {
+                check_invariance(&case, &[], threads);
+                check_invariance(&case, &[31, 32, 33, 64, 90], threads);
+            }
+            check_invariance(&case, &one_by_one, 2);
+        }
+    }
+    check_invariance(&Case::new(9, 3, 64, 150), &[149], 2);
+    check_invariance(&Case::new(5, 5, 7, 40), &one_by_one, 3);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn any_cut_changes_no_bit(
+        mut cuts in proptest::collection::vec(0usize..90, 0..6),
+        group in 1usize..9,
+        window in proptest::option::of(1usize..100),
+        threads in 1usize..4,
+    ) {
+        cuts.sort_unstable();
+        let settings = AttentionSettings { sliding_window: window, ..SETTINGS };
+        let case = Case { settings, ..Case::new(2 * group, 2, 16, 90) };
+        check_against_f64(&case);
+        check_invariance(&case, &cuts, threads);
+    }
+}
+
+#[test]
+fn a_shared_prefix_is_read_from_its_blocks() {
+    // Two sequences with the same first 32 positions share that block; the second never computes it.
+    let case = Case::new(4, 2, 16, 50);
+    for isa in Isa::available() {
+        let workers = Workers::with_isa(2, isa);
+        let pool = case.pool(4);
+        let first = step(&[Piece { case: &case, from: 0, to: 50, table: vec![3, 1] }], &pool, &workers);
+        let second = step(&[Piece { case: &case, from: 32, to: 50, table: vec![3, 2] }], &pool, &workers);
+        assert_eq!(bits(&second[0]), bits(&first[0][32 * 4 * 16..]));
+        // And a copy of the second block serves as well as the block.
+        pool.copy_block(1, 0).unwrap();
+        let third = step(&[Piece { case: &case, from: 49, to: 50, table: vec![3, 0] }], &pool, &workers);
+        assert_eq!(bits(&third[0]), bits(&first[0][49 * 4 * 16..]));
+    }
+}
+
+#[test]
+fn wrong_operands_are_errors() {
+    let case = Case::new(4, 2, 8, 3);
+    let zeros = |shape: [usize; 3]| Tensor::zeros(&shape, candle_core::DType::F32, &Device::Cpu).unwrap();
+    let check =
+        |q, kv, layer, cu_seqlens: &[u32], positions: &[u32], tables: &[&[u32]], window, expected: &str| {
+            let batch = PagedBatch {
+                cu_seqlens: Arc::new(cu_seqlens.to_vec()),
+                positions: Arc::new(positions.to_vec()),
+                block_tables: tables.iter().map(|table| table.to_vec()).collect(),
+            };
+            let settings = AttentionSettings { sliding_window: window, ..SETTINGS };
+            let kv = zeros(kv);
+            let (pool, workers) = (case.pool(2), Workers::new(1));
+            let result =
+                paged_attention(&zeros(q), &kv, &kv, &pool, layer, &Arc::new(batch), settings, &workers);
+            let message = result.map(|_| "no error".to_owned()).unwrap_or_else(|error| error.to_string());
+            assert!(message.contains(expected), "{message}");
+        };
+    let (q, kv) = ([2, 4, 8], [2, 2, 8]);
+    check(q, kv, 0, &[0, 2], &[0, 1], &[&[0]], None, "no error");
+    check([2, 4, 9], kv, 0, &[0, 2], &[0, 1], &[&[0]], None, "q of shape");
+    check(q, [2, 1, 8], 0, &[0, 2], &[0, 1], &[&[0]], None, "k of shape");
+    check([2, 3, 8], kv, 0, &[0, 2], &[0, 1], &[&[0]], None, "3 query heads");
+    check(q, kv, 2, &[0, 2], &[0, 1], &[&[0]], None, "layer 2");
+    check(q, kv, 0, &[0, 1], &[0, 1], &[&[0]], None, "cu_seqlens");
+    check(q, kv, 0, &[], &[0, 1], &[&[0]], None, "cu_seqlens");
+    check(q, kv, 0, &[0, 2, 1, 2], &[0, 1], &[&[0], &[1], &[1]], None, "cu_seqlens");
+    check(q, kv, 0, &[0, 2], &[0, 1], &[&[2]], None, "block 2 of 2");
+    check(q, kv, 0, &[0, 2], &[0, 32], &[&[0]], None, "needs 2 blocks");
+    check(q, kv, 0, &[0, 2], &[5, 5], &[&[0]], None, "two rows write position 5 of block 0");
+    check(q, kv, 0, &[0, 2], &[0, 1], &[&[0]], Some(0), "sliding window");
+}
+
+#[test]
+fn a_gradient_is_refused() {
+    let case = Case::new(1, 1, 4, 1);
+    let x = Var::zeros((1, 1, 4), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let batch = PagedBatch {
+        cu_seqlens: Arc::new(vec![0, 1]),
+        positions: Arc::new(vec![0]),
+        block_tables: vec![vec![0]],
+    };
+    let (pool, workers) = (case.pool(1), Workers::new(1));
+    let y = paged_attention(&x, &x, &x, &pool, 0, &Arc::new(batch), SETTINGS, &workers).unwrap();
+    assert!(y.sum_all().unwrap().backward().is_err());
+}

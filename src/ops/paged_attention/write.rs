@@ -38,8 +38,8 @@ impl PagedAttention {
             for i in 0..head_dim {
                 // SAFETY: block, layer and slot were checked against the pool, and no other row has this slot.
                 unsafe {
-                    elements.start().add(tile + i * BLOCK_SIZE + slot).write(T::round(k[from + i]));
-                    elements.start().add(values + i).write(T::round(v[from + i]));
+                    elements.start().add(tile + i * BLOCK_SIZE + slot).write(T::from_f32(k[from + i]));
+                    elements.start().add(values + i).write(T::from_f32(v[from + i]));
                 }
             }
         }

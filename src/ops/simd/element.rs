@@ -11,7 +11,7 @@ pub(in crate::ops) trait Element: Plain {
     /// The instruction set is present and `from` is valid for sixteen elements.
     unsafe fn load<S: Simd>(from: *const Self) -> S::F;
     /// To nearest, ties to even.
-    fn round(x: f32) -> Self;
+    fn from_f32(x: f32) -> Self;
 }
 
 impl Element for f32 {
@@ -21,7 +21,7 @@ impl Element for f32 {
         unsafe { S::load(from) }
     }
     #[inline(always)]
-    fn round(x: f32) -> Self {
+    fn from_f32(x: f32) -> Self {
         x
     }
 }
@@ -34,7 +34,7 @@ impl Element for u16 {
         unsafe { S::load_bf16(from) }
     }
     #[inline(always)]
-    fn round(x: f32) -> Self {
+    fn from_f32(x: f32) -> Self {
         half::bf16::from_f32(x).to_bits()
     }
 }
