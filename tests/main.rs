@@ -4,3 +4,4 @@ mod engine;
 mod layering;
 mod model;
 mod real_weights;
+mod weights;
