@@ -75,9 +75,7 @@ impl Decoder {
         } else {
             loader.linear("lm_head", false)? // [vocab, hidden]
         };
-        let frequencies = config.rope.frequencies(config.head_dim);
-        let positions = options.max_positions.unwrap_or(config.max_position_embeddings);
-        let rope = RopeTable::new(&frequencies.inverse_frequencies, frequencies.attention_scale, positions);
+        let rope = rope_table(&config, options.max_positions.unwrap_or(config.max_position_embeddings))?;
         let workers = Arc::clone(&options.workers);
         Ok(Self { config, embed_tokens, layers, norm, lm_head, rope, workers })
     }
@@ -232,6 +230,22 @@ impl RmsNorm {
     fn bytes(&self) -> usize {
         self.weight.elem_count() * size_of::<f32>()
     }
+}
+
+fn rope_table(config: &DecoderConfig, positions: usize) -> Result<Arc<RopeTable>, ModelError> {
+    /// Far above what a model needs (a context of a million at a head size of 128 takes half of it): it keeps
+    /// a corrupt config from taking the machine's memory.
+    const BYTES_MAX: usize = 1 << 30;
+    let bytes = positions.saturating_mul(config.head_dim * size_of::<f32>());
+    if bytes > BYTES_MAX {
+        return Err(ModelError::RopeTable {
+            positions,
+            mebibytes: bytes >> 20,
+            mebibytes_max: BYTES_MAX >> 20,
+        });
+    }
+    let frequencies = config.rope.frequencies(config.head_dim);
+    Ok(RopeTable::new(&frequencies.inverse_frequencies, frequencies.attention_scale, positions))
 }
 
 /// The chosen rows of `[total_tokens, hidden]`; the tensor itself where all are chosen.

@@ -21,6 +21,11 @@ pub enum ModelError {
     Unsupported { key: String, found: String, hint: String },
     #[error("the checkpoint does not fit its config.json:\n{}", .problems.join("\n"))]
     Tensors { problems: Vec<String> },
+    #[error(
+        "RoPE's table for {positions} positions would take {mebibytes} MiB, above the limit of {mebibytes_max} MiB; \
+         serve the model with a shorter context (--max-model-len), or correct `max_position_embeddings`"
+    )]
+    RopeTable { positions: usize, mebibytes: usize, mebibytes_max: usize },
     #[error("reading the weights: {0}")]
     Weights(#[from] WeightsError),
     #[error("packing tensor `{tensor}`: {source}")]

@@ -98,20 +98,22 @@ impl Attention for DenseAttention<'_> {
         for row in 0..tokens {
             let first = settings.sliding_window.map_or(0, |window| (row + 1).saturating_sub(window));
             for head in 0..heads {
-                let score = |key: usize| {
-                    let products =
-                        q[row][head].iter().zip(&k[key][head / group]).map(|(q, k)| f64::from(q * k));
-                    products.sum::<f64>() * f64::from(settings.scale)
+                let dot = |key: &[f32]| -> f64 {
+                    q[row][head].iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum()
                 };
-                let scores: Vec<f64> = (first..=row).map(score).collect();
+                let seen = first..=row;
+                let scores: Vec<f64> =
+                    seen.clone().map(|at| dot(&k[at][head / group]) * f64::from(settings.scale)).collect();
                 let largest = scores.iter().copied().fold(f64::MIN, f64::max);
                 let weights: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
-                let sum: f64 = weights.iter().sum();
-                for d in 0..head_dim {
-                    let values =
-                        (first..=row).zip(&weights).map(|(key, w)| w * f64::from(v[key][head / group][d]));
-                    output.push((values.sum::<f64>() / sum) as f32);
+                let mut sums = vec![0.0; head_dim];
+                for (at, weight) in seen.zip(&weights) {
+                    for (sum, value) in sums.iter_mut().zip(&v[at][head / group]) {
+                        *sum += weight * f64::from(*value);
+                    }
                 }
+                let total: f64 = weights.iter().sum();
+                output.extend(sums.iter().map(|sum| (sum / total) as f32));
             }
         }
         Tensor::from_vec(output, (tokens, heads * head_dim), &Device::Cpu)

@@ -8,7 +8,7 @@ use xenoglot::weights::Checkpoint;
 use super::logits::{FAMILIES, fixture, load};
 
 /// Loads a fixture with some config keys replaced; the error's text.
-fn check(name: &str, changes: serde_json::Value, parts: &[&str]) {
+fn check(name: &str, changes: &serde_json::Value, parts: &[&str]) {
     let mut checkpoint = Checkpoint::open(&fixture(name)).unwrap();
     for (key, value) in changes.as_object().unwrap() {
         checkpoint.config[key] = value.clone();
@@ -26,31 +26,48 @@ fn check(name: &str, changes: serde_json::Value, parts: &[&str]) {
 fn contradictions_name_tensor_shapes_and_key() {
     let embed =
         "`model.embed_tokens.weight` is [96, 32], the config (vocab_size, hidden_size) asks for [97, 32]";
-    check("llama2", json!({"vocab_size": 97}), &[embed, "lm_head.weight"]);
+    check("llama2", &json!({"vocab_size": 97}), &[embed, "lm_head.weight"]);
     check(
         "llama2",
-        json!({"num_key_value_heads": 4}),
+        &json!({"num_key_value_heads": 4}),
         &["layers.0.self_attn.k_proj", "[16, 32]", "[32, 32]"],
     );
-    check("llama2", json!({"intermediate_size": 40}), &["mlp.gate_proj", "[48, 32]", "intermediate_size"]);
+    check("llama2", &json!({"intermediate_size": 40}), &["mlp.gate_proj", "[48, 32]", "intermediate_size"]);
     check(
         "llama2",
-        json!({"num_hidden_layers": 3}),
+        &json!({"num_hidden_layers": 3}),
         &["`model.layers.2.self_attn.q_proj.weight` is missing"],
     );
-    check("llama2", json!({"num_hidden_layers": 1}), &["model.layers.1.", "num_hidden_layers"]);
-    check("llama2", json!({"attention_bias": true}), &["`model.layers.0.self_attn.q_proj.bias` is missing"]);
-    check("llama2", json!({"num_hidden_layers": 900}), &["more", "config.json of this checkpoint"]);
-    check("llama_linear", json!({"attention_bias": false}), &["q_proj.bias", "no use", "attention_bias"]);
-    check("llama_linear", json!({"mlp_bias": false}), &["up_proj.bias", "no use", "mlp_bias"]);
+    check("llama2", &json!({"num_hidden_layers": 1}), &["model.layers.1.", "num_hidden_layers"]);
+    check("llama2", &json!({"attention_bias": true}), &["`model.layers.0.self_attn.q_proj.bias` is missing"]);
+    check("llama2", &json!({"num_hidden_layers": 900}), &["more", "config.json of this checkpoint"]);
+    check("llama_linear", &json!({"attention_bias": false}), &["q_proj.bias", "no use", "attention_bias"]);
+    check("llama_linear", &json!({"mlp_bias": false}), &["up_proj.bias", "no use", "mlp_bias"]);
     check(
         "llama3",
-        json!({"tie_word_embeddings": false}),
+        &json!({"tie_word_embeddings": false}),
         &["`lm_head.weight` is missing", "tie_word_embeddings"],
     );
-    check("qwen3", json!({"head_dim": 8}), &["q_norm", "[16]", "[8]", "head_dim"]);
-    check("qwen3", json!({"model_type": "llama", "architectures": null}), &["q_norm", "model_type"]);
-    check("qwen2", json!({"model_type": "mistral", "architectures": null}), &["q_proj.bias", "model_type"]);
+    check("qwen3", &json!({"head_dim": 8}), &["q_norm", "[16]", "[8]", "head_dim"]);
+    check("qwen3", &json!({"model_type": "llama", "architectures": null}), &["q_norm", "model_type"]);
+    check("qwen2", &json!({"model_type": "mistral", "architectures": null}), &["q_proj.bias", "model_type"]);
+}
+
+#[test]
+fn a_context_beyond_memory_is_refused_unless_it_is_shortened() {
+    let mut checkpoint = Checkpoint::open(&fixture("llama2")).unwrap();
+    checkpoint.config["max_position_embeddings"] = json!(1 << 24);
+    checkpoint.config["head_dim"] = json!(8);
+    let mut options = LoadOptions::new(ComputeDtype::F32, &Workers::new(1));
+    for (max_positions, loads) in [(Some(64), true), (Some(1 << 26), false)] {
+        options.max_positions = max_positions;
+        let config = families::translate(&checkpoint.config).unwrap();
+        let loaded = Decoder::load(config, checkpoint.tensors.as_ref(), &options);
+        assert_eq!(loaded.is_ok(), loads);
+        if let Err(error) = loaded {
+            assert!(error.to_string().contains("--max-model-len"), "{error}");
+        }
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use safetensors::SafeTensors;
-use xenoglot::model::{Batch, ComputeDtype, Decoder, LoadOptions, families};
+use xenoglot::model::{Batch, ComputeDtype, Decoder, DecoderConfig, LoadOptions, RopeScaling, families};
 use xenoglot::ops::Workers;
 use xenoglot::weights::Checkpoint;
 
@@ -63,8 +63,14 @@ pub fn expected(name: &str) -> Expected {
 }
 
 pub fn load(folder: &Path, dtype: ComputeDtype) -> Decoder {
+    load_with(folder, dtype, |_| ())
+}
+
+/// Loads a checkpoint with a changed config.
+fn load_with(folder: &Path, dtype: ComputeDtype, change: impl Fn(&mut DecoderConfig)) -> Decoder {
     let checkpoint = Checkpoint::open(folder).unwrap();
-    let config = families::translate(&checkpoint.config).unwrap();
+    let mut config = families::translate(&checkpoint.config).unwrap();
+    change(&mut config);
     Decoder::load(config, checkpoint.tensors.as_ref(), &LoadOptions::new(dtype, &Workers::new(2))).unwrap()
 }
 
@@ -107,5 +113,35 @@ fn rope_agrees_with_transformers() {
         for (found, expected) in found.inverse_frequencies.iter().zip(&expected.inverse_frequencies) {
             assert!((found - expected).abs() <= 1e-6 * expected, "{name}: {found} is not {expected}");
         }
+    }
+}
+
+/// The fixtures can tell a wrong setting: each of these, off by a little, moves the logits well beyond the
+/// tolerance.
+#[test]
+fn a_wrong_setting_shows() {
+    fn check(name: &str, change: impl Fn(&mut DecoderConfig)) {
+        let (decoder, expected) = (load_with(&fixture(name), ComputeDtype::F32, change), expected(name));
+        let logits = decoder.forward(&prefill(&expected.ids), &mut DenseAttention(&decoder)).unwrap();
+        let difference =
+            largest_difference(&logits.flatten_all().unwrap().to_vec1().unwrap(), &expected.logits);
+        assert!(difference > 10.0 * TOLERANCE, "{name}: logits differ by {difference} only");
+    }
+    check("llama2", |c| c.rope.theta = 10_100.0);
+    check("llama2", |c| c.rms_norm_eps = 1e-3);
+    check("mistral", |c| c.layer_windows = vec![Some(10); 2]);
+    check("qwen2", |c| c.layer_windows = vec![None, Some(23), Some(24)]);
+    check("qwen2", |c| c.layer_windows = vec![Some(24); 3]);
+    check("llama_linear", |c| c.rope.scaling = RopeScaling::Linear { factor: 4.1 });
+    check("llama3", |c| c.rope.scaling = RopeScaling::Default);
+    for name in ["llama_yarn", "qwen3_yarn"] {
+        check(name, |c| {
+            let RopeScaling::Yarn(yarn) = &mut c.rope.scaling else { panic!("{name} has no yarn") };
+            yarn.attention_factor = Some(1.0);
+        });
+        check(name, |c| {
+            let RopeScaling::Yarn(yarn) = &mut c.rope.scaling else { panic!("{name} has no yarn") };
+            yarn.truncate = !yarn.truncate;
+        });
     }
 }

@@ -23,7 +23,7 @@ fn config(model_type: &str) -> Value {
 }
 
 /// A config of a family with some keys replaced.
-fn with(model_type: &str, changes: Value) -> Value {
+fn with(model_type: &str, changes: &Value) -> Value {
     let mut config = config(model_type);
     for (key, value) in changes.as_object().unwrap() {
         config[key] = value.clone();
@@ -31,13 +31,13 @@ fn with(model_type: &str, changes: Value) -> Value {
     config
 }
 
-fn check(model_type: &str, changes: Value, expected: impl Fn(&DecoderConfig) -> bool) {
-    let found = translate(&with(model_type, changes.clone())).unwrap_or_else(|e| panic!("{changes}: {e}"));
+fn check(model_type: &str, changes: &Value, expected: impl Fn(&DecoderConfig) -> bool) {
+    let found = translate(&with(model_type, changes)).unwrap_or_else(|e| panic!("{changes}: {e}"));
     assert!(expected(&found), "{model_type} with {changes}: {found:?}");
 }
 
-fn check_error(model_type: &str, changes: Value, parts: &[&str]) {
-    let message = translate(&with(model_type, changes.clone())).expect_err(&changes.to_string()).to_string();
+fn check_error(model_type: &str, changes: &Value, parts: &[&str]) {
+    let message = translate(&with(model_type, changes)).expect_err(&changes.to_string()).to_string();
     for part in parts {
         assert!(message.contains(part), "{changes}: {message:?} does not say {part:?}");
     }
@@ -45,56 +45,56 @@ fn check_error(model_type: &str, changes: Value, parts: &[&str]) {
 
 #[test]
 fn families_differ_by_data() {
-    check("llama", json!({}), |c| c.head_dim == 8 && c.kv_heads == 2 && !c.qkv_bias && !c.qk_norm);
-    check("llama", json!({"num_key_value_heads": null}), |c| c.kv_heads == 4);
-    check("llama", json!({"attention_bias": true}), |c| c.qkv_bias && c.output_bias && !c.mlp_bias);
-    check("llama", json!({"mlp_bias": true}), |c| c.mlp_bias && !c.qkv_bias);
-    check("llama", json!({"tie_word_embeddings": true}), |c| c.tie_word_embeddings);
-    check("mistral", json!({}), |c| c.layer_windows == [Some(4096); 3]);
-    check("mistral", json!({"sliding_window": null}), |c| c.layer_windows == [None; 3]);
-    check("mistral", json!({"sliding_window": 7, "head_dim": 10}), |c| {
+    check("llama", &json!({}), |c| c.head_dim == 8 && c.kv_heads == 2 && !c.qkv_bias && !c.qk_norm);
+    check("llama", &json!({"num_key_value_heads": null}), |c| c.kv_heads == 4);
+    check("llama", &json!({"attention_bias": true}), |c| c.qkv_bias && c.output_bias && !c.mlp_bias);
+    check("llama", &json!({"mlp_bias": true}), |c| c.mlp_bias && !c.qkv_bias);
+    check("llama", &json!({"tie_word_embeddings": true}), |c| c.tie_word_embeddings);
+    check("mistral", &json!({}), |c| c.layer_windows == [Some(4096); 3]);
+    check("mistral", &json!({"sliding_window": null}), |c| c.layer_windows == [None; 3]);
+    check("mistral", &json!({"sliding_window": 7, "head_dim": 10}), |c| {
         c.head_dim == 10 && c.sliding_window(2) == Some(7)
     });
-    check("qwen2", json!({}), |c| c.qkv_bias && !c.output_bias && c.layer_windows == [None; 3]);
-    check("qwen2", json!({"sliding_window": 9}), |c| c.layer_windows == [None; 3]);
-    check("qwen2", json!({"use_sliding_window": true, "sliding_window": 9, "max_window_layers": 1}), |c| {
+    check("qwen2", &json!({}), |c| c.qkv_bias && !c.output_bias && c.layer_windows == [None; 3]);
+    check("qwen2", &json!({"sliding_window": 9}), |c| c.layer_windows == [None; 3]);
+    check("qwen2", &json!({"use_sliding_window": true, "sliding_window": 9, "max_window_layers": 1}), |c| {
         c.layer_windows == [None, Some(9), Some(9)]
     });
-    check("qwen2", json!({"use_sliding_window": true, "sliding_window": 9, "max_window_layers": 0}), |c| {
+    check("qwen2", &json!({"use_sliding_window": true, "sliding_window": 9, "max_window_layers": 0}), |c| {
         c.layer_windows == [Some(9); 3]
     });
-    check("qwen3", json!({}), |c| c.qk_norm && c.head_dim == 128 && !c.qkv_bias);
+    check("qwen3", &json!({}), |c| c.qk_norm && c.head_dim == 128 && !c.qkv_bias);
     let types = json!(["sliding_attention", "full_attention", "sliding_attention"]);
-    check("qwen3", json!({"use_sliding_window": true, "sliding_window": 9, "layer_types": types}), |c| {
+    check("qwen3", &json!({"use_sliding_window": true, "sliding_window": 9, "layer_types": types}), |c| {
         c.layer_windows == [Some(9), None, Some(9)]
     });
 }
 
 #[test]
 fn a_missing_model_type_is_told_from_the_architecture() {
-    check("", json!({"model_type": null, "architectures": ["Qwen3ForCausalLM"]}), |c| c.qk_norm);
+    check("", &json!({"model_type": null, "architectures": ["Qwen3ForCausalLM"]}), |c| c.qk_norm);
     check_error(
         "",
-        json!({"model_type": null, "architectures": ["PhiForCausalLM"]}),
+        &json!({"model_type": null, "architectures": ["PhiForCausalLM"]}),
         &["PhiForCausalLM", "llama"],
     );
-    check_error("", json!({"model_type": null}), &["`model_type` is missing", "qwen3"]);
+    check_error("", &json!({"model_type": null}), &["`model_type` is missing", "qwen3"]);
     check_error(
         "llama",
-        json!({"architectures": ["Qwen2ForCausalLM"]}),
+        &json!({"architectures": ["Qwen2ForCausalLM"]}),
         &["model_type", "qwen2", "architectures"],
     );
-    check_error("gpt2", json!({}), &["gpt2", "llama, mistral, qwen2, qwen3"]);
+    check_error("gpt2", &json!({}), &["gpt2", "llama, mistral, qwen2, qwen3"]);
     check_error(
         "llama",
-        json!({"architectures": ["LlamaForSequenceClassification"]}),
+        &json!({"architectures": ["LlamaForSequenceClassification"]}),
         &["architectures", "causal"],
     );
 }
 
 #[test]
 fn rope_keys_of_both_forms() {
-    let scaling = |changes: Value| translate(&with("llama", changes)).unwrap().rope;
+    let scaling = |changes: Value| translate(&with("llama", &changes)).unwrap().rope;
     assert_eq!(scaling(json!({})).theta, 10_000.0);
     assert_eq!(scaling(json!({"rope_theta": 5e5})).theta, 5e5);
     assert_eq!(scaling(json!({"rope_parameters": {"rope_type": "default", "rope_theta": 7e4}})).theta, 7e4);
@@ -114,7 +114,7 @@ fn rope_keys_of_both_forms() {
 #[test]
 fn wrong_rope_keys_are_named() {
     let error =
-        |scaling: Value, parts: &[&str]| check_error("llama", json!({"rope_scaling": scaling}), parts);
+        |scaling: Value, parts: &[&str]| check_error("llama", &json!({"rope_scaling": scaling}), parts);
     error(json!({"rope_type": "dynamic", "factor": 2.0}), &["rope_scaling.rope_type", "dynamic", "yarn"]);
     error(json!({"rope_type": "longrope", "short_factor": [1.0]}), &["longrope", "supported"]);
     error(json!({"type": "linear"}), &["rope_scaling.factor", "missing"]);
@@ -133,48 +133,48 @@ fn wrong_rope_keys_are_named() {
     );
     error(json!({"type": "yarn", "factor": 4.0, "beta_fast": 1, "beta_slow": 2}), &["beta_fast", "below"]);
     error(json!("yarn"), &["`rope_scaling`", "object"]);
-    check_error("llama", json!({"rope_theta": 1.0}), &["rope_theta", "above 1"]);
-    check_error("llama", json!({"rope_theta": 0}), &["rope_theta", "above 0"]);
+    check_error("llama", &json!({"rope_theta": 1.0}), &["rope_theta", "above 1"]);
+    check_error("llama", &json!({"rope_theta": 0}), &["rope_theta", "above 0"]);
     let both = json!({"rope_scaling": {"type": "default"}, "rope_parameters": {"rope_type": "default"}});
-    check_error("llama", both, &["rope_parameters", "rope_scaling"]);
+    check_error("llama", &both, &["rope_parameters", "rope_scaling"]);
     let twice = json!({"rope_theta": 1e4, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}});
-    check_error("llama", twice, &["rope_theta", "10000", "1000000"]);
+    check_error("llama", &twice, &["rope_theta", "10000", "1000000"]);
     let nested = json!({"rope_parameters": {"full_attention": {"rope_type": "default"}}});
-    check_error("llama", nested, &["rope_parameters.full_attention"]);
+    check_error("llama", &nested, &["rope_parameters.full_attention"]);
 }
 
 #[test]
 fn wrong_keys_are_named_with_a_way_out() {
     for key in ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "rms_norm_eps"] {
-        check_error("llama", json!({key: null}), &[key, "missing", "config.json"]);
-        check_error("llama", json!({key: -4}), &[key, "-4"]);
-        check_error("llama", json!({key: 0}), &[key, "is 0"]);
-        check_error("llama", json!({key: "many"}), &[key, "many"]);
+        check_error("llama", &json!({key: null}), &[key, "missing", "config.json"]);
+        check_error("llama", &json!({key: -4}), &[key, "-4"]);
+        check_error("llama", &json!({key: 0}), &[key, "is 0"]);
+        check_error("llama", &json!({key: "many"}), &[key, "many"]);
     }
-    check_error("llama", json!({"hidden_size": 32.5}), &["hidden_size", "32.5", "whole number"]);
-    check_error("llama", json!({"num_hidden_layers": 1u64 << 40}), &["num_hidden_layers", "1024"]);
-    check_error("llama", json!({"vocab_size": u64::MAX}), &["vocab_size", "whole number"]);
-    check_error("llama", json!({"hidden_size": 34}), &["hidden_size", "34", "not divisible", "head_dim"]);
+    check_error("llama", &json!({"hidden_size": 32.5}), &["hidden_size", "32.5", "whole number"]);
+    check_error("llama", &json!({"num_hidden_layers": 1u64 << 40}), &["num_hidden_layers", "1024"]);
+    check_error("llama", &json!({"vocab_size": u64::MAX}), &["vocab_size", "whole number"]);
+    check_error("llama", &json!({"hidden_size": 34}), &["hidden_size", "34", "not divisible", "head_dim"]);
     check_error(
         "llama",
-        json!({"num_key_value_heads": 3}),
+        &json!({"num_key_value_heads": 3}),
         &["num_key_value_heads", "3", "num_attention_heads"],
     );
-    check_error("llama", json!({"head_dim": 7}), &["head_dim", "odd"]);
-    check_error("llama", json!({"hidden_act": "gelu"}), &["hidden_act", "gelu", "silu"]);
-    check_error("llama", json!({"attention_bias": "yes"}), &["attention_bias", "true or false"]);
-    check_error("llama", json!({"quantization_config": {"quant_method": "awq"}}), &["awq", "GGUF"]);
-    check_error("llama", json!({"partial_rotary_factor": 0.5}), &["partial_rotary_factor", "0.5"]);
-    check_error("llama", json!({"rope_interleaved": true}), &["rope_interleaved"]);
-    check_error("qwen2", json!({"use_sliding_window": true}), &["sliding_window", "missing"]);
-    check_error("qwen2", json!({"layer_types": ["full_attention"]}), &["layer_types", "1 entries", "3"]);
+    check_error("llama", &json!({"head_dim": 7}), &["head_dim", "odd"]);
+    check_error("llama", &json!({"hidden_act": "gelu"}), &["hidden_act", "gelu", "silu"]);
+    check_error("llama", &json!({"attention_bias": "yes"}), &["attention_bias", "true or false"]);
+    check_error("llama", &json!({"quantization_config": {"quant_method": "awq"}}), &["awq", "GGUF"]);
+    check_error("llama", &json!({"partial_rotary_factor": 0.5}), &["partial_rotary_factor", "0.5"]);
+    check_error("llama", &json!({"rope_interleaved": true}), &["rope_interleaved"]);
+    check_error("qwen2", &json!({"use_sliding_window": true}), &["sliding_window", "missing"]);
+    check_error("qwen2", &json!({"layer_types": ["full_attention"]}), &["layer_types", "1 entries", "3"]);
     check_error(
         "qwen2",
-        json!({"layer_types": (vec!["sliding_attention"; 3])}),
+        &json!({"layer_types": (vec!["sliding_attention"; 3])}),
         &["layer_types", "use_sliding_window"],
     );
-    check_error("qwen2", json!({"layer_types": (vec!["linear_attention"; 3])}), &["linear_attention"]);
-    check_error("mistral", json!({"sliding_window": 0}), &["sliding_window", "is 0"]);
+    check_error("qwen2", &json!({"layer_types": (vec!["linear_attention"; 3])}), &["linear_attention"]);
+    check_error("mistral", &json!({"sliding_window": 0}), &["sliding_window", "is 0"]);
     assert!(translate(&json!([1])).unwrap_err().to_string().contains("object"));
 }
 
@@ -247,7 +247,7 @@ proptest! {
         scaling in any_value(),
     ) {
         let changes = json!({"rope_scaling": scaling, key: value});
-        if let Ok(config) = translate(&with(family, changes)) {
+        if let Ok(config) = translate(&with(family, &changes)) {
             let rope = config.rope.frequencies(config.head_dim);
             prop_assert_eq!(rope.inverse_frequencies.len(), config.head_dim / 2);
             prop_assert!(rope.inverse_frequencies.iter().all(|f| !f.is_nan()));
