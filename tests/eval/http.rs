@@ -1,0 +1,205 @@
+//! The HTTP generator against servers that behave in each of the ways servers do.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::{Value, json};
+use xenoglot::eval::{
+    Completion, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError, HttpGenerator,
+    HttpOptions, Message, Sampling,
+};
+
+type Reply = Box<dyn Fn(usize, &Value) -> Response + Send + Sync>;
+
+struct Server {
+    url: String,
+    bodies: Arc<Mutex<Vec<Value>>>,
+}
+
+struct Shared {
+    calls: AtomicUsize,
+    bodies: Arc<Mutex<Vec<Value>>>,
+    reply: Reply,
+}
+
+async fn serve(reply: Reply) -> Server {
+    let bodies = Arc::new(Mutex::new(Vec::new()));
+    let shared = Arc::new(Shared { calls: AtomicUsize::new(0), bodies: bodies.clone(), reply });
+    let chat = |State(shared): State<Arc<Shared>>, headers: HeaderMap, Json(body): Json<Value>| async move {
+        assert_eq!(headers["authorization"], "Bearer key");
+        shared.bodies.lock().unwrap().push(body.clone());
+        (shared.reply)(shared.calls.fetch_add(1, Ordering::SeqCst), &body)
+    };
+    let app = axum::Router::new()
+        .route("/v1/models", get(|| async { Json(json!({"data": [{"id": "tiny"}]})) }))
+        .route("/v1/chat/completions", post(chat))
+        .with_state(shared);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    Server { url, bodies }
+}
+
+fn options(url: &str) -> HttpOptions {
+    HttpOptions {
+        api_key: Some("key".to_owned()),
+        attempts: 3,
+        backoff: Duration::from_millis(1),
+        ..HttpOptions::new(url)
+    }
+}
+
+fn request(samples: &[u32]) -> GenerationRequest {
+    GenerationRequest {
+        id: "p1-en".to_owned(),
+        messages: vec![Message { role: "user".to_owned(), content: "1 + 1?".to_owned() }],
+        n: 3,
+        samples: samples.to_vec(),
+        seed: 11,
+        sampling: Sampling::default(),
+    }
+}
+
+/// The completions that come, by sample, and how the request ended.
+async fn generate(url: &str, samples: &[u32]) -> (Vec<(u32, Completion)>, Result<(), GeneratorError>) {
+    let generator = HttpGenerator::connect(options(url)).await.unwrap();
+    assert_eq!(generator.model(), "tiny");
+    let found = Mutex::new(Vec::new());
+    let keep = |event| {
+        if let GenerationEvent::Finished { sample, completion } = event {
+            found.lock().unwrap().push((sample, completion));
+        }
+    };
+    let outcome = generator.generate(&request(samples), &keep).await;
+    let mut found = found.into_inner().unwrap();
+    found.sort_by_key(|(sample, _)| *sample);
+    (found, outcome)
+}
+
+fn event_stream(events: &[Value]) -> Response {
+    let lines: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    ([("content-type", "text/event-stream")], format!("{lines}data: [DONE]\n\n")).into_response()
+}
+
+fn chunk(index: u64, delta: Value, finish: Option<&str>) -> Value {
+    json!({"choices": [{"index": index, "delta": delta, "finish_reason": finish}]})
+}
+
+fn texts(found: &[(u32, Completion)]) -> Vec<(u32, &str, Finish)> {
+    found.iter().map(|(sample, completion)| (*sample, completion.text.as_str(), completion.finish)).collect()
+}
+
+#[tokio::test]
+async fn a_stream_of_interleaved_choices() {
+    let reply: Reply = Box::new(|_, _| {
+        event_stream(&[
+            chunk(0, json!({"role": "assistant", "content": ""}), None),
+            chunk(1, json!({"reasoning_content": "mm"}), None),
+            chunk(0, json!({"content": "tw"}), None),
+            chunk(0, json!({"content": "o"}), Some("stop")),
+            chunk(1, json!({"content": "2"}), Some("stop")),
+            chunk(2, json!({"reasoning": "hm"}), Some("length")),
+            json!({"choices": [], "usage": {"completion_tokens": 9}}),
+        ])
+    });
+    let server = serve(reply).await;
+    let (found, outcome) = generate(&server.url, &[0, 1, 2]).await;
+    outcome.unwrap();
+    assert_eq!(
+        texts(&found),
+        [
+            (0, "two", Finish::Stop),
+            (1, "<think>\nmm\n</think>\n\n2", Finish::Stop),
+            (2, "<think>\nhm", Finish::Length),
+        ]
+    );
+    let body = server.bodies.lock().unwrap()[0].clone();
+    assert_eq!((&body["n"], &body["seed"], &body["temperature"]), (&json!(3), &json!(11), &json!(0.6)));
+    assert_eq!((body.get("top_k"), &body["model"]), (None, &json!("tiny")));
+}
+
+#[tokio::test]
+async fn a_server_that_ignores_n_and_streaming_is_asked_again() {
+    let reply: Reply = Box::new(|call, _| {
+        Json(json!({
+            "choices": [{"index": 0, "message": {"content": format!("answer {call}")}, "finish_reason": "stop"}],
+            "usage": {"completion_tokens": 4},
+        }))
+        .into_response()
+    });
+    let server = serve(reply).await;
+    let (found, outcome) = generate(&server.url, &[0, 1, 2]).await;
+    outcome.unwrap();
+    assert_eq!(
+        texts(&found),
+        [(0, "answer 0", Finish::Stop), (1, "answer 1", Finish::Stop), (2, "answer 2", Finish::Stop),]
+    );
+    assert_eq!(found[0].1.tokens, Some(4));
+    let bodies = server.bodies.lock().unwrap();
+    let counts: Vec<_> = bodies.iter().map(|body| body["n"].as_u64().unwrap()).collect();
+    assert_eq!(counts, [3, 2, 1]);
+    let mut seeds: Vec<_> = bodies.iter().map(|body| body["seed"].as_u64().unwrap()).collect();
+    seeds.sort_unstable();
+    seeds.dedup();
+    assert_eq!(seeds.len(), 3, "the same seed would give the same answer again");
+}
+
+#[tokio::test]
+async fn passing_failures_are_retried_and_finished_choices_kept() {
+    let reply: Reply = Box::new(|call, _| match call {
+        0 => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0")], "busy").into_response(),
+        1 => event_stream(&[
+            chunk(1, json!({"content": "kept"}), Some("stop")),
+            chunk(0, json!({"content": "lost"}), None),
+            json!({"error": {"message": "out of memory"}}),
+        ]),
+        _ => event_stream(&[chunk(0, json!({"content": "again"}), Some("stop"))]),
+    });
+    let server = serve(reply).await;
+    let (found, outcome) = generate(&server.url, &[0, 2]).await;
+    outcome.unwrap();
+    assert_eq!(texts(&found), [(0, "again", Finish::Stop), (2, "kept", Finish::Stop)]);
+    assert_eq!(server.bodies.lock().unwrap()[2]["n"], 1);
+}
+
+#[tokio::test]
+async fn failures_that_stay_are_told_apart() {
+    let check = |status: StatusCode, refused: bool, calls: usize| async move {
+        let body = r#"{"error": {"message": "the prompt is too long"}}"#;
+        let server = serve(Box::new(move |_, _| (status, body).into_response())).await;
+        let (_, outcome) = generate(&server.url, &[0]).await;
+        let error = outcome.unwrap_err();
+        assert!(error.to_string().contains("the prompt is too long"), "{error}");
+        assert_eq!(matches!(error, GeneratorError::Refused { .. }), refused, "{status}");
+        assert_eq!(server.bodies.lock().unwrap().len(), calls, "{status}");
+    };
+    check(StatusCode::BAD_REQUEST, true, 1).await;
+    check(StatusCode::UNAUTHORIZED, false, 1).await;
+    check(StatusCode::NOT_FOUND, false, 1).await;
+    check(StatusCode::INTERNAL_SERVER_ERROR, false, 3).await;
+    check(StatusCode::TOO_MANY_REQUESTS, false, 3).await;
+}
+
+#[tokio::test]
+async fn an_answer_without_choices_ends_with_an_error() {
+    let server = serve(Box::new(|_, _| Json(json!({"choices": []})).into_response())).await;
+    let (found, outcome) = generate(&server.url, &[0]).await;
+    assert!(found.is_empty() && outcome.unwrap_err().to_string().contains("without a finished choice"));
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named() {
+    let error = HttpGenerator::connect(options("http://127.0.0.1:1")).await.err().unwrap().to_string();
+    assert!(
+        error.contains("http://127.0.0.1:1/v1 cannot be reached") && error.contains("3 attempts"),
+        "{error}"
+    );
+    let error = HttpGenerator::connect(options("ftp://x")).await.err().unwrap().to_string();
+    assert!(error.contains("no http:// or https:// URL"), "{error}");
+}

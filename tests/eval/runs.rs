@@ -1,0 +1,213 @@
+//! Runs against a scripted generator: complete, interrupted, resumed, refused, locked.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::watch;
+use xenoglot::eval::{EvalError, Outcome, Plan, Progress, RunConfig, SampleRecord, Silent};
+use xenoglot::language::Language;
+
+use super::{Scripted, config, records, run_blocking};
+
+fn never() -> watch::Receiver<bool> {
+    watch::channel(false).1
+}
+
+/// Asks the run to stop once so many samples are done.
+struct StopAfter {
+    samples: usize,
+    seen: AtomicUsize,
+    stop: watch::Sender<bool>,
+}
+
+impl Progress for StopAfter {
+    fn planned(&self, _plan: Plan) {}
+
+    fn tokens(&self, _count: u64) {}
+
+    fn sample(&self, _record: &SampleRecord) {
+        if self.seen.fetch_add(1, Ordering::Relaxed) + 1 == self.samples {
+            self.stop.send(true).unwrap();
+        }
+    }
+}
+
+fn stop_after(config: RunConfig, generator: &Scripted, samples: usize) -> EvalError {
+    let (stop, stopped) = watch::channel(false);
+    let progress = StopAfter { samples, seen: AtomicUsize::new(0), stop };
+    run_blocking(config, generator, &progress, stopped).unwrap_err()
+}
+
+#[test]
+fn a_run_writes_every_sample_once_and_scores_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = run_blocking(config(folder.path(), 5), &Scripted::default(), &Silent, never()).unwrap();
+    let samples = records(&folder.path().join("run"));
+    assert_eq!((samples.len(), report.resumed), (30, 0));
+    assert!(samples.windows(2).all(|pair| {
+        (&pair[0].problem, pair[0].language, pair[0].sample)
+            != (&pair[1].problem, pair[1].language, pair[1].sample)
+    }));
+    for sample in &samples {
+        let right = match (sample.problem.as_str(), sample.completion.rsplit_once("\\boxed")) {
+            ("p1", Some((_, "{42}"))) | ("p3", Some((_, "{\\frac12}"))) => true,
+            // A thousand and more in German, a little over one in English.
+            ("p2", Some((_, "{1.234}"))) => sample.language == Language::De,
+            _ => false,
+        };
+        assert_eq!(sample.outcome == Outcome::Correct, right, "{sample:?}");
+        let (start, end) = sample.span.unwrap_or_default();
+        assert!(sample.answer.is_none() || !sample.completion[start..end].is_empty());
+    }
+    let count = |outcome| samples.iter().filter(|sample| sample.outcome == outcome).count() as f64 / 30.0;
+    let overall = &report.results.overall;
+    assert!((overall.outcomes.truncated - count(Outcome::Truncated)).abs() < 1e-12);
+    assert!((overall.pass_at[&1].unwrap().mean - count(Outcome::Correct)).abs() < 1e-12);
+    assert_eq!(overall.pass_at.len(), 5);
+    assert!(report.run.complete && report.run.results.is_some());
+}
+
+#[test]
+fn a_resumed_run_equals_an_uninterrupted_one() {
+    let whole = tempfile::tempdir().unwrap();
+    let expected = run_blocking(config(whole.path(), 6), &Scripted::default(), &Silent, never()).unwrap();
+    for samples in [1, 5, 13] {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let error = stop_after(config(folder.path(), 6), &Scripted::default(), samples);
+        assert!(
+            matches!(error, EvalError::Interrupted { done, total: 36, .. } if done == samples),
+            "{error}"
+        );
+        // What kill -9 leaves behind in the middle of a write.
+        let mut file = std::fs::OpenOptions::new().append(true).open(out.join("samples.jsonl")).unwrap();
+        file.write_all(b"{\"problem\": \"p1\", \"langu").unwrap();
+        drop(file);
+        let generator = Scripted::default();
+        let report = run_blocking(config(folder.path(), 6), &generator, &Silent, never()).unwrap();
+        assert_eq!(report.resumed, samples);
+        assert_eq!(records(&out), records(&whole.path().join("run")));
+        assert_eq!(report.results, expected.results);
+        let asked: usize = generator.asked.lock().unwrap().iter().map(|(_, samples)| samples.len()).sum();
+        assert_eq!(asked, 36 - samples, "finished samples are not generated again");
+    }
+}
+
+#[test]
+fn a_finished_run_is_reported_again_without_generating() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = run_blocking(config(folder.path(), 2), &Scripted::default(), &Silent, never()).unwrap();
+    let generator = Scripted::default();
+    let second = run_blocking(config(folder.path(), 2), &generator, &Silent, never()).unwrap();
+    assert_eq!(second.results, first.results);
+    assert!(generator.asked.lock().unwrap().is_empty());
+}
+
+#[test]
+fn another_configuration_is_refused_by_its_field() {
+    let folder = tempfile::tempdir().unwrap();
+    run_blocking(config(folder.path(), 2), &Scripted::default(), &Silent, never()).unwrap();
+    let check = |change: fn(&mut RunConfig), field: &str| {
+        let mut changed = config(folder.path(), 2);
+        change(&mut changed);
+        let error = run_blocking(changed, &Scripted::default(), &Silent, never()).unwrap_err();
+        assert!(error.to_string().contains(&format!("{field} was")), "{error}");
+    };
+    check(|config| config.n = 3, "n");
+    check(|config| config.seed = 8, "seed");
+    check(|config| config.sampling.temperature = 1.0, "sampling.temperature");
+    check(|config| config.sampling.max_tokens = 5, "sampling.max_tokens");
+    check(|config| config.limit = Some(1), "limit");
+    check(|config| config.languages = Some(vec![Language::De]), "languages");
+    check(|config| config.suite.sha256 = "0".to_owned(), "suite.sha256");
+    // How fast it goes does not matter.
+    let faster = RunConfig { concurrency: 9, ..config(folder.path(), 2) };
+    assert!(run_blocking(faster, &Scripted::default(), &Silent, never()).is_ok());
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |change: fn(&mut RunConfig), expected: &str| {
+        let mut changed = config(folder.path(), 2);
+        change(&mut changed);
+        let error = run_blocking(changed, &Scripted::default(), &Silent, never()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(!folder.path().join("run").exists(), "nothing is written");
+    };
+    check(|config| config.n = 0, "n: ");
+    check(|config| config.n = u32::MAX, "n: ");
+    check(|config| config.limit = Some(0), "limit: ");
+    check(|config| config.sampling.temperature = f32::NAN, "temperature");
+    check(|config| config.sampling.top_p = 0.0, "top_p");
+    check(|config| config.sampling.max_tokens = 0, "max_tokens");
+    check(|config| config.languages = Some(vec![]), "languages: ");
+    check(|config| config.languages = Some(vec![Language::Th]), "no problems in th; it has en, de");
+}
+
+#[test]
+fn one_directory_takes_one_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    std::fs::create_dir_all(&out).unwrap();
+    let lock = std::fs::File::create(out.join("lock")).unwrap();
+    lock.try_lock().unwrap();
+    let error = run_blocking(config(folder.path(), 1), &Scripted::default(), &Silent, never()).unwrap_err();
+    assert!(matches!(error, EvalError::Locked { .. }), "{error}");
+    drop(lock);
+    assert!(run_blocking(config(folder.path(), 1), &Scripted::default(), &Silent, never()).is_ok());
+}
+
+#[test]
+fn spoilt_files_are_named_by_line() {
+    let folder = tempfile::tempdir().unwrap();
+    run_blocking(config(folder.path(), 2), &Scripted::default(), &Silent, never()).unwrap();
+    let samples = folder.path().join("run/samples.jsonl");
+    let text = std::fs::read_to_string(&samples).unwrap();
+    let check = |spoilt: String, expected: &str| {
+        std::fs::write(&samples, spoilt).unwrap();
+        let error =
+            run_blocking(config(folder.path(), 2), &Scripted::default(), &Silent, never()).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    let lines: Vec<&str> = text.lines().collect();
+    check(text.replacen(lines[2], "{\"problem\": 3}", 1), "line 3");
+    check(format!("{text}{}\n", lines[1]), "same sample as line 2");
+    std::fs::write(&samples, &text).unwrap();
+    std::fs::write(folder.path().join("run/run.json"), "{").unwrap();
+    let error = run_blocking(config(folder.path(), 2), &Scripted::default(), &Silent, never()).unwrap_err();
+    assert!(error.to_string().contains("run.json"), "{error}");
+}
+
+#[test]
+fn a_refused_prompt_is_an_error_sample_and_not_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let generator = Scripted { refuse: vec!["p1-en", "p3-de"], ..Scripted::default() };
+    let report = run_blocking(config(folder.path(), 2), &generator, &Silent, never()).unwrap();
+    let samples = records(&folder.path().join("run"));
+    let errors: Vec<_> = samples.iter().filter(|sample| sample.outcome == Outcome::Error).collect();
+    assert_eq!((samples.len(), errors.len()), (12, 4));
+    assert_eq!(errors[0].error.as_deref(), Some("too long"));
+    assert!((report.results.overall.outcomes.error - 4.0 / 12.0).abs() < 1e-12);
+}
+
+#[test]
+fn a_run_that_is_refused_whole_writes_no_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    let refuse = vec!["p1-en", "p1-de", "p2-en", "p2-de", "p3-en", "p3-de"];
+    let generator = Scripted { refuse, ..Scripted::default() };
+    let error = run_blocking(config(folder.path(), 2), &generator, &Silent, never()).unwrap_err();
+    assert!(matches!(&error, EvalError::AllRefused { message } if message == "too long"), "{error}");
+    assert!(records(&folder.path().join("run")).is_empty());
+}
+
+#[test]
+fn a_server_that_goes_away_stops_the_run_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let generator = Scripted { gone_at: Some("p2-en"), ..Scripted::default() };
+    let error = run_blocking(config(folder.path(), 4), &generator, &Silent, never()).unwrap_err();
+    assert!(matches!(&error, EvalError::Generator { message, .. } if message == "gone"), "{error}");
+    let kept = records(&folder.path().join("run")).len();
+    let report = run_blocking(config(folder.path(), 4), &Scripted::default(), &Silent, never()).unwrap();
+    assert!(kept > 0 && report.resumed == kept && report.results.overall.samples == 24);
+}
