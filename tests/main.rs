@@ -10,3 +10,4 @@ mod model;
 #[cfg(test)]
 mod real_weights;
 mod score;
+mod weights;
