@@ -1,5 +1,6 @@
 //! The one integration binary: a module an area.
 
+mod api;
 mod chat;
 mod engine;
 #[cfg(test)]
@@ -11,3 +12,4 @@ mod model;
 mod real_weights;
 #[cfg(test)]
 mod score;
+mod weights;

@@ -5,7 +5,7 @@
 
 mod bench;
 mod chat;
-// mod eval;
+mod eval;
 mod failure;
 mod models;
 mod openapi;
@@ -39,7 +39,7 @@ enum Command {
     /// Pull, list, show and convert models.
     Models(models::Arguments),
     /// Run evaluation suites.
-    // Eval(Box<eval::Arguments>),
+    Eval(Box<eval::Arguments>),
     /// Measure the engine.
     Bench(Box<bench::Arguments>),
     /// Print the API's description (OpenAPI 3.1) as JSON.
@@ -53,7 +53,7 @@ pub fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(&global, &arguments),
         Command::Chat(arguments) => chat::run(&global, &arguments),
         Command::Models(arguments) => models::run(&global, &arguments),
-        // Command::Eval(arguments) => eval::run(&global, &arguments),
+        Command::Eval(arguments) => eval::run(&global, &arguments),
         Command::Bench(arguments) => bench::run(&global, &arguments),
         Command::Openapi => openapi::run(),
     };

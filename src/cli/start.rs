@@ -17,8 +17,9 @@ use super::pull::PullBars;
 pub(super) fn logging(settings: &Settings, quiet: bool) -> anyhow::Result<()> {
     let chosen = settings.log_level != Settings::default().log_level;
     let level = if quiet && !chosen { "warn" } else { &settings.log_level };
-    let filter = EnvFilter::try_new(level)
-        .map_err(|error| Failure::usage(format!("log_level: `{level}` is not a level or filter ({error})")))?;
+    let filter = EnvFilter::try_new(level).map_err(|error| {
+        Failure::usage(format!("log_level: `{level}` is not a level or filter ({error})"))
+    })?;
     let subscriber = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
@@ -33,7 +34,9 @@ pub(super) fn logging(settings: &Settings, quiet: bool) -> anyhow::Result<()> {
 /// The pool that all computing shares; candle's own is sized to it before its first use.
 pub(super) fn workers(settings: &Settings) -> anyhow::Result<Arc<Workers>> {
     if settings.device == Device::Cuda {
-        return Err(Failure::usage("device: this build computes on the CPU only").hint("use --device cpu").into());
+        return Err(Failure::usage("device: this build computes on the CPU only")
+            .hint("use --device cpu")
+            .into());
     }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = settings.threads.unwrap_or(cores);
@@ -47,7 +50,11 @@ pub(super) fn registry(settings: &Settings, workers: Arc<Workers>) -> Registry {
 }
 
 /// Finds a model, pulling it if only the hub has it, and loads it.
-pub(super) fn load(registry: &Registry, model: Option<&str>, settings: &Settings) -> anyhow::Result<Arc<ServedModel>> {
+pub(super) fn load(
+    registry: &Registry,
+    model: Option<&str>,
+    settings: &Settings,
+) -> anyhow::Result<Arc<ServedModel>> {
     let bars = PullBars::new();
     let found = resolve(model, registry.models_dir(), &|event| bars.show(event))?;
     bars.finish();

@@ -23,11 +23,6 @@ pub fn dequantize(dtype: GgmlDType, bytes: &[u8], values: &mut [f32]) -> bool {
     true
 }
 
-/// Whether [`dequantize`] has a reader for the type.
-pub fn supports(dtype: GgmlDType) -> bool {
-    dequantize(dtype, &[], &mut [])
-}
-
 fn each<const BYTES: usize, const ELEMENTS: usize>(
     bytes: &[u8],
     values: &mut [f32],
@@ -128,5 +123,53 @@ fn q6_k(bytes: &[u8; 210], values: &mut [f32; 256]) {
                 values[128 * half + 32 * quarter + at] = scale * sub_scale * (f32::from(element) - 32.0);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::CpuStorage;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn bytes_of(hex: &Value) -> Vec<u8> {
+        let hex = hex.as_str().expect("a string").as_bytes();
+        hex.chunks(2)
+            .map(|pair| {
+                u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16).expect("hexadecimal")
+            })
+            .collect()
+    }
+
+    /// The recorded blocks give the values that gguf-py recorded and that candle computes: the same bits.
+    fn check(name: &str, dtype: GgmlDType) {
+        let recorded: Value =
+            serde_json::from_str(include_str!("../../tests/fixtures/weights/blocks.json")).expect("JSON");
+        let (bytes, expected) = (bytes_of(&recorded[name]["bytes"]), bytes_of(&recorded[name]["values"]));
+        let expected: Vec<f32> =
+            expected.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        assert_eq!(expected.len(), bytes.len() / dtype.type_size() * dtype.block_size());
+        let mut values = vec![f32::NAN; expected.len()];
+        assert!(dequantize(dtype, &bytes, &mut values));
+        assert_eq!(values, expected);
+        let by_candle = dtype.from_data(bytes.into()).dequantize(values.len()).expect("candle reads it");
+        let CpuStorage::F32(by_candle) = by_candle else { panic!("candle dequantises to f32") };
+        assert_eq!(values, by_candle);
+    }
+
+    #[test]
+    fn every_type_agrees_with_its_references() {
+        check("Q8_0", GgmlDType::Q8_0);
+        check("Q4_0", GgmlDType::Q4_0);
+        check("Q4_1", GgmlDType::Q4_1);
+        check("Q4_K", GgmlDType::Q4K);
+        check("Q5_K", GgmlDType::Q5K);
+        check("Q6_K", GgmlDType::Q6K);
+    }
+
+    #[test]
+    fn other_types_are_refused() {
+        assert!(!dequantize(GgmlDType::Q2K, &[0; 84], &mut [0.0; 256]));
     }
 }

@@ -52,9 +52,10 @@ impl Checkpoint {
         if path.is_dir() {
             open_directory(path)
         } else if path.is_file() {
-            match super::gguf::is_gguf(path) {
-                true => super::gguf::GgufFile::open(path)?.into_checkpoint(),
-                false => Err(refuse("is not a model: a GGUF file (*.gguf) or a Hugging Face directory is")),
+            if super::gguf::is_gguf(path) {
+                super::gguf::GgufFile::open(path)?.into_checkpoint()
+            } else {
+                Err(refuse("is not a model: a GGUF file (*.gguf) or a Hugging Face directory is"))
             }
         } else {
             Err(refuse(
@@ -177,16 +178,19 @@ fn chat_template(path: &Path, tokenizer_config: &Value) -> Result<Option<String>
 fn dominant_dtype(tensors: &dyn TensorSource) -> Result<CheckpointDtype, WeightsError> {
     let mut bytes = [0_usize; 3];
     for name in tensors.names() {
-        match tensors.tensor(&name) {
-            Ok(view) => match view.dtype {
-                TensorType::F32 => bytes[0] += view.bytes.len(),
-                TensorType::Bf16 => bytes[1] += view.bytes.len(),
-                TensorType::F16 => bytes[2] += view.bytes.len(),
-                TensorType::Ggml(_) => return Ok(CheckpointDtype::Gguf),
-            },
+        let dtype = match tensors.dtype(&name) {
+            Ok(dtype) => dtype,
             // A buffer that no model reads.
-            Err(WeightsError::UnsupportedType { .. }) => {}
+            Err(WeightsError::UnsupportedType { .. }) => continue,
             Err(error) => return Err(error),
+        };
+        let elements: usize = tensors.shape(&name)?.iter().product();
+        let size = elements.saturating_mul(dtype.block_bytes());
+        match dtype {
+            TensorType::F32 => bytes[0] += size,
+            TensorType::Bf16 => bytes[1] += size,
+            TensorType::F16 => bytes[2] += size,
+            TensorType::Ggml(_) => return Ok(CheckpointDtype::Gguf),
         }
     }
     let [f32_bytes, bf16_bytes, f16_bytes] = bytes;

@@ -32,10 +32,11 @@ pub fn convert_gguf(
     dtype: WrittenDtype,
     progress: &mut dyn FnMut(ConversionProgress),
 ) -> Result<(), WeightsError> {
-    convert_with_shards_of(SHARD_BYTES_MAX, gguf, out, dtype, progress)
+    convert_gguf_in_shards(SHARD_BYTES_MAX, gguf, out, dtype, progress)
 }
 
-fn convert_with_shards_of(
+/// As [`convert_gguf`], with shards of at most this many bytes of tensors (a larger tensor has one to itself).
+pub fn convert_gguf_in_shards(
     shard_bytes_max: u64,
     gguf: &Path,
     out: &Path,

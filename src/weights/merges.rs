@@ -26,7 +26,7 @@ struct Model {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Vocabulary {
-    Map(HashMap<String, IgnoredAny>),
+    Map(HashMap<String, u32>),
     /// Unigram: pairs of piece and score; it has no merges.
     Other(IgnoredAny),
 }

@@ -23,7 +23,7 @@ mod source;
 mod tokenizer;
 
 pub use checkpoint::{Checkpoint, CheckpointDtype, SpecialTokens};
-pub use convert::{ConversionProgress, convert_gguf};
+pub use convert::{ConversionProgress, convert_gguf, convert_gguf_in_shards};
 pub use error::WeightsError;
 pub use incremental::IncrementalDecoder;
 pub use safetensors_writer::WrittenDtype;

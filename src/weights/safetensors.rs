@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::mapped_file::MappedFile;
-use super::source::{TensorSource, TensorType, TensorView};
+use super::source::{TensorSource, TensorType, TensorView, elements_of};
 use super::{WeightsError, blocks};
 
 /// The format's own limit on the header.
@@ -67,6 +67,20 @@ impl SafetensorsFile {
         let missing = || WeightsError::MissingTensor { path: self.file.path.clone(), name: name.to_owned() };
         self.tensors.get_key_value(name).map(|(name, stored)| (name.as_str(), stored)).ok_or_else(missing)
     }
+
+    fn dtype_of(&self, name: &str, stored: &StoredTensor) -> Result<TensorType, WeightsError> {
+        match stored.dtype.as_str() {
+            "F32" => Ok(TensorType::F32),
+            "F16" => Ok(TensorType::F16),
+            "BF16" => Ok(TensorType::Bf16),
+            other => Err(WeightsError::UnsupportedType {
+                path: self.file.path.clone(),
+                name: name.to_owned(),
+                dtype: other.to_owned(),
+                supported: "F32, F16 and BF16 (in safetensors)",
+            }),
+        }
+    }
 }
 
 impl TensorSource for SafetensorsFile {
@@ -82,21 +96,13 @@ impl TensorSource for SafetensorsFile {
         self.stored(name).map(|(_, stored)| stored.shape.clone())
     }
 
+    fn dtype(&self, name: &str) -> Result<TensorType, WeightsError> {
+        self.stored(name).and_then(|(name, stored)| self.dtype_of(name, stored))
+    }
+
     fn tensor(&self, name: &str) -> Result<TensorView<'_>, WeightsError> {
         let (name, stored) = self.stored(name)?;
-        let dtype = match stored.dtype.as_str() {
-            "F32" => TensorType::F32,
-            "F16" => TensorType::F16,
-            "BF16" => TensorType::Bf16,
-            other => {
-                return Err(WeightsError::UnsupportedType {
-                    path: self.file.path.clone(),
-                    name: name.to_owned(),
-                    dtype: other.to_owned(),
-                    supported: "F32, F16 and BF16 (in safetensors)",
-                });
-            }
-        };
+        let dtype = self.dtype_of(name, stored)?;
         let bytes = &self.file[self.data_start + stored.start..self.data_start + stored.end];
         let is_aligned = bytes.as_ptr().addr().is_multiple_of(dtype.block_bytes());
         // Old writers did not pad the header; a copy is aligned by the allocator.
@@ -164,9 +170,8 @@ fn check_entry(
     if shape.len() > DIMENSIONS_MAX {
         return Err(bad(format!("has {} dimensions, at most {DIMENSIONS_MAX} are allowed", shape.len())));
     }
-    let size = shape
-        .iter()
-        .try_fold(bits, |bits, dimension| bits.checked_mul(*dimension))
+    let size = elements_of(&shape)
+        .and_then(|elements| elements.checked_mul(bits))
         .filter(|bits| bits.is_multiple_of(8))
         .map(|bits| bits / 8);
     let Some(size) = size else {

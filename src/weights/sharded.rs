@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::WeightsError;
 use super::safetensors::SafetensorsFile;
-use super::source::{TensorSource, TensorView};
+use super::source::{TensorSource, TensorType, TensorView};
 
 /// Shards a checkpoint may have; the largest public ones have a few hundred.
 const SHARDS_MAX: usize = 10_000;
@@ -39,7 +39,7 @@ impl ShardedSafetensors {
             let at = match opened.get(&shard) {
                 Some(at) => *at,
                 None if opened.len() == SHARDS_MAX => {
-                    return Err(index_error(index_path, format!("names more than {SHARDS_MAX} shards")));
+                    return Err(index_error(index_path, &format!("names more than {SHARDS_MAX} shards")));
                 }
                 None => {
                     shards.push(open_shard(index_path, &shard)?);
@@ -50,7 +50,7 @@ impl ShardedSafetensors {
             if !shards[at].contains(&name) {
                 return Err(index_error(
                     index_path,
-                    format!("places tensor `{name}` in {shard}, which lacks it"),
+                    &format!("places tensor `{name}` in {shard}, which lacks it"),
                 ));
             }
             located.insert(name, at);
@@ -78,25 +78,29 @@ impl TensorSource for ShardedSafetensors {
         self.shard(name)?.shape(name)
     }
 
+    fn dtype(&self, name: &str) -> Result<TensorType, WeightsError> {
+        self.shard(name)?.dtype(name)
+    }
+
     fn tensor(&self, name: &str) -> Result<TensorView<'_>, WeightsError> {
         self.shard(name)?.tensor(name)
     }
 }
 
-fn index_error(path: &Path, problem: String) -> WeightsError {
+fn index_error(path: &Path, problem: &str) -> WeightsError {
     WeightsError::Corrupt { path: path.to_owned(), problem: format!("the index {problem}") }
 }
 
 /// A shard is a plain file name beside the index: an index must not read elsewhere on the disk.
 fn open_shard(index_path: &Path, shard: &str) -> Result<SafetensorsFile, WeightsError> {
     if shard.is_empty() || shard == ".." || shard.contains(['/', '\\']) {
-        return Err(index_error(index_path, format!("names the shard `{shard}`, which is not a file name")));
+        return Err(index_error(index_path, &format!("names the shard `{shard}`, which is not a file name")));
     }
     let path = index_path.with_file_name(shard);
     if !path.exists() {
         return Err(index_error(
             index_path,
-            format!("names the shard {shard}, which is not in the directory"),
+            &format!("names the shard {shard}, which is not in the directory"),
         ));
     }
     SafetensorsFile::open(&path)
@@ -108,7 +112,7 @@ fn check_duplicates(index_path: &Path, shards: &[SafetensorsFile]) -> Result<(),
         for name in shard.names() {
             if let Some(other) = seen.insert(name.clone(), shard) {
                 let files = format!("{} and {}", other.path().display(), shard.path().display());
-                return Err(index_error(index_path, format!("spans tensor `{name}` in both {files}")));
+                return Err(index_error(index_path, &format!("spans tensor `{name}` in both {files}")));
             }
         }
     }

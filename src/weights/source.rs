@@ -25,6 +25,11 @@ pub trait TensorSource {
     fn shape(&self, name: &str) -> Result<Vec<usize>, WeightsError> {
         self.tensor(name).map(|view| view.shape)
     }
+
+    /// The type of one tensor, likewise.
+    fn dtype(&self, name: &str) -> Result<TensorType, WeightsError> {
+        self.tensor(name).map(|view| view.dtype)
+    }
 }
 
 /// The element type of a stored tensor.
@@ -120,6 +125,14 @@ impl TensorView<'_> {
         // SAFETY: bf16 is a transparent u16, and every bit pattern is one.
         unsafe { aligned(&self.bytes) }
     }
+}
+
+/// The number of elements of a shape, `None` when it, or the product of some of the dimensions, is out of range: no
+/// later multiplication of dimensions can overflow then, in whatever order, even if one of them is 0.
+pub(super) fn elements_of(shape: &[u64]) -> Option<u64> {
+    let largest = shape.iter().try_fold(1_u64, |product, dimension| product.checked_mul((*dimension).max(1)));
+    largest.filter(|product| usize::try_from(*product).is_ok())?;
+    Some(shape.iter().product())
 }
 
 /// Reinterprets bytes as elements.

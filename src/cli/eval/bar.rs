@@ -25,7 +25,8 @@ impl ProgressLine {
         let terminal = std::io::stderr().is_terminal();
         let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} samples  {msg}  {eta} left")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
-        let target = if terminal { ProgressDrawTarget::stderr_with_hz(4) } else { ProgressDrawTarget::hidden() };
+        let target =
+            if terminal { ProgressDrawTarget::stderr_with_hz(4) } else { ProgressDrawTarget::hidden() };
         let started = Instant::now();
         Self {
             bar: ProgressBar::with_draw_target(Some(0), target).with_style(style),

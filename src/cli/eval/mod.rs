@@ -10,8 +10,8 @@ use clap::{Args, Subcommand};
 use tokio::sync::watch;
 
 use crate::eval::{
-    self, EvalError, Generator, HttpGenerator, HttpOptions, LocalGenerator, RunConfig, RunFile, RunReport, Sampling,
-    Suite,
+    self, EvalError, Generator, HttpGenerator, HttpOptions, LocalGenerator, RunConfig, RunFile, RunReport,
+    Sampling, Suite,
 };
 use crate::language::Language;
 
@@ -143,7 +143,8 @@ fn local(arguments: &RunArguments, settings: &crate::settings::Settings) -> anyh
 }
 
 fn config(arguments: &RunArguments, suite: Suite, model: &str) -> RunConfig {
-    let usual = || Path::new("runs").join(format!("{}-{model}", suite.name).replace(|c| !(c.is_alphanumeric() || "._-".contains(c)), "-"));
+    let kept = |c: char| c.is_alphanumeric() || "._-".contains(c);
+    let usual = || Path::new("runs").join(format!("{}-{model}", suite.name).replace(|c| !kept(c), "-"));
     RunConfig {
         languages: arguments.languages.clone(),
         limit: arguments.limit,
@@ -165,9 +166,9 @@ fn config(arguments: &RunArguments, suite: Suite, model: &str) -> RunConfig {
 /// What the command line got wrong exits with 2, as other wrong arguments do.
 fn classify(error: EvalError) -> anyhow::Error {
     match error {
-        EvalError::InvalidSetting { .. } | EvalError::LanguageMissing { .. } | EvalError::DifferentRun { .. } => {
-            Failure::usage(error).into()
-        }
+        EvalError::InvalidSetting { .. }
+        | EvalError::LanguageMissing { .. }
+        | EvalError::DifferentRun { .. } => Failure::usage(error).into(),
         error => error.into(),
     }
 }
@@ -176,7 +177,11 @@ fn print(report: &RunReport, out: &Path) -> anyhow::Result<()> {
     if report.resumed > 0 {
         eprintln!("{} samples were there from before", report.resumed);
     }
-    eprintln!("every completion: {}, the figures: {}", out.join("samples.jsonl").display(), out.join("run.json").display());
+    eprintln!(
+        "every completion: {}, the figures: {}",
+        out.join("samples.jsonl").display(),
+        out.join("run.json").display()
+    );
     let mut stdout = std::io::stdout().lock();
     write!(stdout, "{}", eval::table(&report.results))?;
     Ok(())

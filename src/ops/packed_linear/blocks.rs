@@ -108,7 +108,7 @@ impl Block {
     #[inline(always)]
     unsafe fn byte<S: Simd>(self, index: usize) -> S::B {
         // SAFETY: the index is inside the block.
-        unsafe { S::load_bytes(self.0.add(index * LANES)) }
+        unsafe { S::load_bytes(self.0.wrapping_add(index * LANES)) }
     }
 
     #[inline(always)]
@@ -128,8 +128,8 @@ impl Block {
                 let q = self.byte::<S>(2 + j);
                 let low = S::sub(S::unsigned(S::bits(q, 0, 15)), eight);
                 let high = S::sub(S::unsigned(S::bits(q, 4, 15)), eight);
-                S::store(y.add(j * LANES), S::mul(low, d));
-                S::store(y.add((j + 16) * LANES), S::mul(high, d));
+                S::store(y.wrapping_add(j * LANES), S::mul(low, d));
+                S::store(y.wrapping_add((j + 16) * LANES), S::mul(high, d));
             }
         }
     }
@@ -144,8 +144,8 @@ impl Block {
                 let q = self.byte::<S>(4 + j);
                 let low = S::mul(S::unsigned(S::bits(q, 0, 15)), d);
                 let high = S::mul(S::unsigned(S::bits(q, 4, 15)), d);
-                S::store(y.add(j * LANES), S::add(low, m));
-                S::store(y.add((j + 16) * LANES), S::add(high, m));
+                S::store(y.wrapping_add(j * LANES), S::add(low, m));
+                S::store(y.wrapping_add((j + 16) * LANES), S::add(high, m));
             }
         }
     }
@@ -164,7 +164,7 @@ impl Block {
                 let q = S::unsigned(S::or_shifted(q, bit, 4));
                 let x =
                     if has_minimum { S::add(S::mul(q, d), m) } else { S::mul(S::sub(q, S::splat(16.0)), d) };
-                S::store(y.add(j * LANES), x);
+                S::store(y.wrapping_add(j * LANES), x);
             }
         }
     }
@@ -176,7 +176,7 @@ impl Block {
         unsafe {
             let d = self.half::<S>(0);
             for j in 0..32 {
-                S::store(y.add(j * LANES), S::mul(S::signed(self.byte::<S>(2 + j)), d));
+                S::store(y.wrapping_add(j * LANES), S::mul(S::signed(self.byte::<S>(2 + j)), d));
             }
         }
     }
@@ -211,7 +211,7 @@ impl Block {
                 let shift = 4 * (j as u32 % 2);
                 for l in 0..32 {
                     let q = S::unsigned(S::bits(self.byte::<S>(16 + j / 2 * 32 + l), shift, 15));
-                    S::store(y.add((j * 32 + l) * LANES), S::sub(S::mul(d, q), m));
+                    S::store(y.wrapping_add((j * 32 + l) * LANES), S::sub(S::mul(d, q), m));
                 }
             }
         }
@@ -229,7 +229,7 @@ impl Block {
                     let low = S::bits(self.byte::<S>(48 + j / 2 * 32 + l), shift, 15);
                     let bit = S::bits(self.byte::<S>(16 + l), j as u32, 1);
                     let q = S::unsigned(S::or_shifted(low, bit, 4));
-                    S::store(y.add((j * 32 + l) * LANES), S::sub(S::mul(d, q), m));
+                    S::store(y.wrapping_add((j * 32 + l) * LANES), S::sub(S::mul(d, q), m));
                 }
             }
         }
@@ -250,7 +250,7 @@ impl Block {
                     let low = S::bits(low, 4 * (quarter as u32 / 2), 15);
                     let high = S::bits(self.byte::<S>(128 + half * 32 + l), 2 * quarter as u32, 3);
                     let q = S::sub(S::unsigned(S::or_shifted(low, high, 4)), S::splat(32.0));
-                    S::store(y.add((half * 128 + quarter * 32 + l) * LANES), S::mul(scale, q));
+                    S::store(y.wrapping_add((half * 128 + quarter * 32 + l) * LANES), S::mul(scale, q));
                 }
             }
         }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::Panels;
 use super::blocks::{self, BlockFormat, CHUNK};
-use crate::ops::simd::{Element, Kernel, LANES, Simd, load_some, store_some};
+use crate::ops::simd::{Element, Kernel, LANES, Simd, load_some, peek, store_some, unroll};
 
 /// Block panels that are widened side by side; the scratch of a thread is this many times 16 KiB on its stack.
 const SCRATCH_PANELS: usize = 4;
@@ -123,6 +123,7 @@ impl Gemm<'_> {
 }
 
 /// All rows against a few neighbouring panels.
+#[derive(Clone, Copy)]
 struct Strip<W> {
     x: *const f32,
     x_stride: usize,
@@ -187,42 +188,67 @@ impl<W: Element> Strip<W> {
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize, const P: usize>(&self, row: usize) -> usize {
         // SAFETY: the caller vouches for R rows and P panels behind the pointers.
+        unsafe { S::call(Tile::<W, R, P> { strip: self, row }) };
+        R
+    }
+}
+
+/// R rows from `row` by P panels.
+struct Tile<'a, W, const R: usize, const P: usize> {
+    strip: &'a Strip<W>,
+    row: usize,
+}
+
+impl<W: Element, const R: usize, const P: usize> Kernel for Tile<'_, W, R, P> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Strip { x, x_stride, k, weight, panel_stride, out, out_stride, columns, first, bias, .. } =
+            *self.strip;
+        // SAFETY: the caller vouches for R rows and P panels behind the pointers.
         unsafe {
-            let x = self.x.add(row * self.x_stride);
-            let out = self.out.add(row * self.out_stride);
+            let x = x.add(self.row * x_stride);
+            let out = out.add(self.row * out_stride);
             let mut sums = [[S::splat(0.0); P]; R];
-            if !self.first {
-                for r in 0..R {
-                    for p in 0..P {
-                        let from = out.add(r * self.out_stride + p * LANES);
-                        sums[r][p] = load_some::<S>(from, self.columns - p * LANES);
-                    }
-                }
+            if !first {
+                unroll!(r < R, {
+                    unroll!(p < P, {
+                        sums[r][p] = load_some::<S>(out.add(r * out_stride + p * LANES), columns - p * LANES);
+                    });
+                });
             }
-            for k in 0..self.k {
+            // Wrapping offsets and unaligned reads: the plain ones carry checks in a development build.
+            let mut rows = [x; R];
+            unroll!(r < R, {
+                rows[r] = x.wrapping_add(r * x_stride);
+            });
+            let mut panels = [weight; P];
+            unroll!(p < P, {
+                panels[p] = weight.wrapping_add(p * panel_stride);
+            });
+            for k in 0..k {
                 let mut w = [S::splat(0.0); P];
-                for p in 0..P {
-                    w[p] = W::load::<S>(self.weight.add(p * self.panel_stride + k * LANES));
-                }
-                for r in 0..R {
-                    let x = S::splat(*x.add(r * self.x_stride + k));
-                    for p in 0..P {
+                unroll!(p < P, {
+                    w[p] = W::load::<S>(panels[p]);
+                    panels[p] = panels[p].wrapping_add(LANES);
+                });
+                unroll!(r < R, {
+                    let x = S::splat(peek(rows[r].wrapping_add(k)));
+                    unroll!(p < P, {
                         sums[r][p] = S::fma(x, w[p], sums[r][p]);
-                    }
-                }
+                    });
+                });
             }
-            for p in 0..P {
-                let columns = self.columns - p * LANES;
-                let bias = self.bias.map(|bias| load_some::<S>(bias.add(p * LANES), columns));
-                for r in 0..R {
+            unroll!(p < P, {
+                let columns = columns - p * LANES;
+                let bias = bias.map(|bias| load_some::<S>(bias.add(p * LANES), columns));
+                unroll!(r < R, {
                     let sum = match bias {
                         Some(bias) => S::add(sums[r][p], bias),
                         None => sums[r][p],
                     };
-                    store_some::<S>(out.add(r * self.out_stride + p * LANES), sum, columns);
-                }
-            }
-            R
+                    store_some::<S>(out.add(r * out_stride + p * LANES), sum, columns);
+                });
+            });
         }
     }
 }

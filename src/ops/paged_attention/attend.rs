@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::AttentionSettings;
 use crate::ops::KvLayout;
 use crate::ops::kv_pool::BLOCK_SIZE;
-use crate::ops::simd::{Element, Kernel, LANES, Simd, load_some, math, store_some};
+use crate::ops::simd::{Element, Kernel, LANES, Simd, load_some, math, peek, store_some, unroll};
 
 /// Rows times query heads of a piece of work: the lanes' state stays in the first-level cache.
 pub const LANES_PER_ITEM: usize = 24;
@@ -185,7 +185,7 @@ impl<T: Element> Attend<'_, T> {
 
     /// q k of R lanes and the tile's 32 positions, each one chain over head_dim.
     #[inline(always)]
-    unsafe fn scores<S: Simd, const R: usize>(&self, keys: *const T, lane: usize) -> [[S::F; 2]; R] {
+    unsafe fn scores<S: Simd, const R: usize>(&self, mut keys: *const T, lane: usize) -> [[S::F; 2]; R] {
         // SAFETY: the lanes' queries are inside q, and K holds 32 positions for each dimension.
         unsafe {
             let mut q = [self.q.as_ptr(); R];
@@ -194,13 +194,14 @@ impl<T: Element> Attend<'_, T> {
             }
             let mut scores = [[S::splat(0.0); 2]; R];
             for i in 0..self.layout.head_dim {
-                let low = T::load::<S>(keys.add(i * BLOCK_SIZE));
-                let high = T::load::<S>(keys.add(i * BLOCK_SIZE + LANES));
-                for r in 0..R {
-                    let q = S::splat(*q[r].add(i));
+                let low = T::load::<S>(keys);
+                let high = T::load::<S>(keys.wrapping_add(LANES));
+                keys = keys.wrapping_add(BLOCK_SIZE);
+                unroll!(r < R, {
+                    let q = S::splat(peek(q[r].wrapping_add(i)));
                     scores[r][0] = S::fma(q, low, scores[r][0]);
                     scores[r][1] = S::fma(q, high, scores[r][1]);
-                }
+                });
             }
             scores
         }
@@ -272,29 +273,31 @@ impl<T: Element> Attend<'_, T> {
             let to = state.accumulators.as_mut_ptr().add(lane * padded + column);
             let probabilities = state.tile.as_ptr().add(lane * BLOCK_SIZE);
             let mut sums = [[S::splat(0.0); C]; R];
-            for r in 0..R {
+            unroll!(r < R, {
                 let correction = S::splat(state.corrections[lane + r]);
-                for c in 0..C {
+                unroll!(c < C, {
                     sums[r][c] = S::mul(S::load(to.add(r * padded + c * LANES)), correction);
-                }
-            }
+                });
+            });
+            let mut values = values.wrapping_add(first * padded + column);
             for slot in first..end {
                 let mut value = [S::splat(0.0); C];
-                for c in 0..C {
-                    value[c] = T::load::<S>(values.add(slot * padded + column + c * LANES));
-                }
-                for r in 0..R {
-                    let p = S::splat(*probabilities.add(r * BLOCK_SIZE + slot));
-                    for c in 0..C {
+                unroll!(c < C, {
+                    value[c] = T::load::<S>(values.wrapping_add(c * LANES));
+                });
+                values = values.wrapping_add(padded);
+                unroll!(r < R, {
+                    let p = S::splat(peek(probabilities.wrapping_add(r * BLOCK_SIZE + slot)));
+                    unroll!(c < C, {
                         sums[r][c] = S::fma(p, value[c], sums[r][c]);
-                    }
-                }
+                    });
+                });
             }
-            for r in 0..R {
-                for c in 0..C {
+            unroll!(r < R, {
+                unroll!(c < C, {
                     S::store(to.add(r * padded + c * LANES), sums[r][c]);
-                }
-            }
+                });
+            });
         }
     }
 

@@ -2,17 +2,16 @@
 
 use std::arch::x86_64::{
     __m128i, __m256, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_add_ps,
-    _mm_add_ss, _mm_and_si128, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps, _mm_max_ss,
-    _mm_movehl_ps, _mm_or_si128, _mm_set1_epi8, _mm_shuffle_ps, _mm_sll_epi16, _mm_srl_epi16, _mm_srli_si128,
+    _mm_add_ss, _mm_and_si128, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_max_ps, _mm_max_ss, _mm_movehl_ps,
+    _mm_or_si128, _mm_set1_epi8, _mm_shuffle_ps, _mm_sll_epi16, _mm_srl_epi16, _mm_srli_si128,
     _mm_unpackhi_epi8, _mm_unpacklo_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_blendv_ps,
     _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps,
     _mm256_cvtepu8_epi32, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_div_ps,
-    _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
-    _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_ps, _mm256_slli_epi32, _mm256_storeu_ps,
-    _mm256_sub_ps,
+    _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_round_ps,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
 };
 
-use super::{Kernel, Simd};
+use super::{Kernel, Simd, peek};
 
 #[derive(Clone, Copy)]
 pub struct Avx2;
@@ -21,6 +20,7 @@ type F = (__m256, __m256);
 type B = __m128i;
 
 /// Runs a kernel with the features enabled.
+#[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub unsafe fn run<K: Kernel>(kernel: K) {
     // SAFETY: the features are those of this function; the caller vouches for the rest.
@@ -74,6 +74,12 @@ impl Simd for Avx2 {
     const ROW_PANELS: usize = 4;
     const ATTENTION_ROWS: usize = 3;
 
+    #[inline(always)]
+    unsafe fn call<K: Kernel>(kernel: K) {
+        // SAFETY: passes on what the caller vouches for.
+        unsafe { run(kernel) }
+    }
+
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn splat(x: f32) -> F {
@@ -84,13 +90,13 @@ impl Simd for Avx2 {
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn load(from: *const f32) -> F {
         // SAFETY: valid for sixteen elements by the trait's contract.
-        unsafe { (_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))) }
+        unsafe { (peek(from.cast()), peek(from.wrapping_add(8).cast())) }
     }
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn load_bf16(from: *const u16) -> F {
         // SAFETY: valid for sixteen elements by the trait's contract.
-        let (low, high) = unsafe { (_mm_loadu_si128(from.cast()), _mm_loadu_si128(from.add(8).cast())) };
+        let (low, high) = unsafe { (peek(from.cast()), peek(from.wrapping_add(8).cast())) };
         (widen_bf16(low), widen_bf16(high))
     }
     #[inline]
@@ -99,7 +105,7 @@ impl Simd for Avx2 {
         // SAFETY: valid for sixteen elements by the trait's contract.
         unsafe {
             _mm256_storeu_ps(to, x.0);
-            _mm256_storeu_ps(to.add(8), x.1);
+            _mm256_storeu_ps(to.wrapping_add(8), x.1);
         }
     }
     #[inline]
@@ -168,7 +174,7 @@ impl Simd for Avx2 {
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn load_bytes(from: *const u8) -> B {
         // SAFETY: valid for sixteen elements by the trait's contract.
-        unsafe { _mm_loadu_si128(from.cast()) }
+        unsafe { peek(from.cast::<B>()) }
     }
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]

@@ -1,17 +1,16 @@
 //! The sixteen lanes as one AVX-512 register.
 
 use std::arch::x86_64::{
-    __m128i, __m512, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_and_si128, _mm_cvtsi32_si128,
-    _mm_loadu_si128, _mm_or_si128, _mm_set1_epi8, _mm_sll_epi16, _mm_srl_epi16, _mm_unpackhi_epi8,
-    _mm_unpacklo_epi8, _mm256_castsi128_si256, _mm256_inserti128_si256, _mm256_loadu_si256, _mm512_add_ps,
-    _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
-    _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_mask_blend_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_add_ps,
-    _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_slli_epi32,
-    _mm512_storeu_ps, _mm512_sub_ps,
+    __m128i, __m256i, __m512, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_and_si128, _mm_cvtsi32_si128,
+    _mm_or_si128, _mm_set1_epi8, _mm_sll_epi16, _mm_srl_epi16, _mm_unpackhi_epi8, _mm_unpacklo_epi8,
+    _mm256_castsi128_si256, _mm256_inserti128_si256, _mm512_add_ps, _mm512_castsi512_ps,
+    _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
+    _mm512_div_ps, _mm512_fmadd_ps, _mm512_mask_blend_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
+    _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps,
+    _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
-use super::{Kernel, Simd};
+use super::{Kernel, Simd, peek};
 
 #[derive(Clone, Copy)]
 pub struct Avx512;
@@ -21,6 +20,7 @@ type B = __m128i;
 
 /// Runs a kernel with the features enabled.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+#[inline(never)]
 pub unsafe fn run<K: Kernel>(kernel: K) {
     // SAFETY: the features are those of this function; the caller vouches for the rest.
     unsafe { kernel.run::<Avx512>() }
@@ -34,6 +34,12 @@ impl Simd for Avx512 {
     const ROW_PANELS: usize = 8;
     const ATTENTION_ROWS: usize = 8;
 
+    #[inline(always)]
+    unsafe fn call<K: Kernel>(kernel: K) {
+        // SAFETY: passes on what the caller vouches for.
+        unsafe { run(kernel) }
+    }
+
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     unsafe fn splat(x: f32) -> F {
@@ -43,13 +49,13 @@ impl Simd for Avx512 {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     unsafe fn load(from: *const f32) -> F {
         // SAFETY: valid for sixteen elements by the trait's contract.
-        unsafe { _mm512_loadu_ps(from) }
+        unsafe { peek(from.cast::<F>()) }
     }
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     unsafe fn load_bf16(from: *const u16) -> F {
         // SAFETY: valid for sixteen elements by the trait's contract.
-        let bits = unsafe { _mm256_loadu_si256(from.cast()) };
+        let bits = unsafe { peek(from.cast::<__m256i>()) };
         _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
     }
     #[inline]
@@ -124,7 +130,7 @@ impl Simd for Avx512 {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     unsafe fn load_bytes(from: *const u8) -> B {
         // SAFETY: valid for sixteen elements by the trait's contract.
-        unsafe { _mm_loadu_si128(from.cast()) }
+        unsafe { peek(from.cast::<B>()) }
     }
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]

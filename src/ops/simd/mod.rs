@@ -38,6 +38,9 @@ pub(super) trait Simd: Copy + 'static {
     /// Query rows that attention takes against a KV tile at once.
     const ATTENTION_ROWS: usize;
 
+    /// Runs a kernel in a function of its own, with registers of its own.
+    unsafe fn call<K: Kernel>(kernel: K);
+
     unsafe fn splat(x: f32) -> Self::F;
     unsafe fn load(from: *const f32) -> Self::F;
     unsafe fn load_bf16(from: *const u16) -> Self::F;
@@ -74,12 +77,40 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn half(low: Self::B, high: Self::B) -> Self::F;
 }
 
+/// A value at any alignment. Reading it through this type compiles to the bare load in a development build too,
+/// where `read_unaligned` and the load intrinsics check their pointers against a copy on the stack.
+#[derive(Clone, Copy)]
+#[repr(C, packed)]
+pub(super) struct Unaligned<T: Copy>(T);
+
+/// The value behind `from`, at any alignment.
+#[inline(always)]
+pub(super) unsafe fn peek<T: Copy>(from: *const T) -> T {
+    // SAFETY: the caller vouches for a readable value.
+    unsafe { (*from.cast::<Unaligned<T>>()).0 }
+}
+
 /// Something to run on an instruction set.
 pub(super) trait Kernel {
     /// # Safety
     /// The processor has the instruction set `S`, and what the kernel itself demands of its pointers holds.
     unsafe fn run<S: Simd>(self);
 }
+
+/// The body for each index below a constant of at most 8, written out: an array of vectors stays in registers
+/// only when every index into it is a constant, and the compiler does not unroll loops this large by itself.
+macro_rules! unroll {
+    ($index:ident < $count:ident, $body:block) => {
+        unroll!($index, $count, $body, 0 1 2 3 4 5 6 7)
+    };
+    ($index:ident, $count:ident, $body:block, $($value:literal)*) => {
+        $(if $value < $count {
+            let $index: usize = $value;
+            $body
+        })*
+    };
+}
+pub(super) use unroll;
 
 /// The first `count` of sixteen floats, the rest 0.
 #[inline(always)]
@@ -182,7 +213,7 @@ impl Isa {
         // the caller vouches for the kernel's pointers.
         unsafe {
             match self.0 {
-                Set::Portable => kernel.run::<portable::Portable>(),
+                Set::Portable => portable::run(kernel),
                 #[cfg(target_arch = "x86_64")]
                 Set::Avx2 => avx2::run(kernel),
                 #[cfg(target_arch = "x86_64")]

@@ -1,9 +1,16 @@
 //! The sixteen lanes as plain arrays, for any processor. Multiplies and adds are not fused.
 
-use super::{LANES, Simd};
+use super::{Kernel, LANES, Simd};
 
 #[derive(Clone, Copy)]
 pub struct Portable;
+
+/// Runs a kernel.
+#[inline(never)]
+pub unsafe fn run<K: Kernel>(kernel: K) {
+    // SAFETY: every processor has these lanes; the caller vouches for the rest.
+    unsafe { kernel.run::<Portable>() }
+}
 
 type F = [f32; LANES];
 type B = [u8; LANES];
@@ -44,6 +51,12 @@ impl Simd for Portable {
     const TILE_PANELS: usize = 1;
     const ROW_PANELS: usize = 2;
     const ATTENTION_ROWS: usize = 1;
+
+    #[inline(always)]
+    unsafe fn call<K: Kernel>(kernel: K) {
+        // SAFETY: passes on what the caller vouches for.
+        unsafe { run(kernel) }
+    }
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> F {

@@ -137,17 +137,18 @@ impl Shape {
             return Err(metadata.error(&key("expert_count"), "names experts; dense models are supported"));
         }
         let (hidden_size, heads) = (positive("embedding_length")?, positive("attention.head_count")?);
-        let kv_heads = match metadata.contains(&key("attention.head_count_kv")) {
-            true => positive("attention.head_count_kv")?,
-            false => heads,
+        let kv_heads = if metadata.contains(&key("attention.head_count_kv")) {
+            positive("attention.head_count_kv")?
+        } else {
+            heads
         };
-        let head_dim = match metadata.contains(&key("attention.key_length")) {
-            true => positive("attention.key_length")?,
-            false if hidden_size.is_multiple_of(heads) => hidden_size / heads,
-            false => {
-                let problem = format!("is {hidden_size}, which {heads} heads do not divide");
-                return Err(metadata.error(&key("embedding_length"), problem));
-            }
+        let head_dim = if metadata.contains(&key("attention.key_length")) {
+            positive("attention.key_length")?
+        } else if hidden_size.is_multiple_of(heads) {
+            hidden_size / heads
+        } else {
+            let problem = format!("is {hidden_size}, which {heads} heads do not divide");
+            return Err(metadata.error(&key("embedding_length"), problem));
         };
         for name in ["rope.dimension_count", "attention.value_length"] {
             if let Some(other) = metadata.count(&key(name))?.filter(|other| *other != head_dim) {

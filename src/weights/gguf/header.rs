@@ -7,7 +7,7 @@ use candle_core::quantized::GgmlDType;
 use super::cursor::Cursor;
 use super::metadata::Metadata;
 use crate::weights::mapped_file::MappedFile;
-use crate::weights::source::TensorType;
+use crate::weights::source::{TensorType, elements_of};
 use crate::weights::{WeightsError, blocks};
 
 /// ggml's own limit on dimensions.
@@ -121,8 +121,8 @@ fn read_tensor(cursor: &mut Cursor, what: &str) -> Result<Declared, WeightsError
             cursor.corrupt(format!("{what} has rows of {row}, which blocks of {block} do not divide"))
         );
     }
-    let elements = shape.iter().try_fold(1_u64, |elements, dimension| elements.checked_mul(*dimension));
-    let bytes = elements.and_then(|elements| (elements / block).checked_mul(dtype.block_bytes() as u64));
+    let bytes =
+        elements_of(&shape).and_then(|elements| (elements / block).checked_mul(dtype.block_bytes() as u64));
     let Some(bytes) = bytes else {
         return Err(cursor.corrupt(format!("{what} has the impossible shape {shape:?}")));
     };

@@ -19,4 +19,3 @@ mod source;
 mod tokenizer;
 
 pub use source::{GgufFile, is_gguf};
-pub use tokenizer::TokenizerFiles;

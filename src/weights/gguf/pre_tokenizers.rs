@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// What a pre-tokenizer name stands for.
 pub struct PreTokenizer {
     pub normalizer: Value,
-    pub pre_tokenizer: Value,
+    pub splitter: Value,
     /// A word that is a token is taken whole, whatever the merges say.
     pub ignore_merges: bool,
     /// Whether a BOS is added when the file does not say.
@@ -25,17 +25,13 @@ pub const KNOWN: &str = "gpt-2, default, smollm, starcoder, refact, qwen2, deeps
 
 /// The row of a name.
 pub fn by_name(name: &str) -> Option<PreTokenizer> {
-    let plain = |pre_tokenizer, normalizer| PreTokenizer {
-        normalizer,
-        pre_tokenizer,
-        ignore_merges: false,
-        add_bos: false,
-    };
+    let plain =
+        |splitter, normalizer| PreTokenizer { normalizer, splitter, ignore_merges: false, add_bos: false };
     Some(match name {
         "gpt-2" | "default" => plain(byte_level(true), Value::Null),
         "smollm" | "starcoder" | "refact" => {
             let digits = json!({ "type": "Digits", "individual_digits": true });
-            plain(sequence(digits, byte_level(true)), Value::Null)
+            plain(sequence(&digits, &byte_level(true)), Value::Null)
         }
         "qwen2" => plain(split(QWEN2_SPLIT), json!({ "type": "NFC" })),
         "deepseek-r1-qwen" => PreTokenizer { add_bos: true, ..plain(split(QWEN2_SPLIT), Value::Null) },
@@ -58,9 +54,51 @@ fn byte_level(use_regex: bool) -> Value {
 fn split(regex: &str) -> Value {
     let split =
         json!({ "type": "Split", "pattern": { "Regex": regex }, "behavior": "Isolated", "invert": false });
-    sequence(split, byte_level(false))
+    sequence(&split, &byte_level(false))
 }
 
-fn sequence(first: Value, second: Value) -> Value {
+fn sequence(first: &Value, second: &Value) -> Value {
     json!({ "type": "Sequence", "pretokenizers": [first, second] })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokenizers::{
+        OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _, PreTokenizerWrapper,
+    };
+
+    use super::*;
+
+    fn check(name: &str, text: &str, expected: &Value) {
+        let pre_tokenizer = by_name(name).expect("it is known").splitter;
+        let pre_tokenizer: PreTokenizerWrapper = serde_json::from_value(pre_tokenizer).expect("it is valid");
+        let mut pieces = PreTokenizedString::from(text);
+        pre_tokenizer.pre_tokenize(&mut pieces).expect("it splits");
+        let pieces = pieces.get_splits(OffsetReferential::Normalized, OffsetType::Byte);
+        let pieces: Vec<&str> = pieces.into_iter().map(|(piece, ..)| piece).collect();
+        assert_eq!(json!(pieces), *expected, "{name}: {text:?}");
+    }
+
+    /// Splits recorded from the Python library, whose regular expressions run on another engine.
+    #[test]
+    fn splits_are_those_of_the_python_library() {
+        let recorded: Value =
+            serde_json::from_str(include_str!("../../../tests/fixtures/weights/splits.json")).expect("JSON");
+        let texts = recorded["texts"].as_array().expect("texts");
+        let splits = recorded["splits"].as_object().expect("a table");
+        assert_eq!(splits.len(), 5);
+        for (name, splits) in splits {
+            for (text, expected) in texts.iter().zip(splits.as_array().expect("a list")) {
+                check(name, text.as_str().expect("a text"), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn every_known_name_has_a_row() {
+        for name in KNOWN.split([',', ' ']).filter(|name| !name.is_empty() && *name != "and") {
+            assert!(by_name(name).is_some(), "{name}");
+        }
+        assert!(by_name("grok-2").is_none());
+    }
 }

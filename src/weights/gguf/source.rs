@@ -125,6 +125,10 @@ impl TensorSource for GgufFile {
         self.named(name).map(|tensor| tensor.stored.shape.clone())
     }
 
+    fn dtype(&self, name: &str) -> Result<TensorType, WeightsError> {
+        self.named(name).map(|tensor| tensor.stored.dtype)
+    }
+
     fn tensor(&self, name: &str) -> Result<TensorView<'_>, WeightsError> {
         let tensor = self.named(name)?;
         let mut view = view(name, &self.file, &tensor.stored);
@@ -163,6 +167,11 @@ fn name_tensors(
         let permuted_heads = config::permuted_heads(architecture, &name, config);
         if let Some(heads) = permuted_heads {
             let rows = stored.shape.first().copied().unwrap_or(0);
+            if stored.shape.len() == 1 && stored.dtype.block_elements() > 1 {
+                return Err(corrupt(format!(
+                    "tensor `{gguf_name}` is a vector of blocks, whose elements cannot move"
+                )));
+            }
             if heads == 0 || rows == 0 || !rows.is_multiple_of(2 * heads) {
                 return Err(corrupt(format!(
                     "tensor `{gguf_name}` has {rows} rows, which do not make {heads} heads"

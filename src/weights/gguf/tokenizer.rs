@@ -172,7 +172,7 @@ impl<'a> Vocabulary<'a> {
         let (bos, eos) = (token_id("bos", default(1))?, token_id("eos", default(2))?);
         let (unk, pad) = (token_id("unknown", default(0))?, token_id("padding", None)?);
         let turn_ends = [token_id("eot", None)?, token_id("eom", None)?].into_iter().flatten().collect();
-        Ok(Self { kind, types, ids, bos, eos, pad, unk, turn_ends, tokens })
+        Ok(Self { kind, tokens, types, ids, bos, eos, pad, unk, turn_ends })
     }
 
     /// Ids that end a generation.
@@ -280,7 +280,7 @@ fn byte_level(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<Value, Wei
         "padding": null,
         "added_tokens": vocabulary.added_tokens(),
         "normalizer": pre.normalizer,
-        "pre_tokenizer": pre.pre_tokenizer,
+        "pre_tokenizer": pre.splitter,
         "post_processor": vocabulary.post_processor(metadata, pre.add_bos)?,
         "decoder": { "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true },
         "model": {

@@ -1,0 +1,129 @@
+//! Load, hang-ups, full queues and the end: nothing is lost and nothing is left behind.
+
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use super::server::{Server, completion, events, long};
+
+const COMPLETIONS: &str = "/v1/completions";
+
+fn one_sequence(settings: &mut xenoglot::settings::Settings, _: &mut xenoglot::api::ApiOptions) {
+    settings.max_num_seqs = 1;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_hangs_up_frees_its_blocks() {
+    let server = Server::with(one_sequence).await;
+    let response = server.post(COMPLETIONS, &long(&json!({}))).send().await.unwrap();
+    let mut body = response.bytes_stream();
+    assert!(body.next().await.unwrap().unwrap().starts_with(b"data: "));
+    assert!(server.metric("kv_blocks_in_use").await > 0.0);
+    drop(body);
+    server.idle().await;
+    let generated = server.metric("generation_tokens_total").await;
+    assert!(generated < 12_800.0, "the request was cancelled, not finished: {generated} tokens");
+    let metrics = server.get("/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("finished_reason=\"abort\""), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unstreamed_client_that_hangs_up_frees_its_blocks_too() {
+    let server = Server::with(one_sequence).await;
+    let request =
+        server.post(COMPLETIONS, &long(&json!({"stream": false}))).timeout(Duration::from_millis(150));
+    assert!(request.send().await.is_err_and(|error| error.is_timeout()));
+    server.idle().await;
+    assert!(server.metric("generation_tokens_total").await < 12_800.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_answers_429_and_the_rest_is_served() {
+    let server = Server::with(|settings, options| {
+        one_sequence(settings, options);
+        settings.max_queue = 2;
+    })
+    .await;
+    let busy = server.post(COMPLETIONS, &long(&json!({}))).send().await.unwrap();
+    let body = completion(&json!({}));
+    let sent = (0..10).map(|_| server.post(COMPLETIONS, &body).send());
+    let mut statuses = Vec::new();
+    let answers = join_all(sent);
+    let hang_up = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        drop(busy);
+    };
+    for answer in futures::join!(answers, hang_up).0 {
+        let answer = answer.unwrap();
+        if answer.status() == 429 {
+            assert_eq!(answer.headers()["retry-after"], "1");
+            let error: Value = answer.json().await.unwrap();
+            assert_eq!(error["error"]["type"], "rate_limit_error");
+            statuses.push(429);
+        } else {
+            statuses.push(answer.status().as_u16());
+        }
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 429, 429, 429, 429, 429, 429, 429, 429]);
+}
+
+/// The acceptance of the serving issue: 32 streams at once and 200 queued requests, none lost, no block left.
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_two_streams_and_two_hundred_queued_requests_all_end() {
+    let server = Server::with(|settings, _| settings.max_num_seqs = 32).await;
+    let request = |i: usize| {
+        let stream = i < 32;
+        let body = completion(&json!({
+            "prompt": format!("request {i}"), "seed": i, "max_tokens": 60, "ignore_eos": true, "stream": stream
+        }));
+        let sent = server.post(COMPLETIONS, &body).send();
+        async move {
+            let text = sent.await.unwrap().text().await.unwrap();
+            if stream {
+                let chunks = events(&text);
+                let ends = chunks.iter().filter(|chunk| chunk["choices"][0]["finish_reason"] == "length");
+                assert_eq!(ends.count(), 1, "{text}");
+            } else {
+                let answer: Value = serde_json::from_str(&text).unwrap();
+                assert_eq!(answer["usage"]["completion_tokens"], 60, "{text}");
+            }
+        }
+    };
+    join_all((0..232).map(request)).await;
+    server.idle().await;
+    assert_eq!(server.metric("kv_cache_usage_perc").await, 0.0);
+    assert_eq!(server.metric("generation_tokens_total").await, 232.0 * 60.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_finishes_streams_and_takes_no_more() {
+    let mut server = Server::with(one_sequence).await;
+    let response = server.post(COMPLETIONS, &long(&json!({"n": 8}))).send().await.unwrap();
+    server.signal_stop();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let fresh = reqwest::Client::new().get(format!("{}/health", server.url)).send().await;
+    assert!(fresh.is_err(), "the port is closed");
+    let chunks = events(&response.text().await.unwrap());
+    let ends = chunks.iter().filter(|chunk| chunk["choices"][0]["finish_reason"] == "length").count();
+    assert_eq!(ends, 8, "every choice ran to its end");
+    server.ended().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_is_bounded() {
+    let mut server = Server::with(|settings, options| {
+        one_sequence(settings, options);
+        options.drain_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let response = server.post(COMPLETIONS, &long(&json!({}))).send().await.unwrap();
+    let started = Instant::now();
+    server.signal_stop();
+    server.ended().await;
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    let rest = response.text().await.unwrap_or_default();
+    assert!(!rest.contains("[DONE]"), "a stream that is cut off does not look whole");
+}

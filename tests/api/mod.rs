@@ -1,0 +1,8 @@
+//! The HTTP API of a listening server, over tiny models: what clients see, byte by byte.
+
+mod admin;
+mod answers;
+mod errors;
+mod life_cycle;
+mod openapi;
+mod server;

@@ -1,0 +1,11 @@
+//! Checkpoints on disk: what opens, what it means, and that everything else is one clear error.
+
+mod checkpoint;
+mod convert;
+mod damaged;
+mod files;
+mod gguf;
+mod gguf_writer;
+mod real_weights;
+mod safetensors;
+mod tokenizer;
