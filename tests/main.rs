@@ -2,6 +2,7 @@
 
 mod api;
 mod chat;
+mod cli;
 mod engine;
 mod eval;
 mod layering;

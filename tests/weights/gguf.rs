@@ -15,7 +15,7 @@ fn open(gguf: &GgufWriter) -> Checkpoint {
 }
 
 /// The tiny model with a change is refused with a message that names the file and `parts`.
-fn check(change: impl FnOnce(&mut GgufWriter), parts: &[&str]) {
+fn check(change: impl FnOnce(&mut GgufWriter) -> &mut GgufWriter, parts: &[&str]) {
     let mut gguf = tiny_llama();
     change(&mut gguf);
     check_bytes(&gguf.bytes(), parts);
@@ -126,14 +126,14 @@ fn families_have_their_own_keys() {
         &[("architectures", json!(["Qwen3ForCausalLM"])), ("attention_bias", json!(false))],
     );
     check(
-        tiny_llama().f32_tensor("output.weight", &[32, 260], &[0.0; 32 * 260]),
+        tiny_llama().f32_tensor("output.weight", &[32, 260], &vec![0.0; 32 * 260]),
         &[("tie_word_embeddings", json!(false))],
     );
 }
 
 #[test]
 fn rotary_scaling_is_translated() {
-    let check = |change: &dyn Fn(&mut GgufWriter), expected: serde_json::Value| {
+    let check = |change: &dyn Fn(&mut GgufWriter) -> &mut GgufWriter, expected: serde_json::Value| {
         let mut gguf = tiny_llama();
         change(&mut gguf);
         assert_eq!(open(&gguf).config["rope_scaling"], expected);
@@ -141,17 +141,17 @@ fn rotary_scaling_is_translated() {
     let linear = json!({ "rope_type": "linear", "factor": 2.0 });
     check(
         &|gguf| {
-            gguf.text("llama.rope.scaling.type", "linear").set("llama.rope.scaling.factor", Meta::F32(2.0));
+            gguf.text("llama.rope.scaling.type", "linear").set("llama.rope.scaling.factor", Meta::F32(2.0))
         },
         linear.clone(),
     );
-    check(&|gguf| drop(gguf.set("llama.rope.scale_linear", Meta::F32(2.0))), linear);
-    check(&|gguf| drop(gguf.text("llama.rope.scaling.type", "none")), json!(null));
+    check(&|gguf| gguf.set("llama.rope.scale_linear", Meta::F32(2.0)), linear);
+    check(&|gguf| gguf.text("llama.rope.scaling.type", "none"), json!(null));
     check(
         &|gguf| {
             gguf.text("llama.rope.scaling.type", "yarn")
                 .set("llama.rope.scaling.factor", Meta::F32(4.0))
-                .set("llama.rope.scaling.original_context_length", Meta::U32(32));
+                .set("llama.rope.scaling.original_context_length", Meta::U32(32))
         },
         json!({ "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32 }),
     );
@@ -159,7 +159,7 @@ fn rotary_scaling_is_translated() {
     let wave = std::f32::consts::TAU * 100_000_f32.powf(0.75);
     assert!(wave > 8192.0);
     check(
-        &|gguf| drop(gguf.f32_tensor("rope_freqs.weight", &[4], &[1.0, 1.0, 1.0, 8.0])),
+        &|gguf| gguf.f32_tensor("rope_freqs.weight", &[4], &[1.0, 1.0, 1.0, 8.0]),
         json!({
             "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
             "original_max_position_embeddings": 8192,
@@ -170,89 +170,105 @@ fn rotary_scaling_is_translated() {
 #[test]
 fn wrong_metadata_is_named() {
     check(
-        |g| drop(g.text("general.architecture", "mamba")),
+        |g| g.text("general.architecture", "mamba"),
         &["architecture `mamba`", "llama, mistral, qwen2, qwen3"],
     );
-    check(|g| drop(g.remove("general.architecture")), &["`general.architecture` is missing"]);
-    check(|g| drop(g.remove("llama.block_count")), &["`llama.block_count` is missing"]);
-    check(|g| drop(g.set("llama.block_count", Meta::I32(-2))), &["`llama.block_count`", "-2"]);
+    check(|g| g.remove("general.architecture"), &["`general.architecture` is missing"]);
+    check(|g| g.remove("llama.block_count"), &["`llama.block_count` is missing"]);
+    check(|g| g.set("llama.block_count", Meta::I32(-2)), &["`llama.block_count`", "-2"]);
+    check(|g| g.set("llama.block_count", Meta::F32(2.5)), &["`llama.block_count`", "must be a count", "2.5"]);
+    check(|g| g.set("llama.attention.head_count", Meta::U32(0)), &["head_count` must not be 0"]);
+    check(|g| g.set("llama.attention.head_count", Meta::U32(5)), &["5 heads do not divide"]);
+    check(|g| g.set("llama.attention.head_count_kv", Meta::I32s(vec![1, 2])), &["an array of 2"]);
+    check(|g| g.set("llama.rope.dimension_count", Meta::U32(4)), &["rope.dimension_count", "whole heads"]);
+    check(|g| g.set("llama.expert_count", Meta::U32(8)), &["experts", "dense"]);
+    check(|g| g.set("llama.rope.freq_base", Meta::F32(f32::NAN)), &["freq_base", "finite"]);
+    check(|g| g.text("llama.rope.scaling.type", "longrope"), &["rope.scaling.factor` is missing"]);
     check(
-        |g| drop(g.set("llama.block_count", Meta::F32(2.5))),
-        &["`llama.block_count`", "must be a count", "2.5"],
-    );
-    check(|g| drop(g.set("llama.attention.head_count", Meta::U32(0))), &["head_count` must not be 0"]);
-    check(|g| drop(g.set("llama.attention.head_count", Meta::U32(5))), &["5 heads do not divide"]);
-    check(|g| drop(g.set("llama.attention.head_count_kv", Meta::I32s(vec![1, 2]))), &["an array of 2"]);
-    check(
-        |g| drop(g.set("llama.rope.dimension_count", Meta::U32(4))),
-        &["rope.dimension_count", "whole heads"],
-    );
-    check(|g| drop(g.set("llama.expert_count", Meta::U32(8))), &["experts", "dense"]);
-    check(|g| drop(g.set("llama.rope.freq_base", Meta::F32(f32::NAN))), &["freq_base", "finite"]);
-    check(|g| drop(g.text("llama.rope.scaling.type", "longrope")), &["rope.scaling.factor` is missing"]);
-    check(
-        |g| {
-            drop(
-                g.text("llama.rope.scaling.type", "longrope")
-                    .set("llama.rope.scaling.factor", Meta::F32(2.0)),
-            )
-        },
+        |g| g.text("llama.rope.scaling.type", "longrope").set("llama.rope.scaling.factor", Meta::F32(2.0)),
         &["`longrope`; linear and yarn"],
     );
-    check(|g| drop(g.set("general.alignment", Meta::U32(7))), &["general.alignment", "power of two"]);
-    check(|g| drop(g.f32_tensor("rope_freqs.weight", &[4], &[1.0, 2.0, 3.0, 4.0])), &["rope_freqs.weight"]);
+    check(|g| g.set("general.alignment", Meta::U32(7)), &["general.alignment", "power of two"]);
+    check(|g| g.f32_tensor("rope_freqs.weight", &[4], &[1.0, 2.0, 3.0, 4.0]), &["rope_freqs.weight"]);
 }
 
 #[test]
 fn wrong_tensors_are_named() {
     check(
-        |g| drop(g.tensor("blk.0.ffn_up.weight", &[32, 64], 10, vec![0; 10])),
+        |g| g.tensor("blk.0.ffn_up.weight", &[32, 64], 10, vec![0; 10]),
         &["`blk.0.ffn_up.weight`", "Q2_K", "Q4_K"],
     );
-    check(|g| drop(g.tensor("blk.0.ffn_up.weight", &[32, 64], 99, vec![0; 10])), &["number 99"]);
-    check(|g| drop(g.tensor("x", &[33], 8, vec![0; 34])), &["`x`", "rows of 33", "blocks of 32"]);
-    check(|g| drop(g.tensor("x", &[1, 1, 1, 1, 1], 0, vec![0; 4])), &["5 dimensions"]);
-    check(|g| drop(g.tensor("x", &[u64::MAX, 4], 0, vec![0; 4])), &["`x`", "impossible shape"]);
-    check(|g| drop(g.tensor("x", &[1 << 40], 0, vec![0; 4])), &["truncated", "`x`"]);
+    check(|g| g.tensor("blk.0.ffn_up.weight", &[32, 64], 99, vec![0; 10]), &["number 99"]);
+    check(|g| g.tensor("x", &[33], 8, vec![0; 34]), &["`x`", "rows of 33", "blocks of 32"]);
+    check(|g| g.tensor("x", &[1, 1, 1, 1, 1], 0, vec![0; 4]), &["5 dimensions"]);
+    check(|g| g.tensor("x", &[u64::MAX, 4], 0, vec![0; 4]), &["`x`", "impossible shape"]);
+    check(|g| g.tensor("x", &[1 << 40], 0, vec![0; 4]), &["truncated", "`x`"]);
+    check(|g| g.f32_tensor("blk.0.ffn_gate_exps.weight", &[1], &[0.0]), &["blk.0.ffn_gate_exps.weight"]);
+    check(|g| g.f32_tensor("blk.0.attn_q.weight", &[32, 31], &[0.0; 31 * 32]), &["31 rows", "4 heads"]);
     check(
-        |g| drop(g.f32_tensor("blk.0.ffn_gate_exps.weight", &[1], &[0.0])),
-        &["blk.0.ffn_gate_exps.weight"],
-    );
-    check(|g| drop(g.f32_tensor("blk.0.attn_q.weight", &[32, 31], &[0.0; 31 * 32])), &["31 rows", "4 heads"]);
-    check(
-        |g| g.tensors.retain(|tensor| tensor.name != "token_embd.weight"),
+        |g| {
+            g.tensors.retain(|tensor| tensor.name != "token_embd.weight");
+            g
+        },
         &["`token_embd.weight` is missing"],
     );
     // Products that are 0 in one order and overflow in another.
-    check(|g| drop(g.tensor("x", &[0, u64::MAX, 2], 0, vec![])), &["`x`", "impossible shape"]);
+    check(|g| g.tensor("x", &[0, u64::MAX, 2], 0, vec![]), &["`x`", "impossible shape"]);
     check(
-        |g| drop(g.tensor("blk.0.attn_q.bias", &[32], 8, vec![0; 34])),
+        |g| g.tensor("blk.0.attn_q.bias", &[32], 8, vec![0; 34]),
         &["blk.0.attn_q.bias", "vector of blocks"],
     );
-    check(|g| g.tensors.push(g.tensors[0].clone()), &["declared twice"]);
+    check(
+        |g| {
+            g.tensors.push(g.tensors[0].clone());
+            g
+        },
+        &["declared twice"],
+    );
 }
 
 #[test]
 fn wrong_headers_are_named() {
     check_bytes(b"GGUF", &["truncated", "the version"]);
     check_bytes(b"GGML\x03\0\0\0", &["does not start with `GGUF`"]);
-    check(|g| g.version = 1, &["version 1"]);
-    check(|g| g.version = 4, &["version 4; versions 2 and 3"]);
-    check(|g| g.version = 3_u32.swap_bytes(), &["big-endian"]);
+    check(
+        |g| {
+            g.version = 1;
+            g
+        },
+        &["version 1"],
+    );
+    check(
+        |g| {
+            g.version = 4;
+            g
+        },
+        &["version 4; versions 2 and 3"],
+    );
+    check(
+        |g| {
+            g.version = 3_u32.swap_bytes();
+            g
+        },
+        &["big-endian"],
+    );
     check_bytes(
         &[&b"GGUF\x03\0\0\0"[..], &[0xff; 16]].concat(),
         &["header claims 18446744073709551615 tensors"],
     );
-    check(|g| drop(g.set("x", Meta::Raw(13, vec![]))), &["metadata `x` has the unknown type 13"]);
-    check(|g| drop(g.set("x", Meta::Raw(7, vec![2]))), &["metadata `x` is the truth value 2"]);
-    check(|g| g.metadata.push(("general.architecture".into(), Meta::U32(1))), &["there twice"]);
-    let array = |kind: u32, length: u64| [&kind.to_le_bytes()[..], &length.to_le_bytes()].concat();
+    check(|g| g.set("x", Meta::Raw(13, vec![])), &["metadata `x` has the unknown type 13"]);
+    check(|g| g.set("x", Meta::Raw(7, vec![2])), &["metadata `x` is the truth value 2"]);
     check(
-        |g| drop(g.set("x", Meta::Raw(9, array(0, u64::MAX)))),
-        &["metadata `x` claims", "more than the file"],
+        |g| {
+            g.metadata.push(("general.architecture".into(), Meta::U32(1)));
+            g
+        },
+        &["there twice"],
     );
+    let array = |kind: u32, length: u64| [&kind.to_le_bytes()[..], &length.to_le_bytes()].concat();
+    check(|g| g.set("x", Meta::Raw(9, array(0, u64::MAX))), &["metadata `x` claims", "more than the file"]);
     let nested = std::iter::repeat_n(array(9, 1), 9).collect::<Vec<_>>().concat();
-    check(|g| drop(g.set("x", Meta::Raw(9, nested.clone()))), &["metadata `x` nests arrays deeper"]);
+    check(|g| g.set("x", Meta::Raw(9, nested.clone())), &["metadata `x` nests arrays deeper"]);
     let mut version_2 = tiny_llama();
     version_2.version = 2;
     assert_eq!(open(&version_2).config["hidden_size"], 32);

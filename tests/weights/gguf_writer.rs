@@ -83,7 +83,9 @@ impl GgufWriter {
         for tensor in &self.tensors {
             put_text(&mut out, &tensor.name);
             out.extend((tensor.dimensions.len() as u32).to_le_bytes());
-            tensor.dimensions.iter().for_each(|dimension| out.extend(dimension.to_le_bytes()));
+            for dimension in &tensor.dimensions {
+                out.extend(dimension.to_le_bytes());
+            }
             out.extend(tensor.type_code.to_le_bytes());
             out.extend(offset.to_le_bytes());
             offset += (tensor.bytes.len() as u64).next_multiple_of(32);
@@ -124,17 +126,23 @@ fn put_value(out: &mut Vec<u8>, value: &Meta) {
         }
         Meta::Texts(texts) => {
             let mut payload = array(8, texts.len());
-            texts.iter().for_each(|text| put_text(&mut payload, text));
+            for text in texts {
+                put_text(&mut payload, text);
+            }
             put(9, &payload);
         }
         Meta::I32s(values) => {
             let mut payload = array(5, values.len());
-            values.iter().for_each(|value| payload.extend(value.to_le_bytes()));
+            for value in values {
+                payload.extend(value.to_le_bytes());
+            }
             put(9, &payload);
         }
         Meta::F32s(values) => {
             let mut payload = array(6, values.len());
-            values.iter().for_each(|value| payload.extend(value.to_le_bytes()));
+            for value in values {
+                payload.extend(value.to_le_bytes());
+            }
             put(9, &payload);
         }
     }
@@ -191,8 +199,7 @@ pub fn tiny_llama() -> GgufWriter {
 /// 256 bytes, two merges and two control tokens.
 fn add_tokenizer(gguf: &mut GgufWriter) {
     let mut tokens: Vec<String> = (0..=255).map(|byte| byte_character(byte).to_string()).collect();
-    tokens.extend(["he", "hell", "<|im_start|>", "<|im_end|>"].map(str::to_owned));
-    tokens[257] = "\u{120}h".to_owned();
+    tokens.extend(["he", "\u{120}h", "<|im_start|>", "<|im_end|>"].map(str::to_owned));
     let mut types = vec![1; 258];
     types.extend([3, 3]);
     gguf.text("tokenizer.ggml.model", "gpt2")

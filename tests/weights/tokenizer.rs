@@ -91,25 +91,23 @@ fn bos_and_eos_are_added_as_the_file_says() {
 
 #[test]
 fn ends_of_turns_end_generations() {
-    let check = |change: &dyn Fn(&mut GgufWriter), expected: &[u32]| {
+    let check = |change: &dyn Fn(&mut GgufWriter) -> &mut GgufWriter, expected: &[u32]| {
         let mut gguf = tiny_llama();
         change(&mut gguf);
         assert_eq!(open(&gguf).eos_token_ids, expected);
     };
     // The end of the text, and the end of the turn that the chat template's vocabulary has.
-    check(&|gguf| drop(gguf.set("tokenizer.ggml.eos_token_id", Meta::U32(10))), &[10, 259]);
+    check(&|gguf| gguf.set("tokenizer.ggml.eos_token_id", Meta::U32(10)), &[10, 259]);
     check(
-        &|gguf| {
-            drop(gguf.set("tokenizer.ggml.eos_token_id", Meta::U32(10)).remove("tokenizer.chat_template"))
-        },
+        &|gguf| gguf.set("tokenizer.ggml.eos_token_id", Meta::U32(10)).remove("tokenizer.chat_template"),
         &[10],
     );
-    check(&|gguf| drop(gguf.set("tokenizer.ggml.eot_token_id", Meta::U32(258))), &[259, 258]);
+    check(&|gguf| gguf.set("tokenizer.ggml.eot_token_id", Meta::U32(258)), &[259, 258]);
 }
 
 #[test]
 fn wrong_tokenizers_are_named() {
-    let check = |change: &dyn Fn(&mut GgufWriter), parts: &[&str]| {
+    let check = |change: &dyn Fn(&mut GgufWriter) -> &mut GgufWriter, parts: &[&str]| {
         let mut gguf = tiny_llama();
         change(&mut gguf);
         let directory = TempDir::new().expect("a temporary directory");
@@ -117,33 +115,21 @@ fn wrong_tokenizers_are_named() {
         gguf.write(&path);
         check_refused(&path, &[&["model.gguf"], parts].concat());
     };
+    check(&|gguf| gguf.text("tokenizer.ggml.pre", "grok-2"), &["`grok-2`", "not known", "smollm", "tekken"]);
+    check(&|gguf| gguf.text("tokenizer.ggml.model", "t5"), &["`t5`", "`gpt2`"]);
+    check(&|gguf| gguf.remove("tokenizer.ggml.model"), &["has no tokenizer"]);
+    check(&|gguf| gguf.remove("tokenizer.ggml.tokens"), &["tokens` is missing"]);
+    check(&|gguf| gguf.remove("tokenizer.ggml.merges"), &["merges` is missing"]);
+    check(&|gguf| gguf.set("tokenizer.ggml.tokens", Meta::Texts(vec![])), &["tokens` is empty"]);
+    check(&|gguf| gguf.set("tokenizer.ggml.token_type", Meta::I32s(vec![1])), &["1 entries for 260 tokens"]);
+    check(&|gguf| gguf.set("tokenizer.ggml.eos_token_id", Meta::U32(260)), &["260, outside the 260 tokens"]);
     check(
-        &|gguf| drop(gguf.text("tokenizer.ggml.pre", "grok-2")),
-        &["`grok-2`", "not known", "smollm", "tekken"],
-    );
-    check(&|gguf| drop(gguf.text("tokenizer.ggml.model", "t5")), &["`t5`", "`gpt2`"]);
-    check(&|gguf| drop(gguf.remove("tokenizer.ggml.model")), &["has no tokenizer"]);
-    check(&|gguf| drop(gguf.remove("tokenizer.ggml.tokens")), &["tokens` is missing"]);
-    check(&|gguf| drop(gguf.remove("tokenizer.ggml.merges")), &["merges` is missing"]);
-    check(&|gguf| drop(gguf.set("tokenizer.ggml.tokens", Meta::Texts(vec![]))), &["tokens` is empty"]);
-    check(
-        &|gguf| drop(gguf.set("tokenizer.ggml.token_type", Meta::I32s(vec![1]))),
-        &["1 entries for 260 tokens"],
-    );
-    check(
-        &|gguf| drop(gguf.set("tokenizer.ggml.eos_token_id", Meta::U32(260))),
-        &["260, outside the 260 tokens"],
-    );
-    check(
-        &|gguf| drop(gguf.set("tokenizer.ggml.merges", Meta::Texts(vec!["q z".into()]))),
+        &|gguf| gguf.set("tokenizer.ggml.merges", Meta::Texts(vec!["q z".into()])),
         &["\"q\" + \"z\"", "no token of the vocabulary"],
     );
+    check(&|gguf| gguf.set("tokenizer.ggml.merges", Meta::Texts(vec!["qz".into()])), &["pairs of tokens"]);
     check(
-        &|gguf| drop(gguf.set("tokenizer.ggml.merges", Meta::Texts(vec!["qz".into()]))),
-        &["pairs of tokens"],
-    );
-    check(
-        &|gguf| drop(gguf.text("tokenizer.ggml.model", "llama").remove("tokenizer.ggml.merges")),
+        &|gguf| gguf.text("tokenizer.ggml.model", "llama").remove("tokenizer.ggml.merges"),
         &["scores` is missing"],
     );
 }
