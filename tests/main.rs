@@ -1,14 +1,22 @@
-//! The one integration binary: a module an area.
+//! The one integration binary: a module an area. Everything is test code, which clippy sees by `cfg(test)`.
 
+#[cfg(test)]
 mod api;
+#[cfg(test)]
 mod chat;
+#[cfg(test)]
 mod cli;
+#[cfg(test)]
 mod engine;
+#[cfg(test)]
 mod eval;
+#[cfg(test)]
 mod layering;
-#[cfg(test)] // so that clippy takes helpers for test code
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod real_weights;
+#[cfg(test)]
 mod score;
+#[cfg(test)]
 mod weights;

@@ -66,3 +66,17 @@ fn mgsm_questions_are_in_no_other_language() {
         }
     }
 }
+
+#[test]
+fn the_shipped_problems_are_in_their_own_language() {
+    let suite = xenoglot::eval::Suite::open("xeno-word-problems").expect("it is built in");
+    let scorer = LanguageScorer::with_all_languages();
+    for entry in &suite.languages {
+        let follows =
+            |text: &str| scorer.score_text(text, entry.language).score.is_none_or(|score| score >= 0.8);
+        let lost: Vec<_> = entry.problems.iter().filter(|problem| !follows(&problem.problem)).collect();
+        assert!(lost.is_empty(), "{}: {lost:?}", entry.language);
+        assert_eq!(entry.problems.len(), 40, "{}", entry.language);
+    }
+    assert_eq!(suite.languages.len(), 11);
+}

@@ -60,13 +60,12 @@ impl BlockPool {
 
     /// A block with one reference; `evict` is told when its cached contents are lost by that.
     pub fn allocate(&mut self, evict: impl FnOnce(BlockId)) -> Option<BlockId> {
-        let block = match self.empty.pop() {
-            Some(block) => block,
-            None => {
-                let (_, block) = self.evictable.pop_first()?;
-                evict(block);
-                block
-            }
+        let block = if let Some(block) = self.empty.pop() {
+            block
+        } else {
+            let (_, block) = self.evictable.pop_first()?;
+            evict(block);
+            block
         };
         self.blocks[block as usize] = Block { references: 1, ..Block::default() };
         Some(block)

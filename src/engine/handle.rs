@@ -78,7 +78,7 @@ pub struct EngineStats {
 
 /// What the handle asks of the engine thread.
 pub(crate) enum Command {
-    Generate(Arrival),
+    Generate(Box<Arrival>),
     /// Stop one choice of the request (a stop string matched); the others go on.
     FinishChoice {
         ticket: u64,
@@ -131,7 +131,7 @@ impl EngineHandle {
         let ticket = self.shared.next_ticket.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = events::unbounded_channel();
         let queued_at = std::time::Instant::now();
-        let command = Command::Generate(Arrival { request, events: sender, queued_at, ticket });
+        let command = Command::Generate(Box::new(Arrival { request, events: sender, queued_at, ticket }));
         self.send(command).inspect_err(|_| {
             self.shared.stats.requests_waiting.fetch_sub(1, Ordering::AcqRel);
         })?;

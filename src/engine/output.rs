@@ -70,6 +70,10 @@ struct Choice {
 }
 
 impl OutputStream {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the tokenizer is a cheap handle that each choice clones"
+    )]
     pub fn new(events: EventStream, tokenizer: Tokenizer, options: OutputOptions) -> Self {
         let choice = || Choice {
             decoder: IncrementalDecoder::new(tokenizer.clone(), options.skip_special_tokens),

@@ -45,7 +45,7 @@ struct Told {
 }
 
 /// Sends the bytes as tokens, then `end`, and reads everything that comes out for choice 0.
-fn tell(tokens: &[u32], end: FinishReason, options: OutputOptions) -> Told {
+fn tell(tokens: &[u32], end: FinishReason, options: &OutputOptions) -> Told {
     let (sender, receiver) = unbounded_channel();
     let (commands, received) = std::sync::mpsc::channel();
     for (at, &token) in tokens.iter().enumerate() {
@@ -55,7 +55,8 @@ fn tell(tokens: &[u32], end: FinishReason, options: OutputOptions) -> Told {
         }
         sender.send(batch).unwrap();
     }
-    let mut stream = OutputStream::new(EventStream::new(receiver, commands, 0), byte_tokenizer(), options);
+    let mut stream =
+        OutputStream::new(EventStream::new(receiver, commands, 0), byte_tokenizer(), options.clone());
     let mut told = Told { text: String::new(), finished: None, cancelled: false };
     let mut tokens = 0;
     while let Some(output) = stream.blocking_next() {
@@ -79,7 +80,7 @@ fn bytes(text: &str) -> Vec<u32> {
     text.bytes().map(u32::from).collect()
 }
 
-fn check(text: &str, options: OutputOptions, expected: &str, stop: Option<&str>, completion_tokens: usize) {
+fn check(text: &str, options: &OutputOptions, expected: &str, stop: Option<&str>, completion_tokens: usize) {
     let told = tell(&bytes(text), FinishReason::Length, options);
     let cause = stop.map(|stop| StopCause::Text(stop.to_owned()));
     let reason = if stop.is_some() { FinishReason::StopString } else { FinishReason::Length };
@@ -93,24 +94,24 @@ fn stops(stop: &[&str]) -> OutputOptions {
 
 #[test]
 fn stop_strings_cut_the_text_and_cancel_the_choice() {
-    check("abc", stops(&[]), "abc", None, 3);
-    check("答案是42。完", stops(&["。"]), "答案是42", Some("。"), 14);
+    check("abc", &stops(&[]), "abc", None, 3);
+    check("答案是42。完", &stops(&["。"]), "答案是42", Some("。"), 14);
     check(
         "答案是42。完",
-        OutputOptions { include_stop: true, ..stops(&["。"]) },
+        &OutputOptions { include_stop: true, ..stops(&["。"]) },
         "答案是42。",
         Some("。"),
         14,
     );
-    check("a. b. c", OutputOptions { min_tokens: 3, ..stops(&["."]) }, "a. b", Some("."), 5);
-    check("ends with #", stops(&["##"]), "ends with #", None, 11);
-    assert!(tell(&bytes("a.b"), FinishReason::Length, stops(&["."])).cancelled);
-    assert!(!tell(&bytes("a.b"), FinishReason::Length, stops(&["!"])).cancelled);
+    check("a. b. c", &OutputOptions { min_tokens: 3, ..stops(&["."]) }, "a. b", Some("."), 5);
+    check("ends with #", &stops(&["##"]), "ends with #", None, 11);
+    assert!(tell(&bytes("a.b"), FinishReason::Length, &stops(&["."])).cancelled);
+    assert!(!tell(&bytes("a.b"), FinishReason::Length, &stops(&["!"])).cancelled);
 }
 
 #[test]
 fn an_unfinished_character_comes_out_at_the_end() {
-    let told = tell(&bytes("é")[..1], FinishReason::Length, stops(&["x"]));
+    let told = tell(&bytes("é")[..1], FinishReason::Length, &stops(&["x"]));
     assert_eq!(told.text, "\u{fffd}");
 }
 
@@ -118,10 +119,10 @@ fn an_unfinished_character_comes_out_at_the_end() {
 fn the_text_of_a_stop_token_is_hidden_but_counted() {
     let tokens = [bytes("abc"), vec![u32::from(b'!')]].concat();
     let reason = FinishReason::StopToken(u32::from(b'!'));
-    let told = tell(&tokens, reason, stops(&["c#"]));
+    let told = tell(&tokens, reason, &stops(&["c#"]));
     assert_eq!(told.text, "abc");
     assert_eq!(told.finished, Some((reason, Some(StopCause::Token(u32::from(b'!'))), 4)));
-    let shown = tell(&tokens, reason, OutputOptions { include_stop: true, ..stops(&[]) });
+    let shown = tell(&tokens, reason, &OutputOptions { include_stop: true, ..stops(&[]) });
     assert_eq!(shown.text, "abc!");
 }
 
@@ -130,7 +131,7 @@ fn special_tokens_are_skipped_when_asked() {
     let tokens = [bytes("a"), vec![STOP_TOKEN], bytes("b")].concat();
     for (skip_special_tokens, expected) in [(true, "ab"), (false, "a<end>b")] {
         let options = OutputOptions { skip_special_tokens, ..stops(&[]) };
-        assert_eq!(tell(&tokens, FinishReason::Length, options).text, expected);
+        assert_eq!(tell(&tokens, FinishReason::Length, &options).text, expected);
     }
 }
 
@@ -151,13 +152,12 @@ proptest! {
     fn stop_strings_over_single_bytes_equal_a_search_of_the_text(
         text in "[ab答案é🦀]{1,30}", stop in "[ab答案é🦀]{1,3}",
     ) {
-        let told = tell(&bytes(&text), FinishReason::Length, stops(&[&stop]));
-        match text.find(&stop) {
-            Some(start) => {
-                prop_assert_eq!(told.text, &text[..start]);
-                prop_assert_eq!(told.finished.map(|(_, _, tokens)| tokens), Some(start + stop.len()));
-            }
-            None => prop_assert_eq!(told.text, text),
+        let told = tell(&bytes(&text), FinishReason::Length, &stops(&[&stop]));
+        if let Some(start) = text.find(&stop) {
+            prop_assert_eq!(told.text, &text[..start]);
+            prop_assert_eq!(told.finished.map(|(_, _, tokens)| tokens), Some(start + stop.len()));
+        } else {
+            prop_assert_eq!(told.text, text);
         }
     }
 }

@@ -45,7 +45,7 @@ impl FakeModel {
 }
 
 fn next_token(seen: &[u32], choice: u32) -> u32 {
-    let hash = seen.iter().fold(2_166_136_261_u32 ^ choice, |hash, id| (hash ^ id).wrapping_mul(16_777_619));
+    let hash = seen.iter().fold(0x811c_9dc5_u32 ^ choice, |hash, id| (hash ^ id).wrapping_mul(0x0100_0193));
     (hash >> 7) % 50
 }
 

@@ -112,7 +112,9 @@ mod tests {
 
     /// `wrong` is the parameter named by the error; empty for a valid request.
     fn check(sampling: SamplingParams, wrong: &str) {
-        let named = match validate(&request(sampling.clone()), &INFO) {
+        let asked = request(sampling);
+        let sampling = &asked.sampling;
+        let named = match validate(&asked, &INFO) {
             Ok(()) => "",
             Err(EngineError::InvalidParameter { parameter, .. }) => parameter,
             Err(other) => panic!("{sampling:?}: {other}"),

@@ -65,6 +65,7 @@ impl<M: StepModel> Worker<M> {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.step())) {
                 self.start_over(&format!("the engine failed: {}", panic_text(&*panic)));
             }
+            self.audit();
             self.report();
         }
     }
@@ -164,7 +165,7 @@ impl<M: StepModel> Worker<M> {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Generate(arrival) => self.add(arrival),
+            Command::Generate(arrival) => self.add(*arrival),
             Command::FinishChoice { ticket, choice } => self.finish_choice(ticket, choice),
             Command::ResetPrefixCache { done } => {
                 self.scheduler.reset_prefix_cache();
@@ -226,6 +227,15 @@ impl<M: StepModel> Worker<M> {
         self.scheduler = Scheduler::new(self.config.scheduler());
         for ticket in self.requests.keys().copied().collect::<Vec<_>>() {
             self.fail(ticket, message);
+        }
+    }
+
+    /// With nothing to do, every block must be free.
+    fn audit(&mut self) {
+        if self.scheduler.is_idle()
+            && let Err(problem) = self.scheduler.check_integrity()
+        {
+            self.start_over(&format!("the engine lost count of its KV blocks: {problem}"));
         }
     }
 

@@ -48,9 +48,9 @@ struct Engine {
     gate: Arc<Mutex<()>>,
 }
 
-fn engine(config: EngineConfig) -> Engine {
+fn engine(mut config: EngineConfig) -> Engine {
     let gate = Arc::new(Mutex::new(()));
-    let config = EngineConfig { eos_token_ids: vec![EOS], ..config };
+    config.eos_token_ids = vec![EOS];
     let model = Scripted { gate: Arc::clone(&gate) };
     let handle = start_with(model, VOCAB, config, Workers::new(1)).unwrap();
     Engine { handle, gate }

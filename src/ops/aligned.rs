@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn memory_is_zero_aligned_and_bounded() {
         let buffer = AlignedBuffer::<f32>::zeroed("test", 1000).unwrap();
-        assert!(buffer.iter().all(|&x| x == 0.0) && buffer.as_ptr() as usize % CACHE_LINE == 0);
+        assert!(buffer.iter().all(|&x| x == 0.0) && (buffer.as_ptr() as usize).is_multiple_of(CACHE_LINE));
         assert!(AlignedBuffer::<u8>::zeroed("test", 0).unwrap().is_empty());
         assert!(matches!(
             AlignedBuffer::<f32>::zeroed("test", usize::MAX / 8),

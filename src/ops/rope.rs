@@ -31,7 +31,8 @@ impl std::fmt::Debug for RopeTable {
 
 impl RopeTable {
     /// `inverse_frequencies` has head_dim / 2 entries; cosines and sines are multiplied by `attention_scale`
-    /// (1 but for yarn). Angles are f32 products, as in transformers.
+    /// (1 but for yarn). Angles are f32 products, as in transformers. The caller bounds `max_positions`: the table
+    /// takes head_dim floats a position.
     pub fn new(inverse_frequencies: &[f32], attention_scale: f32, max_positions: usize) -> Arc<Self> {
         let half = inverse_frequencies.len();
         let mut values = Vec::with_capacity(max_positions * 2 * half);

@@ -47,7 +47,8 @@ fn company(count: u32) -> Vec<Request> {
 }
 
 fn run(engine: &EngineHandle, requests: Vec<Request>) -> Vec<Told> {
-    let streams: Vec<_> = requests.into_iter().map(|request| engine.generate(request).unwrap()).collect();
+    let streams: Vec<_> =
+        requests.into_iter().map(|request| engine.generate(request).expect("accepted")).collect();
     streams.into_iter().map(read).collect()
 }
 

@@ -15,7 +15,7 @@ use crate::model::logits::{fixture, load};
 pub fn engine(model: &str, dtype: ComputeDtype, config: EngineConfig) -> EngineHandle {
     let kv_dtype = if dtype == ComputeDtype::F32 { KvDtype::F32 } else { KvDtype::Bf16 };
     let config = EngineConfig { kv_dtype, max_model_len: 128, ..config };
-    start(load(&fixture(model), dtype), config, Workers::new(2)).unwrap()
+    start(load(&fixture(model), dtype), config, Workers::new(2)).expect("the engine starts")
 }
 
 pub fn request(prompt: Vec<u32>, sampling: SamplingParams) -> Request {

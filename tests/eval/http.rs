@@ -83,11 +83,12 @@ async fn generate(url: &str, samples: &[u32]) -> (Vec<(u32, Completion)>, Result
 }
 
 fn event_stream(events: &[Value]) -> Response {
-    let lines: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
-    ([("content-type", "text/event-stream")], format!("{lines}data: [DONE]\n\n")).into_response()
+    let mut lines: Vec<String> = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    lines.push("data: [DONE]\n\n".to_owned());
+    ([("content-type", "text/event-stream")], lines.concat()).into_response()
 }
 
-fn chunk(index: u64, delta: Value, finish: Option<&str>) -> Value {
+fn chunk(index: u64, delta: &Value, finish: Option<&str>) -> Value {
     json!({"choices": [{"index": index, "delta": delta, "finish_reason": finish}]})
 }
 
@@ -99,12 +100,12 @@ fn texts(found: &[(u32, Completion)]) -> Vec<(u32, &str, Finish)> {
 async fn a_stream_of_interleaved_choices() {
     let reply: Reply = Box::new(|_, _| {
         event_stream(&[
-            chunk(0, json!({"role": "assistant", "content": ""}), None),
-            chunk(1, json!({"reasoning_content": "mm"}), None),
-            chunk(0, json!({"content": "tw"}), None),
-            chunk(0, json!({"content": "o"}), Some("stop")),
-            chunk(1, json!({"content": "2"}), Some("stop")),
-            chunk(2, json!({"reasoning": "hm"}), Some("length")),
+            chunk(0, &json!({"role": "assistant", "content": ""}), None),
+            chunk(1, &json!({"reasoning_content": "mm"}), None),
+            chunk(0, &json!({"content": "tw"}), None),
+            chunk(0, &json!({"content": "o"}), Some("stop")),
+            chunk(1, &json!({"content": "2"}), Some("stop")),
+            chunk(2, &json!({"reasoning": "hm"}), Some("length")),
             json!({"choices": [], "usage": {"completion_tokens": 9}}),
         ])
     });
@@ -155,11 +156,11 @@ async fn passing_failures_are_retried_and_finished_choices_kept() {
     let reply: Reply = Box::new(|call, _| match call {
         0 => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0")], "busy").into_response(),
         1 => event_stream(&[
-            chunk(1, json!({"content": "kept"}), Some("stop")),
-            chunk(0, json!({"content": "lost"}), None),
+            chunk(1, &json!({"content": "kept"}), Some("stop")),
+            chunk(0, &json!({"content": "lost"}), None),
             json!({"error": {"message": "out of memory"}}),
         ]),
-        _ => event_stream(&[chunk(0, json!({"content": "again"}), Some("stop"))]),
+        _ => event_stream(&[chunk(0, &json!({"content": "again"}), Some("stop"))]),
     });
     let server = serve(reply).await;
     let (found, outcome) = generate(&server.url, &[0, 2]).await;

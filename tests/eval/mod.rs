@@ -32,7 +32,7 @@ pub fn write_suite(folder: &Path) {
 }
 
 pub fn sha256(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", Sha256::digest(text.as_bytes()))
 }
 
 pub fn manifest(english: &str, german: &str) -> String {

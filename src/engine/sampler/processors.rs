@@ -50,10 +50,10 @@ mod tests {
     use super::super::super::request::SamplingParams;
     use super::*;
 
-    fn check(params: SamplingParams, expected: [f32; 4]) {
+    fn check(params: &SamplingParams, expected: [f32; 4]) {
         let job = SampleJob {
             logits: &[1.0, -1.0, 2.0, 4.0],
-            params: &params,
+            params,
             prompt: &[0, 1],
             output: &[2, 2, 3],
             choice: 0,
@@ -65,14 +65,14 @@ mod tests {
     #[test]
     fn each_processor_alone_and_all_in_order() {
         let off = SamplingParams::default;
-        check(off(), [1.0, -1.0, 2.0, 4.0]);
+        check(&off(), [1.0, -1.0, 2.0, 4.0]);
         let inf = f32::NEG_INFINITY;
-        check(SamplingParams { min_tokens: 4, stop_token_ids: vec![3, 99], ..off() }, [inf, -1.0, 2.0, inf]);
-        check(SamplingParams { min_tokens: 3, stop_token_ids: vec![3], ..off() }, [1.0, -1.0, 2.0, 4.0]);
-        check(SamplingParams { logit_bias: vec![(1, 2.0), (3, -1.0)], ..off() }, [1.0, 1.0, 2.0, 3.0]);
-        check(SamplingParams { repetition_penalty: 2.0, ..off() }, [0.5, -2.0, 1.0, 2.0]);
-        check(SamplingParams { frequency_penalty: 0.5, ..off() }, [1.0, -1.0, 1.0, 3.5]);
-        check(SamplingParams { presence_penalty: 0.5, ..off() }, [1.0, -1.0, 1.5, 3.5]);
+        check(&SamplingParams { min_tokens: 4, stop_token_ids: vec![3, 99], ..off() }, [inf, -1.0, 2.0, inf]);
+        check(&SamplingParams { min_tokens: 3, stop_token_ids: vec![3], ..off() }, [1.0, -1.0, 2.0, 4.0]);
+        check(&SamplingParams { logit_bias: vec![(1, 2.0), (3, -1.0)], ..off() }, [1.0, 1.0, 2.0, 3.0]);
+        check(&SamplingParams { repetition_penalty: 2.0, ..off() }, [0.5, -2.0, 1.0, 2.0]);
+        check(&SamplingParams { frequency_penalty: 0.5, ..off() }, [1.0, -1.0, 1.0, 3.5]);
+        check(&SamplingParams { presence_penalty: 0.5, ..off() }, [1.0, -1.0, 1.5, 3.5]);
         let all = SamplingParams {
             logit_bias: vec![(2, 2.0)],
             repetition_penalty: 2.0,
@@ -80,6 +80,6 @@ mod tests {
             presence_penalty: 0.25,
             ..off()
         };
-        check(all, [0.5, -2.0, 0.75, 1.25]);
+        check(&all, [0.5, -2.0, 0.75, 1.25]);
     }
 }

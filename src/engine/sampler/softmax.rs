@@ -152,7 +152,7 @@ fn exp_nonpositive(x: f32) -> f32 {
     let exponent = shifted - ROUND;
     let r = clamped - exponent * LN2_HIGH - exponent * LN2_LOW;
     let mut p = 1.987_569_2e-4;
-    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         p = p * r + coefficient;
     }
     let fraction = p * r * r + r + 1.0;

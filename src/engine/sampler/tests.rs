@@ -21,9 +21,9 @@ fn frequencies(logits: &[f32], params: &SamplingParams) -> Vec<f64> {
     counts
 }
 
-fn check_distribution(probabilities: &[f64], params: SamplingParams, expected: &[f64]) {
+fn check_distribution(probabilities: &[f64], params: &SamplingParams, expected: &[f64]) {
     let logits: Vec<f32> = probabilities.iter().map(|p| p.ln() as f32 + 3.0).collect();
-    for (token, (drawn, expected)) in frequencies(&logits, &params).iter().zip(expected).enumerate() {
+    for (token, (drawn, expected)) in frequencies(&logits, params).iter().zip(expected).enumerate() {
         assert!((drawn - expected).abs() < 0.015, "{params:?}, token {token}: {drawn} for {expected}");
     }
 }
@@ -31,24 +31,24 @@ fn check_distribution(probabilities: &[f64], params: SamplingParams, expected: &
 #[test]
 fn draws_follow_the_truncated_distribution() {
     let row = [0.1, 0.4, 0.2, 0.3];
-    check_distribution(&row, OFF(), &row);
-    check_distribution(&row, SamplingParams { temperature: 0.0, ..OFF() }, &[0.0, 1.0, 0.0, 0.0]);
+    check_distribution(&row, &OFF(), &row);
+    check_distribution(&row, &SamplingParams { temperature: 0.0, ..OFF() }, &[0.0, 1.0, 0.0, 0.0]);
     // Temperature 1/2 squares.
     let squared = [0.01 / 0.3, 0.16 / 0.3, 0.04 / 0.3, 0.09 / 0.3];
-    check_distribution(&row, SamplingParams { temperature: 0.5, ..OFF() }, &squared);
-    check_distribution(&row, SamplingParams { top_k: 2, ..OFF() }, &[0.0, 4.0 / 7.0, 0.0, 3.0 / 7.0]);
-    check_distribution(&row, SamplingParams { top_p: 0.6, ..OFF() }, &[0.0, 4.0 / 7.0, 0.0, 3.0 / 7.0]);
-    check_distribution(&row, SamplingParams { top_p: 0.3, ..OFF() }, &[0.0, 1.0, 0.0, 0.0]);
+    check_distribution(&row, &SamplingParams { temperature: 0.5, ..OFF() }, &squared);
+    check_distribution(&row, &SamplingParams { top_k: 2, ..OFF() }, &[0.0, 4.0 / 7.0, 0.0, 3.0 / 7.0]);
+    check_distribution(&row, &SamplingParams { top_p: 0.6, ..OFF() }, &[0.0, 4.0 / 7.0, 0.0, 3.0 / 7.0]);
+    check_distribution(&row, &SamplingParams { top_p: 0.3, ..OFF() }, &[0.0, 1.0, 0.0, 0.0]);
     check_distribution(
         &row,
-        SamplingParams { min_p: 0.45, ..OFF() },
+        &SamplingParams { min_p: 0.45, ..OFF() },
         &[0.0, 4.0 / 9.0, 2.0 / 9.0, 3.0 / 9.0],
     );
     // top-p is over what top-k kept: 0.4 / 0.7 already reaches 0.5.
-    check_distribution(&row, SamplingParams { top_k: 2, top_p: 0.5, ..OFF() }, &[0.0, 1.0, 0.0, 0.0]);
+    check_distribution(&row, &SamplingParams { top_k: 2, top_p: 0.5, ..OFF() }, &[0.0, 1.0, 0.0, 0.0]);
     check_distribution(
         &row,
-        SamplingParams { top_k: 3, min_p: 0.7, ..OFF() },
+        &SamplingParams { top_k: 3, min_p: 0.7, ..OFF() },
         &[0.0, 4.0 / 7.0, 0.0, 3.0 / 7.0],
     );
 }

@@ -46,7 +46,7 @@ impl HttpOptions {
             api_key: key("XENOGLOT_API_KEY").or_else(|| key("OPENAI_API_KEY")),
             attempts: 6,
             backoff: Duration::from_secs(1),
-            read_timeout: Duration::from_secs(600),
+            read_timeout: Duration::from_mins(10),
         }
     }
 }
@@ -58,8 +58,8 @@ pub struct HttpGenerator {
     options: HttpOptions,
 }
 
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
+const BACKOFF_MAX: Duration = Duration::from_mins(1);
+const RETRY_AFTER_MAX: Duration = Duration::from_mins(10);
 
 /// Why one attempt failed.
 #[derive(Debug)]
@@ -222,15 +222,15 @@ impl HttpGenerator {
         let mut answer = Answer::new(samples.len());
         let mut lines = Events::default();
         let mut bytes = response.bytes_stream();
+        let broke_off = |message| Failure::Passing { message, wait: None };
         while let Some(piece) = bytes.next().await {
             let piece = piece.map_err(|error| self.broken(&error))?;
-            for payload in lines.push(&piece).map_err(|message| Failure::Passing { message, wait: None })? {
-                let tokens =
-                    answer.take(&payload).map_err(|message| Failure::Passing { message, wait: None })?;
-                events(GenerationEvent::Tokens(tokens));
-            }
-            for (choice, completion) in answer.finished() {
-                report(choice, completion);
+            for payload in lines.push(&piece).map_err(broke_off)? {
+                events(GenerationEvent::Tokens(answer.take(&payload).map_err(broke_off)?));
+                // At once: the next payload may be an error, and what is finished must not be lost to it.
+                for (choice, completion) in answer.finished() {
+                    report(choice, completion);
+                }
             }
         }
         Ok(())

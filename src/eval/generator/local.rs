@@ -20,7 +20,6 @@ use crate::weights::Tokenizer;
 use super::{
     Completion, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError, GeneratorIdentity,
 };
-use crate::eval::suite::hex;
 
 /// An engine with what turns messages into its tokens and back.
 pub struct LocalGenerator {
@@ -38,7 +37,7 @@ const QUEUE_RETRY: Duration = Duration::from_millis(50);
 
 impl Generator for LocalGenerator {
     fn identity(&self) -> GeneratorIdentity {
-        let digest = |template: &ChatTemplate| hex(&Sha256::digest(template.source().as_bytes()));
+        let digest = |template: &ChatTemplate| format!("{:x}", Sha256::digest(template.source().as_bytes()));
         GeneratorIdentity {
             kind: "local".to_owned(),
             model: self.model.clone(),
@@ -79,7 +78,6 @@ impl LocalGenerator {
         let mut texts = vec![prefix.to_owned(); request.n as usize];
         while let Some(output) = outputs.next().await {
             match output {
-                Output::Scheduled { .. } => {}
                 Output::Delta { choice, text, tokens } => {
                     texts[choice as usize].push_str(&text);
                     if wanted(choice) {
@@ -92,7 +90,7 @@ impl LocalGenerator {
                     let completion = Completion { text, finish, tokens: Some(completion_tokens as u64) };
                     events(GenerationEvent::Finished { sample: choice, completion });
                 }
-                Output::Finished { .. } => {}
+                Output::Scheduled { .. } | Output::Finished { .. } => {}
                 Output::Failed { message } => return Err(GeneratorError::Unavailable { message }),
             }
         }

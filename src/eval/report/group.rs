@@ -60,7 +60,7 @@ impl GroupResults {
             samples: scored.len(),
             pass_at: pass(|s| s.outcome == Outcome::Correct),
             consistent_pass_at: pass(|s| s.outcome == Outcome::Correct && s.following == Some(true)),
-            majority: over(&vote),
+            majority: over(&|cell| Some(vote(cell))),
             consistency: over(&|cell| mean(cell.iter().filter_map(|s| s.following).map(f64::from))),
             trace_score: over(&|cell| mean(cell.iter().filter_map(|s| s.trace))),
             answer_score: over(&|cell| mean(cell.iter().filter_map(|s| s.answer_language))),
@@ -104,10 +104,10 @@ fn pass(cell: &[&Scored], holds: fn(&Scored) -> bool, k: u32) -> Option<f64> {
 }
 
 /// A problem nobody answered is one the majority did not get.
-fn vote(cell: &[&Scored]) -> Option<f64> {
+fn vote(cell: &[&Scored]) -> f64 {
     let votes: Vec<Vote<'_>> = cell
         .iter()
         .filter_map(|s| Some(Vote { answer: s.answer.as_deref()?, correct: s.outcome == Outcome::Correct }))
         .collect();
-    Some(majority(&votes).unwrap_or(0.0))
+    majority(&votes).unwrap_or(0.0)
 }

@@ -143,7 +143,7 @@ impl Suite {
             revision: manifest.revision,
             task: manifest.task,
             languages,
-            sha256: hex(&digest.finalize()),
+            sha256: format!("{:x}", digest.finalize()),
         })
     }
 }
@@ -153,8 +153,4 @@ const MANIFEST: &str = "suite.toml";
 fn search_folders() -> Vec<PathBuf> {
     let named = std::env::var_os("XENOGLOT_SUITES").map(PathBuf::from);
     std::iter::once(PathBuf::from("eval-suites")).chain(named).collect()
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -11,7 +11,7 @@ use crate::score::math::check_gold;
 use super::error::{SuiteError, hint};
 use super::files::Files;
 use super::manifest::Manifest;
-use super::{LanguageProblems, Problem, Task, hex};
+use super::{LanguageProblems, Problem, Task};
 
 /// Read every language's problems; the files' digests go into `digest` as well.
 pub(super) fn read(
@@ -61,7 +61,7 @@ fn verified(
     digest: &mut Sha256,
 ) -> Result<String, SuiteError> {
     let text = files.text(name)?;
-    let found = hex(&Sha256::digest(text.as_bytes()));
+    let found = format!("{:x}", Sha256::digest(text.as_bytes()));
     let Some(expected) = manifest.sha256.get(name) else {
         return Err(SuiteError::Manifest {
             file: files.describe(super::MANIFEST),

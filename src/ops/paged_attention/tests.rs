@@ -262,7 +262,7 @@ fn wrong_operands_are_errors() {
             let (pool, workers) = (case.pool(2), Workers::new(1));
             let result =
                 paged_attention(&zeros(q), &kv, &kv, &pool, layer, &Arc::new(batch), settings, &workers);
-            let message = result.map(|_| "no error".to_owned()).unwrap_or_else(|error| error.to_string());
+            let message = result.map_or_else(|error| error.to_string(), |_| "no error".to_owned());
             assert!(message.contains(expected), "{message}");
         };
     let (q, kv) = ([2, 4, 8], [2, 2, 8]);

@@ -8,10 +8,10 @@ use std::arch::x86_64::{
     _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps,
     _mm256_cvtepu8_epi32, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_div_ps,
     _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_round_ps,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_ps, _mm256_slli_epi32, _mm256_sub_ps,
 };
 
-use super::{Kernel, Simd, peek};
+use super::{Kernel, Simd, peek, poke};
 
 #[derive(Clone, Copy)]
 pub struct Avx2;
@@ -90,13 +90,13 @@ impl Simd for Avx2 {
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn load(from: *const f32) -> F {
         // SAFETY: valid for sixteen elements by the trait's contract.
-        unsafe { (peek(from.cast()), peek(from.wrapping_add(8).cast())) }
+        unsafe { (peek(from), peek(from.wrapping_add(8))) }
     }
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn load_bf16(from: *const u16) -> F {
         // SAFETY: valid for sixteen elements by the trait's contract.
-        let (low, high) = unsafe { (peek(from.cast()), peek(from.wrapping_add(8).cast())) };
+        let (low, high) = unsafe { (peek(from), peek(from.wrapping_add(8))) };
         (widen_bf16(low), widen_bf16(high))
     }
     #[inline]
@@ -104,8 +104,8 @@ impl Simd for Avx2 {
     unsafe fn store(to: *mut f32, x: F) {
         // SAFETY: valid for sixteen elements by the trait's contract.
         unsafe {
-            _mm256_storeu_ps(to, x.0);
-            _mm256_storeu_ps(to.wrapping_add(8), x.1);
+            poke(to, x.0);
+            poke(to.wrapping_add(8), x.1);
         }
     }
     #[inline]
@@ -174,7 +174,7 @@ impl Simd for Avx2 {
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn load_bytes(from: *const u8) -> B {
         // SAFETY: valid for sixteen elements by the trait's contract.
-        unsafe { peek(from.cast::<B>()) }
+        unsafe { peek(from) }
     }
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]

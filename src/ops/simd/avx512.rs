@@ -7,10 +7,10 @@ use std::arch::x86_64::{
     _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
     _mm512_div_ps, _mm512_fmadd_ps, _mm512_mask_blend_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
     _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps,
-    _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
+    _mm512_slli_epi32, _mm512_sub_ps,
 };
 
-use super::{Kernel, Simd, peek};
+use super::{Kernel, Simd, peek, poke};
 
 #[derive(Clone, Copy)]
 pub struct Avx512;
@@ -49,20 +49,20 @@ impl Simd for Avx512 {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     unsafe fn load(from: *const f32) -> F {
         // SAFETY: valid for sixteen elements by the trait's contract.
-        unsafe { peek(from.cast::<F>()) }
+        unsafe { peek(from) }
     }
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     unsafe fn load_bf16(from: *const u16) -> F {
         // SAFETY: valid for sixteen elements by the trait's contract.
-        let bits = unsafe { peek(from.cast::<__m256i>()) };
+        let bits: __m256i = unsafe { peek(from) };
         _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
     }
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     unsafe fn store(to: *mut f32, x: F) {
         // SAFETY: valid for sixteen elements by the trait's contract.
-        unsafe { _mm512_storeu_ps(to, x) }
+        unsafe { poke(to, x) }
     }
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
@@ -130,7 +130,7 @@ impl Simd for Avx512 {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     unsafe fn load_bytes(from: *const u8) -> B {
         // SAFETY: valid for sixteen elements by the trait's contract.
-        unsafe { peek(from.cast::<B>()) }
+        unsafe { peek(from) }
     }
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]

@@ -77,17 +77,24 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn half(low: Self::B, high: Self::B) -> Self::F;
 }
 
-/// A value at any alignment. Reading it through this type compiles to the bare load in a development build too,
-/// where `read_unaligned` and the load intrinsics check their pointers against a copy on the stack.
+/// A value at any alignment. Access through this type compiles to the bare load or store in a development build
+/// too, where `read_unaligned` and the intrinsics check their pointers against a copy on the stack.
 #[derive(Clone, Copy)]
 #[repr(C, packed)]
 pub(super) struct Unaligned<T: Copy>(T);
 
-/// The value behind `from`, at any alignment.
+/// The `T` in the memory behind `from`.
 #[inline(always)]
-pub(super) unsafe fn peek<T: Copy>(from: *const T) -> T {
-    // SAFETY: the caller vouches for a readable value.
+pub(super) unsafe fn peek<T: Copy, U>(from: *const U) -> T {
+    // SAFETY: the caller vouches that the memory holds a T.
     unsafe { (*from.cast::<Unaligned<T>>()).0 }
+}
+
+/// Writes a `T` as `peek` reads it.
+#[inline(always)]
+pub(super) unsafe fn poke<T: Copy, U>(to: *mut U, value: T) {
+    // SAFETY: the caller vouches for room for the value.
+    unsafe { *to.cast::<Unaligned<T>>() = Unaligned(value) }
 }
 
 /// Something to run on an instruction set.

@@ -87,7 +87,7 @@ fn runs(sentence: &str, target: Language) -> Vec<Range<usize>> {
             };
         match found.last_mut() {
             // A light run joins what stands before it; so do two stretches of the home script around one.
-            Some((was_foreign, last)) if (!foreign && run.class != home) || (!foreign && !*was_foreign) => {
+            Some((was_foreign, last)) if !foreign && (run.class != home || !*was_foreign) => {
                 last.end = run.span.end;
             }
             _ => found.push((foreign, run.span)),

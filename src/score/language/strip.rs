@@ -160,7 +160,8 @@ fn tokens(mask: &mut Mask<'_>) {
     let found = latin_tokens(mask);
     for (i, token) in found.iter().enumerate() {
         // A shouted sentence is language; a lone shouted word is an acronym.
-        let alone = !(i > 0 && found[i - 1].shouted) && !found.get(i + 1).is_some_and(|next| next.shouted);
+        let shouted = |at: Option<usize>| at.and_then(|at| found.get(at)).is_some_and(|other| other.shouted);
+        let alone = !shouted(i.checked_sub(1)) && !shouted(Some(i + 1));
         if token.symbol || (token.shouted && alone) {
             mask.hide(token.start, token.end);
         }

@@ -49,7 +49,7 @@ fn check(text: &str, target: Language, expected: Option<f64>) {
     let found = LanguageScorer::with_all_languages().score_text(text, target);
     match (found.score, expected) {
         (Some(score), Some(expected)) => {
-            assert!((score - expected).abs() < 0.051, "{score}, expected {expected}: {found:?}")
+            assert!((score - expected).abs() < 0.051, "{score}, expected {expected}: {found:?}");
         }
         (score, expected) => assert_eq!(score, expected, "{text}: {found:?}"),
     }

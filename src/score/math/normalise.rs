@@ -194,10 +194,9 @@ fn strip_command<'a>(rest: &'a str, out: &mut String, braces: &mut Vec<bool>) ->
 fn strip_symbol<'a>(rest: &'a str, out: &mut String) -> &'a str {
     let Some(symbol) = rest.chars().next() else { return rest };
     match symbol {
-        '!' => {}
+        // A negative space, and the delimiters of mathematics.
+        '!' | '(' | ')' | '[' | ']' => {}
         ',' | ';' | ':' | '>' => out.push(' '),
-        // Math delimiters.
-        '(' | ')' | '[' | ']' => {}
         symbol if symbol.is_whitespace() => out.push(' '),
         '{' | '}' => {
             out.push('\\');
