@@ -2,8 +2,7 @@
 //! (seed, choice, position), never on the batch.
 //!
 //! Temperature below 1e-5 is greedy: the largest processed logit, ties to the lower id. Truncation is top-k,
-//! then top-p over what top-k kept, then min-p; the row is never sorted whole unless top-p asks for nearly all
-//! of it. Processed logprobs of a greedy choice are read after bias and penalties, at temperature 1, untruncated
+//! then top-p over what top-k kept, then min-p; only entries that can survive are sorted. Processed logprobs of a greedy choice are read after bias and penalties, at temperature 1, untruncated
 //! (as vLLM does): the point mass it is drawn from would say 0 for every token.
 
 mod philox;
@@ -14,9 +13,6 @@ use super::request::{LogprobsMode, SamplingParams, TokenLogprob, TokenLogprobs};
 use softmax::{Entry, SUM_BLOCK, Softmax};
 
 const GREEDY_BELOW: f32 = 1e-5;
-/// First guess of how many entries top-p keeps, and the growth of the next guesses.
-const TOP_P_FIRST: usize = 64;
-const TOP_P_GROWTH: usize = 8;
 
 /// One token to choose.
 #[derive(Debug, Clone, Copy)]
@@ -98,23 +94,15 @@ fn truncate(softmax: &Softmax<'_>, params: &SamplingParams) -> Option<Vec<Entry>
         }
         best
     } else if params.top_p < 1.0 {
-        let mass = f64::from(params.top_p) * softmax.total();
-        let mut guess = TOP_P_FIRST;
-        loop {
-            let mut best = softmax::top_entries(values, guess.min(values.len()));
-            let nucleus = nucleus(softmax, &best, mass);
-            if nucleus.is_some() || guess >= values.len() {
-                best.truncate(nucleus.unwrap_or(best.len()));
-                break best;
-            }
-            guess *= TOP_P_GROWTH;
-        }
+        // All entries below `least` together weigh less than what top-p may drop, so none is in the nucleus.
+        let total = softmax.total();
+        let least = f64::from(1.0 - params.top_p) * total / values.len() as f64;
+        let mut best = softmax.entries_from(least);
+        let nucleus = nucleus(softmax, &best, f64::from(params.top_p) * total);
+        best.truncate(nucleus.unwrap_or(best.len()));
+        best
     } else if params.min_p > 0.0 {
-        let likely = |&(_, &value): &(usize, &f32)| softmax.weight(value) >= params.min_p;
-        let entry = |(id, &value): (usize, &f32)| Entry { id: id as u32, value };
-        let mut likely: Vec<Entry> = values.iter().enumerate().filter(likely).map(entry).collect();
-        likely.sort_unstable();
-        likely
+        softmax.entries_from(f64::from(params.min_p))
     } else {
         return None;
     };

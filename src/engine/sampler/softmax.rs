@@ -51,16 +51,36 @@ impl<'a> Softmax<'a> {
         (f64::from((value - self.max) * self.inverse_temperature) - log_total) as f32
     }
 
+    /// The entries that weigh `least` or more, best first.
+    pub fn entries_from(&self, least: f64) -> Vec<Entry> {
+        /// Far more than `exp` can be wrong by: what it lets through is weighed exactly.
+        const MARGIN: f64 = 1e-3;
+        let bound = (least.ln() - MARGIN) as f32;
+        let mut entries: Vec<Entry> = (0..)
+            .zip(self.values)
+            .filter(|&(_, &value)| (value - self.max) * self.inverse_temperature >= bound)
+            .filter(|&(_, &value)| value > f32::NEG_INFINITY && f64::from(self.weight(value)) >= least)
+            .map(|(id, &value)| Entry { id, value })
+            .collect();
+        entries.sort_unstable();
+        entries
+    }
+
+    /// Of at most `SUM_BLOCK` values.
     fn sum(&self, block: &[f32]) -> f64 {
+        // Weights first, sums second: each loop vectorises, together they do not. The weights beyond the
+        // block stay 0.
+        let mut weights = [0.0_f32; SUM_BLOCK];
+        for (weight, &value) in weights.iter_mut().zip(block) {
+            *weight = self.weight(value);
+        }
         let mut lanes = [0.0_f64; LANES];
-        let (whole, rest) = block.as_chunks::<LANES>();
-        for values in whole {
-            for (lane, &value) in lanes.iter_mut().zip(values) {
-                *lane += f64::from(self.weight(value));
+        for weights in weights.as_chunks::<LANES>().0 {
+            for (lane, &weight) in lanes.iter_mut().zip(weights) {
+                *lane += f64::from(weight);
             }
         }
-        let rest: f64 = rest.iter().map(|&value| f64::from(self.weight(value))).sum();
-        lanes.iter().sum::<f64>() + rest
+        lanes.iter().sum()
     }
 }
 
