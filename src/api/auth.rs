@@ -63,15 +63,6 @@ impl ApiKeys {
         Self(keys.into_iter().filter_map(hash).collect())
     }
 
-    /// A key file: one key a line; blank lines and lines that start with `#` are skipped.
-    pub fn from_file_text(text: &str) -> Self {
-        Self::new(text.lines().filter(|line| !line.trim_start().starts_with('#')))
-    }
-
-    pub fn extend(&mut self, other: Self) {
-        self.0.extend(other.0);
-    }
-
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -178,7 +169,7 @@ mod tests {
 
     fn options() -> AuthOptions {
         AuthOptions {
-            inference: ApiKeys::from_file_text("# the lab's\n sk-use \n\n"),
+            inference: ApiKeys::new([" sk-use "]),
             admin: ApiKeys::new(["sk-admin", ""]),
             ..AuthOptions::default()
         }

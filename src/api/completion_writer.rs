@@ -50,9 +50,9 @@ impl CompletionWriter {
                 if self.logprobs {
                     let offset = &mut self.offsets[index as usize];
                     let mut logprobs = CompletionLogprobs::default();
-                    tokens.iter().for_each(|(id, token)| {
+                    for (id, token) in &tokens {
                         self.tokens.append(&mut logprobs, offset, *id, token.as_ref());
-                    });
+                    }
                     part.logprobs = Some(logprobs);
                 }
                 part.token_ids = self.token_ids.then(|| tokens.iter().map(|(id, _)| *id).collect());

@@ -120,8 +120,8 @@ const FINISHED_REASONS: [&str; 3] = [STOP, LENGTH, ABORT];
 /// What engines count themselves, copied at scrape time.
 struct EngineSeries {
     registry: Registry,
-    gauges: Vec<(IntGaugeVec, fn(&EngineHandle) -> i64)>,
-    counters: Vec<(IntCounterVec, fn(&EngineHandle) -> u64)>,
+    gauges: Vec<(IntGaugeVec, Read<i64>)>,
+    counters: Vec<(IntCounterVec, Read<u64>)>,
     kv_cache_usage: prometheus::GaugeVec,
 }
 
@@ -158,8 +158,10 @@ impl EngineSeries {
     }
 }
 
-type Gauge = (&'static str, &'static str, fn(&EngineHandle) -> i64);
-type Counter = (&'static str, &'static str, fn(&EngineHandle) -> u64);
+type Read<T> = fn(&EngineHandle) -> T;
+/// Name, help, reading.
+type Gauge = (&'static str, &'static str, Read<i64>);
+type Counter = (&'static str, &'static str, Read<u64>);
 
 const GAUGES: &[Gauge] = &[
     ("num_requests_running", "Requests being computed.", |engine| {

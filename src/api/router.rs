@@ -86,6 +86,7 @@ async fn wrong_method(method: Method, uri: Uri) -> ApiError {
     ApiError::wrong_method(method.as_str(), &path)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the layer wants this signature")]
 fn on_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
     tracing::error!(panic = text.unwrap_or("no message"), "a handler panicked: this is a bug in the server");
@@ -114,6 +115,21 @@ async fn secure_headers(request: Request, next: Next) -> Response {
 mod tests {
     use super::super::auth::{Scope, scope_of};
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_with_a_json_body() {
+        async fn bug() {
+            panic!("a bug");
+        }
+        let app: Router =
+            Router::new().route("/bug", axum::routing::get(bug)).layer(CatchPanicLayer::custom(on_panic));
+        let request = Request::get("/bug").body(axum::body::Body::empty()).unwrap();
+        let response = tower::ServiceExt::oneshot(app, request).await.unwrap();
+        assert_eq!(response.status(), 500);
+        let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        assert!(body.contains("server_error") && !body.contains("a bug"), "{body}");
+    }
 
     /// A route that is added without a thought for its scope is for admins; this test makes it a decision.
     #[test]

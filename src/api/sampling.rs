@@ -126,12 +126,10 @@ pub fn at_most(param: &str, count: usize, max: usize, of_what: &str) -> Result<(
 fn logit_bias(fields: &SamplingFields, limits: &Limits) -> Result<Vec<(u32, f32)>, ApiError> {
     let Some(bias) = &fields.logit_bias else { return Ok(Vec::new()) };
     at_most("logit_bias", bias.len(), limits.logit_bias_max, "entries")?;
-    let entry = |(id, bias): (&String, &f32)| match id.parse() {
-        Ok(id) => Ok((id, *bias)),
-        Err(_) => {
-            let shown: String = id.chars().take(40).collect();
-            Err(ApiError::invalid("logit_bias", format!("`{shown}` is no token id")))
-        }
+    let entry = |(id, bias): (&String, &f32)| {
+        let shown = || id.chars().take(40).collect::<String>();
+        let wrong = |_| ApiError::invalid("logit_bias", format!("`{}` is no token id", shown()));
+        id.parse().map(|id| (id, *bias)).map_err(wrong)
     };
     bias.iter().map(entry).collect()
 }

@@ -74,7 +74,6 @@ pub async fn serve(
         }
     }
     drop(listener);
-    state.start_draining();
     // Receivers exist as long as their connections do; none left is as good as all told.
     let _ = stop.send(true);
     drain(connections, &state).await;

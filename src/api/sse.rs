@@ -62,7 +62,9 @@ impl<W: ChunkWriter> Running<W> {
         let mut chunks = self.writer.chunks(prompt, output);
         if self.options.continuous_usage_stats == Some(true) {
             let usage = self.generation.usage();
-            chunks.iter_mut().for_each(|chunk| self.writer.set_usage(chunk, usage.clone()));
+            for chunk in &mut chunks {
+                self.writer.set_usage(chunk, usage.clone());
+            }
         }
         chunks.iter().map(event).collect()
     }

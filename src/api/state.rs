@@ -1,7 +1,6 @@
 //! What every route sees: the models, the options, the metrics.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -52,7 +51,6 @@ struct Inner {
     registry: Registry,
     options: ApiOptions,
     metrics: Arc<Metrics>,
-    draining: AtomicBool,
     /// Templates, tokenisers and large bodies keep a core busy: as many at once as there are cores.
     text_work: Semaphore,
 }
@@ -63,8 +61,7 @@ impl AppState {
     pub fn new(registry: Registry, options: ApiOptions) -> Result<Self, MetricsError> {
         let metrics = Arc::new(Metrics::new(&options.metrics_prefix)?);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let draining = AtomicBool::new(false);
-        Ok(Self(Arc::new(Inner { registry, options, metrics, draining, text_work: Semaphore::new(cores) })))
+        Ok(Self(Arc::new(Inner { registry, options, metrics, text_work: Semaphore::new(cores) })))
     }
 
     pub fn registry(&self) -> &Registry {
@@ -77,14 +74,6 @@ impl AppState {
 
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.0.metrics
-    }
-
-    pub fn start_draining(&self) {
-        self.0.draining.store(true, Ordering::Release);
-    }
-
-    pub fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Acquire)
     }
 
     /// The model a request names; without a name the only one there is.

@@ -65,7 +65,7 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
     let address = listener.local_addr().context("reading the address listened on")?;
     let registry = start::registry(&settings, start::workers(&settings)?);
     let model = start::load(&registry, arguments.model.as_deref(), &settings)?;
-    warn_if_open(&settings, address.ip().is_loopback());
+    warn_if_keyless(&settings, address.ip().is_loopback());
     tracing::info!(model = %model.name, max_model_len = model.max_model_len, "ready after {:.1?}", started.elapsed());
     tracing::info!("listening on http://{address}; the API is described at http://{address}/docs");
     drop(model);
@@ -94,9 +94,9 @@ fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
     Ok(listener)
 }
 
-fn warn_if_open(settings: &Settings, loopback: bool) {
+fn warn_if_keyless(settings: &Settings, loopback: bool) {
     if !loopback && settings.api_keys.is_empty() {
-        tracing::warn!("everyone who reaches this address may use the model: set --api-key to prevent it");
+        tracing::warn!("there is no API key, so only this machine is answered: set --api-key to let others in");
     }
 }
 

@@ -243,8 +243,9 @@ fn collect_properties(schema: &Value, schemas: &[(String, Value)], names: &mut V
         let referred = part["$ref"].as_str().and_then(|reference| reference.rsplit('/').next());
         match referred {
             Some(name) => {
-                let found = schemas.iter().find(|(other, _)| other == name);
-                found.into_iter().for_each(|(_, part)| collect_properties(part, &[], names));
+                if let Some((_, part)) = schemas.iter().find(|(other, _)| other == name) {
+                    collect_properties(part, &[], names);
+                }
             }
             None => collect_properties(part, schemas, names),
         }

@@ -94,7 +94,7 @@ settings! {
     prefix_caching: bool = true;
     /// Computing threads; without it, one a core.
     threads: Option<usize> = None;
-    /// Keys that may use the inference routes. None: everyone may.
+    /// Keys that may use the inference routes. None: this machine alone may.
     api_keys: Vec<String> = Vec::new();
     /// Keys that may use the admin routes. None: nobody may.
     admin_keys: Vec<String> = Vec::new();

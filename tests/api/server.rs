@@ -50,7 +50,7 @@ impl Server {
             let shutdown = async { drop(stopped.await) };
             api::serve(listener, registry, options, shutdown).await.unwrap();
         };
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
+        let client = reqwest::Client::builder().timeout(Duration::from_mins(1)).build().unwrap();
         Self { url, client, stop: Some(stop), running: Some(tokio::spawn(serving)) }
     }
 

@@ -154,7 +154,7 @@ def test_garbage_on_the_socket(server, client):
                 raw.sendall(garbage)
                 raw.shutdown(socket.SHUT_WR)
                 raw.recv(4096)
-            except (ConnectionResetError, BrokenPipeError):
+            except OSError:
                 pass  # The server may hang up on garbage.
     assert chat(client).choices
 

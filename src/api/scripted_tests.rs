@@ -1,0 +1,225 @@
+//! Routes over an engine that plays a script: what real engines do rarely (fail, hang, think) on demand.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use axum::response::Response;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::auth::Peer;
+use super::router::router;
+use super::state::{ApiOptions, AppState};
+use crate::chat::ChatTemplate;
+use crate::engine::handle::{Command, Shared};
+use crate::engine::{EngineHandle, EngineInfo, EngineStats, Event, FinishReason};
+use crate::ops::Workers;
+use crate::registry::{EngineOptions, GenerationDefaults, Registry, ServedModel};
+use crate::settings::Settings;
+use crate::weights::{SpecialTokens, Tokenizer};
+
+const MODEL: &str = "scripted";
+
+/// Plays the same events for every request.
+fn engine(script: Vec<Event>, vocab_size: usize) -> EngineHandle {
+    let (commands, received) = mpsc::channel();
+    let info = EngineInfo {
+        max_model_len: 1000,
+        vocab_size,
+        block_size: 32,
+        num_blocks: 100,
+        max_waiting: 10,
+        max_n: 8,
+        max_logprobs: 5,
+        eos_token_ids: vec![2],
+    };
+    let shared = Arc::new(Shared {
+        info,
+        stats: EngineStats::default(),
+        started: Instant::now(),
+        draining: AtomicBool::new(false),
+        stopped: OnceLock::new(),
+        next_ticket: AtomicU64::new(0),
+    });
+    let counted = shared.clone();
+    std::thread::spawn(move || {
+        for command in received {
+            if let Command::Generate(arrival) = command {
+                counted.stats.requests_waiting.fetch_sub(1, Ordering::AcqRel);
+                // A closed channel is a client that has gone.
+                let _ = arrival.events.send(script.clone());
+            }
+        }
+    });
+    EngineHandle { commands, shared }
+}
+
+fn tokenizer() -> Tokenizer {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/qwen3");
+    Tokenizer::load(&path).unwrap()
+}
+
+fn model(script: Vec<Event>, template: &str) -> ServedModel {
+    let tokenizer = tokenizer();
+    ServedModel {
+        name: MODEL.to_owned(),
+        created: 0,
+        source: "scripted".into(),
+        handle: engine(script, tokenizer.vocab_size()),
+        tokenizer,
+        template: Some(ChatTemplate::new(template, std::collections::BTreeMap::new()).unwrap()),
+        template_problem: None,
+        special_tokens: SpecialTokens::default(),
+        generation_defaults: GenerationDefaults::default(),
+        max_model_len: 1000,
+        default_reasoning: true,
+        dtype: "f32",
+        weight_bytes: 0,
+    }
+}
+
+fn state(model: ServedModel, options: ApiOptions) -> AppState {
+    let registry = Registry::new(Workers::new(1), EngineOptions::from(&Settings::default()), "none".into());
+    registry.add(model).unwrap();
+    AppState::new(registry, options).unwrap()
+}
+
+fn scheduled() -> Event {
+    Event::Scheduled { queued: Duration::ZERO, cached_tokens: 0, prompt_logprobs: Vec::new() }
+}
+
+/// The tokens of a text, then the end.
+fn says(text: &str) -> Vec<Event> {
+    let ids = tokenizer().encode(text, false).unwrap();
+    let token = |token| Event::Token { choice: 0, token, logprobs: None };
+    let end = Event::Finished { choice: 0, reason: FinishReason::Length };
+    [scheduled()].into_iter().chain(ids.into_iter().map(token)).chain([end]).collect()
+}
+
+async fn send(state: &AppState, method: &str, path: &str, body: &Value) -> Response {
+    let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(body)
+        .unwrap();
+    request.extensions_mut().insert(Peer("127.0.0.1:9".parse().unwrap()));
+    router(state.clone()).oneshot(request).await.unwrap()
+}
+
+async fn text(response: Response) -> String {
+    let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+async fn json_of(response: Response) -> Value {
+    serde_json::from_str(&text(response).await).unwrap()
+}
+
+async fn chat(state: &AppState, more: Value) -> Response {
+    let mut body = json!({"messages": [{"role": "user", "content": "Q"}], "max_tokens": 50});
+    for (name, value) in more.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    send(state, "POST", "/v1/chat/completions", &body).await
+}
+
+#[tokio::test]
+async fn a_failure_in_the_middle_of_a_stream_is_an_event() {
+    let script = vec![
+        scheduled(),
+        Event::Token { choice: 0, token: 40, logprobs: None },
+        Event::Failed { message: "step lost".into() },
+    ];
+    let state = state(model(script, "x"), ApiOptions::default());
+    let streamed = chat(&state, json!({"stream": true})).await;
+    assert_eq!(streamed.status(), StatusCode::OK);
+    let streamed = text(streamed).await;
+    let events: Vec<&str> = streamed.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    let [.., error, done] = events.as_slice() else { panic!("{streamed}") };
+    let error: Value = serde_json::from_str(error).unwrap();
+    assert_eq!(error["error"]["type"], "server_error");
+    assert_eq!(error["error"]["message"], "step lost");
+    assert_eq!(*done, "[DONE]");
+
+    let whole = chat(&state, json!({})).await;
+    assert_eq!(whole.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(json_of(whole).await["error"]["message"], "step lost");
+}
+
+#[tokio::test]
+async fn reasoning_is_told_apart_streamed_and_whole() {
+    let check = async |template: &str, said: &str, more: Value, reasoning: Option<&str>, content: &str| {
+        let state = state(model(says(said), template), ApiOptions::default());
+        let whole = json_of(chat(&state, more.clone()).await).await;
+        let message = &whole["choices"][0]["message"];
+        assert_eq!(message["reasoning_content"].as_str(), reasoning, "{said}");
+        assert_eq!(message["content"], content, "{said}");
+        let mut more = more;
+        more["stream"] = json!(true);
+        let streamed = text(chat(&state, more).await).await;
+        let join = |field: &str| -> String {
+            let chunks = streamed.lines().filter_map(|line| line.strip_prefix("data: {"));
+            let chunks = chunks.map(|chunk| serde_json::from_str::<Value>(&format!("{{{chunk}")).unwrap());
+            chunks
+                .filter_map(|chunk| chunk["choices"][0]["delta"][field].as_str().map(str::to_owned))
+                .collect()
+        };
+        assert_eq!(join("reasoning_content"), reasoning.unwrap_or_default(), "{streamed}");
+        assert_eq!(join("content"), content, "{streamed}");
+    };
+    check("x", "<think>hm</think>Yes", json!({}), Some("hm"), "Yes").await;
+    check("x<think>", "hm</think>Yes", json!({}), Some("hm"), "Yes").await;
+    check("x", "<think>hm", json!({}), Some("hm"), "").await;
+    check("x", "Yes", json!({}), None, "Yes").await;
+    check("x", "<think>hm</think>Yes", json!({"separate_reasoning": false}), None, "<think>hm</think>Yes")
+        .await;
+}
+
+#[tokio::test]
+async fn the_watchdog_names_an_engine_that_hangs_and_lets_an_idle_one_sleep() {
+    let model = model(Vec::new(), "x");
+    let handle = model.handle.clone();
+    let state = state(model, ApiOptions { watchdog: Duration::ZERO, ..ApiOptions::default() });
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert_eq!(send(&state, "GET", "/health", &Value::Null).await.status(), StatusCode::OK);
+    handle.shared.stats.requests_running.store(1, Ordering::Relaxed);
+    let hung = send(&state, "GET", "/health", &Value::Null).await;
+    assert_eq!(hung.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let body = json_of(hung).await;
+    assert_eq!((&body["status"], &body["models"][0]["name"]), (&json!("unhealthy"), &json!(MODEL)));
+    handle.shared.stats.requests_running.store(0, Ordering::Relaxed);
+    handle.shared.stopped.set("out of memory".to_owned()).unwrap();
+    let stopped = json_of(send(&state, "GET", "/ping", &Value::Null).await).await;
+    assert!(stopped["models"][0]["reason"].as_str().unwrap().contains("out of memory"), "{stopped}");
+}
+
+#[tokio::test]
+async fn an_engine_that_takes_nothing_more_says_why() {
+    let model = model(Vec::new(), "x");
+    let handle = model.handle.clone();
+    let state = state(model, ApiOptions::default());
+    handle.shared.draining.store(true, Ordering::Relaxed);
+    let draining = chat(&state, json!({})).await;
+    assert_eq!(draining.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(draining.headers().contains_key(header::RETRY_AFTER));
+    handle.shared.stopped.set("out of memory".to_owned()).unwrap();
+    let stopped = chat(&state, json!({})).await;
+    assert_eq!(stopped.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(json_of(stopped).await["error"]["code"], "engine_stopped");
+}
+
+#[tokio::test]
+async fn a_template_that_refuses_is_the_requests_fault() {
+    let state = state(model(Vec::new(), "{{ raise_exception('no system, please') }}"), ApiOptions::default());
+    let refused = chat(&state, json!({})).await;
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    let error = json_of(refused).await["error"].clone();
+    assert_eq!(error["param"], "messages");
+    assert!(error["message"].as_str().unwrap().contains("no system, please"), "{error}");
+}
