@@ -198,7 +198,7 @@ async fn an_answer_without_choices_ends_with_an_error() {
 async fn a_server_that_is_not_there_is_named() {
     let error = HttpGenerator::connect(options("http://127.0.0.1:1")).await.err().unwrap().to_string();
     assert!(
-        error.contains("http://127.0.0.1:1/v1 cannot be reached") && error.contains("3 attempts"),
+        error.contains("http://127.0.0.1:1/v1 cannot be reached") && error.contains("2 attempts"),
         "{error}"
     );
     let error = HttpGenerator::connect(options("ftp://x")).await.err().unwrap().to_string();

@@ -58,6 +58,8 @@ pub struct HttpGenerator {
     options: HttpOptions,
 }
 
+/// A wrong URL should be said soon; patience is for servers that were there.
+const CONNECT_ATTEMPTS: u32 = 2;
 const BACKOFF_MAX: Duration = Duration::from_mins(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(10);
 
@@ -102,7 +104,8 @@ impl HttpGenerator {
     }
 
     async fn only_model(&self) -> Result<String, GeneratorError> {
-        let models: Value = self.patiently(|| self.models()).await?;
+        let models: Value =
+            self.patiently(CONNECT_ATTEMPTS.min(self.options.attempts), || self.models()).await?;
         let names: Vec<&str> = models["data"]
             .as_array()
             .into_iter()
@@ -124,7 +127,7 @@ impl HttpGenerator {
     }
 
     /// Try until it works, cannot work, or has been tried often enough.
-    async fn patiently<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, GeneratorError>
+    async fn patiently<T, F>(&self, attempts: u32, attempt: impl Fn() -> F) -> Result<T, GeneratorError>
     where
         F: Future<Output = Result<T, Failure>>,
     {
@@ -133,7 +136,7 @@ impl HttpGenerator {
             match attempt().await {
                 Ok(value) => return Ok(value),
                 Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Passing { message, .. }) if tried >= self.options.attempts => {
+                Err(Failure::Passing { message, .. }) if tried >= attempts => {
                     return Err(GeneratorError::Unavailable {
                         message: format!("{message} ({tried} attempts)"),
                     });
@@ -247,7 +250,7 @@ impl HttpGenerator {
             if before == 0 {
                 return Ok(());
             }
-            self.patiently(|| self.attempt(request, &missing, events)).await?;
+            self.patiently(self.options.attempts, || self.attempt(request, &missing, events)).await?;
             if lock(&missing).len() == before {
                 let message = format!("{} answered without a finished choice", self.base);
                 return Err(GeneratorError::Unavailable { message });
