@@ -59,6 +59,27 @@ fn prompts_equal_those_of_transformers() {
 }
 
 #[test]
+fn real_weights_prompts_equal_those_of_transformers() {
+    let cases: Vec<Value> = serde_json::from_str(&fixture("smollm2.json")).unwrap();
+    for model in ["SmolLM2-135M-Instruct", "SmolLM2-135M-Instruct.Q4_1.gguf"] {
+        let checkpoint =
+            xenoglot::weights::Checkpoint::open(&crate::real_weights::real_model(model)).unwrap();
+        let template = ChatTemplate::new(&checkpoint.chat_template.unwrap(), BTreeMap::new()).unwrap();
+        for case in &cases {
+            let flag = |key: &str| case["options"][key].as_bool().unwrap_or(false);
+            let rendered = template.render(&RenderOptions {
+                messages: &case["messages"],
+                tools: None,
+                add_generation_prompt: flag("add_generation_prompt"),
+                continue_final_message: flag("continue_final_message"),
+                kwargs: &Map::new(),
+            });
+            assert_eq!(rendered.unwrap(), case["prompt"].as_str().unwrap(), "{model}");
+        }
+    }
+}
+
+#[test]
 fn errors_name_the_line() {
     let check = |source: &str, line: &str, message: &str| {
         let error = render(source, &hello()).expect_err(source).to_string();

@@ -5,6 +5,8 @@ mod api;
 #[cfg(test)]
 mod chat;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod engine;
 #[cfg(test)]
 mod eval;

@@ -29,16 +29,16 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     /// 0 always takes the likeliest token [default: the model's own, else 0.7]
-    #[arg(long)]
+    #[arg(allow_negative_numbers = true, long)]
     temperature: Option<f32>,
     /// Keep the likeliest tokens that reach this probability together
-    #[arg(long)]
+    #[arg(allow_negative_numbers = true, long)]
     top_p: Option<f32>,
     /// Keep this many of the likeliest tokens; 0 keeps all
-    #[arg(long)]
+    #[arg(allow_negative_numbers = true, long)]
     top_k: Option<u32>,
     /// Longest answer, in tokens [default: what the context leaves]
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(allow_negative_numbers = true, long, value_name = "TOKENS")]
     max_tokens: Option<usize>,
     /// The same seed gives the same answers
     #[arg(long, default_value_t = 0)]

@@ -36,16 +36,16 @@ pub(super) struct ModelOptions {
     #[arg(long, value_parser = PossibleValuesParser::new(Device::CHOICES))]
     device: Option<String>,
     /// Longest context, prompt and answer together
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(allow_negative_numbers = true, long, value_name = "TOKENS")]
     max_model_len: Option<usize>,
     /// Sequences that run at once
-    #[arg(long, value_name = "N")]
+    #[arg(allow_negative_numbers = true, long, value_name = "N")]
     pub max_num_seqs: Option<usize>,
     /// Tokens computed in one step
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(allow_negative_numbers = true, long, value_name = "TOKENS")]
     max_batch_tokens: Option<usize>,
     /// Requests that may wait
-    #[arg(long, value_name = "N")]
+    #[arg(allow_negative_numbers = true, long, value_name = "N")]
     pub max_queue: Option<usize>,
     /// Memory for the KV cache, such as 2GiB
     #[arg(long, value_name = "SIZE")]
@@ -54,7 +54,7 @@ pub(super) struct ModelOptions {
     #[arg(long)]
     no_prefix_caching: bool,
     /// Computing threads
-    #[arg(long, value_name = "N")]
+    #[arg(allow_negative_numbers = true, long, value_name = "N")]
     threads: Option<usize>,
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     host: Option<String>,
     /// Port to listen on; 0 takes a free one [default: 8080]
-    #[arg(long)]
+    #[arg(allow_negative_numbers = true, long)]
     port: Option<u16>,
     /// Key that may use the inference routes; repeat for several. Better set as XENOGLOT_API_KEYS, which no
     /// process list shows

@@ -86,12 +86,12 @@ pub enum MemoryError {
     },
     #[error(
         "{num_blocks} KV blocks of {BLOCK_SIZE} tokens are too few: one sequence of {max_model_len} tokens needs \
-         {needed}; raise --kv-blocks or lower --max-model-len"
+         {needed}; raise --kv-cache-memory or lower --max-model-len"
     )]
     TooFewBlocks { num_blocks: usize, needed: usize, max_model_len: usize },
     #[error(
         "{num_blocks} KV blocks take {}, but after the weights ({}) and the working space ({}) only {} are left: \
-         lower --kv-blocks or choose --kv-dtype bf16",
+         lower --kv-cache-memory or choose --kv-dtype bf16",
         Bytes(*kv_bytes), Bytes(*weight_bytes), Bytes(*scratch_bytes), Bytes(*free_bytes)
     )]
     TooManyBlocks { num_blocks: usize, kv_bytes: u64, weight_bytes: u64, scratch_bytes: u64, free_bytes: u64 },

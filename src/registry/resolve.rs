@@ -82,22 +82,27 @@ fn find(text: &str, models_dir: &Path) -> Option<Found> {
     if path.is_dir() || path.is_file() {
         return Some(Found { name: name_of(path), path: path.to_owned() });
     }
-    below(text, models_dir)
+    named(text, models_dir)
 }
 
-/// A model below `models_dir` by its relative name; never one outside of it.
+/// A model below `models_dir` by its relative name; never one outside of it, not even through a link. For names
+/// that come over the network.
 pub fn below(text: &str, models_dir: &Path) -> Option<Found> {
+    let found = named(text, models_dir)?;
+    let (root, real) = (models_dir.canonicalize().ok()?, found.path.canonicalize().ok()?);
+    real.starts_with(&root).then_some(found)
+}
+
+fn named(text: &str, models_dir: &Path) -> Option<Found> {
     let plain =
         !text.is_empty() && Path::new(text).components().all(|part| matches!(part, Component::Normal(_)));
     if !plain {
         return None;
     }
-    let path = models_dir.join(text);
+    let exact = models_dir.join(text);
     let file = models_dir.join(format!("{text}.gguf"));
-    let path = if path.is_dir() || path.is_file() { path } else { file };
-    let (root, real) = (models_dir.canonicalize().ok()?, path.canonicalize().ok()?);
-    // A link may lead out of the directory; whoever may only name models must not follow it.
-    real.starts_with(&root).then(|| Found { name: text.trim_end_matches(".gguf").to_owned(), path })
+    let path = [exact, file].into_iter().find(|path| path.exists())?;
+    Some(Found { name: text.strip_suffix(".gguf").unwrap_or(text).to_owned(), path })
 }
 
 /// The name a model at a path goes by: its directory's, or its file's without `.gguf`.

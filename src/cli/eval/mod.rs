@@ -51,36 +51,36 @@ struct RunArguments {
     #[arg(long, value_name = "NAME")]
     model_name: Option<String>,
     /// Samples a problem
-    #[arg(long, short, default_value_t = 32)]
+    #[arg(allow_negative_numbers = true, long, short, default_value_t = 32)]
     n: u32,
     /// Only these, such as en,fr,ja [default: all of the suite's]
     #[arg(long, value_delimiter = ',', value_name = "CODES")]
     languages: Option<Vec<Language>>,
     /// Only the first problems of each language
-    #[arg(long, value_name = "PROBLEMS")]
+    #[arg(allow_negative_numbers = true, long, value_name = "PROBLEMS")]
     limit: Option<usize>,
     /// Directory of the run; one that holds the same run is resumed [default: runs/SUITE-MODEL]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    #[arg(long, default_value_t = Sampling::default().temperature)]
+    #[arg(allow_negative_numbers = true, long, default_value_t = Sampling::default().temperature)]
     temperature: f32,
     /// Keep the likeliest tokens that reach this probability together
-    #[arg(long, default_value_t = Sampling::default().top_p)]
+    #[arg(allow_negative_numbers = true, long, default_value_t = Sampling::default().top_p)]
     top_p: f32,
     /// Keep this many of the likeliest tokens; 0 keeps all
-    #[arg(long, default_value_t = Sampling::default().top_k)]
+    #[arg(allow_negative_numbers = true, long, default_value_t = Sampling::default().top_k)]
     top_k: u32,
     /// Keep tokens of at least this part of the likeliest one's probability
-    #[arg(long, default_value_t = Sampling::default().min_p)]
+    #[arg(allow_negative_numbers = true, long, default_value_t = Sampling::default().min_p)]
     min_p: f32,
     /// Longest completion, in tokens
-    #[arg(long, default_value_t = Sampling::default().max_tokens)]
+    #[arg(allow_negative_numbers = true, long, default_value_t = Sampling::default().max_tokens)]
     max_tokens: usize,
     /// The same seed draws the same samples
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Problems in flight at once
-    #[arg(long, default_value_t = 4)]
+    #[arg(allow_negative_numbers = true, long, default_value_t = 4)]
     concurrency: usize,
     #[command(flatten)]
     model_options: ModelOptions,

@@ -1,0 +1,235 @@
+//! The binary as a person meets it: statuses, one-line errors with a way out, data apart from talk.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+use crate::real_weights::real_model;
+
+const SUITES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/eval-suites");
+
+/// A run of the binary in an empty directory, with none of the caller's settings.
+struct Run {
+    folder: TempDir,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Run {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), variables: Vec::new() }
+    }
+
+    fn file(self, name: &str, text: &str) -> Self {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+        self
+    }
+
+    fn variable(mut self, name: &'static str, value: &str) -> Self {
+        self.variables.push((name, value.to_owned()));
+        self
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xenoglot"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("XENOGLOT_") {
+                command.env_remove(name);
+            }
+        }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn output(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the binary runs")
+    }
+
+    /// The status, and all of `parts` on stderr; nothing on stdout, and no panic.
+    #[track_caller]
+    fn fails(&self, arguments: &[&str], status: i32, parts: &[&str]) {
+        let output = self.output(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {stderr}");
+        for part in parts {
+            assert!(stderr.contains(part), "{arguments:?}: `{part}` is not in: {stderr}");
+        }
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        assert!(output.stdout.is_empty(), "{arguments:?} writes to stdout");
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+#[test]
+fn wrong_arguments_exit_with_2() {
+    let run = Run::new();
+    run.fails(&[], 2, &["Usage"]);
+    run.fails(&["serv"], 2, &["serve"]);
+    run.fails(&["serve", "--prot", "1"], 2, &["--port"]);
+    run.fails(&["serve", "--port", "65536"], 2, &["--port"]);
+    run.fails(&["serve", "--port", "-1"], 2, &["--port"]);
+    run.fails(&["serve", "--dtype", "int4"], 2, &["auto, f32, bf16"]);
+    run.fails(&["serve", "--kv-cache-memory", "lots"], 2, &["2GiB"]);
+    run.fails(&["bench", "engine", "--workload", "z"], 2, &["a, b, c"]);
+    run.fails(&["eval", "run", "x", "--languages", "en,klingon"], 2, &["klingon"]);
+    run.fails(&["models", "pull", "no hub name"], 2, &["org/name"]);
+    run.fails(&["serve", "--device", "cuda"], 2, &["CPU only", "--device cpu"]);
+    run.fails(&["serve", "--threads", "0"], 2, &["threads: must be at least 1"]);
+}
+
+#[test]
+fn wrong_settings_name_file_line_and_key() {
+    let file = Run::new().file("xenoglot.toml", "host = \"127.0.0.1\"\nprt = 1\n");
+    file.fails(
+        &["serve"],
+        2,
+        &["xenoglot.toml:2: unknown key `prt`; did you mean `port`?", "config/xenoglot.toml"],
+    );
+    let file = Run::new().file("mine.toml", "port = \"high\"\n");
+    file.fails(&["serve", "--config", "mine.toml"], 2, &["mine.toml:1: port: "]);
+    file.variable("XENOGLOT_CONFIG", "mine.toml").fails(&["models", "list"], 2, &["mine.toml:1: port: "]);
+    let variable = Run::new().variable("XENOGLOT_MAX_N", "many");
+    variable.fails(&["serve"], 2, &["XENOGLOT_MAX_N: `many` is not a whole number"]);
+    let variable = Run::new().variable("XENOGLOT_PROT", "1");
+    variable.fails(&["serve"], 2, &["unknown variable XENOGLOT_PROT"]);
+    Run::new().fails(&["serve", "--config", "absent.toml"], 2, &["absent.toml: "]);
+    Run::new().fails(&["serve", "--log-level", "a=b=c"], 2, &["log_level"]);
+}
+
+#[test]
+fn missing_models_are_said_with_the_way_out() {
+    let run = Run::new();
+    run.fails(&["serve", "--port", "0"], 1, &["models/SmolLM2-135M-Instruct", "scripts/fetch-models"]);
+    run.fails(&["chat"], 1, &["scripts/fetch-models"]);
+    run.fails(&["bench", "engine", "--workload", "a"], 1, &["scripts/fetch-models"]);
+    run.fails(&["serve", "--port", "0", "nothing"], 1, &["no model `nothing`"]);
+    run.fails(&["models", "show", "a/b/c"], 1, &["no model `a/b/c`"]);
+    let offline = Run::new().variable("HF_ENDPOINT", "http://127.0.0.1:1");
+    offline.fails(&["models", "pull", "org/name"], 1, &["cannot be reached", "scripts/fetch-models"]);
+    let broken = Run::new().file("x.gguf", "GGUF").file("config.json", "{}");
+    broken.fails(&["models", "show", "x.gguf"], 1, &["x.gguf"]);
+    broken.fails(&["serve", "--port", "0", "."], 1, &["error: "]);
+    broken.fails(&["models", "convert", "absent.gguf", "out"], 1, &["absent.gguf"]);
+    assert!(!broken.folder.path().join("out").exists());
+}
+
+#[test]
+fn a_port_that_is_taken_is_said_before_a_model_is_loaded() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    Run::new().fails(&["serve", "--port", &port], 1, &["cannot listen on 127.0.0.1:", "--port"]);
+    Run::new().fails(
+        &["serve", "--host", "no.such.host.invalid", "--port", "0"],
+        1,
+        &["cannot listen on", "--host"],
+    );
+}
+
+#[test]
+fn unknown_suites_and_servers_are_said() {
+    let run = Run::new();
+    run.fails(&["eval", "run", "nothing"], 1, &["no suite"]);
+    run.fails(&["eval", "show", "."], 1, &["run.json"]);
+}
+
+#[test]
+fn data_goes_to_stdout() {
+    let run = Run::new().variable("XENOGLOT_SUITES", SUITES);
+    let description = run.output(&["openapi"]);
+    let parsed: serde_json::Value = serde_json::from_slice(&description.stdout).unwrap();
+    assert_eq!(parsed["openapi"], "3.1.0");
+    assert!(description.stderr.is_empty());
+    let list = run.output(&["models", "list"]);
+    assert!(list.status.success() && list.stdout.is_empty());
+    assert!(text(&list.stderr).contains("scripts/fetch-models"));
+    assert!(text(&run.output(&["--help"]).stdout).contains("serve"));
+    assert!(text(&run.output(&["--version"]).stdout).starts_with("xenoglot "));
+    assert!(text(&run.output(&["eval", "suites"]).stdout).contains("xeno-word-problems"));
+}
+
+/// Runs in a folder whose models directory is the one with the real models.
+fn with_models() -> Run {
+    let model = real_model("SmolLM2-135M-Instruct");
+    let folder = model.parent().expect("a folder").canonicalize().expect("it exists");
+    Run::new().variable("XENOGLOT_MODELS", &folder.display().to_string()).variable("XENOGLOT_SUITES", SUITES)
+}
+
+#[test]
+fn real_weights_chat_answers_in_the_terminal() {
+    let run = with_models();
+    let mut child = run
+        .command(&["chat", "--temperature", "0", "--max-tokens", "24"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"What is the capital of France?\n\n/exit\nnever read\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let answer = text(&output.stdout);
+    assert!(answer.contains("Paris") && answer.lines().count() == 1, "{answer:?}");
+}
+
+#[test]
+fn real_weights_models_are_shown_and_converted() {
+    let run = with_models();
+    let shown = run.output(&["models", "show", "--json", "SmolLM2-135M-Instruct.Q4_1"]);
+    let facts: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!((facts["family"].as_str(), facts["layers"].as_u64()), (Some("llama"), Some(30)));
+    run.fails(&["serve", "--port", "0", "--kv-cache-memory", "1MiB"], 1, &["too few", "--kv-cache-memory", "--max-model-len"]);
+    let gguf = real_model("SmolLM2-135M-Instruct.Q4_1.gguf");
+    let converted = run.output(&["models", "convert", &gguf.display().to_string(), "out/bf16"]);
+    assert!(converted.status.success(), "{}", text(&converted.stderr));
+    let out = run.folder.path().join("out/bf16");
+    let bytes = |path: &Path| std::fs::metadata(path.join("model.safetensors")).unwrap().len();
+    assert_eq!(bytes(&out), bytes(&real_model("SmolLM2-135M-Instruct")));
+    run.fails(&["models", "convert", &gguf.display().to_string(), "out/bf16"], 1, &["exists"]);
+}
+
+#[test]
+fn real_weights_a_suite_runs_in_process_and_resumes() {
+    let run = with_models();
+    let arguments = [
+        "eval",
+        "run",
+        "xeno-word-problems",
+        "--n",
+        "2",
+        "--languages",
+        "en",
+        "--limit",
+        "1",
+        "--max-tokens",
+        "8",
+        "--out",
+        "r",
+    ];
+    let first = run.output(&arguments);
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    assert!(text(&first.stdout).contains("pass@1"));
+    let samples = std::fs::read_to_string(run.folder.path().join("r/samples.jsonl")).unwrap();
+    assert_eq!(samples.lines().count(), 2);
+    let again = run.output(&arguments);
+    assert_eq!(again.stdout, first.stdout);
+    assert_eq!(run.output(&["eval", "show", "r"]).stdout, first.stdout);
+    let mut other = arguments;
+    other[4] = "3";
+    run.fails(&other, 2, &["n was 2 and is now 3"]);
+}
+
+#[test]
+fn real_weights_the_benchmark_reports_json() {
+    let run = with_models();
+    let output =
+        run.output(&["bench", "engine", "--workload", "b", "--repeats", "1", "--warm-up", "0", "--json"]);
+    let figures: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(figures["tokens_per_second"].as_f64().unwrap() > 0.0, "{figures}");
+    assert!(figures["peak_rss_bytes"].as_u64().unwrap() > 1 << 27, "{figures}");
+}
