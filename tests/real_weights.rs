@@ -80,7 +80,8 @@ fn greedy_continuations_equal_transformers() {
 fn logits_agree_with_candle_transformers() {
     let device = Device::Cpu;
     let folder = real_model(CONVERTED);
-    let config: LlamaConfig = serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap();
+    let config: LlamaConfig =
+        serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap();
     let config = config.into_config(false);
     // SAFETY: the file is fetched once and not written while the test runs.
     let weights = unsafe {
@@ -91,7 +92,8 @@ fn logits_agree_with_candle_transformers() {
     for (text, prompt, _) in recorded() {
         let mut cache = Cache::new(false, DType::F32, &config, &device).unwrap();
         let ids = Tensor::new(prompt.as_slice(), &device).unwrap().unsqueeze(0).unwrap();
-        let expected = reference.forward(&ids, 0, &mut cache).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let expected =
+            reference.forward(&ids, 0, &mut cache).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         let mut sequences = PagedSequences::new(&decoder, 1, prompt.len());
         let found = sequences.step_with_logits(&[(0, &prompt)], vec![prompt.len() as u32 - 1]);
         let difference = largest_difference(&found[0], &expected);
