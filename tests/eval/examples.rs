@@ -179,3 +179,26 @@ fn one_file_of_examples_may_hold_all_languages() {
     assert_eq!(german.examples[1].solution, "2 + 2 = 4. Die Antwort ist \\boxed{4}.");
     assert!(suite.languages.iter().all(|entry| entry.examples.len() == 2));
 }
+
+#[test]
+fn the_shipped_examples_are_parallel() {
+    let suite = Suite::open("xeno-word-problems").unwrap();
+    let digits = |text: &str| {
+        let mut numbers: Vec<u32> =
+            text.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    let numbers = |language: Language| {
+        let entry = suite.language(language).unwrap();
+        let of = |text: fn(&xenoglot::eval::suite::Example) -> &str| {
+            entry.examples.iter().map(|example| digits(text(example))).collect::<Vec<_>>()
+        };
+        (of(|example| &example.problem), of(|example| &example.solution))
+    };
+    let english = numbers(Language::En);
+    assert_eq!(english.0, [vec![3, 4], vec![5, 8, 20], vec![6, 9]]);
+    for entry in &suite.languages {
+        assert_eq!(numbers(entry.language), english, "{}", entry.language);
+    }
+}
