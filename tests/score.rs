@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use xenoglot::eval::suite::Example;
 use xenoglot::language::Language;
 use xenoglot::score::language::LanguageScorer;
 
@@ -75,6 +76,9 @@ fn the_shipped_problems_are_in_their_own_language() {
         let follows =
             |text: &str| scorer.score_text(text, entry.language).score.is_none_or(|score| score >= 0.8);
         let lost: Vec<_> = entry.problems.iter().filter(|problem| !follows(&problem.problem)).collect();
+        let off = |example: &&Example| !follows(&example.problem) || !follows(&example.solution);
+        let misleading: Vec<_> = entry.examples.iter().filter(off).collect();
+        assert!(misleading.is_empty(), "{}: {misleading:?}", entry.language);
         assert!(lost.is_empty(), "{}: {lost:?}", entry.language);
         assert_eq!(entry.problems.len(), 40, "{}", entry.language);
     }

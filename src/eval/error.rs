@@ -14,6 +14,11 @@ pub enum EvalError {
     Io { path: PathBuf, source: std::io::Error },
     #[error("suite {suite} has no problems in {language}; it has {available}")]
     LanguageMissing { suite: String, language: Language, available: String },
+    #[error(
+        "shots: {asked} worked examples are asked for, and suite {suite} has {available} in {language}; \
+         at most so many can be shown"
+    )]
+    TooFewExamples { suite: String, language: Language, available: usize, asked: usize },
     /// A setting no run can work with; `field` is its name in run.json.
     #[error("{field}: {message}")]
     InvalidSetting { field: &'static str, message: String },

@@ -30,6 +30,8 @@ pub struct RunConfig {
     pub languages: Option<Vec<Language>>,
     /// The first so many problems of each language.
     pub limit: Option<usize>,
+    /// Worked examples shown before each problem, the first so many of its language.
+    pub shots: usize,
     /// Samples a problem.
     pub n: u32,
     pub sampling: Sampling,
@@ -61,6 +63,7 @@ pub async fn run(
     progress: &dyn Progress,
     stop: watch::Receiver<bool>,
 ) -> Result<RunReport, EvalError> {
+    check_settings(&config)?;
     let chosen = choose(&config)?;
     let scoring = Arc::new(Scoring::new(&config.suite));
     let mut file = run_file(&config, &chosen, generator, &scoring);
@@ -89,7 +92,7 @@ struct Item<'a> {
     missing: Vec<u32>,
 }
 
-fn choose(config: &RunConfig) -> Result<Vec<&LanguageProblems>, EvalError> {
+fn check_settings(config: &RunConfig) -> Result<(), EvalError> {
     let invalid = |field, message: &str| EvalError::InvalidSetting { field, message: message.to_owned() };
     if config.n == 0 || config.n > SAMPLES_PER_PROBLEM_MAX {
         return Err(invalid("n", &format!("must be between 1 and {SAMPLES_PER_PROBLEM_MAX}")));
@@ -110,29 +113,42 @@ fn choose(config: &RunConfig) -> Result<Vec<&LanguageProblems>, EvalError> {
     if !(0.0..=1.0).contains(&sampling.min_p) {
         return Err(invalid("sampling.min_p", "must be between 0 and 1"));
     }
-    let suite = &config.suite;
-    let Some(languages) = &config.languages else { return Ok(suite.languages.iter().collect()) };
-    if languages.is_empty() {
+    if config.languages.as_ref().is_some_and(Vec::is_empty) {
         return Err(invalid("languages", "must name at least one"));
     }
+    Ok(())
+}
+
+/// The languages to run, each with what the run needs of it.
+fn choose(config: &RunConfig) -> Result<Vec<&LanguageProblems>, EvalError> {
+    let suite = &config.suite;
     let mut chosen: Vec<&LanguageProblems> = Vec::new();
-    for language in languages {
-        let found = suite.language(*language).ok_or_else(|| EvalError::LanguageMissing {
-            suite: suite.name.clone(),
-            language: *language,
-            available: suite
-                .languages
-                .iter()
-                .map(|known| known.language.code())
-                .collect::<Vec<_>>()
-                .join(", "),
-        })?;
-        // Naming a language twice asks for nothing more.
-        if !chosen.iter().any(|known| known.language == *language) {
-            chosen.push(found);
+    match &config.languages {
+        None => chosen.extend(&suite.languages),
+        Some(languages) => {
+            for language in languages {
+                let found = suite.language(*language).ok_or_else(|| missing(suite, *language))?;
+                // Naming a language twice asks for nothing more.
+                if !chosen.iter().any(|known| known.language == *language) {
+                    chosen.push(found);
+                }
+            }
         }
     }
-    Ok(chosen)
+    match chosen.iter().find(|entry| entry.examples.len() < config.shots) {
+        None => Ok(chosen),
+        Some(entry) => Err(EvalError::TooFewExamples {
+            suite: suite.name.clone(),
+            language: entry.language,
+            available: entry.examples.len(),
+            asked: config.shots,
+        }),
+    }
+}
+
+fn missing(suite: &Suite, language: Language) -> EvalError {
+    let available: Vec<&str> = suite.languages.iter().map(|known| known.language.code()).collect();
+    EvalError::LanguageMissing { suite: suite.name.clone(), language, available: available.join(", ") }
 }
 
 fn run_file(
@@ -154,6 +170,7 @@ fn run_file(
         generator: generator.identity(),
         languages: chosen.iter().map(|entry| entry.language).collect(),
         limit: config.limit,
+        shots: config.shots,
         n: config.n,
         seed: config.seed,
         sampling: config.sampling.clone(),
@@ -360,10 +377,14 @@ fn request(item: &Item<'_>, config: &RunConfig) -> GenerationRequest {
     let prompt = &item.prompt.prompt;
     let message = |role: &str, content: String| Message { role: role.to_owned(), content };
     let system = prompt.system.iter().map(|text| message("system", text.clone()));
+    let examples = item.prompt.examples.iter().take(config.shots).flat_map(|example| {
+        let question = message("user", prompt.user_text(&example.problem));
+        [question, message("assistant", example.solution.clone())]
+    });
     let user = message("user", prompt.user_text(&item.problem.problem));
     GenerationRequest {
         id: format!("{}-{}", item.problem.id, item.prompt.language),
-        messages: system.chain([user]).collect(),
+        messages: system.chain(examples).chain([user]).collect(),
         n: config.n,
         samples: item.missing.clone(),
         seed: item.seed,

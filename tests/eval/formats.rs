@@ -59,12 +59,21 @@ fn every_field_is_documented() {
 #[test]
 fn every_key_of_a_suite_is_documented() {
     let text = documentation();
-    for key in
-        ["name", "version", "description", "licence", "revision", "source", "languages", "task", "file"]
-    {
+    for key in [
+        "name",
+        "version",
+        "description",
+        "licence",
+        "revision",
+        "source",
+        "languages",
+        "task",
+        "file",
+        "examples",
+    ] {
         assert!(text.contains(&format!("`{key}`")), "{key}");
     }
-    for key in ["[sha256]", "[prompts.", "system", "user", "{problem}", "problem", "answer"] {
+    for key in ["[sha256]", "[prompts.", "system", "user", "{problem}", "problem", "answer", "solution"] {
         assert!(text.contains(key), "{key}");
     }
 }

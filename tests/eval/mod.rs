@@ -1,6 +1,7 @@
 //! Evaluation end to end: suites, runs that are killed and resumed, the HTTP and the in-process generator, and the
 //! documentation of what is written.
 
+mod examples;
 mod formats;
 mod http;
 mod local;
@@ -15,7 +16,7 @@ use futures::future::BoxFuture;
 use sha2::{Digest, Sha256};
 use xenoglot::eval::{
     Completion, EvalError, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError,
-    GeneratorIdentity, Progress, RunConfig, RunReport, SampleRecord, Sampling, Suite, run,
+    GeneratorIdentity, Message, Progress, RunConfig, RunReport, SampleRecord, Sampling, Suite, run,
 };
 
 /// Write a suite of three problems in German and English.
@@ -69,6 +70,7 @@ pub fn config(folder: &Path, n: u32) -> RunConfig {
         suite: Suite::open(suite.to_str().unwrap()).unwrap(),
         languages: None,
         limit: None,
+        shots: 0,
         n,
         sampling: Sampling::default(),
         seed: 7,
@@ -81,6 +83,7 @@ pub fn config(folder: &Path, n: u32) -> RunConfig {
 #[derive(Default)]
 pub struct Scripted {
     pub asked: Mutex<Vec<(String, Vec<u32>)>>,
+    pub prompts: Mutex<Vec<(String, Vec<Message>)>>,
     /// Ids whose request is refused.
     pub refuse: Vec<&'static str>,
     /// The id whose request finds the server gone after its first sample.
@@ -121,6 +124,7 @@ impl Generator for Scripted {
     ) -> BoxFuture<'a, Result<(), GeneratorError>> {
         async move {
             self.asked.lock().unwrap().push((request.id.clone(), request.samples.clone()));
+            self.prompts.lock().unwrap().push((request.id.clone(), request.messages.clone()));
             if self.refuse.contains(&request.id.as_str()) {
                 return Err(GeneratorError::Refused { message: "too long".to_owned() });
             }

@@ -59,6 +59,9 @@ struct RunArguments {
     /// Only the first problems of each language
     #[arg(allow_negative_numbers = true, long, value_name = "PROBLEMS")]
     limit: Option<usize>,
+    /// Worked examples shown before each problem, as turns of a chat; small models need them to answer in a box
+    #[arg(long, default_value_t = 0, value_name = "EXAMPLES")]
+    shots: usize,
     /// Directory of the run; one that holds the same run is resumed [default: runs/SUITE-MODEL]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -148,6 +151,7 @@ fn config(arguments: &RunArguments, suite: Suite, model: &str) -> RunConfig {
     RunConfig {
         languages: arguments.languages.clone(),
         limit: arguments.limit,
+        shots: arguments.shots,
         n: arguments.n,
         sampling: Sampling {
             temperature: arguments.temperature,
@@ -168,6 +172,7 @@ fn classify(error: EvalError) -> anyhow::Error {
     match error {
         EvalError::InvalidSetting { .. }
         | EvalError::LanguageMissing { .. }
+        | EvalError::TooFewExamples { .. }
         | EvalError::DifferentRun { .. } => Failure::usage(error).into(),
         error => error.into(),
     }
@@ -193,8 +198,12 @@ fn suites() -> anyhow::Result<()> {
         match Suite::open(&name) {
             Ok(suite) => {
                 let codes: Vec<&str> = suite.languages.iter().map(|entry| entry.language.code()).collect();
-                let problems = suite.languages.first().map_or(0, |entry| entry.problems.len());
-                writeln!(out, "{name}  {problems} problems  {}  {}", codes.join(","), suite.description)?;
+                let first = suite.languages.first();
+                let (problems, examples) =
+                    first.map_or((0, 0), |entry| (entry.problems.len(), entry.examples.len()));
+                let codes = codes.join(",");
+                let description = &suite.description;
+                writeln!(out, "{name}  {problems} problems  {examples} examples  {codes}  {description}")?;
             }
             Err(error) => eprintln!("{name}: {error}"),
         }

@@ -34,6 +34,17 @@ const SUITES: &[EmbeddedSuite] = &[embed!(
     "sw.jsonl",
     "bn.jsonl",
     "te.jsonl",
+    "en-examples.jsonl",
+    "es-examples.jsonl",
+    "fr-examples.jsonl",
+    "de-examples.jsonl",
+    "ru-examples.jsonl",
+    "zh-examples.jsonl",
+    "ja-examples.jsonl",
+    "th-examples.jsonl",
+    "sw-examples.jsonl",
+    "bn-examples.jsonl",
+    "te-examples.jsonl",
 )];
 
 pub(super) fn find(name: &str) -> Option<&'static EmbeddedSuite> {

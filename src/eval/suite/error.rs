@@ -21,7 +21,7 @@ pub enum SuiteError {
     #[error("{file}: unknown key {key:?}{hint}")]
     UnknownKey { file: String, key: String, hint: String },
     #[error("{file}, line {line}: {field}: {message}")]
-    Problem { file: String, line: usize, field: String, message: String },
+    Line { file: String, line: usize, field: String, message: String },
     #[error(
         "{file} has sha256 {found}, but suite.toml says {expected}: get the file again, or correct suite.toml"
     )]

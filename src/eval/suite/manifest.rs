@@ -20,11 +20,13 @@ pub(super) struct Manifest {
     pub languages: Vec<Language>,
     /// May hold `{language}`.
     pub file: String,
+    /// Where the worked examples are, if there are any; may hold `{language}`.
+    pub examples: Option<String>,
     pub sha256: BTreeMap<String, String>,
     pub prompts: BTreeMap<Language, Prompt>,
 }
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "name",
     "version",
     "description",
@@ -34,21 +36,12 @@ const KEYS: [&str; 11] = [
     "languages",
     "task",
     "file",
+    "examples",
     "sha256",
     "prompts",
 ];
 
 impl Manifest {
-    /// The name of a language's problem file.
-    pub fn file_of(&self, language: Language) -> String {
-        self.file.replace("{language}", language.code())
-    }
-
-    /// Whether every language has its own file.
-    pub fn by_language(&self) -> bool {
-        self.file.contains("{language}")
-    }
-
     pub fn parse(text: &str, file: &str) -> Result<Self, SuiteError> {
         let table: Table = text.parse().map_err(|error: toml::de::Error| SuiteError::Toml {
             file: file.to_owned(),
@@ -76,7 +69,8 @@ impl Manifest {
             licence: reader.string("licence")?,
             revision: reader.string("revision")?,
             task: reader.task()?,
-            file: reader.file_name()?,
+            file: reader.file_name("file")?,
+            examples: if table.contains_key("examples") { Some(reader.file_name("examples")?) } else { None },
             sha256: reader.digests()?,
             languages,
             prompts,
@@ -150,10 +144,10 @@ impl Reader<'_> {
     }
 
     /// A plain name: a manifest must not reach outside its folder.
-    fn file_name(&self) -> Result<String, SuiteError> {
-        let name = self.string("file")?;
+    fn file_name(&self, key: &str) -> Result<String, SuiteError> {
+        let name = self.string(key)?;
         if name.contains(['/', '\\']) || name.starts_with('.') {
-            return Err(self.wrong("file", "must be a file name in the suite's own folder"));
+            return Err(self.wrong(key, "must be a file name in the suite's own folder"));
         }
         Ok(name)
     }

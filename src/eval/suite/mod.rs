@@ -1,13 +1,15 @@
-//! Evaluation suites: a suite.toml, and its problems as JSONL. The format is in docs/formats.md.
+//! Evaluation suites: a suite.toml, its problems and its worked examples as JSONL. The format is in docs/formats.md.
 //!
 //! A suite is given by name (looked for in ./eval-suites, then in `$XENOGLOT_SUITES`, then among those built into
 //! the binary) or by the path of its folder. Everything in it is checked before the first token is generated.
 
 mod embedded;
 mod error;
+mod examples;
 mod files;
 mod manifest;
 mod problems;
+mod rows;
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +32,7 @@ pub struct Suite {
     pub task: Task,
     /// By language in the manifest's order, problems in the file's.
     pub languages: Vec<LanguageProblems>,
-    /// Digest of the manifest and of all problem files.
+    /// Digest of the manifest and of all files of problems and examples.
     pub sha256: String,
 }
 
@@ -39,6 +41,8 @@ pub struct LanguageProblems {
     pub language: Language,
     pub prompt: Prompt,
     pub problems: Vec<Problem>,
+    /// What a prompt may show before the problem, in this order; all languages should have the same.
+    pub examples: Vec<Example>,
 }
 
 /// How a problem is put to the model.
@@ -54,6 +58,14 @@ pub struct Problem {
     pub id: String,
     pub problem: String,
     pub answer: String,
+}
+
+/// A problem with its solution, for the model to see before it is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Example {
+    pub problem: String,
+    /// Ends with the answer in a box.
+    pub solution: String,
 }
 
 /// How answers are judged.
@@ -134,7 +146,15 @@ impl Suite {
         let manifest = Manifest::parse(&text, &files.describe(MANIFEST))?;
         let mut digest = Sha256::new();
         digest.update(text.as_bytes());
-        let languages = problems::read(files, &manifest, &mut digest)?;
+        let mut problems = problems::read(files, &manifest, &mut digest)?;
+        let mut examples = examples::read(files, &manifest, &problems, &mut digest)?;
+        let languages = manifest.languages.iter().map(|language| LanguageProblems {
+            language: *language,
+            prompt: manifest.prompts[language].clone(),
+            problems: problems.remove(language).unwrap_or_default(),
+            examples: examples.remove(language).unwrap_or_default(),
+        });
+        let languages = languages.collect();
         Ok(Self {
             name: manifest.name,
             version: manifest.version,
