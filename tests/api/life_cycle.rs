@@ -6,7 +6,7 @@ use futures::StreamExt;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use super::server::{Server, completion, events, long};
+use super::server::{LONG_TOKENS, Server, completion, events, long};
 
 const COMPLETIONS: &str = "/v1/completions";
 
@@ -20,11 +20,12 @@ async fn a_client_that_hangs_up_frees_its_blocks() {
     let response = server.post(COMPLETIONS, &long(&json!({}))).send().await.unwrap();
     let mut body = response.bytes_stream();
     assert!(body.next().await.unwrap().unwrap().starts_with(b"data: "));
-    assert!(server.metric("kv_blocks_in_use").await > 0.0);
+    // Between the end of one choice and the start of the next no block may be held for a step.
+    while server.metric("kv_blocks_in_use").await == 0.0 {}
     drop(body);
     server.idle().await;
     let generated = server.metric("generation_tokens_total").await;
-    assert!(generated < 12_800.0, "the request was cancelled, not finished: {generated} tokens");
+    assert!(generated < LONG_TOKENS, "the request was cancelled, not finished: {generated} tokens");
     let metrics = server.get("/metrics").send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("finished_reason=\"abort\""), "{metrics}");
 }
@@ -36,7 +37,7 @@ async fn an_unstreamed_client_that_hangs_up_frees_its_blocks_too() {
         server.post(COMPLETIONS, &long(&json!({"stream": false}))).timeout(Duration::from_millis(150));
     assert!(request.send().await.is_err_and(|error| error.is_timeout()));
     server.idle().await;
-    assert!(server.metric("generation_tokens_total").await < 12_800.0);
+    assert!(server.metric("generation_tokens_total").await < LONG_TOKENS);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,7 +47,8 @@ async fn a_full_queue_answers_429_and_the_rest_is_served() {
         settings.max_queue = 2;
     })
     .await;
-    let busy = server.post(COMPLETIONS, &long(&json!({}))).send().await.unwrap();
+    // One prompt: more would wait for the queue's places themselves.
+    let busy = server.post(COMPLETIONS, &long(&json!({"prompt": "Hello"}))).send().await.unwrap();
     let body = completion(&json!({}));
     let sent = (0..10).map(|_| server.post(COMPLETIONS, &body).send());
     let mut statuses = Vec::new();
@@ -101,7 +103,7 @@ async fn thirty_two_streams_and_two_hundred_queued_requests_all_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_finishes_streams_and_takes_no_more() {
     let mut server = Server::with(one_sequence).await;
-    let response = server.post(COMPLETIONS, &long(&json!({"n": 8}))).send().await.unwrap();
+    let response = server.post(COMPLETIONS, &long(&json!({"n": 1}))).send().await.unwrap();
     server.signal_stop();
     tokio::time::sleep(Duration::from_millis(50)).await;
     let fresh = reqwest::Client::new().get(format!("{}/health", server.url)).send().await;

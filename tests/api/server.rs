@@ -138,7 +138,12 @@ pub fn completion(more: &Value) -> Value {
     merge(&json!({"model": MODEL, "prompt": "Hello", "max_tokens": 20, "seed": 7}), more)
 }
 
-/// A request that keeps a one-sequence engine busy for a second or more.
+/// What [`long`] generates if nobody stops it.
+pub const LONG_TOKENS: f64 = 8.0 * 128.0 * 100.0;
+
+/// A request that keeps a one-sequence engine busy for seconds.
 pub fn long(more: &Value) -> Value {
-    merge(&completion(&json!({"n": 128, "max_tokens": 100, "ignore_eos": true, "stream": true})), more)
+    let prompts = ["Hello"; 8];
+    let endless = json!({"prompt": prompts, "n": 128, "max_tokens": 100, "ignore_eos": true, "stream": true});
+    merge(&completion(&endless), more)
 }
