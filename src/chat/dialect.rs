@@ -60,7 +60,7 @@ fn raise_exception(message: &str) -> Result<Value, Error> {
     Err(error.with_source(Raised(message.to_owned())))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "minijinja hands filters their arguments by value")]
+#[expect(clippy::needless_pass_by_value, reason = "minijinja hands keyword arguments over by value")]
 fn tojson(value: &Value, arguments: Kwargs) -> Result<Value, Error> {
     let indent = match arguments.get::<Option<Value>>("indent")? {
         None => None,

@@ -57,11 +57,13 @@ impl HubName {
                 && part.starts_with(|c: char| c.is_ascii_alphanumeric())
                 && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
         };
-        let fits = plain(organisation)
-            && plain(name)
-            && file.is_none_or(|file| plain(file) && is_gguf(file));
+        let fits = plain(organisation) && plain(name) && file.is_none_or(|file| plain(file) && is_gguf(file));
         fits.then(|| Self { repository: repository.to_owned(), file: file.map(str::to_owned) })
     }
+}
+
+fn is_gguf(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|extension| extension == "gguf")
 }
 
 /// Pulls the model and returns its directory, or its GGUF file.
@@ -250,10 +252,6 @@ fn place(name: &HubName, models_dir: &Path, files: &[(String, PathBuf)]) -> Resu
         [(file, _)] if is_gguf(file) => target.join(file),
         _ => target,
     })
-}
-
-fn is_gguf(file: &str) -> bool {
-    Path::new(file).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
 #[cfg(test)]
