@@ -15,6 +15,8 @@ const LINE_EVERY: Duration = Duration::from_secs(15);
 pub(super) struct ProgressLine {
     bar: ProgressBar,
     tokens: AtomicU64,
+    /// Samples of an earlier run, which say nothing about this one's pace.
+    resumed: AtomicU64,
     started: Instant,
     /// When the last line was written; `None` on a terminal.
     last_line: Option<Mutex<Instant>>,
@@ -31,6 +33,7 @@ impl ProgressLine {
         Self {
             bar: ProgressBar::with_draw_target(Some(0), target).with_style(style),
             tokens: AtomicU64::new(0),
+            resumed: AtomicU64::new(0),
             started,
             last_line: (!terminal).then(|| Mutex::new(started)),
         }
@@ -55,8 +58,12 @@ impl ProgressLine {
         if last.elapsed() >= LINE_EVERY {
             *last = Instant::now();
             let (done, total) = (self.bar.position(), self.bar.length().unwrap_or(0));
-            let left = self.bar.eta().as_secs();
-            eprintln!("{done}/{total} samples, {}, {left} s left", self.speed());
+            let fresh = done - self.resumed.load(Ordering::Relaxed).min(done);
+            // The first sample is the first thing known about the pace.
+            let left = self.started.elapsed().as_secs() * total.saturating_sub(done);
+            let left =
+                left.checked_div(fresh).map(|seconds| format!(", {seconds} s left")).unwrap_or_default();
+            eprintln!("{done}/{total} samples, {}{left}", self.speed());
         }
     }
 }
@@ -65,7 +72,7 @@ impl Progress for ProgressLine {
     fn planned(&self, plan: Plan) {
         self.bar.set_length(plan.total as u64);
         self.bar.set_position(plan.done as u64);
-        // Samples of an earlier run say nothing about this one's pace.
+        self.resumed.store(plan.done as u64, Ordering::Relaxed);
         self.bar.reset_eta();
     }
 
