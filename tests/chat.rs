@@ -13,7 +13,8 @@ fn fixture(name: &str) -> String {
 }
 
 fn render(source: &str, messages: &Value) -> Result<String, ChatError> {
-    let template = ChatTemplate::new(source, BTreeMap::new())?;
+    let tokens = ["bos_token", "eos_token"].map(|name| (name.to_owned(), "</s>".to_owned()));
+    let template = ChatTemplate::new(source, BTreeMap::from(tokens))?;
     template.render(&RenderOptions {
         messages,
         tools: None,
@@ -117,6 +118,71 @@ fn looping_and_bloated_templates_end() {
         Err(ChatError::TooBig { .. })
     ));
     assert!(started.elapsed() < Duration::from_secs(20), "took {:?}", started.elapsed());
+}
+
+/// Each would take more memory than there is, in far fewer steps than the step limit.
+#[test]
+fn doubling_templates_end() {
+    let twice = |start: &str, step: &str| {
+        format!(
+            "{{% set ns = namespace(v={start}) %}}{{% for i in range(60) %}}{{% set ns.v = {step} %}}{{% endfor %}}"
+        )
+    };
+    let started = Instant::now();
+    for template in [
+        twice("'aaaaaaaa'", "ns.v ~ ns.v"),
+        twice("[1, 2]", "ns.v + ns.v"),
+        twice("[1, 2]", "[ns.v, ns.v]"),
+        twice("'aaaaaaaa'", "ns.v | replace('a', ns.v)"),
+        twice("'aaaaaaaa'", "ns.v.replace('a', ns.v)"),
+        twice("'aaaaaaaa'", "[ns.v, ns.v] | join(ns.v)"),
+        twice("'aaaaaaaa'", "ns.v.join([ns.v, ns.v, ns.v])"),
+        twice("'aaaaaaaa'", "ns.v * 8"),
+        twice("'aaaaaaaa\n'", "ns.v | indent(1000000000)"),
+        twice("'a'", "'%1000000000d' | format(1)"),
+        "{% set v = 'aaaaaaaa' %}".to_owned() + &"{% set v = v ~ v %}".repeat(60),
+        "{% macro m(v) %}{{ m(v ~ v) }}{% endmacro %}{{ m('aaaaaaaa' * 10000) }}".to_owned(),
+        "{% with v = 'aaaaaaaa' %}".to_owned()
+            + &"{% with v = v ~ v %}".repeat(40)
+            + &"{% endwith %}".repeat(41),
+        "{% for v in ['aaaaaaaa'] %}".to_owned()
+            + &"{% for v in [v ~ v] %}".repeat(40)
+            + &"{% endfor %}".repeat(41),
+        "{% set v = 'aaaaaaaa' %}".to_owned() + &"{% set v %}{{ v }}{{ v }}{% endset %}".repeat(60),
+        format!(
+            "{{% set v %}}{{% for i in range(99999) %}}{}{{% endfor %}}{{% endset %}}",
+            "x".repeat(100_000)
+        ),
+    ] {
+        let got = render(&template, &hello());
+        let shown: String = template.chars().take(150).collect();
+        assert!(matches!(got, Err(ChatError::OverLimit { .. })), "{shown}: {:?}", got.map(|text| text.len()));
+    }
+    assert!(started.elapsed() < Duration::from_secs(60), "took {:?}", started.elapsed());
+}
+
+#[test]
+fn long_conversations_stay_within_the_limits() {
+    let role = |i: usize| ["user", "assistant"][i % 2];
+    let message = |i: usize| json!({"role": role(i), "content": "word ".repeat(2_000)});
+    let messages: Value = (0..200).map(message).collect();
+    for name in [
+        "chatml.jinja",
+        "llama3_style.jinja",
+        "mistral_style.jinja",
+        "qwen2_style.jinja",
+        "qwen3_style.jinja",
+    ] {
+        let template = fixture(name);
+        let prompt = render(&template, &messages).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(prompt.len() > 200 * 9_000, "{name}");
+    }
+    let short: Value = (0..4096).map(|i| json!({"role": role(i), "content": "hello"})).collect();
+    render(&fixture("qwen3_style.jinja"), &short).unwrap();
+    let keeps = "{% set ns = namespace(text='', list=[]) %}{% for m in messages %}{% set ns.text = ns.text ~ m.content ~ '\n' %}\
+                 {% set ns.list = ns.list + [m] %}{% endfor %}{{ ns.text }}{{ ns.list | length }}";
+    let few: Value = (0..100).map(message).collect();
+    render(keeps, &few).unwrap();
 }
 
 #[test]

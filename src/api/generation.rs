@@ -74,11 +74,7 @@ impl Generation {
             ..Counts::default()
         };
         log.prompt_tokens.store(counts.prompt, Ordering::Relaxed);
-        let meters = task
-            .prompts
-            .iter()
-            .map(|_| Meter::start(metrics.clone(), &task.model.name, task.params.n))
-            .collect();
+        let (prompts, choices) = (task.prompts.len(), task.params.n);
         let mut retry = tokio::time::interval(RETRY_EVERY);
         retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut generation = Self {
@@ -87,7 +83,7 @@ impl Generation {
             retry,
             model: task.model.clone(),
             output: task.output.clone(),
-            meters,
+            meters: Vec::new(),
             counts,
             log,
         };
@@ -99,6 +95,9 @@ impl Generation {
             }
         }
         generation.submit_pending()?;
+        // Only now: a meter dropped with a refused request would count its choices as aborted.
+        let meter = || Meter::start(metrics.clone(), &generation.model.name, choices);
+        generation.meters = std::iter::repeat_with(meter).take(prompts).collect();
         Ok(generation)
     }
 

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::error::ApiError;
 use super::limits::Limits;
+use super::sampling::at_most;
 use crate::chat::RenderOptions;
 use crate::protocol::ChatMessage;
 use crate::registry::ServedModel;
@@ -11,6 +12,9 @@ use crate::registry::ServedModel;
 /// No vocabulary packs more text into one token; a text longer than this many bytes for each token of the context
 /// cannot fit and is refused before it costs a core seconds.
 const BYTES_PER_TOKEN_MAX: usize = 256;
+
+/// No text may be longer, whatever the context: a tokenizer takes a core for about a second over so much.
+pub const TEXT_BYTES_MAX: usize = 4 << 20;
 
 /// What becomes a chat prompt.
 pub struct ChatPrompt<'a> {
@@ -43,9 +47,17 @@ pub fn render(model: &ServedModel, prompt: &ChatPrompt<'_>) -> Result<String, Ap
     rendered.map_err(|error| ApiError::invalid("messages", error.to_string()))
 }
 
+/// `field` is where the text came from.
+///
 /// # Errors
-/// The tokenizer's own failure.
-pub fn encode(model: &ServedModel, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, ApiError> {
+/// A text over the limit, by its field, or the tokenizer's own failure.
+pub fn encode(
+    model: &ServedModel,
+    field: &str,
+    text: &str,
+    add_special_tokens: bool,
+) -> Result<Vec<u32>, ApiError> {
+    at_most(field, text.len(), TEXT_BYTES_MAX, "bytes of text")?;
     let ids = model.tokenizer.encode(text, add_special_tokens);
     ids.map_err(|error| ApiError::internal(error.to_string()))
 }
@@ -56,6 +68,7 @@ pub fn encode(model: &ServedModel, text: &str, add_special_tokens: bool) -> Resu
 /// `context_length_exceeded` for a text that no tokenizer could make fit.
 pub fn encode_prompt(
     model: &ServedModel,
+    field: &str,
     text: &str,
     add_special_tokens: bool,
     truncate: Option<usize>,
@@ -68,7 +81,7 @@ pub fn encode_prompt(
         );
         return Err(ApiError::context_exceeded(message));
     }
-    let mut ids = encode(model, text, add_special_tokens)?;
+    let mut ids = encode(model, field, text, add_special_tokens)?;
     truncate_front(&mut ids, truncate);
     Ok(ids)
 }

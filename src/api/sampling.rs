@@ -41,8 +41,10 @@ pub fn sampling_params(
     let top_k = match fields.top_k {
         None => defaults.top_k.unwrap_or(0),
         Some(-1 | 0) => 0,
-        Some(k) => u32::try_from(k)
-            .map_err(|_| ApiError::invalid("top_k", "`top_k` must be at least 1, or 0 or -1 for off"))?,
+        Some(k) => u32::try_from(k).map_err(|_| {
+            let message = format!("`top_k` must be from 1 to {}, or 0 or -1 for off, not {k}", u32::MAX);
+            ApiError::invalid("top_k", message)
+        })?,
     };
     let stop_token_ids = fields.stop_token_ids.clone().unwrap_or_default();
     at_most("stop_token_ids", stop_token_ids.len(), limits.stop_token_ids_max, "entries")?;

@@ -52,7 +52,7 @@ struct Inner {
     options: ApiOptions,
     metrics: Arc<Metrics>,
     /// Templates, tokenisers and large bodies keep a core busy: as many at once as there are cores.
-    text_work: Semaphore,
+    text_work: Arc<Semaphore>,
 }
 
 impl AppState {
@@ -61,7 +61,8 @@ impl AppState {
     pub fn new(registry: Registry, options: ApiOptions) -> Result<Self, MetricsError> {
         let metrics = Arc::new(Metrics::new(&options.metrics_prefix)?);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Ok(Self(Arc::new(Inner { registry, options, metrics, text_work: Semaphore::new(cores) })))
+        let text_work = Arc::new(Semaphore::new(cores));
+        Ok(Self(Arc::new(Inner { registry, options, metrics, text_work })))
     }
 
     pub fn registry(&self) -> &Registry {
@@ -105,10 +106,51 @@ impl AppState {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ApiError> {
-        let _permit = self.0.text_work.acquire().await.map_err(|_| ApiError::internal("shutting down"))?;
-        tokio::task::spawn_blocking(work).await.map_err(|error| {
-            tracing::error!(%error, "text work panicked");
-            ApiError::internal("the server failed to prepare this request; its log says why")
-        })
+        blocking(&self.0.text_work, work).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    permits: &Arc<Semaphore>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let permit = permits.clone().acquire_owned().await.map_err(|_| ApiError::internal("shutting down"))?;
+    // A client that hangs up drops this future and not the work: the permit goes with the work.
+    let held = move || {
+        let _permit = permit;
+        work()
+    };
+    tokio::task::spawn_blocking(held).await.map_err(|error| {
+        tracing::error!(%error, "text work panicked");
+        ApiError::internal("the server failed to prepare this request; its log says why")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_whose_client_hung_up_keeps_its_permit() {
+        let permits = Arc::new(Semaphore::new(1));
+        let (started, has_started) = tokio::sync::oneshot::channel::<()>();
+        let (finish, told_to_finish) = std::sync::mpsc::channel::<()>();
+        let work = {
+            let permits = permits.clone();
+            tokio::spawn(async move {
+                let work = move || {
+                    let _ = started.send(());
+                    let _ = told_to_finish.recv();
+                };
+                blocking(&permits, work).await
+            })
+        };
+        has_started.await.unwrap();
+        work.abort();
+        assert!(work.await.unwrap_err().is_cancelled());
+        assert_eq!(permits.available_permits(), 0);
+        finish.send(()).unwrap();
+        let freed = tokio::time::timeout(Duration::from_secs(10), permits.acquire()).await;
+        assert!(freed.is_ok());
     }
 }

@@ -2,8 +2,8 @@
 //! and tests as transformers' environment (`utils/chat_template_utils.py`).
 //!
 //! Departures: `{% generation %}` marks a span for training masks there and is a plain scope here; nothing can
-//! be included or imported. Instructions, output and ranges are bounded; what one expression may hold in memory
-//! is not, so templates come from model directories and not from requests.
+//! be included or imported; loops are not `recursive`. Instructions, output and ranges are bounded here, bytes and
+//! time in `bounds`, whose header says how far. Templates come from model directories and not from requests.
 
 use std::sync::LazyLock;
 
@@ -12,6 +12,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 
+use super::bounds;
 use super::json::{JsonStyle, dumps};
 
 /// Instructions one rendering may execute. A 1,000-message conversation takes well under a tenth of it.
@@ -29,16 +30,15 @@ pub(super) fn environment() -> Result<Environment<'static>, Error> {
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(RECURSION_MAX);
-    environment.add_filter("tojson", tojson);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", |format: &str| strftime(now(), format));
     // Python's strings and mappings have a length and `[]`, which is what Jinja2's test asks for.
     environment.add_test("sequence", |value: &Value| {
         matches!(value.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map) || value.is_undefined()
     });
+    bounds::install(&mut environment);
     Ok(environment)
 }
 
@@ -61,7 +61,7 @@ fn raise_exception(message: &str) -> Result<Value, Error> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "minijinja hands keyword arguments over by value")]
-fn tojson(value: &Value, arguments: Kwargs) -> Result<Value, Error> {
+pub(super) fn tojson(value: &Value, arguments: Kwargs) -> Result<Value, Error> {
     let indent = match arguments.get::<Option<Value>>("indent")? {
         None => None,
         Some(given) if given.is_none() => None,

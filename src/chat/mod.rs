@@ -4,9 +4,11 @@
 //! Knows JSON messages and strings; knows no tokens, no HTTP and no wire types. Which template variables a
 //! client may set is decided above (the API keeps the allow-list).
 
+mod bounds;
 mod dialect;
 mod json;
 mod reasoning;
+mod source_checks;
 mod template;
 
 pub use reasoning::{ReasoningSplitter, opens_reasoning, split_at_last_close};

@@ -11,7 +11,9 @@ use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind};
 use serde_json::{Map, Value as Json};
 
+use super::bounds::OverLimit;
 use super::dialect::{self, Raised};
+use super::source_checks;
 
 /// A prompt longer than this cannot fit any context we serve.
 const OUTPUT_BYTES_MAX: usize = 16 << 20;
@@ -37,6 +39,8 @@ pub enum ChatError {
         "the chat template did not end within its step limit (line {line}): it loops, or has far too many messages"
     )]
     OutOfFuel { line: usize },
+    #[error("the chat template goes beyond what one may use (line {line}): {limit}")]
+    OverLimit { line: usize, limit: &'static str },
     #[error("the chat template writes more than {OUTPUT_BYTES_MAX} bytes")]
     OutputTooLong,
     #[error("the chat template failed (line {line}): {message}")]
@@ -81,11 +85,12 @@ impl ChatTemplate {
         if source.len() > SOURCE_BYTES_MAX {
             return Err(ChatError::TooBig { bytes: source.len() });
         }
+        let replaced = dialect::replace_generation_tags(source);
+        let checked = source_checks::insert(&replaced)
+            .map_err(|(line, why)| ChatError::Compile { line, message: why.to_owned() })?;
         let compile = |error: &Error| ChatError::Compile { line: line(error), message: describe(error) };
         let mut environment = dialect::environment().map_err(|error| compile(&error))?;
-        environment
-            .add_template_owned(NAME, dialect::replace_generation_tags(source))
-            .map_err(|error| compile(&error))?;
+        environment.add_template_owned(NAME, checked).map_err(|error| compile(&error))?;
         Ok(Self {
             environment: Arc::new(environment),
             special_tokens: Arc::new(special_tokens),
@@ -206,17 +211,21 @@ fn render_error(error: &Error) -> ChatError {
     if error.kind() == ErrorKind::OutOfFuel {
         return ChatError::OutOfFuel { line };
     }
-    match innermost_raised(error) {
-        Some(message) => ChatError::Raised { line, message },
+    if let Some(OverLimit(limit)) = cause(error) {
+        return ChatError::OverLimit { line, limit };
+    }
+    match cause(error) {
+        Some(Raised(message)) => ChatError::Raised { line, message: message.clone() },
         None => ChatError::Render { line, message: describe(error) },
     }
 }
 
-fn innermost_raised(error: &Error) -> Option<String> {
+/// What of this type made the error, at whatever depth of macros.
+fn cause<T: std::error::Error + 'static>(error: &Error) -> Option<&T> {
     let mut next = std::error::Error::source(error);
     while let Some(source) = next {
-        if let Some(Raised(message)) = source.downcast_ref() {
-            return Some(message.clone());
+        if let Some(found) = source.downcast_ref() {
+            return Some(found);
         }
         next = source.source();
     }

@@ -22,7 +22,13 @@ fn check_numbers(sampling: &SamplingParams) -> Result<(), EngineError> {
         ("temperature", sampling.temperature, |t| t >= 0.0, "at least 0"),
         ("top_p", sampling.top_p, |p| p > 0.0 && p <= 1.0, "above 0 and at most 1"),
         ("min_p", sampling.min_p, |p| (0.0..=1.0).contains(&p), "between 0 and 1"),
-        ("repetition_penalty", sampling.repetition_penalty, |p| p > 0.0, "above 0"),
+        // Beyond these a penalised logit can leave f32's range.
+        (
+            "repetition_penalty",
+            sampling.repetition_penalty,
+            |p| (0.01..=100.0).contains(&p),
+            "between 0.01 and 100",
+        ),
         ("presence_penalty", sampling.presence_penalty, |p| (-2.0..=2.0).contains(&p), "between -2 and 2"),
         ("frequency_penalty", sampling.frequency_penalty, |p| (-2.0..=2.0).contains(&p), "between -2 and 2"),
     ];
@@ -133,7 +139,10 @@ mod tests {
             check(SamplingParams { top_p, ..ok() }, "top_p");
         }
         check(SamplingParams { min_p: -0.1, ..ok() }, "min_p");
-        check(SamplingParams { repetition_penalty: 0.0, ..ok() }, "repetition_penalty");
+        for repetition_penalty in [0.0, 1e-40, 0.009, 101.0, f32::NAN] {
+            check(SamplingParams { repetition_penalty, ..ok() }, "repetition_penalty");
+        }
+        check(SamplingParams { repetition_penalty: 0.01, ..ok() }, "");
         check(SamplingParams { presence_penalty: 2.1, ..ok() }, "presence_penalty");
         check(SamplingParams { frequency_penalty: -2.1, ..ok() }, "frequency_penalty");
         check(SamplingParams { logit_bias: vec![(1, f32::NAN)], ..ok() }, "logit_bias");

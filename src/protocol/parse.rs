@@ -178,8 +178,10 @@ fn quoted_after<'a>(message: &'a str, start: &str) -> Option<&'a str> {
 fn in_json_words(message: &str) -> String {
     let Some((found, expected)) = message.split_once(", expected ") else { return message.to_owned() };
     let expected = match expected {
-        "u32" | "u64" | "usize" => "a non-negative integer",
-        "i32" | "i64" => "an integer",
+        "u32" => "an integer from 0 to 4294967295",
+        "u64" | "usize" => "an integer from 0 to 18446744073709551615",
+        "i32" => "an integer from -2147483648 to 2147483647",
+        "i64" => "an integer from -9223372036854775808 to 9223372036854775807",
         "f32" | "f64" => "a number",
         "a sequence" => "a list",
         "a map" => "an object",
@@ -293,9 +295,9 @@ mod tests {
         check(r#"{"prompt": "a", "best_of": 3}"#, "best_of: not supported yet");
         check(r#"{"prompt": "a", "temprature": 1}"#, "temprature: did you mean `temperature`");
         check(r#"{"prompt": "a", "promt": 1}"#, "promt: did you mean `prompt`");
-        check(r#"{"prompt": "a", "max_tokens": -1}"#, "max_tokens: non-negative integer");
-        check(r#"{"prompt": "a", "max_tokens": 1.5}"#, "max_tokens: non-negative integer");
-        check(r#"{"prompt": "a", "n": 99999999999}"#, "n: non-negative integer");
+        check(r#"{"prompt": "a", "max_tokens": -1}"#, "max_tokens: integer from 0 to 4294967295");
+        check(r#"{"prompt": "a", "max_tokens": 1.5}"#, "max_tokens: integer from 0 to 4294967295");
+        check(r#"{"prompt": "a", "n": 99999999999}"#, "n: integer from 0 to 4294967295");
         check(r#"{"prompt": "a", "temperature": "hot"}"#, "temperature: expected a number");
         check(r#"{"prompt": "a", "stop": ["x", 3]}"#, "stop.1: expected a string");
         check(r#"{"prompt": "a", "stop_token_ids": [1, -3]}"#, "stop_token_ids.1: non-negative");
@@ -306,7 +308,7 @@ mod tests {
             "stream_options.include_use: did you mean `include_usage`",
         );
         check(r#"{"prompt": "a", "stream_options": {"include_usage": true}}"#, "stream_options: stream");
-        check(r#"{"prompt": [[1, 2], [3, -4]]}"#, "prompt.1.1: non-negative integer");
+        check(r#"{"prompt": [[1, 2], [3, -4]]}"#, "prompt.1.1: integer from 0 to 4294967295");
         check(r#"{"prompt": 5}"#, "prompt: a string, a list");
         check("{}", "prompt: required");
         check("[]", "-: must be a JSON object");

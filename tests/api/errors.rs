@@ -78,7 +78,33 @@ async fn bad_fields_are_400_by_name() {
     )
     .await;
     check(server.post("/tokenize", &json!({})), 400, Some("prompt"), "missing_required_parameter").await;
+    bad_completion(json!({"repetition_penalty": 1e-40}), "repetition_penalty", "invalid_value").await;
+    let ranged = bad_completion(json!({"n": 1_000_000_000_000_u64}), "n", "invalid_type").await;
+    assert!(ranged["error"]["message"].as_str().unwrap().contains("from 0 to 4294967295"), "{ranged}");
+    let ranged = bad_completion(json!({"top_k": 1_000_000_000_000_u64}), "top_k", "invalid_value").await;
+    assert!(ranged["error"]["message"].as_str().unwrap().contains("from 1 to 4294967295"), "{ranged}");
     server.ok(COMPLETIONS, &completion(&json!({}))).await;
+}
+
+#[tokio::test]
+async fn texts_beyond_any_context_are_refused_before_they_cost_a_core() {
+    let server = Server::start().await;
+    let long = "a ".repeat(3 << 20);
+    let prompt = json!({"prompt": long});
+    check(server.post("/tokenize", &prompt), 400, Some("prompt"), "invalid_value").await;
+    let messages = json!({"messages": [{"role": "user", "content": long}]});
+    check(server.post("/tokenize", &messages), 400, Some("messages"), "invalid_value").await;
+    let truncated = completion(&json!({"prompt": long, "truncate_prompt_tokens": 5}));
+    check(server.post(COMPLETIONS, &truncated), 400, Some("prompt"), "invalid_value").await;
+}
+
+#[tokio::test]
+async fn refused_requests_are_not_counted_as_aborted() {
+    let server = Server::start().await;
+    let refused = completion(&json!({"max_tokens": 500}));
+    check(server.post(COMPLETIONS, &refused), 400, Some("prompt"), "context_length_exceeded").await;
+    let metrics = server.get("/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(!metrics.contains("finished_reason=\"abort\""), "{metrics}");
 }
 
 #[tokio::test]

@@ -127,7 +127,7 @@ fn read_prompt(
     )?;
     // Templates write the special tokens themselves.
     let add_special_tokens = request.sampling.add_special_tokens.unwrap_or(false);
-    let ids = encode_prompt(model, &text, add_special_tokens, truncate);
+    let ids = encode_prompt(model, "messages", &text, add_special_tokens, truncate);
     Ok((text, ids.map_err(|error| error.with_prompt_param("messages"))?))
 }
 

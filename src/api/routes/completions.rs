@@ -136,7 +136,7 @@ fn read_prompts(
     truncate: Option<usize>,
 ) -> Result<Vec<PromptText>, ApiError> {
     let text = |text: String| {
-        let ids = encode_prompt(model, &text, add_special_tokens, truncate)
+        let ids = encode_prompt(model, "prompt", &text, add_special_tokens, truncate)
             .map_err(|error| error.with_prompt_param("prompt"))?;
         // A truncated prompt is echoed as it was read, not as it was sent.
         if echo && truncate.is_some() {

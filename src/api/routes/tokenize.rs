@@ -41,7 +41,8 @@ pub async fn tokenize(
             )?,
             None => request.prompt.unwrap_or_default(),
         };
-        let tokens = encode(&model, &text, request.add_special_tokens.unwrap_or(!is_chat))?;
+        let field = if is_chat { "messages" } else { "prompt" };
+        let tokens = encode(&model, field, &text, request.add_special_tokens.unwrap_or(!is_chat))?;
         let spelling = |id: &u32| model.tokenizer.id_to_token(*id).unwrap_or_default();
         let token_strs =
             (request.return_token_strs == Some(true)).then(|| tokens.iter().map(spelling).collect());

@@ -41,6 +41,11 @@ pub enum SampleError {
          type; try --dtype f32"
     )]
     NotANumber,
+    #[error(
+        "logit_bias and the penalties took a logit beyond what a 32-bit number holds: bring them nearer to 0 \
+         (repetition_penalty nearer to 1)"
+    )]
+    OverflowByParameters,
     #[error("logit_bias and min_tokens left no token to choose from")]
     NothingLeft,
 }
@@ -51,7 +56,8 @@ pub fn sample(job: &SampleJob<'_>) -> Result<Sampled, SampleError> {
     let params = job.params;
     let processed = processors::process(job);
     let greedy = params.temperature < GREEDY_BELOW;
-    let softmax = Softmax::new(&processed, if greedy { 1.0 } else { params.temperature })?;
+    let softmax = Softmax::new(&processed, if greedy { 1.0 } else { params.temperature })
+        .map_err(|error| blame(error, job.logits))?;
     let kept = if greedy { None } else { truncate(&softmax, params) };
     let token = if greedy {
         softmax::argmax(&processed)?
@@ -71,6 +77,12 @@ pub fn sample(job: &SampleJob<'_>) -> Result<Sampled, SampleError> {
         }),
     };
     Ok(Sampled { token, logprobs })
+}
+
+/// Processed logits that are not finite are the model's fault only if its own were not.
+fn blame(error: SampleError, logits: &[f32]) -> SampleError {
+    let model_is_fine = !matches!(Softmax::new(logits, 1.0), Err(SampleError::NotANumber));
+    if error == SampleError::NotANumber && model_is_fine { SampleError::OverflowByParameters } else { error }
 }
 
 /// Raw logprobs of one token of a row, as prompt logprobs need them.

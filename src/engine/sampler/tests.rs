@@ -100,6 +100,10 @@ fn damaged_rows_fail_with_words() {
     let error = sample(&job(&bad, &OFF())).unwrap_err();
     assert_eq!(error, SampleError::NotANumber);
     assert!(error.to_string().contains("--dtype f32"));
+    let asked = SamplingParams { logit_bias: vec![(0, f32::INFINITY)], ..OFF() };
+    let error = sample(&job(&[1.0, 2.0], &asked)).unwrap_err();
+    assert_eq!(error, SampleError::OverflowByParameters);
+    assert_eq!(sample(&job(&bad, &asked)).unwrap_err(), SampleError::NotANumber);
     let params = SamplingParams { min_tokens: 1, stop_token_ids: vec![0, 1], ..OFF() };
     assert_eq!(sample(&job(&[1.0, 2.0], &params)).unwrap_err(), SampleError::NothingLeft);
 }
