@@ -70,8 +70,6 @@ settings! {
     port: u16 = 8080;
     /// Where models are looked up by name and pulled to.
     models_dir: PathBuf = PathBuf::from("models"), env "XENOGLOT_MODELS";
-    /// Where evaluation data named by suites is found.
-    data_dir: PathBuf = PathBuf::from("data"), env "XENOGLOT_DATA";
     /// The name clients use; without it, the model's directory or file name.
     served_model_name: Option<String> = None;
     /// Type of the weights in memory.
