@@ -27,8 +27,8 @@ pub enum EngineError {
     )]
     ContextExceeded { prompt_tokens: usize, max_tokens: usize, max_model_len: usize },
     #[error(
-        "the request needs {needed} KV blocks of {block_size} tokens at once and the whole cache has {available}: \
-         shorten it, lower n, or give the model more memory"
+        "one choice of the request needs {needed} KV blocks of {block_size} tokens and the whole cache has \
+         {available}: shorten the prompt, lower max_tokens, or raise --kv-cache-memory"
     )]
     NeverFits { needed: usize, available: usize, block_size: usize },
     /// A value no sampler can work with; `parameter` is the field's wire name.

@@ -227,10 +227,10 @@ mod tests {
             assert!(message.contains(part), "{message}");
         }
         assert!(refused(request(50)).contains("50.0 MiB"));
-        assert!(refused(MemoryRequest { num_blocks: Some(9), ..request(220) }).contains("needs 10"));
-        assert!(
-            refused(MemoryRequest { num_blocks: Some(101), ..request(220) }).contains("100.0 MiB are left")
-        );
+        let few = refused(MemoryRequest { num_blocks: Some(9), ..request(220) });
+        assert!(few.contains("needs 10") && few.contains("raise --kv-cache-memory"), "{few}");
+        let many = refused(MemoryRequest { num_blocks: Some(101), ..request(220) });
+        assert!(many.contains("100.0 MiB are left") && many.contains("lower --kv-cache-memory"), "{many}");
     }
 
     #[test]
