@@ -183,7 +183,11 @@ fn real_weights_models_are_shown_and_converted() {
     let shown = run.output(&["models", "show", "--json", "SmolLM2-135M-Instruct.Q4_1"]);
     let facts: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!((facts["family"].as_str(), facts["layers"].as_u64()), (Some("llama"), Some(30)));
-    run.fails(&["serve", "--port", "0", "--kv-cache-memory", "1MiB"], 1, &["too few", "--kv-cache-memory", "--max-model-len"]);
+    run.fails(
+        &["serve", "--port", "0", "--kv-cache-memory", "1MiB"],
+        1,
+        &["too few", "--kv-cache-memory", "--max-model-len"],
+    );
     let gguf = real_model("SmolLM2-135M-Instruct.Q4_1.gguf");
     let converted = run.output(&["models", "convert", &gguf.display().to_string(), "out/bf16"]);
     assert!(converted.status.success(), "{}", text(&converted.stderr));

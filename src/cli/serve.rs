@@ -96,7 +96,9 @@ fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
 
 fn warn_if_keyless(settings: &Settings, loopback: bool) {
     if !loopback && settings.api_keys.is_empty() {
-        tracing::warn!("there is no API key, so only this machine is answered: set --api-key to let others in");
+        tracing::warn!(
+            "there is no API key, so only this machine is answered: set --api-key to let others in"
+        );
     }
 }
 

@@ -64,6 +64,8 @@ pub struct EngineStats {
     pub requests_waiting: AtomicUsize,
     /// Blocks held by live sequences. Cached blocks that nobody uses do not count.
     pub kv_blocks_in_use: AtomicUsize,
+    /// Blocks written at least once: memory the system has handed over, and does not get back before the end.
+    pub kv_blocks_touched: AtomicUsize,
     pub prompt_tokens: AtomicU64,
     pub generation_tokens: AtomicU64,
     pub preemptions: AtomicU64,

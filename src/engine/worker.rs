@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::ops::Workers;
 
 use super::active::{ActiveRequest, Arrival, EngineFacts};
+use super::block_pool::BLOCK_SIZE;
 use super::config::EngineConfig;
 use super::handle::{Command, Shared};
 use super::request::{FinishReason, TokenLogprobs};
@@ -41,6 +42,8 @@ pub struct Worker<M> {
     shared: Arc<Shared>,
     commands: Receiver<Command>,
     workers: Arc<Workers>,
+    /// Which KV blocks were ever written; their number is in the statistics.
+    touched: Vec<bool>,
     /// Who waits for the last request to end.
     drains: Vec<oneshot::Sender<()>>,
 }
@@ -55,7 +58,8 @@ impl<M: StepModel> Worker<M> {
         workers: Arc<Workers>,
     ) -> Self {
         let (requests, drains) = (BTreeMap::new(), Vec::new());
-        Self { model, scheduler, config, requests, shared, commands, workers, drains }
+        let touched = vec![false; config.num_blocks];
+        Self { model, scheduler, config, requests, shared, commands, workers, touched, drains }
     }
 
     /// The thread's life. Returns when drained, or when nobody can send commands any more.
@@ -73,6 +77,7 @@ impl<M: StepModel> Worker<M> {
     fn step(&mut self) {
         let step = self.scheduler.schedule();
         self.note_scheduled(&step);
+        self.note_touched(&step);
         match self.compute(&step) {
             Ok(samples) => {
                 let (tokens, logprobs) = self.accept(&step, samples);
@@ -254,6 +259,23 @@ impl<M: StepModel> Worker<M> {
         let gauge = if request.queued.is_some() { &stats.requests_running } else { &stats.requests_waiting };
         gauge.fetch_sub(1, Relaxed);
         Some(request)
+    }
+
+    /// Marks the blocks this step writes.
+    fn note_touched(&mut self, step: &Step) {
+        let written = step.scheduled.iter().flat_map(|scheduled| {
+            let end = (scheduled.start + scheduled.ids.len()).div_ceil(BLOCK_SIZE);
+            scheduled.block_table.iter().take(end).skip(scheduled.start / BLOCK_SIZE).copied()
+        });
+        let copied = step.copies.iter().map(|copy| copy.to);
+        let mut fresh = 0;
+        for block in written.chain(copied) {
+            if let Some(touched) = self.touched.get_mut(block as usize).filter(|touched| !**touched) {
+                *touched = true;
+                fresh += 1;
+            }
+        }
+        self.shared.stats.kv_blocks_touched.fetch_add(fresh, Relaxed);
     }
 
     fn note_scheduled(&mut self, step: &Step) {

@@ -217,6 +217,17 @@ fn draining_finishes_what_was_accepted_and_refuses_the_rest() {
 }
 
 #[test]
+fn blocks_written_for_the_first_time_are_counted_once() {
+    let engine = engine(EngineConfig { num_blocks: 5, ..EngineConfig::default() });
+    let touched = || engine.handle.stats().kv_blocks_touched.load(Relaxed);
+    assert_eq!(touched(), 0);
+    for prompt in [[1; 100], [2; 100], [3; 100]] {
+        read(&mut engine.handle.generate(request(&prompt, greedy(1))).unwrap());
+        assert!((4..=5).contains(&touched()), "a prompt of 100 tokens lies in four blocks: {}", touched());
+    }
+}
+
+#[test]
 fn the_heart_beats_when_idle() {
     let engine = engine(EngineConfig::default());
     wait_until("a heartbeat", || engine.handle.stats().heartbeat_ms.load(Relaxed) > 0);
