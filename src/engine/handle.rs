@@ -72,7 +72,8 @@ pub struct EngineStats {
     pub prefix_cache_queries: AtomicU64,
     pub prefix_cache_hits: AtomicU64,
     pub steps: AtomicU64,
-    /// Milliseconds since the engine's start at which the thread last went round its loop; the watchdog
+    /// Milliseconds since the engine's start at which the thread last went round its loop or came to a layer's
+    /// attention; the watchdog
     /// compares it with `EngineHandle::uptime_ms`.
     pub heartbeat_ms: AtomicU64,
     pub weight_version: AtomicU64,
@@ -103,6 +104,14 @@ pub(crate) struct Shared {
     /// Set once, with the reason, when the thread ends.
     pub stopped: std::sync::OnceLock<String>,
     pub next_ticket: AtomicU64,
+}
+
+impl Shared {
+    /// Shows that the engine thread moves on.
+    pub fn beat(&self) {
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.stats.heartbeat_ms.store(elapsed, Ordering::Relaxed);
+    }
 }
 
 #[derive(Clone)]

@@ -2,7 +2,7 @@
 //!
 //! A step that fails, or panics, costs the requests that were in it (or all, if the scheduler itself panicked);
 //! the thread goes on. A client that is gone is noticed at the start of the next step. The heartbeat is written
-//! once a loop, busy or idle, so a watchdog must allow for the longest step.
+//! once a loop, busy or idle, and once a layer, so a watchdog must allow for the longest layer.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,9 +29,11 @@ const IDLE_HEARTBEAT: Duration = Duration::from_millis(500);
 
 /// What computes a step: the decoder over the KV cache, or a script in tests.
 pub trait StepModel {
+    /// Calls `beat` now and then: a step of a large model takes minutes on small hardware.
+    ///
     /// # Errors
     /// Whatever makes the whole step worthless.
-    fn forward(&mut self, step: &Step) -> candle_core::Result<Logits>;
+    fn forward(&mut self, step: &Step, beat: &dyn Fn()) -> candle_core::Result<Logits>;
 }
 
 pub struct Worker<M> {
@@ -91,7 +93,7 @@ impl<M: StepModel> Worker<M> {
     /// Forward and sample.
     fn compute(&mut self, step: &Step) -> Result<Vec<Result<StepSample, String>>, String> {
         let computed = catch_unwind(AssertUnwindSafe(|| {
-            let logits = self.model.forward(step)?;
+            let logits = self.model.forward(step, &|| self.shared.beat())?;
             sample_step(step, &logits, &self.scheduler, &self.requests, &self.workers)
         }));
         match computed {
@@ -152,7 +154,7 @@ impl<M: StepModel> Worker<M> {
     /// Takes in commands; with nothing to do, waits for them. `false` ends the thread.
     fn receive(&mut self) -> bool {
         loop {
-            self.beat();
+            self.shared.beat();
             let busy = !self.scheduler.is_idle();
             let command = match self.commands.try_recv() {
                 Ok(command) => command,
@@ -297,11 +299,6 @@ impl<M: StepModel> Worker<M> {
         stats.kv_blocks_in_use.store(self.scheduler.blocks_in_use(), Relaxed);
         stats.prefix_cache_queries.store(cache.queries, Relaxed);
         stats.prefix_cache_hits.store(cache.hits, Relaxed);
-    }
-
-    fn beat(&self) {
-        let elapsed = u64::try_from(self.shared.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.shared.stats.heartbeat_ms.store(elapsed, Relaxed);
     }
 }
 

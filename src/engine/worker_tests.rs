@@ -22,8 +22,12 @@ struct Scripted {
 }
 
 impl StepModel for Scripted {
-    fn forward(&mut self, step: &Step) -> candle_core::Result<Logits> {
-        drop(self.gate.lock().unwrap());
+    fn forward(&mut self, step: &Step, beat: &dyn Fn()) -> candle_core::Result<Logits> {
+        beat();
+        while self.gate.try_lock().is_err() {
+            std::thread::sleep(Duration::from_millis(1));
+            beat();
+        }
         let (mut values, mut rows) = (Vec::new(), Vec::new());
         for scheduled in &step.scheduled {
             assert!(!scheduled.ids.contains(&PANIC), "told to panic");
@@ -231,6 +235,19 @@ fn blocks_written_for_the_first_time_are_counted_once() {
 fn the_heart_beats_when_idle() {
     let engine = engine(EngineConfig::default());
     wait_until("a heartbeat", || engine.handle.stats().heartbeat_ms.load(Relaxed) > 0);
+}
+
+#[test]
+fn the_heart_beats_within_a_step() {
+    let engine = engine(EngineConfig::default());
+    let stats = engine.handle.stats();
+    let closed = engine.gate.lock().unwrap();
+    let _stream = engine.handle.generate(request(&[1], greedy(1))).unwrap();
+    wait_until("the step has begun", || stats.requests_running.load(Relaxed) == 1);
+    let before = stats.heartbeat_ms.load(Relaxed);
+    wait_until("a heartbeat", || stats.heartbeat_ms.load(Relaxed) > before);
+    assert_eq!(stats.generation_tokens.load(Relaxed), 0, "the step is not over");
+    drop(closed);
 }
 
 fn wait_until(what: &str, condition: impl Fn() -> bool) {

@@ -111,6 +111,8 @@ settings! {
         ["enable_thinking", "thinking", "reasoning_effort", "date_string"].map(str::to_owned).to_vec();
     /// Seconds that running requests get after SIGTERM.
     drain_timeout_seconds: u64 = 30;
+    /// Seconds after which an engine that has work and does not move on is reported as unhealthy.
+    watchdog_timeout_seconds: u64 = 120;
     /// Put before the names of metrics; `vllm:` serves existing dashboards.
     metrics_prefix: String = "xenoglot_".to_owned();
     /// error, warn, info, debug or trace; or a filter such as `xenoglot=debug,tower_http=warn`.
@@ -149,6 +151,9 @@ impl Settings {
             if value == 0 {
                 return wrong(key, "must be at least 1");
             }
+        }
+        if self.watchdog_timeout_seconds == 0 {
+            return wrong("watchdog_timeout_seconds", "must be at least 1");
         }
         if self.threads.is_some_and(|threads| threads > 1024) {
             return wrong("threads", "must be at most 1024");
