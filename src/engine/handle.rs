@@ -9,11 +9,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use tokio::sync::mpsc as events;
 
 use super::active::Arrival;
 use super::request::{Event, FinishReason, Request};
+
+/// How long an engine that has nothing left to do may take to stop: one step.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the engine did not take a request.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -89,6 +93,10 @@ pub(crate) enum Command {
     },
     ResetPrefixCache {
         done: tokio::sync::oneshot::Sender<()>,
+    },
+    /// Fail everything that runs and waits.
+    FailAll {
+        message: String,
     },
     /// Finish what runs and waits, refuse what is new, then end the thread.
     Drain {
@@ -188,6 +196,18 @@ impl EngineHandle {
             // A closed channel means the thread has ended, which is what was asked for.
             let _ = wait.await;
         }
+    }
+
+    /// [`Self::drain`], but what still runs after `timeout` fails. `false`: the engine did not stop even then, for
+    /// it is stuck in a step.
+    pub async fn drain_within(&self, timeout: Duration) -> bool {
+        if tokio::time::timeout(timeout, self.drain()).await.is_ok() {
+            return true;
+        }
+        let message = format!("the model was unloaded; its requests had {} s to finish", timeout.as_secs());
+        // A closed channel means the engine has stopped in the meantime.
+        let _ = self.send(Command::FailAll { message });
+        tokio::time::timeout(STOP_TIMEOUT, self.drain()).await.is_ok()
     }
 
     fn send(&self, command: Command) -> Result<(), EngineError> {

@@ -179,6 +179,7 @@ impl<M: StepModel> Worker<M> {
                 // The asker may have stopped waiting.
                 let _ = done.send(());
             }
+            Command::FailAll { message } => self.fail_all(&message),
             Command::Drain { done } => self.drains.push(done),
         }
     }
@@ -232,6 +233,10 @@ impl<M: StepModel> Worker<M> {
     fn start_over(&mut self, message: &str) {
         tracing::error!(message, "the engine starts over");
         self.scheduler = Scheduler::new(self.config.scheduler());
+        self.fail_all(message);
+    }
+
+    fn fail_all(&mut self, message: &str) {
         for ticket in self.requests.keys().copied().collect::<Vec<_>>() {
             self.fail(ticket, message);
         }

@@ -221,6 +221,19 @@ fn draining_finishes_what_was_accepted_and_refuses_the_rest() {
 }
 
 #[test]
+fn a_bounded_drain_fails_what_still_runs() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let engine =
+        engine(EngineConfig { max_model_len: 1_000_000, num_blocks: 40_000, ..EngineConfig::default() });
+    let endless = SamplingParams { ignore_eos: true, ..greedy(900_000) };
+    let mut stream = engine.handle.generate(request(&[1], endless)).unwrap();
+    assert!(runtime.block_on(engine.handle.drain_within(Duration::from_millis(20))));
+    let message = told(&read(&mut stream), 0).unwrap_err();
+    assert!(message.contains("unloaded"), "{message}");
+    wait_until("the thread has ended", || engine.handle.stopped().is_some());
+}
+
+#[test]
 fn blocks_written_for_the_first_time_are_counted_once() {
     let engine = engine(EngineConfig { num_blocks: 5, ..EngineConfig::default() });
     let touched = || engine.handle.stats().kv_blocks_touched.load(Relaxed);
