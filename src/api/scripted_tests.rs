@@ -16,7 +16,7 @@ use super::router::router;
 use super::state::{ApiOptions, AppState};
 use crate::chat::ChatTemplate;
 use crate::engine::handle::{Command, Shared};
-use crate::engine::{EngineHandle, EngineInfo, EngineStats, Event, FinishReason};
+use crate::engine::{EngineHandle, EngineInfo, EngineStats, Event, FinishReason, MemoryPlan};
 use crate::ops::Workers;
 use crate::registry::{EngineOptions, GenerationDefaults, Registry, ServedModel};
 use crate::settings::Settings;
@@ -79,6 +79,7 @@ fn model(script: Vec<Event>, template: &str) -> ServedModel {
         default_reasoning: true,
         dtype: "f32",
         weight_bytes: 0,
+        plan: MemoryPlan::default(),
     }
 }
 

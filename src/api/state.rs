@@ -20,7 +20,7 @@ pub struct ApiOptions {
     pub metrics_prefix: String,
     /// How long running requests may go on after the signal to stop.
     pub drain_timeout: Duration,
-    /// An engine with work that has not gone round its loop for so long is reported as unhealthy.
+    /// An engine with work that has not moved on for so long is reported as unhealthy.
     pub watchdog: Duration,
 }
 
@@ -33,7 +33,7 @@ impl From<&Settings> for ApiOptions {
             limits: Limits::from(settings),
             metrics_prefix: settings.metrics_prefix.clone(),
             drain_timeout: Duration::from_secs(settings.drain_timeout_seconds),
-            watchdog: Duration::from_secs(30),
+            watchdog: Duration::from_secs(settings.watchdog_timeout_seconds),
         }
     }
 }

@@ -9,11 +9,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use tokio::sync::mpsc as events;
 
 use super::active::Arrival;
 use super::request::{Event, FinishReason, Request};
+
+/// How long an engine that has nothing left to do may take to stop: one step.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the engine did not take a request.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -27,8 +31,8 @@ pub enum EngineError {
     )]
     ContextExceeded { prompt_tokens: usize, max_tokens: usize, max_model_len: usize },
     #[error(
-        "the request needs {needed} KV blocks of {block_size} tokens at once and the whole cache has {available}: \
-         shorten it, lower n, or give the model more memory"
+        "one choice of the request needs {needed} KV blocks of {block_size} tokens and the whole cache has \
+         {available}: shorten the prompt, lower max_tokens, or raise --kv-cache-memory"
     )]
     NeverFits { needed: usize, available: usize, block_size: usize },
     /// A value no sampler can work with; `parameter` is the field's wire name.
@@ -64,13 +68,16 @@ pub struct EngineStats {
     pub requests_waiting: AtomicUsize,
     /// Blocks held by live sequences. Cached blocks that nobody uses do not count.
     pub kv_blocks_in_use: AtomicUsize,
+    /// Blocks written at least once: memory the system has handed over, and does not get back before the end.
+    pub kv_blocks_touched: AtomicUsize,
     pub prompt_tokens: AtomicU64,
     pub generation_tokens: AtomicU64,
     pub preemptions: AtomicU64,
     pub prefix_cache_queries: AtomicU64,
     pub prefix_cache_hits: AtomicU64,
     pub steps: AtomicU64,
-    /// Milliseconds since the engine's start at which the thread last went round its loop; the watchdog
+    /// Milliseconds since the engine's start at which the thread last went round its loop or came to a layer's
+    /// attention; the watchdog
     /// compares it with `EngineHandle::uptime_ms`.
     pub heartbeat_ms: AtomicU64,
     pub weight_version: AtomicU64,
@@ -87,6 +94,10 @@ pub(crate) enum Command {
     ResetPrefixCache {
         done: tokio::sync::oneshot::Sender<()>,
     },
+    /// Fail everything that runs and waits.
+    FailAll {
+        message: String,
+    },
     /// Finish what runs and waits, refuse what is new, then end the thread.
     Drain {
         done: tokio::sync::oneshot::Sender<()>,
@@ -101,6 +112,14 @@ pub(crate) struct Shared {
     /// Set once, with the reason, when the thread ends.
     pub stopped: std::sync::OnceLock<String>,
     pub next_ticket: AtomicU64,
+}
+
+impl Shared {
+    /// Shows that the engine thread moves on.
+    pub fn beat(&self) {
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.stats.heartbeat_ms.store(elapsed, Ordering::Relaxed);
+    }
 }
 
 #[derive(Clone)]
@@ -177,6 +196,18 @@ impl EngineHandle {
             // A closed channel means the thread has ended, which is what was asked for.
             let _ = wait.await;
         }
+    }
+
+    /// [`Self::drain`], but what still runs after `timeout` fails. `false`: the engine did not stop even then, for
+    /// it is stuck in a step.
+    pub async fn drain_within(&self, timeout: Duration) -> bool {
+        if tokio::time::timeout(timeout, self.drain()).await.is_ok() {
+            return true;
+        }
+        let message = format!("the model was unloaded; its requests had {} s to finish", timeout.as_secs());
+        // A closed channel means the engine has stopped in the meantime.
+        let _ = self.send(Command::FailAll { message });
+        tokio::time::timeout(STOP_TIMEOUT, self.drain()).await.is_ok()
     }
 
     fn send(&self, command: Command) -> Result<(), EngineError> {

@@ -19,8 +19,10 @@ pub struct MemoryRequest {
     pub kv_bytes_per_block: u64,
     /// Activations and logits of the largest step.
     pub scratch_bytes: u64,
-    /// Free before the weights are loaded.
+    /// Free before the weights are loaded, as the system counts: what is promised but untouched is free to it.
     pub available_bytes: u64,
+    /// The part of it that models loaded before may still touch; see [`MemoryPlan::untouched_bytes`].
+    pub promised_bytes: u64,
     /// Tokens of the longest sequence.
     pub max_model_len: usize,
     /// Sequences that run at once.
@@ -48,6 +50,7 @@ impl MemoryRequest {
             kv_bytes_per_block,
             scratch_bytes: 4 * (config.max_batch_tokens * row + logits) as u64,
             available_bytes,
+            promised_bytes: 0,
             max_model_len: config.max_model_len,
             max_num_seqs: config.max_num_seqs,
             num_blocks: None,
@@ -56,16 +59,27 @@ impl MemoryRequest {
 }
 
 /// A division that fits. `Display` prints it as a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MemoryPlan {
     pub weight_bytes: u64,
     pub num_blocks: usize,
     pub kv_bytes: u64,
     pub scratch_bytes: u64,
+    /// Without what other models were promised.
     pub available_bytes: u64,
     pub left_bytes: u64,
     /// Blocks of one sequence of `max_model_len` tokens.
     pub blocks_per_sequence: usize,
+}
+
+impl MemoryPlan {
+    /// What a running model may still take and the system still counts as free: KV blocks that were never written
+    /// (the cache is zeroed lazily) and the working space, which comes and goes.
+    pub fn untouched_bytes(&self, kv_blocks_touched: usize) -> u64 {
+        let untouched_blocks = self.num_blocks.saturating_sub(kv_blocks_touched) as u64;
+        let block_bytes = self.kv_bytes / self.num_blocks.max(1) as u64;
+        self.scratch_bytes.saturating_add(block_bytes.saturating_mul(untouched_blocks))
+    }
 }
 
 /// Why a model cannot run here; the message has the numbers and the ways out.
@@ -73,15 +87,18 @@ pub struct MemoryPlan {
 pub enum MemoryError {
     #[error(
         "not enough memory: the weights take {}, the working space {}, and one sequence of {max_model_len} tokens \
-         {} of KV cache, but {} are available: lower --max-model-len, choose --kv-dtype bf16 or a smaller --dtype, \
+         {} of KV cache, but {} are available{}: lower --max-model-len, choose --kv-dtype bf16 or a smaller --dtype, \
          or free memory",
-        Bytes(*weight_bytes), Bytes(*scratch_bytes), Bytes(*sequence_bytes), Bytes(*available_bytes)
+        Bytes(*weight_bytes), Bytes(*scratch_bytes), Bytes(*sequence_bytes), Bytes(*available_bytes),
+        promised_text(*promised_bytes)
     )]
     TooLarge {
         weight_bytes: u64,
         scratch_bytes: u64,
         sequence_bytes: u64,
+        /// Without what was promised.
         available_bytes: u64,
+        promised_bytes: u64,
         max_model_len: usize,
     },
     #[error(
@@ -90,11 +107,28 @@ pub enum MemoryError {
     )]
     TooFewBlocks { num_blocks: usize, needed: usize, max_model_len: usize },
     #[error(
-        "{num_blocks} KV blocks take {}, but after the weights ({}) and the working space ({}) only {} are left: \
+        "{num_blocks} KV blocks take {}, but after the weights ({}) and the working space ({}) only {} are left{}: \
          lower --kv-cache-memory or choose --kv-dtype bf16",
-        Bytes(*kv_bytes), Bytes(*weight_bytes), Bytes(*scratch_bytes), Bytes(*free_bytes)
+        Bytes(*kv_bytes), Bytes(*weight_bytes), Bytes(*scratch_bytes), Bytes(*free_bytes),
+        promised_text(*promised_bytes)
     )]
-    TooManyBlocks { num_blocks: usize, kv_bytes: u64, weight_bytes: u64, scratch_bytes: u64, free_bytes: u64 },
+    TooManyBlocks {
+        num_blocks: usize,
+        kv_bytes: u64,
+        weight_bytes: u64,
+        scratch_bytes: u64,
+        free_bytes: u64,
+        promised_bytes: u64,
+    },
+}
+
+fn promised_text(promised_bytes: u64) -> String {
+    match promised_bytes {
+        0 => String::new(),
+        promised => {
+            format!(" ({} more are promised to the models loaded already; unload one)", Bytes(promised))
+        }
+    }
 }
 
 /// Chooses the number of KV blocks.
@@ -102,7 +136,8 @@ pub enum MemoryError {
 /// # Errors
 /// See [`MemoryError`].
 pub fn memory_plan(request: &MemoryRequest) -> Result<MemoryPlan, MemoryError> {
-    let MemoryRequest { weight_bytes, scratch_bytes, available_bytes, max_model_len, .. } = *request;
+    let MemoryRequest { weight_bytes, scratch_bytes, promised_bytes, max_model_len, .. } = *request;
+    let available_bytes = request.available_bytes.saturating_sub(promised_bytes);
     let block_bytes = request.kv_bytes_per_block.max(1);
     let blocks_per_sequence = max_model_len.div_ceil(BLOCK_SIZE).max(1);
     let free_bytes = available_bytes.saturating_sub(weight_bytes).saturating_sub(scratch_bytes);
@@ -114,6 +149,7 @@ pub fn memory_plan(request: &MemoryRequest) -> Result<MemoryPlan, MemoryError> {
             scratch_bytes,
             sequence_bytes,
             available_bytes,
+            promised_bytes,
             max_model_len,
         });
     }
@@ -129,6 +165,7 @@ pub fn memory_plan(request: &MemoryRequest) -> Result<MemoryPlan, MemoryError> {
                 weight_bytes,
                 scratch_bytes,
                 free_bytes,
+                promised_bytes,
             });
         }
         Some(num_blocks) => num_blocks,
@@ -198,6 +235,7 @@ mod tests {
             kv_bytes_per_block: MIB,
             scratch_bytes: 20 * MIB,
             available_bytes: available_mib * MIB,
+            promised_bytes: 0,
             max_model_len: 320,
             max_num_seqs: 8,
             num_blocks: None,
@@ -219,6 +257,23 @@ mod tests {
         check(&MemoryRequest { num_blocks: Some(60), ..request(220) }, 60, 40);
     }
 
+    /// A second model of the same kind: what the first was promised and has not touched is not free.
+    #[test]
+    fn promises_to_other_models_are_kept() {
+        let first = memory_plan(&request(220)).unwrap();
+        for (touched, mib) in [(0, 50), (10, 40), (30, 20), (99, 20)] {
+            assert_eq!(first.untouched_bytes(touched), mib * MIB, "{touched} of 30 blocks touched");
+        }
+        let beside = |available_mib: u64, touched: usize| {
+            let promised_bytes = first.untouched_bytes(touched);
+            memory_plan(&MemoryRequest { promised_bytes, ..request(available_mib) })
+        };
+        assert_eq!(beside(180, 0).unwrap().available_bytes, 130 * MIB);
+        assert!(beside(160, 20).is_ok(), "what is touched is gone from `available` and counts once");
+        let refused = beside(179, 0).unwrap_err().to_string();
+        assert!(refused.contains("129.0 MiB are available (50.0 MiB more are promised"), "{refused}");
+    }
+
     #[test]
     fn refusals_have_numbers_and_ways_out() {
         let refused = |request: MemoryRequest| memory_plan(&request).unwrap_err().to_string();
@@ -227,10 +282,10 @@ mod tests {
             assert!(message.contains(part), "{message}");
         }
         assert!(refused(request(50)).contains("50.0 MiB"));
-        assert!(refused(MemoryRequest { num_blocks: Some(9), ..request(220) }).contains("needs 10"));
-        assert!(
-            refused(MemoryRequest { num_blocks: Some(101), ..request(220) }).contains("100.0 MiB are left")
-        );
+        let few = refused(MemoryRequest { num_blocks: Some(9), ..request(220) });
+        assert!(few.contains("needs 10") && few.contains("raise --kv-cache-memory"), "{few}");
+        let many = refused(MemoryRequest { num_blocks: Some(101), ..request(220) });
+        assert!(many.contains("100.0 MiB are left") && many.contains("lower --kv-cache-memory"), "{many}");
     }
 
     #[test]

@@ -14,11 +14,14 @@ pub struct PagedAttention<'a> {
     /// The rows of `Batch`, with the block table of each sequence.
     pub batch: Arc<PagedBatch>,
     pub workers: &'a Arc<Workers>,
+    /// Tells the watchdog that the step moves on, once a layer.
+    pub beat: &'a dyn Fn(),
 }
 
 impl Attention for PagedAttention<'_> {
     /// Writes k and v into the pool, then attends over each sequence's blocks.
     fn attend(&mut self, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor, _: &Batch) -> Result<Tensor> {
+        (self.beat)();
         let settings = self.decoder.attention_settings(layer);
         ops::paged_attention(q, k, v, self.pool, layer, &self.batch, settings, self.workers)
     }

@@ -29,7 +29,7 @@ impl Runner {
 }
 
 impl StepModel for Runner {
-    fn forward(&mut self, step: &Step) -> candle_core::Result<Logits> {
+    fn forward(&mut self, step: &Step, beat: &dyn Fn()) -> candle_core::Result<Logits> {
         for copy in &step.copies {
             self.pool.copy_block(copy.from, copy.to).map_err(candle_core::Error::wrap)?;
         }
@@ -40,7 +40,7 @@ impl StepModel for Runner {
             block_tables: step.scheduled.iter().map(|scheduled| scheduled.block_table.clone()).collect(),
         };
         let (decoder, pool, workers) = (&self.decoder, &self.pool, &self.workers);
-        let mut attention = PagedAttention { decoder, pool, batch: Arc::new(paged), workers };
+        let mut attention = PagedAttention { decoder, pool, batch: Arc::new(paged), workers, beat };
         let values = self.decoder.forward(&batch, &mut attention)?;
         Ok(Logits { values, rows })
     }

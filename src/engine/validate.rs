@@ -170,6 +170,9 @@ mod tests {
         assert_eq!(with(vec![1; 90], 11), Err(exceeded));
         assert!(with(vec![1; 90], usize::MAX).is_err());
         let never = EngineError::NeverFits { needed: 4, available: 3, block_size: 32 };
+        let text = never.to_string();
+        assert!(text.contains("lower max_tokens") && text.contains("--kv-cache-memory"), "{text}");
+        assert!(!text.contains("lower n,"), "each choice must fit, however many there are: {text}");
         assert_eq!(with(vec![1; 90], 8), Err(never));
     }
 }

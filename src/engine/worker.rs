@@ -2,7 +2,7 @@
 //!
 //! A step that fails, or panics, costs the requests that were in it (or all, if the scheduler itself panicked);
 //! the thread goes on. A client that is gone is noticed at the start of the next step. The heartbeat is written
-//! once a loop, busy or idle, so a watchdog must allow for the longest step.
+//! once a loop, busy or idle, and once a layer, so a watchdog must allow for the longest layer.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::ops::Workers;
 
 use super::active::{ActiveRequest, Arrival, EngineFacts};
+use super::block_pool::BLOCK_SIZE;
 use super::config::EngineConfig;
 use super::handle::{Command, Shared};
 use super::request::{FinishReason, TokenLogprobs};
@@ -28,9 +29,11 @@ const IDLE_HEARTBEAT: Duration = Duration::from_millis(500);
 
 /// What computes a step: the decoder over the KV cache, or a script in tests.
 pub trait StepModel {
+    /// Calls `beat` now and then: a step of a large model takes minutes on small hardware.
+    ///
     /// # Errors
     /// Whatever makes the whole step worthless.
-    fn forward(&mut self, step: &Step) -> candle_core::Result<Logits>;
+    fn forward(&mut self, step: &Step, beat: &dyn Fn()) -> candle_core::Result<Logits>;
 }
 
 pub struct Worker<M> {
@@ -41,6 +44,8 @@ pub struct Worker<M> {
     shared: Arc<Shared>,
     commands: Receiver<Command>,
     workers: Arc<Workers>,
+    /// Which KV blocks were ever written; their number is in the statistics.
+    touched: Vec<bool>,
     /// Who waits for the last request to end.
     drains: Vec<oneshot::Sender<()>>,
 }
@@ -55,7 +60,8 @@ impl<M: StepModel> Worker<M> {
         workers: Arc<Workers>,
     ) -> Self {
         let (requests, drains) = (BTreeMap::new(), Vec::new());
-        Self { model, scheduler, config, requests, shared, commands, workers, drains }
+        let touched = vec![false; config.num_blocks];
+        Self { model, scheduler, config, requests, shared, commands, workers, touched, drains }
     }
 
     /// The thread's life. Returns when drained, or when nobody can send commands any more.
@@ -73,6 +79,7 @@ impl<M: StepModel> Worker<M> {
     fn step(&mut self) {
         let step = self.scheduler.schedule();
         self.note_scheduled(&step);
+        self.note_touched(&step);
         match self.compute(&step) {
             Ok(samples) => {
                 let (tokens, logprobs) = self.accept(&step, samples);
@@ -86,7 +93,7 @@ impl<M: StepModel> Worker<M> {
     /// Forward and sample.
     fn compute(&mut self, step: &Step) -> Result<Vec<Result<StepSample, String>>, String> {
         let computed = catch_unwind(AssertUnwindSafe(|| {
-            let logits = self.model.forward(step)?;
+            let logits = self.model.forward(step, &|| self.shared.beat())?;
             sample_step(step, &logits, &self.scheduler, &self.requests, &self.workers)
         }));
         match computed {
@@ -147,7 +154,7 @@ impl<M: StepModel> Worker<M> {
     /// Takes in commands; with nothing to do, waits for them. `false` ends the thread.
     fn receive(&mut self) -> bool {
         loop {
-            self.beat();
+            self.shared.beat();
             let busy = !self.scheduler.is_idle();
             let command = match self.commands.try_recv() {
                 Ok(command) => command,
@@ -172,6 +179,7 @@ impl<M: StepModel> Worker<M> {
                 // The asker may have stopped waiting.
                 let _ = done.send(());
             }
+            Command::FailAll { message } => self.fail_all(&message),
             Command::Drain { done } => self.drains.push(done),
         }
     }
@@ -225,6 +233,10 @@ impl<M: StepModel> Worker<M> {
     fn start_over(&mut self, message: &str) {
         tracing::error!(message, "the engine starts over");
         self.scheduler = Scheduler::new(self.config.scheduler());
+        self.fail_all(message);
+    }
+
+    fn fail_all(&mut self, message: &str) {
         for ticket in self.requests.keys().copied().collect::<Vec<_>>() {
             self.fail(ticket, message);
         }
@@ -256,6 +268,23 @@ impl<M: StepModel> Worker<M> {
         Some(request)
     }
 
+    /// Marks the blocks this step writes.
+    fn note_touched(&mut self, step: &Step) {
+        let written = step.scheduled.iter().flat_map(|scheduled| {
+            let end = (scheduled.start + scheduled.ids.len()).div_ceil(BLOCK_SIZE);
+            scheduled.block_table.iter().take(end).skip(scheduled.start / BLOCK_SIZE).copied()
+        });
+        let copied = step.copies.iter().map(|copy| copy.to);
+        let mut fresh = 0;
+        for block in written.chain(copied) {
+            if let Some(touched) = self.touched.get_mut(block as usize).filter(|touched| !**touched) {
+                *touched = true;
+                fresh += 1;
+            }
+        }
+        self.shared.stats.kv_blocks_touched.fetch_add(fresh, Relaxed);
+    }
+
     fn note_scheduled(&mut self, step: &Step) {
         let stats = &self.shared.stats;
         for scheduled in &step.scheduled {
@@ -275,11 +304,6 @@ impl<M: StepModel> Worker<M> {
         stats.kv_blocks_in_use.store(self.scheduler.blocks_in_use(), Relaxed);
         stats.prefix_cache_queries.store(cache.queries, Relaxed);
         stats.prefix_cache_hits.store(cache.hits, Relaxed);
-    }
-
-    fn beat(&self) {
-        let elapsed = u64::try_from(self.shared.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.shared.stats.heartbeat_ms.store(elapsed, Relaxed);
     }
 }
 

@@ -22,8 +22,12 @@ struct Scripted {
 }
 
 impl StepModel for Scripted {
-    fn forward(&mut self, step: &Step) -> candle_core::Result<Logits> {
-        drop(self.gate.lock().unwrap());
+    fn forward(&mut self, step: &Step, beat: &dyn Fn()) -> candle_core::Result<Logits> {
+        beat();
+        while self.gate.try_lock().is_err() {
+            std::thread::sleep(Duration::from_millis(1));
+            beat();
+        }
         let (mut values, mut rows) = (Vec::new(), Vec::new());
         for scheduled in &step.scheduled {
             assert!(!scheduled.ids.contains(&PANIC), "told to panic");
@@ -217,9 +221,46 @@ fn draining_finishes_what_was_accepted_and_refuses_the_rest() {
 }
 
 #[test]
+fn a_bounded_drain_fails_what_still_runs() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let engine =
+        engine(EngineConfig { max_model_len: 1_000_000, num_blocks: 40_000, ..EngineConfig::default() });
+    let endless = SamplingParams { ignore_eos: true, ..greedy(900_000) };
+    let mut stream = engine.handle.generate(request(&[1], endless)).unwrap();
+    assert!(runtime.block_on(engine.handle.drain_within(Duration::from_millis(20))));
+    let message = told(&read(&mut stream), 0).unwrap_err();
+    assert!(message.contains("unloaded"), "{message}");
+    wait_until("the thread has ended", || engine.handle.stopped().is_some());
+}
+
+#[test]
+fn blocks_written_for_the_first_time_are_counted_once() {
+    let engine = engine(EngineConfig { num_blocks: 5, ..EngineConfig::default() });
+    let touched = || engine.handle.stats().kv_blocks_touched.load(Relaxed);
+    assert_eq!(touched(), 0);
+    for prompt in [[1; 100], [2; 100], [3; 100]] {
+        read(&mut engine.handle.generate(request(&prompt, greedy(1))).unwrap());
+        assert!((4..=5).contains(&touched()), "a prompt of 100 tokens lies in four blocks: {}", touched());
+    }
+}
+
+#[test]
 fn the_heart_beats_when_idle() {
     let engine = engine(EngineConfig::default());
     wait_until("a heartbeat", || engine.handle.stats().heartbeat_ms.load(Relaxed) > 0);
+}
+
+#[test]
+fn the_heart_beats_within_a_step() {
+    let engine = engine(EngineConfig::default());
+    let stats = engine.handle.stats();
+    let closed = engine.gate.lock().unwrap();
+    let _stream = engine.handle.generate(request(&[1], greedy(1))).unwrap();
+    wait_until("the step has begun", || stats.requests_running.load(Relaxed) == 1);
+    let before = stats.heartbeat_ms.load(Relaxed);
+    wait_until("a heartbeat", || stats.heartbeat_ms.load(Relaxed) > before);
+    assert_eq!(stats.generation_tokens.load(Relaxed), 0, "the step is not over");
+    drop(closed);
 }
 
 fn wait_until(what: &str, condition: impl Fn() -> bool) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::chat::ChatTemplate;
@@ -22,10 +22,12 @@ impl Registry {
     /// # Errors
     /// `NameTaken` before anything is read; then whatever stands in the way, by file, key or tensor.
     pub fn load(&self, spec: LoadSpec) -> Result<Arc<ServedModel>, RegistryError> {
+        // A load that panicked before leaves nothing half done behind this lock.
+        let _turn = self.inner.loading.lock().unwrap_or_else(PoisonError::into_inner);
         if self.list().iter().any(|model| model.name == spec.name) {
             return Err(RegistryError::NameTaken { name: spec.name });
         }
-        self.add(load(spec, self.workers())?)
+        self.add(load_beside(spec, self.workers(), self.promised_bytes())?)
     }
 }
 
@@ -34,6 +36,15 @@ impl Registry {
 /// # Errors
 /// Whatever stands in the way, by file, key or tensor.
 pub fn load(spec: LoadSpec, workers: &Arc<Workers>) -> Result<ServedModel, RegistryError> {
+    load_beside(spec, workers, 0)
+}
+
+/// Loads a model beside others that may still take `promised_bytes` of what seems free.
+fn load_beside(
+    spec: LoadSpec,
+    workers: &Arc<Workers>,
+    promised_bytes: u64,
+) -> Result<ServedModel, RegistryError> {
     let LoadSpec { name, path, options } = spec;
     let checkpoint = Checkpoint::open(&path)?;
     let config = families::translate(&checkpoint.config)?;
@@ -42,7 +53,7 @@ pub fn load(spec: LoadSpec, workers: &Arc<Workers>) -> Result<ServedModel, Regis
     let max_model_len = options.max_model_len.unwrap_or(usize::MAX).min(config.max_position_embeddings);
     let mut engine_config = engine_config(&options, kv_dtype(options.kv_dtype, dtype), max_model_len);
     engine_config.eos_token_ids.clone_from(&checkpoint.eos_token_ids);
-    let plan = plan(&config, dtype, &engine_config, &options)?;
+    let plan = plan(&config, dtype, &engine_config, &options, promised_bytes)?;
     engine_config.num_blocks = plan.num_blocks;
     let (shown, dtype_name) = (path.display(), dtype_name(dtype));
     tracing::info!("{name} from {shown}, {dtype_name}, context {max_model_len}; memory plan:\n{plan}");
@@ -66,6 +77,7 @@ pub fn load(spec: LoadSpec, workers: &Arc<Workers>) -> Result<ServedModel, Regis
         max_model_len,
         dtype: dtype_name,
         weight_bytes,
+        plan,
     })
 }
 
@@ -85,7 +97,7 @@ pub fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, Regis
     let dtype = compute_dtype(options.dtype, checkpoint.dtype);
     let max_model_len = options.max_model_len.unwrap_or(usize::MAX).min(config.max_position_embeddings);
     let engine_config = engine_config(options, kv_dtype(options.kv_dtype, dtype), max_model_len);
-    let plan = plan(&config, dtype, &engine_config, options)?;
+    let plan = plan(&config, dtype, &engine_config, options, 0)?;
     let kv_bytes_per_token = plan.kv_bytes / (plan.num_blocks * BLOCK_SIZE).max(1) as u64;
     Ok(Inspection { checkpoint, config, plan, kv_bytes_per_token })
 }
@@ -111,10 +123,12 @@ fn plan(
     dtype: ComputeDtype,
     engine_config: &EngineConfig,
     options: &EngineOptions,
+    promised_bytes: u64,
 ) -> Result<MemoryPlan, RegistryError> {
     let available = available_memory().unwrap_or(u64::MAX >> 8);
     let mut request =
         MemoryRequest::new(config, weight_bytes_estimate(config, dtype), engine_config, available);
+    request.promised_bytes = promised_bytes;
     request.num_blocks =
         options.kv_cache_memory.map(|size| (size.0 / request.kv_bytes_per_block.max(1)) as usize);
     Ok(memory_plan(&request)?)

@@ -11,7 +11,7 @@ mod resolve;
 mod served;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 pub use error::RegistryError;
 pub use generation::GenerationDefaults;
@@ -31,6 +31,10 @@ pub struct Registry {
 
 struct Inner {
     models: RwLock<Vec<Arc<ServedModel>>>,
+    /// Removed, but perhaps still answering: their memory is not free yet.
+    leaving: Mutex<Vec<Weak<ServedModel>>>,
+    /// Held while a model is loaded: loads take turns, so that each plans with what the one before took.
+    loading: Mutex<()>,
     workers: Arc<Workers>,
     defaults: EngineOptions,
     models_dir: PathBuf,
@@ -40,7 +44,8 @@ impl Registry {
     /// An empty registry. `defaults` hold for models that are loaded without their own options; `models_dir` is
     /// where names are looked up.
     pub fn new(workers: Arc<Workers>, defaults: EngineOptions, models_dir: PathBuf) -> Self {
-        Self { inner: Arc::new(Inner { models: RwLock::default(), workers, defaults, models_dir }) }
+        let (models, leaving, loading) = (RwLock::default(), Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { models, leaving, loading, workers, defaults, models_dir }) }
     }
 
     pub fn workers(&self) -> &Arc<Workers> {
@@ -76,7 +81,13 @@ impl Registry {
     pub fn remove(&self, name: &str) -> Result<Arc<ServedModel>, RegistryError> {
         let mut models = self.write();
         match models.iter().position(|model| model.name == name) {
-            Some(at) => Ok(models.remove(at)),
+            Some(at) => {
+                let model = models.remove(at);
+                let mut leaving = self.leaving();
+                leaving.retain(|gone| gone.strong_count() > 0);
+                leaving.push(Arc::downgrade(&model));
+                Ok(model)
+            }
             None => Err(unknown(name, &models)),
         }
     }
@@ -91,6 +102,18 @@ impl Registry {
     /// Every model, in the order of loading.
     pub fn list(&self) -> Vec<Arc<ServedModel>> {
         self.read().clone()
+    }
+
+    /// What the models here may still touch of the memory that the system counts as free.
+    fn promised_bytes(&self) -> u64 {
+        // In this order a model that is removed meanwhile counts twice rather than not at all.
+        let models = self.list();
+        let leaving: Vec<_> = self.leaving().iter().filter_map(Weak::upgrade).collect();
+        models.iter().chain(&leaving).fold(0, |sum: u64, model| sum.saturating_add(model.untouched_bytes()))
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, Vec<Weak<ServedModel>>> {
+        self.inner.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Vec<Arc<ServedModel>>> {

@@ -1,9 +1,10 @@
 //! A model in service, and what it takes to bring one there.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use crate::chat::ChatTemplate;
-use crate::engine::EngineHandle;
+use crate::engine::{EngineHandle, MemoryPlan};
 use crate::settings::{ByteSize, Dtype, KvDtype, Settings};
 use crate::weights::{SpecialTokens, Tokenizer};
 
@@ -34,6 +35,20 @@ pub struct ServedModel {
     pub dtype: &'static str,
     /// Memory the weights take.
     pub weight_bytes: u64,
+    /// Its share of the memory: weights, KV cache and working space, as planned when it was loaded.
+    pub plan: MemoryPlan,
+}
+
+impl ServedModel {
+    /// The memory it was promised and has not touched, which the system still counts as free.
+    pub fn untouched_bytes(&self) -> u64 {
+        self.plan.untouched_bytes(self.handle.stats().kv_blocks_touched.load(Ordering::Relaxed))
+    }
+
+    /// Which weights it answers with; changes when they are replaced in place.
+    pub fn weight_version(&self) -> u64 {
+        self.handle.stats().weight_version.load(Ordering::Relaxed)
+    }
 }
 
 /// What to load.

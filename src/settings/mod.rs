@@ -70,8 +70,6 @@ settings! {
     port: u16 = 8080;
     /// Where models are looked up by name and pulled to.
     models_dir: PathBuf = PathBuf::from("models"), env "XENOGLOT_MODELS";
-    /// Where evaluation data named by suites is found.
-    data_dir: PathBuf = PathBuf::from("data"), env "XENOGLOT_DATA";
     /// The name clients use; without it, the model's directory or file name.
     served_model_name: Option<String> = None;
     /// Type of the weights in memory.
@@ -113,6 +111,8 @@ settings! {
         ["enable_thinking", "thinking", "reasoning_effort", "date_string"].map(str::to_owned).to_vec();
     /// Seconds that running requests get after SIGTERM.
     drain_timeout_seconds: u64 = 30;
+    /// Seconds after which an engine that has work and does not move on is reported as unhealthy.
+    watchdog_timeout_seconds: u64 = 120;
     /// Put before the names of metrics; `vllm:` serves existing dashboards.
     metrics_prefix: String = "xenoglot_".to_owned();
     /// error, warn, info, debug or trace; or a filter such as `xenoglot=debug,tower_http=warn`.
@@ -151,6 +151,9 @@ impl Settings {
             if value == 0 {
                 return wrong(key, "must be at least 1");
             }
+        }
+        if self.watchdog_timeout_seconds == 0 {
+            return wrong("watchdog_timeout_seconds", "must be at least 1");
         }
         if self.threads.is_some_and(|threads| threads > 1024) {
             return wrong("threads", "must be at most 1024");

@@ -99,6 +99,10 @@ fn values_out_of_range_are_refused() {
     check(Overrides { max_n: Some(0), ..Overrides::default() }, "max_n: must be at least 1");
     check(Overrides { threads: Some(Some(0)), ..Overrides::default() }, "threads: must be at least 1");
     check(
+        Overrides { watchdog_timeout_seconds: Some(0), ..Overrides::default() },
+        "watchdog_timeout_seconds: must be at least 1",
+    );
+    check(
         Overrides { max_batch_tokens: Some(8), ..Overrides::default() },
         "max_batch_tokens: must be at least 32, one KV block",
     );

@@ -68,7 +68,7 @@ pub async fn load_model(
     Ok((StatusCode::CREATED, Json(card(&model))))
 }
 
-/// Take a model out of service. Its running requests are finished first; new ones get 404 at once.
+/// Take a model out of service. Running requests get `drain_timeout_seconds`, then fail; new ones get 404 at once.
 #[utoipa::path(
     delete,
     path = "/v1/admin/models/{*model}",
@@ -81,8 +81,18 @@ pub async fn unload_model(
     Path(name): Path<String>,
 ) -> Result<Json<UnloadedModel>, ApiError> {
     let model = state.registry().remove(&name)?;
-    model.handle.drain().await;
-    state.metrics().forget(&name);
+    let unloaded = name.clone();
+    // A task of its own: a caller that hangs up must not leave the model half unloaded.
+    let draining = tokio::spawn(async move {
+        if !model.handle.drain_within(state.options().drain_timeout).await {
+            tracing::error!(model = unloaded, "the engine did not stop in time");
+        }
+        state.metrics().forget(&unloaded);
+    });
+    draining.await.map_err(|error| {
+        tracing::error!(%error, "unloading a model panicked");
+        ApiError::internal("the server failed to unload this model; its log says why")
+    })?;
     Ok(Json(UnloadedModel { id: name, object: "model".to_owned(), deleted: true }))
 }
 

@@ -56,7 +56,7 @@ fn problem(engine: &EngineHandle, watchdog: Duration) -> Option<String> {
         stats.requests_running.load(Ordering::Relaxed) + stats.requests_waiting.load(Ordering::Relaxed) > 0;
     let silent_ms = engine.uptime_ms().saturating_sub(stats.heartbeat_ms.load(Ordering::Relaxed));
     let late = busy && u128::from(silent_ms) > watchdog.as_millis();
-    late.then(|| format!("the engine has work and has not finished a step for {} s", silent_ms / 1000))
+    late.then(|| format!("the engine has work and has not moved on for {} s", silent_ms / 1000))
 }
 
 /// The version of the server.
