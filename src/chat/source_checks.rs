@@ -165,7 +165,10 @@ fn with(body: &str) -> String {
         let end = top_level(rest, ',').unwrap_or(rest.len());
         let part = &rest[..end];
         match top_level(part, '=') {
-            Some(at) => written.push_str(&format!("{}{}", &part[..=at], kept(&part[at + 1..]))),
+            Some(at) => {
+                written.push_str(&part[..=at]);
+                written.push_str(&kept(&part[at + 1..]));
+            }
             None => written.push_str(part),
         }
         if end == rest.len() {
