@@ -2,40 +2,96 @@
 
 use std::path::PathBuf;
 
-/// An error of a checkpoint on disk. The message names the file, the tensor or key, and the way out.
+/// Characters of a file's text in a message; a longer one keeps its two ends, the name and what is wrong with it.
+const PRINTED_MAX: usize = 600;
+
+/// An error of a checkpoint on disk. The message names the file, the tensor or key, and the way out;
+/// what comes from inside the file is printed escaped and clipped, for it may be anything.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
     /// The path is not something a model can be read from.
-    #[error("{}: {problem}", path.display())]
+    #[error("{}: {}", path.display(), printable(problem))]
     NotACheckpoint { path: PathBuf, problem: String },
     /// The operating system refused to read or write.
     #[error("{}: cannot {action}: {source}", path.display())]
     Io { path: PathBuf, action: &'static str, source: std::io::Error },
     /// The file ends before its own header says it does.
-    #[error("{}: truncated: {what} needs {needs} bytes, the file has {has}; download it again", path.display())]
+    #[error("{}: truncated: {} needs {needs} bytes, the file has {has}; download it again", path.display(), printable(what))]
     Truncated { path: PathBuf, what: String, needs: u64, has: u64 },
     /// The file contradicts its own format.
-    #[error("{}: {problem}; the file is damaged or not what its name says, download it again", path.display())]
+    #[error("{}: {}; the file is damaged or not what its name says, download it again", path.display(), printable(problem))]
     Corrupt { path: PathBuf, problem: String },
     /// A JSON file that does not parse, or a value of the wrong kind in one.
-    #[error("{}: {problem}", path.display())]
+    #[error("{}: {}", path.display(), printable(problem))]
     Json { path: PathBuf, problem: String },
     /// A tensor the model asks for is not in the checkpoint.
-    #[error("{}: tensor `{name}` is missing; the checkpoint is of another architecture or incomplete", path.display())]
+    #[error("{}: tensor `{}` is missing; the checkpoint is of another architecture or incomplete", path.display(), printable(name))]
     MissingTensor { path: PathBuf, name: String },
     /// A tensor of a type that is read nowhere.
-    #[error("{}: tensor `{name}` has type {dtype}, which is not supported; {supported} are", path.display())]
+    #[error("{}: tensor `{}` has type {}, which is not supported; {supported} are", path.display(), printable(name), printable(dtype))]
     UnsupportedType { path: PathBuf, name: String, dtype: String, supported: &'static str },
     /// A GGUF file of an architecture without a translator.
-    #[error("{}: architecture `{architecture}` is not supported in GGUF files; supported are {supported}", path.display())]
+    #[error("{}: architecture `{}` is not supported in GGUF files; supported are {supported}", path.display(), printable(architecture))]
     UnsupportedArchitecture { path: PathBuf, architecture: String, supported: String },
     /// A GGUF metadata key that is missing, of the wrong type or out of range.
-    #[error("{}: metadata `{key}` {problem}", path.display())]
+    #[error("{}: metadata `{}` {}", path.display(), printable(key), printable(problem))]
     Metadata { path: PathBuf, key: String, problem: String },
     /// A tokenizer that cannot be built, or a text or id it cannot take.
-    #[error("{}: tokenizer: {problem}", path.display())]
+    #[error("{}: tokenizer: {}", path.display(), printable(problem))]
     Tokenizer { path: PathBuf, problem: String },
     /// The target of a conversion is already there.
     #[error("{}: exists and is not an empty directory; name another target or remove it first", path.display())]
     TargetExists { path: PathBuf },
+}
+
+/// Text that may hold bytes of a damaged or hostile file, as it can go into a log or a terminal: characters that
+/// steer either, or reorder what is read, are escaped, and the middle of a long text is left out.
+fn printable(text: &str) -> String {
+    let count = text.chars().count();
+    let (head, tail) =
+        if count > PRINTED_MAX { (PRINTED_MAX * 2 / 3, count - PRINTED_MAX / 3) } else { (count, count) };
+    let mut printed = String::new();
+    for (at, c) in text.chars().enumerate() {
+        if at == head && tail > head {
+            printed.push_str(&format!("[{} characters left out]", tail - head));
+        }
+        if (head..tail).contains(&at) {
+            continue;
+        }
+        let steers = c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        if steers { printed.extend(c.escape_default()) } else { printed.push(c) }
+    }
+    printed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_says_is_escaped_and_clipped() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(printable(text), expected);
+            let path = PathBuf::from("x.gguf");
+            let (name, key) = (text.to_owned(), text.to_owned());
+            let problem = text.to_owned();
+            for error in [
+                WeightsError::MissingTensor { path: path.clone(), name },
+                WeightsError::Metadata { path: path.clone(), key, problem: String::new() },
+                WeightsError::Corrupt { path, problem },
+            ] {
+                let message = error.to_string();
+                assert!(message.contains(expected) && !message.contains(char::is_control), "{message:?}");
+            }
+        };
+        check("blk.0.attn_q.weight", "blk.0.attn_q.weight");
+        check("模型", "模型");
+        check("a\u{1b}[2J\0\nb", "a\\u{1b}[2J\\u{0}\\nb");
+        check("\u{202e}gnp", "\\u{202e}gnp");
+        let long = format!("tensor `{}` is declared twice", "é".repeat(100_000));
+        let printed = printable(&long);
+        assert!(printed.starts_with("tensor `éé") && printed.ends_with("éé` is declared twice"), "{printed}");
+        assert!(printed.contains("characters left out") && printed.chars().count() < PRINTED_MAX + 50);
+    }
 }
