@@ -158,7 +158,7 @@ fn doubling_templates_end() {
         let shown: String = template.chars().take(150).collect();
         assert!(matches!(got, Err(ChatError::OverLimit { .. })), "{shown}: {:?}", got.map(|text| text.len()));
     }
-    assert!(started.elapsed() < Duration::from_secs(60), "took {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_mins(1), "took {:?}", started.elapsed());
 }
 
 #[test]

@@ -238,7 +238,7 @@ mod tests {
         check("{% for a in b if c -%}", "{% for a in K(( b )) if c  %}{% set bounds_seen = T(0) -%}");
         check(
             "{% macro m(a, b=(1, 2)) %}x",
-            "{% macro m(a, b=(1, 2))  %}{% set bounds_seen = T(1)  %}{% set a = K((a))  %}{% set b = K((b))  %}x",
+            "{% macro m(a, b=(1, 2))  %}{% set bounds_seen = T(1)  %}{% set a = K((a))  %}{% set b = K((b)) %}x",
         );
     }
 
