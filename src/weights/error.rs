@@ -53,7 +53,9 @@ fn printable(text: &str) -> String {
     let mut printed = String::new();
     for (at, c) in text.chars().enumerate() {
         if at == head && tail > head {
-            printed.push_str(&format!("[{} characters left out]", tail - head));
+            printed += "[";
+            printed += &(tail - head).to_string();
+            printed += " characters left out]";
         }
         if (head..tail).contains(&at) {
             continue;
