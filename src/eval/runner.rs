@@ -42,6 +42,17 @@ pub struct RunConfig {
     pub out: PathBuf,
 }
 
+impl RunConfig {
+    /// Whether any run can work with this, before a model is loaded for it; `out` plays no part.
+    ///
+    /// # Errors
+    /// `InvalidSetting`, `LanguageMissing` or `TooFewExamples`.
+    pub fn validate(&self) -> Result<(), EvalError> {
+        check_settings(self)?;
+        choose(self).map(drop)
+    }
+}
+
 /// A finished run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunReport {
@@ -63,7 +74,7 @@ pub async fn run(
     progress: &dyn Progress,
     stop: watch::Receiver<bool>,
 ) -> Result<RunReport, EvalError> {
-    check_settings(&config)?;
+    config.validate()?;
     let chosen = choose(&config)?;
     let scoring = Arc::new(Scoring::new(&config.suite));
     let mut file = run_file(&config, &chosen, generator, &scoring);
