@@ -84,6 +84,36 @@ fn wrong_arguments_exit_with_2() {
 }
 
 #[test]
+fn a_run_that_cannot_be_is_refused_before_its_model_is_looked_for() {
+    let run = Run::new().variable("XENOGLOT_SUITES", SUITES);
+    let check = |option: &str, value: &str, part: &str| {
+        let arguments = ["eval", "run", "xeno-word-problems", "--model", "./nothing", option, value];
+        run.fails(&arguments, 2, &[part]);
+    };
+    check("--n", "0", "n: must be between 1 and 10000");
+    check("--limit", "0", "limit: must be at least 1");
+    check("--temperature", "-1", "sampling.temperature: must be 0 or more");
+    check("--top-p", "2", "sampling.top_p: ");
+    check("--max-tokens", "0", "sampling.max_tokens: ");
+    check("--languages", "it", "no problems in it");
+    check("--shots", "99", "shots: 99 worked examples");
+}
+
+#[test]
+fn samples_in_process_are_not_bounded_by_the_limit_of_servers() {
+    let run = Run::new();
+    crate::eval::write_suite(run.folder.path());
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/qwen3");
+    let words = "eval run . --languages en --limit 1 --n 300 --max-tokens 2 --out r --model";
+    let mut arguments: Vec<&str> = words.split(' ').collect();
+    arguments.push(model);
+    let output = run.output(&arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let samples = std::fs::read_to_string(run.folder.path().join("r/samples.jsonl")).unwrap();
+    assert_eq!(samples.lines().count(), 300);
+}
+
+#[test]
 fn wrong_settings_name_file_line_and_key() {
     let file = Run::new().file("xenoglot.toml", "host = \"127.0.0.1\"\nprt = 1\n");
     file.fails(

@@ -19,8 +19,8 @@ pub use error::EvalError;
 pub use generator::http::{HttpGenerator, HttpOptions};
 pub use generator::local::LocalGenerator;
 pub use generator::{
-    Completion, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError, GeneratorIdentity,
-    Message, Sampling,
+    Completion, Draw, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError,
+    GeneratorIdentity, Message, Sampling,
 };
 pub use progress::{Plan, Progress, Silent};
 pub use record::{Outcome, RunFile, SampleRecord, ScorerProfile, SuiteReference};

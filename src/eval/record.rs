@@ -31,6 +31,7 @@ pub struct SampleRecord {
     pub language: Language,
     pub sample: u32,
     pub seed: u64,
+    pub choice: Option<u32>,
     pub completion: String,
     pub finish: Finish,
     pub completion_tokens: Option<u64>,

@@ -13,7 +13,7 @@ use crate::language::Language;
 use super::directory::RunDirectory;
 use super::error::EvalError;
 use super::generator::{
-    Completion, GenerationEvent, GenerationRequest, Generator, GeneratorError, Message, Sampling,
+    Completion, Draw, GenerationEvent, GenerationRequest, Generator, GeneratorError, Message, Sampling,
 };
 use super::progress::{Plan, Progress};
 use super::record::{FORMAT, RunFile, SampleRecord, SuiteReference};
@@ -42,6 +42,17 @@ pub struct RunConfig {
     pub out: PathBuf,
 }
 
+impl RunConfig {
+    /// Whether any run can work with this, before a model is loaded for it; `out` plays no part.
+    ///
+    /// # Errors
+    /// `InvalidSetting`, `LanguageMissing` or `TooFewExamples`.
+    pub fn validate(&self) -> Result<(), EvalError> {
+        check_settings(self)?;
+        choose(self).map(drop)
+    }
+}
+
 /// A finished run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunReport {
@@ -63,7 +74,7 @@ pub async fn run(
     progress: &dyn Progress,
     stop: watch::Receiver<bool>,
 ) -> Result<RunReport, EvalError> {
-    check_settings(&config)?;
+    config.validate()?;
     let chosen = choose(&config)?;
     let scoring = Arc::new(Scoring::new(&config.suite));
     let mut file = run_file(&config, &chosen, generator, &scoring);
@@ -290,14 +301,14 @@ impl Run<'_> {
                 self.progress.tokens(count);
                 Ok(())
             }
-            GenerationEvent::Finished { sample, completion } => {
+            GenerationEvent::Finished { sample, draw, completion } => {
                 let reported = left.entry(index).or_default();
                 // A generator that reports a sample twice, or one that nobody asked for, must not spoil the file.
                 if reported.contains(&sample) || !item.missing.contains(&sample) {
                     return Ok(());
                 }
                 reported.push(sample);
-                let record = self.score(item, sample, completion).await?;
+                let record = self.score(item, sample, draw, completion).await?;
                 self.keep(&record)
             }
         }
@@ -307,13 +318,16 @@ impl Run<'_> {
         &self,
         item: &Item<'_>,
         sample: u32,
+        draw: Draw,
         completion: Completion,
     ) -> Result<SampleRecord, EvalError> {
         let scoring = self.scoring.clone();
-        let (problem, language, seed) = (item.problem.clone(), item.prompt.language, item.seed);
+        let (problem, language) = (item.problem.clone(), item.prompt.language);
         // Language models load on first use and long traces take milliseconds: not on the async threads.
         let scored = tokio::task::spawn_blocking(move || {
-            scoring.record(Place { problem: &problem, language, sample, seed }, completion)
+            let place =
+                Place { problem: &problem, language, sample, seed: draw.seed, choice: Some(draw.choice) };
+            scoring.record(place, completion)
         });
         scored.await.map_err(|error| EvalError::Scoring { message: error.to_string() })
     }
@@ -355,8 +369,8 @@ impl Run<'_> {
             let item = &items[index];
             let done = reported.get(&index).map_or(&[][..], Vec::as_slice);
             for sample in item.missing.iter().copied().filter(|sample| !done.contains(sample)) {
-                let place =
-                    Place { problem: item.problem, language: item.prompt.language, sample, seed: item.seed };
+                let (problem, language) = (item.problem, item.prompt.language);
+                let place = Place { problem, language, sample, seed: item.seed, choice: None };
                 self.keep(&Scoring::refused(place, &message))?;
             }
         }

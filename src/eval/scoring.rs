@@ -22,6 +22,8 @@ pub(super) struct Place<'a> {
     pub language: Language,
     pub sample: u32,
     pub seed: u64,
+    /// `None`: nothing was drawn.
+    pub choice: Option<u32>,
 }
 
 impl Scoring {
@@ -76,6 +78,7 @@ fn blank(place: Place<'_>) -> SampleRecord {
         language: place.language,
         sample: place.sample,
         seed: place.seed,
+        choice: place.choice,
         completion: String::new(),
         finish: Finish::Error,
         completion_tokens: None,

@@ -7,14 +7,20 @@ use crate::language::Language;
 /// JSON numbers above 2^53 do not survive every client, so seeds stay below.
 const SEED_BITS: u32 = 53;
 
-/// The seed of a problem's first request; choice i of that request is sample i.
+/// The seed of a problem's first request, whose choice i is sample i.
 pub fn problem_seed(run_seed: u64, problem: &str, language: Language) -> u64 {
     derive(&[&run_seed.to_le_bytes(), language.code().as_bytes(), problem.as_bytes()])
 }
 
-/// The seed of a request that begins with a later sample, where a server cannot name its choices.
-pub fn continued_seed(seed: u64, first_sample: u32) -> u64 {
-    if first_sample == 0 { seed } else { derive(&[&seed.to_le_bytes(), &first_sample.to_le_bytes()]) }
+/// The seed of a request for the samples that are missing of n, where a server cannot name its choices: the
+/// problem's own while nothing is drawn, and one of the whole list after. Each sample that is kept shortens the list,
+/// so no seed is used again once any of its draws is on file.
+pub fn continued_seed(seed: u64, n: u32, missing: &[u32]) -> u64 {
+    if missing.len() == n as usize {
+        return seed;
+    }
+    let list: Vec<u8> = missing.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+    derive(&[&seed.to_le_bytes(), &list])
 }
 
 fn derive(parts: &[&[u8]]) -> u64 {
@@ -45,7 +51,11 @@ mod tests {
         ] {
             assert_ne!(base, other);
         }
-        assert_eq!(continued_seed(base, 0), base);
-        assert_ne!(continued_seed(base, 1), base);
+        assert_eq!(continued_seed(base, 3, &[0, 1, 2]), base);
+        let lists: [&[u32]; 5] = [&[0, 1], &[0, 2], &[0], &[2], &[1, 2]];
+        let seeds = lists.map(|missing| continued_seed(base, 3, missing));
+        for (at, seed) in seeds.iter().enumerate() {
+            assert!(*seed != base && !seeds[..at].contains(seed), "{:?}", lists[at]);
+        }
     }
 }

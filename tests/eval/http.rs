@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 use xenoglot::eval::{
-    Completion, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError, HttpGenerator,
+    Completion, Draw, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError, HttpGenerator,
     HttpOptions, Message, Sampling,
 };
 
@@ -59,7 +59,7 @@ fn request(samples: &[u32]) -> GenerationRequest {
     GenerationRequest {
         id: "p1-en".to_owned(),
         messages: vec![Message { role: "user".to_owned(), content: "1 + 1?".to_owned() }],
-        n: 3,
+        n: (samples.len() as u32).max(3),
         samples: samples.to_vec(),
         seed: 11,
         sampling: Sampling::default(),
@@ -68,17 +68,24 @@ fn request(samples: &[u32]) -> GenerationRequest {
 
 /// The completions that come, by sample, and how the request ended.
 async fn generate(url: &str, samples: &[u32]) -> (Vec<(u32, Completion)>, Result<(), GeneratorError>) {
+    let (found, outcome) = drawn(url, samples).await;
+    (found.into_iter().map(|(sample, _, completion)| (sample, completion)).collect(), outcome)
+}
+
+type Drawn = Vec<(u32, Draw, Completion)>;
+
+async fn drawn(url: &str, samples: &[u32]) -> (Drawn, Result<(), GeneratorError>) {
     let generator = HttpGenerator::connect(options(url)).await.unwrap();
     assert_eq!(generator.model(), "tiny");
     let found = Mutex::new(Vec::new());
     let keep = |event| {
-        if let GenerationEvent::Finished { sample, completion } = event {
-            found.lock().unwrap().push((sample, completion));
+        if let GenerationEvent::Finished { sample, draw, completion } = event {
+            found.lock().unwrap().push((sample, draw, completion));
         }
     };
     let outcome = generator.generate(&request(samples), &keep).await;
     let mut found = found.into_inner().unwrap();
-    found.sort_by_key(|(sample, _)| *sample);
+    found.sort_by_key(|(sample, ..)| *sample);
     (found, outcome)
 }
 
@@ -169,6 +176,73 @@ async fn passing_failures_are_retried_and_finished_choices_kept() {
     assert_eq!(server.bodies.lock().unwrap()[2]["n"], 1);
 }
 
+/// Draws as a server does whose choices depend on the seed and their index; at most `finished` choices an answer.
+async fn seeded(n_max: u64, finished: u64) -> Server {
+    serve(Box::new(move |_, body| {
+        let n = body["n"].as_u64().unwrap();
+        if n > n_max {
+            let error = json!({"error": {"message": format!("`n` must be from 1 to {n_max}"), "param": "n"}});
+            return (StatusCode::BAD_REQUEST, Json(error)).into_response();
+        }
+        let text = |choice| json!({"content": format!("{} {choice}", body["seed"])});
+        let mut events: Vec<Value> =
+            (0..n.min(finished)).map(|choice| chunk(choice, &text(choice), Some("stop"))).collect();
+        if finished < n {
+            events.push(json!({"error": {"message": "out of memory"}}));
+        }
+        event_stream(&events)
+    }))
+    .await
+}
+
+/// The seeds of all requests; every sample came once, none is another's double, and each names its draw.
+async fn seeds_of(server: &Server, samples: &[u32]) -> Vec<u64> {
+    let (found, outcome) = drawn(&server.url, samples).await;
+    outcome.unwrap();
+    assert_eq!(found.iter().map(|(sample, ..)| *sample).collect::<Vec<_>>(), samples);
+    let mut texts: Vec<&str> = found.iter().map(|(.., completion)| completion.text.as_str()).collect();
+    texts.sort_unstable();
+    texts.dedup();
+    assert_eq!(texts.len(), samples.len(), "a draw came twice");
+    for (_, draw, completion) in &found {
+        assert_eq!(completion.text, format!("{} {}", draw.seed, draw.choice));
+    }
+    server.bodies.lock().unwrap().drain(..).map(|body| body["seed"].as_u64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_seed_is_of_all_samples_that_are_missing() {
+    let server = seeded(128, 128).await;
+    assert_eq!(seeds_of(&server, &[0, 1, 2]).await, [11], "a whole request has the problem's");
+    let mut seeds = Vec::new();
+    for missing in [&[0, 1][..], &[0, 2], &[0], &[1, 2], &[1]] {
+        seeds.extend(seeds_of(&server, missing).await);
+    }
+    seeds.push(11);
+    seeds.sort_unstable();
+    seeds.dedup();
+    assert_eq!(seeds.len(), 6, "the same head with another rest would draw again what is on file");
+    // Broken off after each choice: every repetition is of what is still missing.
+    let server = seeded(128, 1).await;
+    let repeated = seeds_of(&server, &[0, 1, 2]).await;
+    assert!(repeated.len() == 3 && repeated[0] == 11 && !repeated[1..].contains(&11), "{repeated:?}");
+    assert_ne!(repeated[1], repeated[2]);
+}
+
+#[tokio::test]
+async fn many_samples_are_asked_for_in_several_requests() {
+    let check = |n_max: u64, requests: usize| async move {
+        let server = seeded(n_max, n_max).await;
+        let seeds = seeds_of(&server, &(0..300).collect::<Vec<_>>()).await;
+        assert_eq!((seeds.len(), seeds[0]), (requests, 11), "{n_max}");
+    };
+    check(128, 3).await;
+    // 128 is refused, then five of 64.
+    check(100, 6).await;
+    // 128, 64, 32, 16, 8, 4, 2 are refused.
+    check(1, 307).await;
+}
+
 #[tokio::test]
 async fn failures_that_stay_are_told_apart() {
     let check = |status: StatusCode, refused: bool, calls: usize| async move {
@@ -201,6 +275,12 @@ async fn a_server_that_is_not_there_is_named() {
         error.contains("http://127.0.0.1:1/v1 cannot be reached") && error.contains("2 attempts"),
         "{error}"
     );
+    // A named model needs no list of them, but a server all the same.
+    let patient = HttpOptions { model: Some("tiny".to_owned()), ..HttpOptions::new("http://127.0.0.1:1") };
+    let started = std::time::Instant::now();
+    let error = HttpGenerator::connect(patient).await.err().unwrap().to_string();
+    assert!(error.contains("cannot be reached"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     let error = HttpGenerator::connect(options("ftp://x")).await.err().unwrap().to_string();
     assert!(error.contains("no http:// or https:// URL"), "{error}");
 }

@@ -40,7 +40,7 @@ fn request(samples: &[u32], content: &str) -> GenerationRequest {
 async fn generate(generator: &LocalGenerator, samples: &[u32]) -> Vec<(u32, Completion)> {
     let found = Mutex::new(Vec::new());
     let keep = |event| {
-        if let GenerationEvent::Finished { sample, completion } = event {
+        if let GenerationEvent::Finished { sample, completion, .. } = event {
             found.lock().unwrap().push((sample, completion));
         }
     };

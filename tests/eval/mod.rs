@@ -15,7 +15,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use sha2::{Digest, Sha256};
 use xenoglot::eval::{
-    Completion, EvalError, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError,
+    Completion, Draw, EvalError, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError,
     GeneratorIdentity, Message, Progress, RunConfig, RunReport, SampleRecord, Sampling, Suite, run,
 };
 
@@ -134,7 +134,8 @@ impl Generator for Scripted {
                 let (text, finish) = scripted_text(request, *sample);
                 events(GenerationEvent::Tokens(10));
                 let completion = Completion { text, finish, tokens: Some(10) };
-                events(GenerationEvent::Finished { sample: *sample, completion });
+                let draw = Draw { seed: request.seed, choice: *sample };
+                events(GenerationEvent::Finished { sample: *sample, draw, completion });
                 if self.gone_at == Some(request.id.as_str()) {
                     return Err(GeneratorError::Unavailable { message: "gone".to_owned() });
                 }

@@ -14,6 +14,7 @@ use crate::eval::{
     Sampling, Suite,
 };
 use crate::language::Language;
+use crate::settings::Settings;
 
 use super::failure::Failure;
 use super::options::{GlobalOptions, ModelOptions, settings};
@@ -100,8 +101,9 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
 fn run_suite(global: &GlobalOptions, arguments: &RunArguments) -> anyhow::Result<()> {
     let settings = settings(global, arguments.model_options.overrides())?;
     start::logging(&settings, true)?;
-    // Before a model is loaded: a wrong name is said at once.
-    let suite = Suite::open(&arguments.suite)?;
+    // Before a model is loaded: a wrong name or number is said at once.
+    let mut config = config(arguments, Suite::open(&arguments.suite)?);
+    config.validate().map_err(classify)?;
     let runtime = start::runtime()?;
     let generator: Box<dyn Generator> = match arguments.model.as_deref().filter(|model| is_url(model)) {
         Some(url) => {
@@ -110,8 +112,8 @@ fn run_suite(global: &GlobalOptions, arguments: &RunArguments) -> anyhow::Result
         }
         None => Box::new(local(arguments, &settings)?),
     };
-    let config = config(arguments, suite, &generator.identity().model);
-    let out = config.out.clone();
+    let out = arguments.out.clone().unwrap_or_else(|| usual_out(&config.suite, &generator.identity().model));
+    config.out.clone_from(&out);
     eprintln!("run in {}", out.display());
     let progress = ProgressLine::new();
     let report = runtime.block_on(async {
@@ -133,7 +135,9 @@ fn is_url(model: &str) -> bool {
     model.starts_with("http://") || model.starts_with("https://")
 }
 
-fn local(arguments: &RunArguments, settings: &crate::settings::Settings) -> anyhow::Result<LocalGenerator> {
+fn local(arguments: &RunArguments, settings: &Settings) -> anyhow::Result<LocalGenerator> {
+    // The limit guards a server against its clients; here sample i is choice i of one request, however many.
+    let settings = &Settings { max_n: settings.max_n.max(arguments.n as usize), ..settings.clone() };
     let registry = start::registry(settings, start::workers(settings)?);
     let model = start::load(&registry, arguments.model.as_deref(), settings)?;
     Ok(LocalGenerator {
@@ -145,9 +149,13 @@ fn local(arguments: &RunArguments, settings: &crate::settings::Settings) -> anyh
     })
 }
 
-fn config(arguments: &RunArguments, suite: Suite, model: &str) -> RunConfig {
+fn usual_out(suite: &Suite, model: &str) -> PathBuf {
     let kept = |c: char| c.is_alphanumeric() || "._-".contains(c);
-    let usual = || Path::new("runs").join(format!("{}-{model}", suite.name).replace(|c| !kept(c), "-"));
+    Path::new("runs").join(format!("{}-{model}", suite.name).replace(|c| !kept(c), "-"))
+}
+
+/// All but the directory, whose usual name needs the model's.
+fn config(arguments: &RunArguments, suite: Suite) -> RunConfig {
     RunConfig {
         languages: arguments.languages.clone(),
         limit: arguments.limit,
@@ -162,7 +170,7 @@ fn config(arguments: &RunArguments, suite: Suite, model: &str) -> RunConfig {
         },
         seed: arguments.seed,
         concurrency: arguments.concurrency.max(1),
-        out: arguments.out.clone().unwrap_or_else(usual),
+        out: PathBuf::new(),
         suite,
     }
 }

@@ -1,13 +1,15 @@
 //! Completions from any OpenAI-compatible URL.
 //!
-//! One streaming request asks for all missing samples; a server that ignores `n` is asked again for the rest. The
-//! API cannot name a choice index, so a resumed or repeated request gets a seed of its own (derived from the
-//! problem's and its first missing sample): no sample is lost or doubled, but those of a resumed problem need
-//! not be the ones an uninterrupted run would have drawn. In-process runs do not have this limit.
+//! One streaming request asks for the missing samples, at most [`CHOICES_MAX`] of them or what the server allows; a
+//! further one asks for those still missing then, be it for that limit, a server that ignores `n`, a broken stream or
+//! a resumed run. The API cannot name a choice index, so each such request gets a seed of its own (derived from the
+//! problem's and all samples missing): no sample is lost or doubled, but those of a resumed problem need not be the
+//! ones an uninterrupted run would have drawn. In-process runs do not have this limit.
 
 mod answer;
 mod request;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -16,7 +18,7 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
 
 use super::sse::Events;
-use super::{GenerationEvent, GenerationRequest, Generator, GeneratorError, GeneratorIdentity};
+use super::{Draw, GenerationEvent, GenerationRequest, Generator, GeneratorError, GeneratorIdentity};
 use crate::eval::seed::continued_seed;
 use answer::{Answer, choices_of_body};
 
@@ -56,10 +58,16 @@ pub struct HttpGenerator {
     base: String,
     model: String,
     options: HttpOptions,
+    /// Choices asked for at once; falls when the server refuses so many.
+    choices_max: AtomicUsize,
 }
 
+/// What OpenAI and this project's server allow.
+const CHOICES_MAX: usize = 128;
 /// A wrong URL should be said soon; patience is for servers that were there.
 const CONNECT_ATTEMPTS: u32 = 2;
+/// A silent host is as wrong as one that refuses; a busy server still lists its models within this.
+const FIRST_CONTACT_TIMEOUT: Duration = Duration::from_secs(30);
 const BACKOFF_MAX: Duration = Duration::from_mins(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(10);
 
@@ -71,7 +79,20 @@ enum Failure {
         message: String,
         wait: Option<Duration>,
     },
+    /// This request is at fault, in the named parameter where the server says which.
+    Refused {
+        message: String,
+        parameter: Option<String>,
+    },
     Final(GeneratorError),
+}
+
+/// A request that the server took.
+struct Asked {
+    /// Choice i is the i-th of these.
+    samples: Vec<u32>,
+    seed: u64,
+    response: Response,
 }
 
 impl HttpGenerator {
@@ -91,9 +112,13 @@ impl HttpGenerator {
                 unavailable(format!("the HTTP client cannot be set up: {}", describe(&error)))
             })?;
         let base = request::base_url(&options.url).map_err(unavailable)?;
-        let mut generator = Self { client, base, model: String::new(), options };
+        let mut generator =
+            Self { client, base, model: String::new(), options, choices_max: AtomicUsize::new(CHOICES_MAX) };
         generator.model = match generator.options.model.clone() {
-            Some(model) => model,
+            Some(model) => {
+                generator.reach().await?;
+                model
+            }
             None => generator.only_model().await?,
         };
         Ok(generator)
@@ -121,8 +146,23 @@ impl HttpGenerator {
         }
     }
 
+    /// Whether anybody is there; what is answered does not matter, since not every server lists its models.
+    async fn reach(&self) -> Result<(), GeneratorError> {
+        self.patiently(CONNECT_ATTEMPTS.min(self.options.attempts), || async {
+            match self.models_request().send().await {
+                Err(error) if error.is_connect() => Err(self.broken(&error)),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+
+    fn models_request(&self) -> reqwest::RequestBuilder {
+        self.client.get(format!("{}/models", self.base)).timeout(FIRST_CONTACT_TIMEOUT)
+    }
+
     async fn models(&self) -> Result<Value, Failure> {
-        let response = self.send(self.client.get(format!("{}/models", self.base))).await?;
+        let response = self.send(self.models_request()).await?;
         response.json().await.map_err(|error| self.broken(&error))
     }
 
@@ -136,6 +176,7 @@ impl HttpGenerator {
             match attempt().await {
                 Ok(value) => return Ok(value),
                 Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Refused { message, .. }) => return Err(GeneratorError::Refused { message }),
                 Err(Failure::Passing { message, .. }) if tried >= attempts => {
                     return Err(GeneratorError::Unavailable {
                         message: format!("{message} ({tried} attempts)"),
@@ -178,7 +219,8 @@ impl HttpGenerator {
             .filter(|seconds| seconds.is_finite() && *seconds >= 0.0)
             .map(|seconds| Duration::from_secs_f64(seconds.min(RETRY_AFTER_MAX.as_secs_f64())));
         let body = response.text().await.unwrap_or_default();
-        let message = format!("{} answered {status}: {}", self.base, request::error_message(&body));
+        let (said, parameter) = request::error_of(&body);
+        let message = format!("{} answered {status}: {said}", self.base);
         if status == StatusCode::TOO_MANY_REQUESTS
             || status == StatusCode::REQUEST_TIMEOUT
             || status.is_server_error()
@@ -186,32 +228,47 @@ impl HttpGenerator {
             return Failure::Passing { message, wait };
         }
         // The prompt's fault, or the whole set-up's.
-        Failure::Final(match status {
+        match status {
             StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
-                GeneratorError::Refused { message }
+                Failure::Refused { message, parameter }
             }
-            _ => GeneratorError::Unavailable { message },
-        })
+            _ => Failure::Final(GeneratorError::Unavailable { message }),
+        }
     }
 
-    /// One request for `samples`; those finished are reported and removed from `missing` even if it breaks off.
+    /// Ask for the first of `missing`, for half as many whenever the server finds `n` too large.
+    async fn ask(&self, request: &GenerationRequest, missing: &[u32]) -> Result<Asked, Failure> {
+        let seed = continued_seed(request.seed, request.n, missing);
+        let url = format!("{}/chat/completions", self.base);
+        loop {
+            let count = missing.len().min(self.choices_max.load(Ordering::Relaxed));
+            let body = request::body(&self.model, request, count, seed);
+            match self.send(self.client.post(&url).json(&body)).await {
+                Ok(response) => return Ok(Asked { samples: missing[..count].to_vec(), seed, response }),
+                Err(Failure::Refused { parameter, .. }) if parameter.as_deref() == Some("n") && count > 1 => {
+                    self.choices_max.fetch_min(count / 2, Ordering::Relaxed);
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// One request for samples that are missing; those finished are reported and removed from `missing` even if it breaks off.
     async fn attempt(
         &self,
         request: &GenerationRequest,
         missing: &std::sync::Mutex<Vec<u32>>,
         events: &(dyn Fn(GenerationEvent) + Send + Sync),
     ) -> Result<(), Failure> {
-        let samples = lock(missing).clone();
-        let seed = continued_seed(request.seed, samples.first().copied().unwrap_or_default());
-        let body = request::body(&self.model, request, samples.len(), seed);
-        let url = format!("{}/chat/completions", self.base);
-        let response = self.send(self.client.post(url).json(&body)).await?;
+        let wanted = lock(missing).clone();
+        let Asked { samples, seed, response } = self.ask(request, &wanted).await?;
         let report = |choice: usize, completion| {
             let Some(sample) = samples.get(choice).copied() else { return };
             let mut missing = lock(missing);
             if let Some(at) = missing.iter().position(|known| *known == sample) {
                 missing.remove(at);
-                events(GenerationEvent::Finished { sample, completion });
+                let draw = Draw { seed, choice: choice as u32 };
+                events(GenerationEvent::Finished { sample, draw, completion });
             }
         };
         if !request::is_stream(&response) {

@@ -18,7 +18,8 @@ use crate::engine::{
 use crate::weights::Tokenizer;
 
 use super::{
-    Completion, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError, GeneratorIdentity,
+    Completion, Draw, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError,
+    GeneratorIdentity,
 };
 
 /// An engine with what turns messages into its tokens and back.
@@ -88,7 +89,11 @@ impl LocalGenerator {
                     let finish = finish(reason)?;
                     let text = std::mem::take(&mut texts[choice as usize]);
                     let completion = Completion { text, finish, tokens: Some(completion_tokens as u64) };
-                    events(GenerationEvent::Finished { sample: choice, completion });
+                    events(GenerationEvent::Finished {
+                        sample: choice,
+                        draw: Draw { seed: request.seed, choice },
+                        completion,
+                    });
                 }
                 Output::Scheduled { .. } | Output::Finished { .. } => {}
                 Output::Failed { message } => return Err(GeneratorError::Unavailable { message }),

@@ -65,8 +65,17 @@ pub enum GenerationEvent {
     Tokens(u64),
     Finished {
         sample: u32,
+        draw: Draw,
         completion: Completion,
     },
+}
+
+/// The request that drew a completion: asked the same again, it gives the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Draw {
+    pub seed: u64,
+    /// Index among that request's choices.
+    pub choice: u32,
 }
 
 #[derive(Debug, Clone, PartialEq)]

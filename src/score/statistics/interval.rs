@@ -1,11 +1,13 @@
 //! 95 % intervals of a mean over problems.
 //!
 //! Below 50 problems Student's t; from 50 on the percentile bootstrap over problems, seeded. Where all problems
-//! have the same value both have width zero, which claims certainty that few problems cannot give: if that value
-//! is 0 or 1 the exact binomial bound over problems is used in their place.
+//! have the same value both have width zero, which claims certainty that few problems cannot give. In their place
+//! stands the exact binomial interval (Clopper and Pearson 1934) with problems as trials and their sum as successes,
+//! whole or not: no value in 0..=1 spreads more than a success or failure with the same mean, so it errs wide.
 
 use serde::{Deserialize, Serialize};
 
+use super::beta::beta_quantile;
 use super::student::student_t_quantile;
 
 /// A mean over problems with its interval.
@@ -31,6 +33,8 @@ const TAIL: f64 = 0.025;
 /// From this many problems on the bootstrap is used.
 const BOOTSTRAP_FROM: usize = 50;
 const RESAMPLES: usize = 2_000;
+/// Means over languages of equal values differ by rounding.
+const SAME: f64 = 1e-12;
 
 /// The mean of one value in 0..=1 a problem, with its 95 % interval; `None` without values.
 pub fn interval(values: &[f64], seed: u64) -> Option<Interval> {
@@ -46,14 +50,9 @@ pub fn interval(values: &[f64], seed: u64) -> Option<Interval> {
     if values.len() == 1 {
         return Some(Interval { mean, low: None, high: None, method: IntervalMethod::None });
     }
-    if values.iter().all(|value| *value == values[0]) {
-        // Clopper-Pearson with no failure (or no success) among n.
-        let bound = 1.0 - TAIL.powf(1.0 / n);
-        return match values[0] {
-            0.0 => with(0.0, bound, IntervalMethod::ExactBinomial),
-            1.0 => with(1.0 - bound, 1.0, IntervalMethod::ExactBinomial),
-            _ => with(mean, mean, IntervalMethod::StudentT),
-        };
+    if values.iter().all(|value| (value - values[0]).abs() < SAME) {
+        let (low, high) = exact_binomial(mean, n);
+        return with(low, high, IntervalMethod::ExactBinomial);
     }
     if values.len() >= BOOTSTRAP_FROM {
         let (low, high) = bootstrap(values, seed);
@@ -62,6 +61,14 @@ pub fn interval(values: &[f64], seed: u64) -> Option<Interval> {
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
     let half = student_t_quantile(1.0 - TAIL, n - 1.0) * (variance / n).sqrt();
     with(mean - half, mean + half, IntervalMethod::StudentT)
+}
+
+/// Clopper-Pearson for `mean * n` successes, which need not be whole, in n trials.
+fn exact_binomial(mean: f64, n: f64) -> (f64, f64) {
+    let (successes, failures) = (mean * n, (1.0 - mean) * n);
+    let low = if mean < SAME { 0.0 } else { beta_quantile(TAIL, successes, failures + 1.0) };
+    let high = if 1.0 - mean < SAME { 1.0 } else { beta_quantile(1.0 - TAIL, successes + 1.0, failures) };
+    (low, high)
 }
 
 /// Percentile bootstrap of the mean.
@@ -116,6 +123,22 @@ mod tests {
         assert!((none.high.unwrap() - 0.1157).abs() < 1e-4 && none.low == Some(0.0), "{none:?}");
         let all = interval(&[1.0; 100], 0).unwrap();
         assert!((all.low.unwrap() - 0.9638).abs() < 1e-4 && all.high == Some(1.0), "{all:?}");
+    }
+
+    #[test]
+    fn problems_that_agree_leave_doubt() {
+        // Against quantiles of Beta(x, n - x + 1) and Beta(x + 1, n - x) from mpmath's betainc.
+        let check = |values: &[f64], low: f64, high: f64| {
+            let found = interval(values, 0).unwrap();
+            let near = |bound: Option<f64>, expected: f64| (bound.unwrap() - expected).abs() < 1e-4;
+            assert!(near(found.low, low) && near(found.high, high), "{found:?}");
+            assert_eq!(found.method, IntervalMethod::ExactBinomial);
+        };
+        check(&[0.5; 30], 0.312_970, 0.687_030);
+        check(&[0.25; 2], 0.000_217, 0.939_170);
+        check(&[0.125; 198], 0.082_358, 0.179_287);
+        let rounded: Vec<f64> = (0..30).map(|i| if i % 2 == 0 { 0.1 + 0.2 } else { 0.3 }).collect();
+        assert!(interval(&rounded, 0).unwrap().method == IntervalMethod::ExactBinomial, "0.1 + 0.2 is 0.3");
     }
 
     #[test]

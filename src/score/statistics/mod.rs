@@ -3,6 +3,7 @@
 //! The samples of one problem are not independent, so an interval over samples covers far less than it claims.
 //! Everything here first reduces a problem to one number and then asks how that number varies over problems.
 
+mod beta;
 mod interval;
 mod student;
 

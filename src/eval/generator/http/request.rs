@@ -51,15 +51,13 @@ pub(super) fn is_stream(response: &Response) -> bool {
     kind.starts_with("text/event-stream")
 }
 
-/// The message of an OpenAI error object, or the beginning of whatever came.
-pub(super) fn error_message(body: &str) -> String {
+/// The message of an OpenAI error object, or the beginning of whatever came, and the parameter at fault.
+pub(super) fn error_of(body: &str) -> (String, Option<String>) {
     let parsed: Value = serde_json::from_str(body).unwrap_or_default();
     let error = parsed.get("error").unwrap_or(&parsed);
     let message = error.get("message").or_else(|| error.get("detail")).unwrap_or(error);
-    match message.as_str() {
-        Some(message) => message.to_owned(),
-        None => body.chars().take(300).collect(),
-    }
+    let message = message.as_str().map_or_else(|| body.chars().take(300).collect(), str::to_owned);
+    (message, error.get("param").and_then(Value::as_str).map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -80,8 +78,12 @@ mod tests {
 
     #[test]
     fn error_bodies() {
-        assert_eq!(error_message(r#"{"error": {"message": "too long"}}"#), "too long");
-        assert_eq!(error_message(r#"{"detail": "no"}"#), "no");
-        assert_eq!(error_message("<html>"), "<html>");
+        let check = |body: &str, message: &str, parameter: Option<&str>| {
+            assert_eq!(error_of(body), (message.to_owned(), parameter.map(str::to_owned)));
+        };
+        check(r#"{"error": {"message": "too long", "param": null}}"#, "too long", None);
+        check(r#"{"error": {"message": "too many", "param": "n"}}"#, "too many", Some("n"));
+        check(r#"{"detail": "no"}"#, "no", None);
+        check("<html>", "<html>", None);
     }
 }
