@@ -76,7 +76,7 @@ pub struct EngineOptions {
     pub max_n: usize,
     /// Alternatives a token that logprobs may ask for.
     pub max_logprobs: usize,
-    /// `None`: what the longest contexts need, at most a quarter of what is free.
+    /// `None`: what the longest contexts need, at most 30 % of what is free.
     pub kv_cache_memory: Option<ByteSize>,
 }
 
