@@ -300,7 +300,10 @@ mod tests {
         check(r#"{"prompt": "a", "n": 99999999999}"#, "n: integer from 0 to 4294967295");
         check(r#"{"prompt": "a", "temperature": "hot"}"#, "temperature: expected a number");
         check(r#"{"prompt": "a", "stop": ["x", 3]}"#, "stop.1: expected a string");
-        check(r#"{"prompt": "a", "stop_token_ids": [1, -3]}"#, "stop_token_ids.1: integer from 0 to 4294967295");
+        check(
+            r#"{"prompt": "a", "stop_token_ids": [1, -3]}"#,
+            "stop_token_ids.1: integer from 0 to 4294967295",
+        );
         check(r#"{"prompt": "a", "logit_bias": {"7": "x"}}"#, "logit_bias.7: number");
         check(r#"{"prompt": "a", "logprobs_mode": "cooked"}"#, "logprobs_mode: cooked");
         check(
