@@ -23,9 +23,6 @@ pub struct ChatRequest {
     /// Report so many of the likeliest tokens too; needs `logprobs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_logprobs: Option<u32>,
-    /// The newer name of `max_tokens`. Without either the answer may fill the context.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_completion_tokens: Option<u32>,
     /// End the rendered prompt with the opening of an assistant's turn (the default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub add_generation_prompt: Option<bool>,
@@ -102,12 +99,6 @@ impl RequestBody for ChatRequest {
         check_messages(&self.messages)?;
         if self.top_logprobs.is_some_and(|top| top > 0) && self.logprobs != Some(true) {
             return Err(BadRequest::invalid("top_logprobs", "`top_logprobs` needs `logprobs: true`"));
-        }
-        if let (Some(new), Some(old)) = (self.max_completion_tokens, self.sampling.max_tokens)
-            && new != old
-        {
-            let message = "`max_completion_tokens` and `max_tokens` are two names of one limit and differ";
-            return Err(BadRequest::invalid("max_completion_tokens", message));
         }
         check_opening(self.add_generation_prompt, self.continue_final_message)
     }

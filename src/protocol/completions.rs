@@ -73,6 +73,12 @@ impl SamplingFields {
         if self.prompt_logprobs.is_some() && stream {
             return Err(BadRequest::invalid("prompt_logprobs", "`prompt_logprobs` needs `stream: false`"));
         }
+        if let (Some(new), Some(old)) = (self.max_completion_tokens, self.max_tokens)
+            && new != old
+        {
+            let message = "`max_completion_tokens` and `max_tokens` are two names of one limit and differ";
+            return Err(BadRequest::invalid("max_completion_tokens", message));
+        }
         Ok(())
     }
 }

@@ -297,6 +297,11 @@ mod tests {
         check(r#"{"prompt": "a", "promt": 1}"#, "promt: did you mean `prompt`");
         check(r#"{"prompt": "a", "max_tokens": -1}"#, "max_tokens: integer from 0 to 4294967295");
         check(r#"{"prompt": "a", "max_tokens": 1.5}"#, "max_tokens: integer from 0 to 4294967295");
+        check(r#"{"prompt": "a", "max_tokens": 5, "max_completion_tokens": 5}"#, "ok");
+        check(
+            r#"{"prompt": "a", "max_tokens": 5, "max_completion_tokens": 6}"#,
+            "max_completion_tokens: max_tokens",
+        );
         check(r#"{"prompt": "a", "n": 99999999999}"#, "n: integer from 0 to 4294967295");
         check(r#"{"prompt": "a", "temperature": "hot"}"#, "temperature: expected a number");
         check(r#"{"prompt": "a", "stop": ["x", 3]}"#, "stop.1: expected a string");

@@ -54,8 +54,13 @@ pub struct SamplingFields {
     /// Go on after the model's end-of-sequence token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ignore_eos: Option<bool>,
+    /// Tokens a choice may have; by default the model's own, else 16 for a completion and, for a chat, whatever
+    /// the context has left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u32>,
+    /// The newer name of `max_tokens`; load generators send both to both routes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_completion_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_tokens: Option<u32>,
     /// Leave special tokens out of the text (the default).
@@ -89,6 +94,13 @@ pub struct SamplingFields {
     pub stream: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream_options: Option<StreamOptions>,
+}
+
+impl SamplingFields {
+    /// The limit on a choice's tokens, under either of its names.
+    pub fn max_tokens(&self) -> Option<u32> {
+        self.max_completion_tokens.or(self.max_tokens)
+    }
 }
 
 /// Which distribution logprobs are read from.

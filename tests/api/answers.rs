@@ -138,6 +138,21 @@ async fn an_echoed_prompt_is_scored_as_lm_eval_expects() {
     assert_eq!(scored["usage"]["completion_tokens"], 0);
 }
 
+/// Load generators send both names of the limit to both routes.
+#[tokio::test]
+async fn the_limit_on_tokens_has_two_names() {
+    let server = Server::start().await;
+    let check = async |path: &str, limits: Value| {
+        let body = merge(&json!({"seed": 7, "ignore_eos": true}), &limits);
+        let body = if path == CHAT { chat(&body) } else { completion(&body) };
+        assert_eq!(server.ok(path, &body).await["usage"]["completion_tokens"], 3, "{path} {limits}");
+    };
+    for path in [CHAT, COMPLETIONS] {
+        check(path, json!({"max_tokens": 3, "max_completion_tokens": 3})).await;
+        check(path, json!({"max_tokens": null, "max_completion_tokens": 3})).await;
+    }
+}
+
 #[tokio::test]
 async fn prompt_logprobs_map_ids_to_logprobs() {
     let server = Server::start().await;

@@ -69,7 +69,7 @@ async fn prepare(
     check_template_arguments(request.chat_template_kwargs.as_ref(), limits)?;
     at_most("messages", request.messages.len(), limits.messages_max, "messages")?;
 
-    let length = match request.max_completion_tokens.or(fields.max_tokens) {
+    let length = match fields.max_tokens() {
         Some(tokens) => Length::Exactly(tokens as usize),
         None => Length::UpTo(model.generation_defaults.max_tokens.unwrap_or(usize::MAX)),
     };

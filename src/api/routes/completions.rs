@@ -79,8 +79,8 @@ async fn prepare(
     at_most("prompt", count, limits.prompts_max, "prompts")?;
 
     // `max_tokens: 0` with `echo` scores the prompt; the engine always makes a token, which is then not shown.
-    let score_only = echo && fields.max_tokens == Some(0);
-    let length = match fields.max_tokens {
+    let score_only = echo && fields.max_tokens() == Some(0);
+    let length = match fields.max_tokens() {
         Some(_) if score_only => Length::Exactly(1),
         Some(tokens) => Length::Exactly(tokens as usize),
         None => Length::UpTo(model.generation_defaults.max_tokens.unwrap_or(MAX_TOKENS_DEFAULT)),
