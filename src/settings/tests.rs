@@ -90,6 +90,22 @@ fn mistakes_in_the_environment_name_the_variable() {
     check("XENOGLOT_DTYPE", "int4", "XENOGLOT_DTYPE: `int4` is not one of auto, f32, bf16");
 }
 
+/// A script that documents a variable of ours hands it on to the binary, which must not stumble over it.
+#[test]
+fn variables_that_scripts_read_are_known() {
+    let check = |script: &str, text: &str| {
+        let named = text.split(|c: char| !c.is_ascii_uppercase() && c != '_');
+        for variable in named.filter(|word| word.starts_with("XENOGLOT_")) {
+            let unknown = sources::read_environment(&[(variable.to_owned(), "1".to_owned())]);
+            assert!(unknown.is_ok(), "{script} reads {variable}: {unknown:?}");
+        }
+    };
+    check("scripts/fetch-models", include_str!("../../scripts/fetch-models"));
+    check("scripts/run-tests", include_str!("../../scripts/run-tests"));
+    check("scripts/demo", include_str!("../../scripts/demo"));
+    check("tests/clients/run", include_str!("../../tests/clients/run"));
+}
+
 #[test]
 fn values_out_of_range_are_refused() {
     let check = |flags: Overrides, expected: &str| {
