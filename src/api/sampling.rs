@@ -88,7 +88,7 @@ pub fn output_options(fields: &SamplingFields, limits: &Limits) -> Result<Output
     }
     Ok(OutputOptions {
         n: fields.n.unwrap_or(1),
-        stop,
+        stop: stop.into(),
         include_stop: fields.include_stop_str_in_output.unwrap_or(false),
         skip_special_tokens: fields.skip_special_tokens.unwrap_or(true),
         min_tokens: fields.min_tokens.unwrap_or(0) as usize,

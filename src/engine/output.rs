@@ -4,6 +4,7 @@
 //! a stop string that matches is sent back as `finish_choice`, and tokens the engine made meanwhile are dropped.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::weights::{IncrementalDecoder, Tokenizer, WeightsError};
@@ -16,7 +17,8 @@ use super::stop_strings::StopMatcher;
 #[derive(Debug, Clone)]
 pub struct OutputOptions {
     pub n: u32,
-    pub stop: Vec<String>,
+    /// Shared, for every prompt of a list and every choice holds them.
+    pub stop: Arc<[String]>,
     /// Show the stop string, or the text of the stop token, that ended the choice.
     pub include_stop: bool,
     pub skip_special_tokens: bool,
@@ -26,7 +28,7 @@ pub struct OutputOptions {
 
 impl Default for OutputOptions {
     fn default() -> Self {
-        Self { n: 1, stop: Vec::new(), include_stop: false, skip_special_tokens: true, min_tokens: 0 }
+        Self { n: 1, stop: Arc::new([]), include_stop: false, skip_special_tokens: true, min_tokens: 0 }
     }
 }
 
@@ -77,7 +79,7 @@ impl OutputStream {
     pub fn new(events: EventStream, tokenizer: Tokenizer, options: OutputOptions) -> Self {
         let choice = || Choice {
             decoder: IncrementalDecoder::new(tokenizer.clone(), options.skip_special_tokens),
-            matcher: StopMatcher::new(&options.stop, options.include_stop),
+            matcher: StopMatcher::new(options.stop.clone(), options.include_stop),
             tokens: 0,
             finished: false,
         };

@@ -145,6 +145,18 @@ fn a_closed_channel_is_a_failure() {
     assert_eq!(stream.blocking_next(), None);
 }
 
+/// 16384 choices of sixteen stop strings of 1 KiB would be 256 MiB.
+#[test]
+fn choices_share_the_stop_strings() {
+    let (_sender, receiver) = unbounded_channel();
+    let options = OutputOptions { n: 100, ..stops(&["#"]) };
+    let events = EventStream::new(receiver, std::sync::mpsc::channel().0, 0);
+    let stream = OutputStream::new(events, byte_tokenizer(), options.clone());
+    assert!(Arc::strong_count(&options.stop) > 100);
+    drop(stream);
+    assert_eq!(Arc::strong_count(&options.stop), 1);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

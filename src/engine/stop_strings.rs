@@ -4,9 +4,12 @@
 //! result is a property of the text alone and equals a search of the whole text. Text that could be the
 //! beginning of a stop string is held back until it is decided.
 
+use std::sync::Arc;
+
 #[derive(Debug)]
 pub struct StopMatcher {
-    stops: Vec<String>,
+    /// Shared by the choices of a request: thousands of choices times sixteen strings would add up.
+    stops: Arc<[String]>,
     /// Keep the stop string in the text.
     include: bool,
     /// The longest end of the text so far that begins a stop string.
@@ -24,8 +27,7 @@ pub struct Matched {
 
 impl StopMatcher {
     /// Empty stop strings are ignored.
-    pub fn new(stops: &[String], include: bool) -> Self {
-        let stops = stops.iter().filter(|stop| !stop.is_empty()).cloned().collect();
+    pub fn new(stops: Arc<[String]>, include: bool) -> Self {
         Self { stops, include, held: String::new() }
     }
 
@@ -51,8 +53,8 @@ impl StopMatcher {
 
     /// Start and stop string of the match with the least end beyond `decided`, then the least start.
     fn first_match(&self, decided: usize) -> Option<(usize, &str)> {
-        let matches =
-            self.stops.iter().filter_map(|stop| Some((find_ending_after(&self.held, stop, decided)?, stop)));
+        let stops = self.stops.iter().filter(|stop| !stop.is_empty());
+        let matches = stops.filter_map(|stop| Some((find_ending_after(&self.held, stop, decided)?, stop)));
         matches
             .min_by_key(|(start, stop)| (start + stop.len(), *start))
             .map(|(start, stop)| (start, stop.as_str()))
@@ -81,9 +83,12 @@ mod tests {
 
     use super::*;
 
+    fn matcher(stops: &[&str], include: bool) -> StopMatcher {
+        StopMatcher::new(stops.iter().map(ToString::to_string).collect(), include)
+    }
+
     fn run(pieces: &[&str], stops: &[&str], include: bool) -> (String, Option<String>) {
-        let stops: Vec<String> = stops.iter().map(ToString::to_string).collect();
-        let mut matcher = StopMatcher::new(&stops, include);
+        let mut matcher = matcher(stops, include);
         let mut text = String::new();
         for piece in pieces {
             let matched = matcher.push(piece, true);
@@ -119,7 +124,7 @@ mod tests {
 
     #[test]
     fn text_that_begins_a_stop_string_is_held_back() {
-        let mut matcher = StopMatcher::new(&["###".to_owned()], false);
+        let mut matcher = matcher(&["###"], false);
         assert_eq!(matcher.push("a##", true).text, "a");
         assert_eq!(matcher.push("b#", true).text, "##b");
         assert_eq!(matcher.finish(), "#");
@@ -127,7 +132,7 @@ mod tests {
 
     #[test]
     fn unarmed_pieces_pass_but_a_later_end_counts() {
-        let mut matcher = StopMatcher::new(&["ab".to_owned(), "bc".to_owned()], false);
+        let mut matcher = matcher(&["ab", "bc"], false);
         assert_eq!(matcher.push("xab", false), Matched { text: "xa".to_owned(), stop: None });
         assert_eq!(matcher.push("c", true), Matched { text: String::new(), stop: Some("bc".to_owned()) });
     }
