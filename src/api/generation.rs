@@ -1,8 +1,9 @@
 //! One HTTP request's prompts in the engine: submitted, merged into one stream of outputs, metered.
 //!
 //! The first prompt decides whether the request is taken (429 when the queue is full). The others of a long list
-//! wait here for room in the queue, so that a list longer than the queue can be served at all. Dropping a
-//! [`Generation`] cancels what still runs.
+//! wait here for room in the queue, so that a list longer than the queue can be served at all; and a list has its
+//! share of the queue and no more, so that others are served beside it. Dropping a [`Generation`] cancels what
+//! still runs.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,6 +24,9 @@ use crate::registry::ServedModel;
 
 /// How often prompts that found the queue full try again.
 const RETRY_EVERY: Duration = Duration::from_millis(20);
+
+/// One request's prompts take at most one place in so many of the queue's.
+const QUEUE_SHARE: usize = 4;
 
 /// How many tokens a choice may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,8 @@ pub struct Generation {
     live: SelectAll<BoxStream<'static, (usize, Output)>>,
     /// Prompts the queue had no room for yet.
     pending: VecDeque<(usize, Request)>,
+    /// Prompts that went into the queue and have not come out of it.
+    queued: usize,
     retry: Interval,
     model: Arc<ServedModel>,
     output: OutputOptions,
@@ -75,24 +81,26 @@ impl Generation {
         };
         log.prompt_tokens.store(counts.prompt, Ordering::Relaxed);
         let (prompts, choices) = (task.prompts.len(), task.params.n);
+        let (model, output) = (task.model.clone(), task.output.clone());
         let mut retry = tokio::time::interval(RETRY_EVERY);
         retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut generation = Self {
             live: SelectAll::new(),
-            pending: VecDeque::new(),
+            pending: requests(task, &log.id).into_iter().enumerate().collect(),
+            queued: 0,
             retry,
-            model: task.model.clone(),
-            output: task.output.clone(),
+            model,
+            output,
             meters: Vec::new(),
             counts,
             log,
         };
-        for (index, request) in requests(task, &generation.log.id).into_iter().enumerate() {
-            if index == 0 {
-                generation.submit(index, request)?;
-            } else {
-                generation.pending.push_back((index, request));
-            }
+        // A list is refused before any of it costs a step, not when its turn comes in the middle of a stream.
+        for (_, request) in &generation.pending {
+            generation.model.handle.check(request)?;
+        }
+        if let Some((index, first)) = generation.pending.pop_front() {
+            generation.submit(index, first)?;
         }
         generation.submit_pending()?;
         // Only now: a meter dropped with a refused request would count its choices as aborted.
@@ -140,11 +148,15 @@ impl Generation {
             Some(((index, output), outputs))
         });
         self.live.push(outputs.boxed());
+        self.queued += 1;
         Ok(())
     }
 
     fn submit_pending(&mut self) -> Result<(), EngineError> {
-        while let Some((index, request)) = self.pending.pop_front() {
+        let share = (self.model.handle.info().max_waiting / QUEUE_SHARE).max(1);
+        while self.queued < share
+            && let Some((index, request)) = self.pending.pop_front()
+        {
             match self.submit(index, request.clone()) {
                 Ok(()) => {}
                 Err(EngineError::QueueFull { .. }) => {
@@ -163,6 +175,9 @@ impl Generation {
             Output::Scheduled { queued, cached_tokens, .. } => {
                 self.counts.cached += *cached_tokens as u64;
                 meter.scheduled(*queued);
+                self.queued = self.queued.saturating_sub(1);
+                // The next prompt need not wait for the tick.
+                self.retry.reset_immediately();
             }
             Output::Delta { choice, tokens, .. } => {
                 self.counts.completion += tokens.len() as u64;

@@ -129,6 +129,14 @@ pub struct EngineHandle {
 }
 
 impl EngineHandle {
+    /// What can be told of a request without queueing it: values out of range, no room in context or cache.
+    ///
+    /// # Errors
+    /// As [`Self::generate`] would give, but for those about the engine's state.
+    pub fn check(&self, request: &Request) -> Result<(), EngineError> {
+        super::validate::validate(request, &self.shared.info)
+    }
+
     /// Queue a request. Validation that needs only the request and `info` happens here, on the caller's thread.
     ///
     /// # Errors
@@ -140,7 +148,7 @@ impl EngineHandle {
         if self.shared.draining.load(Ordering::Acquire) {
             return Err(EngineError::Draining);
         }
-        super::validate::validate(&request, &self.shared.info)?;
+        self.check(&request)?;
         let limit = self.shared.info.max_waiting;
         let waiting = self.shared.stats.requests_waiting.fetch_add(1, Ordering::AcqRel);
         if waiting >= limit {

@@ -125,6 +125,17 @@ async fn what_does_not_fit_the_context_says_so() {
 }
 
 #[tokio::test]
+async fn a_list_is_refused_whole_before_it_runs() {
+    let server = Server::with(|settings, _| settings.max_queue = 1).await;
+    let prompts = ["short", "short", "short", "short", &"a".repeat(200)];
+    for stream in [false, true] {
+        let body = completion(&json!({"prompt": prompts, "stream": stream}));
+        check(server.post(COMPLETIONS, &body), 400, Some("prompt"), "context_length_exceeded").await;
+    }
+    assert_eq!(server.metric("prompt_tokens_total").await, 0.0, "no prompt of the list was computed");
+}
+
+#[tokio::test]
 async fn unknown_names_are_404_and_wrong_methods_405() {
     let server = Server::start().await;
     let unknown = check(

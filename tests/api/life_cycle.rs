@@ -72,6 +72,29 @@ async fn a_full_queue_answers_429_and_the_rest_is_served() {
     assert_eq!(statuses, [200, 200, 429, 429, 429, 429, 429, 429, 429, 429]);
 }
 
+/// One list may not take the queue's last place.
+#[tokio::test(flavor = "multi_thread")]
+async fn others_are_served_beside_a_list_longer_than_the_queue() {
+    let server = Server::with(|settings, options| {
+        one_sequence(settings, options);
+        settings.max_queue = 4;
+    })
+    .await;
+    let busy = server.post(COMPLETIONS, &long(&json!({}))).send().await.unwrap();
+    let other = server.post(COMPLETIONS, &completion(&json!({"max_tokens": 1}))).send();
+    let hang_up = async {
+        for _ in 0..100 {
+            // One of the list, and the other.
+            if server.metric("num_requests_waiting").await == 2.0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        drop(busy);
+    };
+    assert_eq!(futures::join!(other, hang_up).0.unwrap().status(), 200);
+}
+
 /// The acceptance of the serving issue: 32 streams at once and 200 queued requests, none lost, no block left.
 #[tokio::test(flavor = "multi_thread")]
 async fn thirty_two_streams_and_two_hundred_queued_requests_all_end() {
