@@ -72,7 +72,7 @@ struct Counts {
 impl Generation {
     /// # Errors
     /// What the engine says about a prompt. Prompts already taken are cancelled.
-    pub fn start(task: Task, metrics: &Arc<Metrics>, log: Arc<RequestLog>) -> Result<Self, ApiError> {
+    pub fn start(task: Task, metrics: &Metrics, log: Arc<RequestLog>) -> Result<Self, ApiError> {
         // A second setting fails and changes nothing: a request has one model.
         let _ = log.model.set(task.model.name.clone());
         let counts = Counts {
@@ -104,7 +104,7 @@ impl Generation {
         }
         generation.submit_pending()?;
         // Only now: a meter dropped with a refused request would count its choices as aborted.
-        let meter = || Meter::start(metrics.clone(), &generation.model.name, choices);
+        let meter = || Meter::start(metrics, &generation.model, choices);
         generation.meters = std::iter::repeat_with(meter).take(prompts).collect();
         Ok(generation)
     }

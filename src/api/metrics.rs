@@ -2,16 +2,19 @@
 //!
 //! Histograms and outcome counters are fed by the requests; gauges and token counters are read from each
 //! engine's own statistics when scraped. A model's name becomes a label only once the registry knows it, and
-//! its series go with it.
+//! its series go with it: requests that outlive their model write to series that nobody reads any more.
 
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::engine::EngineHandle;
+use crate::registry::ServedModel;
 
 const MODEL: &str = "model_name";
 
@@ -42,6 +45,8 @@ pub struct Metrics {
     request_latency: HistogramVec,
     queue_time: HistogramVec,
     requests: IntCounterVec,
+    /// Models out of service that may still have requests. A model may have the name of one of these.
+    retired: Mutex<Vec<Weak<ServedModel>>>,
 }
 
 impl Metrics {
@@ -76,6 +81,7 @@ impl Metrics {
             queue_time: histogram("request_queue_time_seconds", queue, SECONDS_OF_A_REQUEST)?,
             requests,
             registry,
+            retired: Mutex::default(),
         })
     }
 
@@ -98,8 +104,14 @@ impl Metrics {
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
     }
 
-    /// Drop the series of a model that is no longer served.
-    pub fn forget(&self, model: &str) {
+    /// Drop the series of a model that is no longer served, and make it no new ones. To be called before another
+    /// model can have done work under the same name.
+    pub fn forget(&self, model: &Arc<ServedModel>) {
+        // Held to the end, so that no request starts a series between the two steps.
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.retain(|gone| gone.strong_count() > 0);
+        retired.push(Arc::downgrade(model));
+        let model = &*model.name;
         let histograms =
             [&self.time_to_first_token, &self.inter_token_latency, &self.request_latency, &self.queue_time];
         for histogram in histograms {
@@ -109,6 +121,41 @@ impl Metrics {
         for reason in FINISHED_REASONS {
             let _ = self.requests.remove_label_values(&[model, reason]);
         }
+    }
+
+    /// `None` for a model that was taken out of service.
+    fn series(&self, model: &Arc<ServedModel>) -> Option<Series> {
+        let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        if retired.iter().any(|gone| gone.as_ptr() == Arc::as_ptr(model)) {
+            return None;
+        }
+        let model = &*model.name;
+        let ended = |reason: &str| self.requests.with_label_values(&[model, reason]);
+        Some(Series {
+            time_to_first_token: self.time_to_first_token.with_label_values(&[model]),
+            inter_token_latency: self.inter_token_latency.with_label_values(&[model]),
+            request_latency: self.request_latency.with_label_values(&[model]),
+            queue_time: self.queue_time.with_label_values(&[model]),
+            ended: FINISHED_REASONS.map(ended),
+        })
+    }
+}
+
+/// One model's series, looked up once a prompt. They can be written to after [`Metrics::forget`] has dropped them,
+/// which looking them up by name again would undo.
+struct Series {
+    time_to_first_token: Histogram,
+    inter_token_latency: Histogram,
+    request_latency: Histogram,
+    queue_time: Histogram,
+    /// By reason, in the order of `FINISHED_REASONS`.
+    ended: [IntCounter; FINISHED_REASONS.len()],
+}
+
+impl Series {
+    fn ended(&self, reason: &str) -> Option<&IntCounter> {
+        let counters = FINISHED_REASONS.iter().zip(&self.ended);
+        counters.into_iter().find(|(known, _)| **known == reason).map(|(_, counter)| counter)
     }
 }
 
@@ -200,8 +247,7 @@ const COUNTERS: &[Counter] = &[
 
 /// Times one prompt's choices. Choices that never end count as aborted when it is dropped.
 pub struct Meter {
-    metrics: std::sync::Arc<Metrics>,
-    model: String,
+    series: Option<Series>,
     arrived: Instant,
     /// By choice: when its latest tokens came.
     latest: Vec<Option<Instant>>,
@@ -210,55 +256,49 @@ pub struct Meter {
 }
 
 impl Meter {
-    pub fn start(metrics: std::sync::Arc<Metrics>, model: &str, choices: u32) -> Self {
+    pub fn start(metrics: &Metrics, model: &Arc<ServedModel>, choices: u32) -> Self {
         let latest = vec![None; choices as usize];
-        Self {
-            metrics,
-            model: model.to_owned(),
-            arrived: Instant::now(),
-            latest,
-            seen_first: false,
-            running: choices,
-        }
+        let series = metrics.series(model);
+        Self { series, arrived: Instant::now(), latest, seen_first: false, running: choices }
     }
 
     pub fn scheduled(&self, queued: Duration) {
-        self.metrics.queue_time.with_label_values(&[&self.model]).observe(queued.as_secs_f64());
+        if let Some(series) = &self.series {
+            series.queue_time.observe(queued.as_secs_f64());
+        }
     }
 
     pub fn tokens(&mut self, choice: u32, count: usize) {
-        if count == 0 {
-            return;
-        }
+        let Some(series) = self.series.as_ref().filter(|_| count > 0) else { return };
         let now = Instant::now();
         if !self.seen_first {
             self.seen_first = true;
             let seconds = (now - self.arrived).as_secs_f64();
-            self.metrics.time_to_first_token.with_label_values(&[&self.model]).observe(seconds);
+            series.time_to_first_token.observe(seconds);
         }
         let Some(latest) = self.latest.get_mut(choice as usize) else { return };
         if let Some(before) = latest.replace(now) {
             // Tokens whose text was held back arrive together; each counts with its share.
             let share = (now - before).as_secs_f64() / count as f64;
-            let histogram = self.metrics.inter_token_latency.with_label_values(&[&self.model]);
-            (0..count).for_each(|_| histogram.observe(share));
+            (0..count).for_each(|_| series.inter_token_latency.observe(share));
         }
     }
 
     pub fn finished(&mut self, reason: &str) {
-        self.metrics.requests.with_label_values(&[self.model.as_str(), reason]).inc();
         self.running = self.running.saturating_sub(1);
+        let Some(series) = &self.series else { return };
+        if let Some(counter) = series.ended(reason) {
+            counter.inc();
+        }
         if self.running == 0 {
-            let seconds = self.arrived.elapsed().as_secs_f64();
-            self.metrics.request_latency.with_label_values(&[&self.model]).observe(seconds);
+            series.request_latency.observe(self.arrived.elapsed().as_secs_f64());
         }
     }
 }
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        if self.running > 0 {
-            let aborted = self.metrics.requests.with_label_values(&[self.model.as_str(), ABORT]);
+        if let Some(aborted) = self.series.as_ref().and_then(|series| series.ended(ABORT)) {
             aborted.inc_by(u64::from(self.running));
         }
     }
@@ -266,15 +306,15 @@ impl Drop for Meter {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
+    use super::super::scripted_tests::model;
     use super::*;
 
     #[test]
     fn counts_under_either_prefix_and_forgets_a_model() {
         for prefix in ["xenoglot_", "vllm:"] {
-            let metrics = Arc::new(Metrics::new(prefix).unwrap());
-            let mut meter = Meter::start(metrics.clone(), "m", 2);
+            let metrics = Metrics::new(prefix).unwrap();
+            let served = Arc::new(ServedModel { name: "m".to_owned(), ..model(Vec::new(), "") });
+            let mut meter = Meter::start(&metrics, &served, 2);
             meter.scheduled(Duration::from_millis(3));
             meter.tokens(0, 1);
             meter.tokens(0, 2);
@@ -290,9 +330,33 @@ mod tests {
             ] {
                 assert!(text.contains(&format!("{prefix}{line}\n")), "{prefix}{line} is not in\n{text}");
             }
-            metrics.forget("m");
+            metrics.forget(&served);
             assert!(!metrics.scrape(std::iter::empty()).unwrap().contains("\"m\""));
         }
+    }
+
+    #[test]
+    fn a_request_that_outlives_its_model_leaves_no_trace_in_the_next_of_that_name() {
+        let metrics = Metrics::new("xenoglot_").unwrap();
+        let served = || Arc::new(ServedModel { name: "m".to_owned(), ..model(Vec::new(), "") });
+        let (old, new) = (served(), served());
+        let mut outliving = Meter::start(&metrics, &old, 3);
+        metrics.forget(&old);
+        let late = Meter::start(&metrics, &old, 3);
+        let play = |meter: &mut Meter| {
+            meter.scheduled(Duration::from_millis(3));
+            meter.tokens(0, 1);
+            meter.tokens(0, 1);
+            meter.finished(STOP);
+        };
+        play(&mut outliving);
+        drop((outliving, late));
+        let text = metrics.scrape(std::iter::empty()).unwrap();
+        assert!(!text.contains("\"m\""), "{text}");
+        play(&mut Meter::start(&metrics, &new, 1));
+        let text = metrics.scrape(std::iter::empty()).unwrap();
+        assert!(text.contains("{finished_reason=\"stop\",model_name=\"m\"} 1\n"), "{text}");
+        assert!(text.contains("{finished_reason=\"abort\",model_name=\"m\"} 0\n"), "{text}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::auth::Peer;
+use super::auth::{ApiKeys, Peer};
 use super::router::router;
 use super::state::{ApiOptions, AppState};
 use crate::chat::ChatTemplate;
@@ -23,8 +23,9 @@ use crate::settings::Settings;
 use crate::weights::{SpecialTokens, Tokenizer};
 
 const MODEL: &str = "scripted";
+const ADMIN_KEY: &str = "sk-admin";
 
-/// Plays the same events for every request.
+/// Plays the same events for every request. Asked to drain it takes all the time it is given.
 fn engine(script: Vec<Event>, vocab_size: usize) -> EngineHandle {
     let (commands, received) = mpsc::channel();
     let info = EngineInfo {
@@ -47,11 +48,22 @@ fn engine(script: Vec<Event>, vocab_size: usize) -> EngineHandle {
     });
     let counted = shared.clone();
     std::thread::spawn(move || {
+        let mut drains = Some(Vec::new());
         for command in received {
-            if let Command::Generate(arrival) = command {
-                counted.stats.requests_waiting.fetch_sub(1, Ordering::AcqRel);
-                // A closed channel is a client that has gone.
-                let _ = arrival.events.send(script.clone());
+            match command {
+                Command::Generate(arrival) => {
+                    counted.stats.requests_waiting.fetch_sub(1, Ordering::AcqRel);
+                    // A closed channel is a client that has gone.
+                    let _ = arrival.events.send(script.clone());
+                }
+                // Dropped, a sender says that the engine has stopped.
+                Command::Drain { done } => {
+                    if let Some(drains) = &mut drains {
+                        drains.push(done);
+                    }
+                }
+                Command::FailAll { .. } => drains = None,
+                Command::FinishChoice { .. } | Command::ResetPrefixCache { .. } => {}
             }
         }
     });
@@ -63,7 +75,7 @@ fn tokenizer() -> Tokenizer {
     Tokenizer::load(&path).unwrap()
 }
 
-fn model(script: Vec<Event>, template: &str) -> ServedModel {
+pub(super) fn model(script: Vec<Event>, template: &str) -> ServedModel {
     let tokenizer = tokenizer();
     ServedModel {
         name: MODEL.to_owned(),
@@ -83,7 +95,8 @@ fn model(script: Vec<Event>, template: &str) -> ServedModel {
     }
 }
 
-fn state(model: ServedModel, options: ApiOptions) -> AppState {
+fn state(model: ServedModel, mut options: ApiOptions) -> AppState {
+    options.auth.admin = ApiKeys::new([ADMIN_KEY]);
     let registry = Registry::new(Workers::new(1), EngineOptions::from(&Settings::default()), "none".into());
     registry.add(model).unwrap();
     AppState::new(registry, options).unwrap()
@@ -107,6 +120,7 @@ async fn send(state: &AppState, method: &str, path: &str, body: &Value) -> Respo
         .method(method)
         .uri(path)
         .header(header::CONTENT_TYPE, "application/json")
+        .header(header::AUTHORIZATION, format!("Bearer {ADMIN_KEY}"))
         .body(body)
         .unwrap();
     request.extensions_mut().insert(Peer("127.0.0.1:9".parse().unwrap()));
@@ -213,6 +227,37 @@ async fn an_engine_that_takes_nothing_more_says_why() {
     let stopped = chat(&state, json!({})).await;
     assert_eq!(stopped.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(json_of(stopped).await["error"]["code"], "engine_stopped");
+}
+
+/// The stream's reader is slow: the engine has long finished when the model goes, and the reader has not.
+#[tokio::test]
+async fn the_metrics_of_an_unloaded_model_stay_away() {
+    let options = ApiOptions { drain_timeout: Duration::ZERO, ..ApiOptions::default() };
+    let state = state(model(says("Yes"), "x"), options);
+    let metrics = async || text(send(&state, "GET", "/metrics", &Value::Null).await).await;
+    let unread = chat(&state, json!({"stream": true})).await;
+    assert!(metrics().await.contains(MODEL));
+    let path = format!("/v1/admin/models/{MODEL}");
+    assert_eq!(send(&state, "DELETE", &path, &Value::Null).await.status(), StatusCode::OK);
+    assert!(text(unread).await.contains("[DONE]"));
+    assert!(!metrics().await.contains(MODEL), "{}", metrics().await);
+}
+
+#[tokio::test]
+async fn a_model_loaded_while_its_namesake_drains_keeps_its_metrics() {
+    let options = ApiOptions { drain_timeout: Duration::from_millis(300), ..ApiOptions::default() };
+    let state = state(model(says("Yes"), "x"), options);
+    let (unloading, path) = (state.clone(), format!("/v1/admin/models/{MODEL}"));
+    let unloading = tokio::spawn(async move { send(&unloading, "DELETE", &path, &Value::Null).await });
+    while state.registry().get(MODEL).is_ok() {
+        tokio::task::yield_now().await;
+    }
+    state.registry().add(model(says("Yes"), "x")).unwrap();
+    assert_eq!(chat(&state, json!({})).await.status(), StatusCode::OK);
+    assert_eq!(unloading.await.unwrap().status(), StatusCode::OK);
+    let metrics = text(send(&state, "GET", "/metrics", &Value::Null).await).await;
+    let counted = format!("{{finished_reason=\"length\",model_name=\"{MODEL}\"}} 1\n");
+    assert!(metrics.contains(&counted), "{metrics}");
 }
 
 #[tokio::test]

@@ -50,7 +50,7 @@ pub struct AppState(Arc<Inner>);
 struct Inner {
     registry: Registry,
     options: ApiOptions,
-    metrics: Arc<Metrics>,
+    metrics: Metrics,
     /// Templates, tokenisers and large bodies keep a core busy: as many at once as there are cores.
     text_work: Arc<Semaphore>,
 }
@@ -59,7 +59,7 @@ impl AppState {
     /// # Errors
     /// A metrics prefix that makes no name.
     pub fn new(registry: Registry, options: ApiOptions) -> Result<Self, MetricsError> {
-        let metrics = Arc::new(Metrics::new(&options.metrics_prefix)?);
+        let metrics = Metrics::new(&options.metrics_prefix)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let text_work = Arc::new(Semaphore::new(cores));
         Ok(Self(Arc::new(Inner { registry, options, metrics, text_work })))
@@ -73,7 +73,7 @@ impl AppState {
         &self.0.options
     }
 
-    pub fn metrics(&self) -> &Arc<Metrics> {
+    pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
     }
 

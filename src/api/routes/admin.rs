@@ -81,13 +81,14 @@ pub async fn unload_model(
     Path(name): Path<String>,
 ) -> Result<Json<UnloadedModel>, ApiError> {
     let model = state.registry().remove(&name)?;
+    // Now and not after the drain: a model of the same name may be loaded in the meantime.
+    state.metrics().forget(&model);
     let unloaded = name.clone();
     // A task of its own: a caller that hangs up must not leave the model half unloaded.
     let draining = tokio::spawn(async move {
         if !model.handle.drain_within(state.options().drain_timeout).await {
             tracing::error!(model = unloaded, "the engine did not stop in time");
         }
-        state.metrics().forget(&unloaded);
     });
     draining.await.map_err(|error| {
         tracing::error!(%error, "unloading a model panicked");
