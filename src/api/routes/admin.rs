@@ -54,6 +54,9 @@ pub async fn load_model(
         options.dtype = parse_dtype(dtype)?;
     }
     if let Some(tokens) = request.max_model_len {
+        if tokens == 0 {
+            return Err(ApiError::invalid("max_model_len", "`max_model_len` must be at least 1"));
+        }
         options.max_model_len = Some(tokens as usize);
     }
     // Not through `AppState::blocking`: loading takes seconds and must not hold up prompts.
