@@ -21,7 +21,7 @@ pub struct ChatWriter {
     pub splitters: Vec<Option<ReasoningSplitter>>,
     /// Kept for the unstreamed response.
     pub prompt_logprobs: Option<PromptLogprobs>,
-    pub wants_prompt_logprobs: bool,
+    pub prompt_logprobs_asked: Option<u32>,
 }
 
 impl ChatWriter {
@@ -30,9 +30,8 @@ impl ChatWriter {
         let token_ids = self.prompt_token_ids.is_some();
         match output {
             Output::Scheduled { prompt_logprobs, .. } => {
-                if self.wants_prompt_logprobs {
-                    self.prompt_logprobs = Some(self.tokens.prompt(&prompt_logprobs));
-                }
+                let asked = self.prompt_logprobs_asked;
+                self.prompt_logprobs = asked.map(|k| self.tokens.prompt(&prompt_logprobs, k));
                 let role = ChatDelta {
                     role: Some("assistant".to_owned()),
                     content: Some(String::new()),

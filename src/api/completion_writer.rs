@@ -24,8 +24,9 @@ pub struct CompletionWriter {
     pub n: u32,
     pub prompts: Vec<PromptText>,
     pub tokens: TokenText,
-    pub logprobs: bool,
-    pub prompt_logprobs: bool,
+    /// How many of the likeliest tokens each list shows; the engine was asked for the larger number.
+    pub logprobs: Option<u32>,
+    pub prompt_logprobs: Option<u32>,
     pub token_ids: bool,
     /// The prompt was scored; the one token the engine made for it is not shown.
     pub score_only: bool,
@@ -42,16 +43,16 @@ impl CompletionWriter {
             Output::Delta { choice, text, tokens } => {
                 let index = self.index(prompt, choice);
                 let mut part = empty(index);
-                let shows_tokens = !tokens.is_empty() && (self.logprobs || self.token_ids);
+                let shows_tokens = !tokens.is_empty() && (self.logprobs.is_some() || self.token_ids);
                 if text.is_empty() && !shows_tokens {
                     return Vec::new();
                 }
                 part.text = text;
-                if self.logprobs {
+                if let Some(k) = self.logprobs {
                     let offset = &mut self.offsets[index as usize];
                     let mut logprobs = CompletionLogprobs::default();
                     for (id, token) in &tokens {
-                        self.tokens.append(&mut logprobs, offset, *id, token.as_ref());
+                        self.tokens.append(&mut logprobs, offset, *id, token.as_ref(), k);
                     }
                     part.logprobs = Some(logprobs);
                 }
@@ -72,23 +73,23 @@ impl CompletionWriter {
     /// Before its first token a choice gets its echo and what was asked about the prompt.
     fn open(&mut self, prompt: usize, prompt_logprobs: &[Option<TokenLogprobs>]) -> Vec<CompletionChoice> {
         let PromptText { ids, echo } = &self.prompts[prompt];
-        if echo.is_none() && !self.token_ids && !self.prompt_logprobs {
+        if echo.is_none() && !self.token_ids && self.prompt_logprobs.is_none() {
             return Vec::new();
         }
         let mut opened = empty(self.index(prompt, 0));
         let mut offset = 0;
         if let Some(echo) = echo {
             opened.text.clone_from(echo);
-            if self.logprobs {
+            if let Some(k) = self.logprobs {
                 let mut logprobs = CompletionLogprobs::default();
                 for (i, id) in ids.iter().enumerate() {
                     let token = prompt_logprobs.get(i).and_then(Option::as_ref);
-                    self.tokens.append(&mut logprobs, &mut offset, *id, token);
+                    self.tokens.append(&mut logprobs, &mut offset, *id, token, k);
                 }
                 opened.logprobs = Some(logprobs);
             }
         }
-        opened.prompt_logprobs = self.prompt_logprobs.then(|| self.tokens.prompt(prompt_logprobs));
+        opened.prompt_logprobs = self.prompt_logprobs.map(|k| self.tokens.prompt(prompt_logprobs, k));
         if self.token_ids {
             opened.prompt_token_ids = Some(ids.clone());
             opened.token_ids = Some(Vec::new());

@@ -27,26 +27,27 @@ impl TokenText {
         String::from_utf8_lossy(&self.tokenizer.token_bytes(id)).into_owned()
     }
 
-    /// Appends one token; `None` is the first of an echoed prompt.
+    /// Appends one token and at most `k` of the likeliest in its place; `None` is the first of an echoed prompt.
     pub fn append(
         &self,
         to: &mut CompletionLogprobs,
         offset: &mut usize,
         id: u32,
         logprobs: Option<&TokenLogprobs>,
+        k: u32,
     ) {
         let text = self.text(id);
         to.text_offset.push(*offset);
         *offset += text.chars().count();
         to.tokens.push(text);
         to.token_logprobs.push(logprobs.map(|logprobs| finite(logprobs.chosen.logprob)));
-        to.top_logprobs.get_or_insert_default().push(logprobs.map(|logprobs| self.top(logprobs)));
+        to.top_logprobs.get_or_insert_default().push(logprobs.map(|logprobs| self.top(logprobs, k)));
     }
 
     /// Best first, the chosen token included. Tokens of the same text keep the likelier one's place.
-    fn top(&self, logprobs: &TokenLogprobs) -> TopLogprobs {
-        let mut entries: Vec<(String, f32)> = Vec::with_capacity(logprobs.top.len() + 1);
-        for token in logprobs.top.iter().chain([&logprobs.chosen]) {
+    fn top(&self, logprobs: &TokenLogprobs, k: u32) -> TopLogprobs {
+        let mut entries: Vec<(String, f32)> = Vec::with_capacity(k as usize + 1);
+        for token in logprobs.top.iter().take(k as usize).chain([&logprobs.chosen]) {
             let text = self.text(token.token);
             if entries.iter().all(|(known, _)| *known != text) {
                 entries.push((text, finite(token.logprob)));
@@ -73,7 +74,8 @@ impl TokenText {
         }
     }
 
-    pub fn prompt(&self, tokens: &[Option<TokenLogprobs>]) -> PromptLogprobs {
+    /// At most `k` of the likeliest a token: the engine may have been asked for more, for another list.
+    pub fn prompt(&self, tokens: &[Option<TokenLogprobs>], k: u32) -> PromptLogprobs {
         let entry = |token: &TokenLogprob| {
             let decoded_token =
                 Some(String::from_utf8_lossy(&self.tokenizer.token_bytes(token.token)).into_owned());
@@ -83,7 +85,7 @@ impl TokenText {
             )
         };
         let map = |logprobs: &TokenLogprobs| -> BTreeMap<_, _> {
-            logprobs.top.iter().chain([&logprobs.chosen]).map(entry).collect()
+            logprobs.top.iter().take(k as usize).chain([&logprobs.chosen]).map(entry).collect()
         };
         tokens.iter().map(|logprobs| logprobs.as_ref().map(map)).collect()
     }

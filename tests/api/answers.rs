@@ -166,6 +166,31 @@ async fn prompt_logprobs_map_ids_to_logprobs() {
     assert!(answer["prompt_logprobs"][1].is_object());
 }
 
+/// An echo's logprobs and prompt_logprobs come from one computation and show what each was asked for.
+#[tokio::test]
+async fn two_lists_of_a_prompts_logprobs_keep_their_own_lengths() {
+    let server = Server::start().await;
+    let check = async |logprobs: usize, prompt_logprobs: usize| {
+        let more = json!({"prompt": [37, 38, 39], "echo": true, "logprobs": logprobs,
+            "prompt_logprobs": prompt_logprobs, "return_tokens_as_token_ids": true});
+        let answer = server.ok(COMPLETIONS, &completion(&more)).await;
+        let choice = &answer["choices"][0];
+        // Beside the likeliest each entry has the token itself, if it is not one of them.
+        let fits = |entry: &Value, k: usize| [k, k + 1].contains(&entry.as_object().unwrap().len());
+        let (top, prompt) = (&choice["logprobs"]["top_logprobs"], &choice["prompt_logprobs"]);
+        for entry in &top.as_array().unwrap()[1..] {
+            assert!(fits(entry, logprobs), "{logprobs} {prompt_logprobs}: {entry}");
+        }
+        for entry in &prompt.as_array().unwrap()[1..] {
+            assert!(fits(entry, prompt_logprobs), "{logprobs} {prompt_logprobs}: {entry}");
+        }
+    };
+    check(1, 5).await;
+    check(5, 1).await;
+    check(0, 3).await;
+    check(3, 3).await;
+}
+
 #[tokio::test]
 async fn seeds_repeat_and_their_absence_does_not() {
     let server = Server::start().await;

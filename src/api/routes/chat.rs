@@ -88,8 +88,7 @@ async fn prepare(
         tokenizer: model.tokenizer.clone(),
         as_ids: fields.return_tokens_as_token_ids == Some(true),
     };
-    let (token_ids, wants_prompt_logprobs) =
-        (fields.return_token_ids == Some(true), fields.prompt_logprobs.is_some());
+    let (token_ids, prompt_logprobs_asked) = (fields.return_token_ids == Some(true), fields.prompt_logprobs);
     let (cache_salt, priority) = (fields.cache_salt.clone(), fields.priority.unwrap_or(0));
     let separate = request.separate_reasoning.unwrap_or(model.default_reasoning);
     let for_text = model.clone();
@@ -105,7 +104,7 @@ async fn prepare(
         prompt_token_ids: token_ids.then(|| ids.clone()),
         splitters: vec![splitter; params.n as usize],
         prompt_logprobs: None,
-        wants_prompt_logprobs,
+        prompt_logprobs_asked,
     };
     Ok((Task { model, prompts: vec![ids], params, length, output, cache_salt, priority }, writer))
 }
