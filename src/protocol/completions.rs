@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::logprobs::{CompletionLogprobs, PromptLogprobs};
 use super::parse::{BadRequest, RequestBody, Unsupported, read_part};
 use super::prompt::Prompt;
-use super::sampling::SamplingFields;
+use super::sampling::{LogprobsMode, SamplingFields};
 use super::usage::Usage;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -16,7 +16,7 @@ pub struct CompletionRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     pub prompt: Prompt,
-    /// Put the prompt before the completion; with `logprobs` its tokens are scored too.
+    /// Put the prompt before the completion; with `logprobs` its tokens are scored too, raw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub echo: Option<bool>,
     /// Report each token's logprob and so many of the likeliest tokens'.
@@ -59,7 +59,14 @@ impl RequestBody for CompletionRequest {
     }
 
     fn check(&self) -> Result<(), BadRequest> {
-        self.sampling.check()
+        self.sampling.check()?;
+        let mixes = self.echo == Some(true) && self.logprobs.is_some();
+        if mixes && self.sampling.logprobs_mode == Some(LogprobsMode::Processed) {
+            let message = "`logprobs` with `echo` is one list, and a prompt's logprobs are raw: leave out \
+                           `logprobs_mode` or `echo`";
+            return Err(BadRequest::invalid("logprobs_mode", message));
+        }
+        Ok(())
     }
 }
 

@@ -311,6 +311,12 @@ mod tests {
         );
         check(r#"{"prompt": "a", "logit_bias": {"7": "x"}}"#, "logit_bias.7: number");
         check(r#"{"prompt": "a", "logprobs_mode": "cooked"}"#, "logprobs_mode: cooked");
+        check(r#"{"prompt": "a", "logprobs_mode": "processed", "logprobs": 1}"#, "ok");
+        check(r#"{"prompt": "a", "logprobs_mode": "processed", "echo": true}"#, "ok");
+        check(
+            r#"{"prompt": "a", "logprobs_mode": "processed", "echo": true, "logprobs": 1}"#,
+            "logprobs_mode: raw",
+        );
         check(
             r#"{"prompt": "a", "stream": true, "stream_options": {"include_use": true}}"#,
             "stream_options.include_use: did you mean `include_usage`",

@@ -72,9 +72,11 @@ pub struct SamplingFields {
     /// Keep only the last so many prompt tokens; -1 keeps what the context holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truncate_prompt_tokens: Option<i64>,
-    /// Report the logprob of each prompt token and of so many of the likeliest.
+    /// Report the logprob of each prompt token and of so many of the likeliest; always raw.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_logprobs: Option<u32>,
+    /// Which distribution the logprobs of sampled tokens are read from; `raw` by default. Prompt tokens were not
+    /// drawn from a processed one: theirs are raw.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logprobs_mode: Option<LogprobsMode>,
     /// Add `prompt_token_ids` and `token_ids` to the response.
