@@ -3,7 +3,8 @@
 //! Keys are kept as SHA-256 hashes and compared in constant time, all of them, every time. Without an inference
 //! key, callers on this machine may use the model and nobody else may; admin routes answer 403 until an admin
 //! key exists. A browser page cannot ride on the open door: no CORS header is ever sent, bodies must be declared
-//! as JSON (which makes browsers ask first), and a foreign `Host` is refused (DNS rebinding).
+//! as JSON (which makes browsers ask first), and a foreign `Host` is refused (DNS rebinding). Nor can the world
+//! behind a proxy on this machine: what says that it was forwarded is refused.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -44,6 +45,9 @@ pub fn scope_of(route: Option<&str>) -> Scope {
         Some(_) => Scope::Admin,
     }
 }
+
+/// What proxies put on the requests of others.
+const FORWARDED_HEADERS: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip"];
 
 /// The caller's address, put on each request by the accept loop.
 #[derive(Debug, Clone, Copy)]
@@ -127,6 +131,12 @@ impl AuthOptions {
             return Err(ApiError::forbidden(
                 "this server has no API key and answers to `localhost` and addresses, not to host names: \
                  start it with --api-key",
+            ));
+        }
+        if FORWARDED_HEADERS.iter().any(|name| headers.contains_key(*name)) {
+            return Err(ApiError::forbidden(
+                "this server has no API key and answers its own machine only, and this request was forwarded \
+                 by a proxy: start it with --api-key",
             ));
         }
         Ok(())
@@ -218,6 +228,26 @@ mod tests {
         check(Scope::Metrics, LOOPBACK, "localhost", 200);
         check(Scope::Metrics, REMOTE, "localhost", 401);
         check(Scope::Admin, LOOPBACK, "localhost", 403);
+    }
+
+    /// A proxy on this machine may write its own `Host`.
+    #[test]
+    fn without_keys_what_was_forwarded_is_refused() {
+        let check = |options: &AuthOptions, name: &'static str, key: &str, expected| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, "127.0.0.1:8000".parse().unwrap());
+            headers.insert(name, "198.51.100.7".parse().unwrap());
+            headers.insert(header::AUTHORIZATION, format!("Bearer {key}").parse().unwrap());
+            let peer = Some(LOOPBACK.parse().unwrap());
+            let got = options.check(Scope::Inference, &headers, peer);
+            assert_eq!(got.map_err(|error| error.status.as_u16()), expected, "{name} {key}");
+        };
+        let keyless = AuthOptions::default();
+        for name in ["forwarded", "x-forwarded-for", "x-real-ip"] {
+            check(&keyless, name, "none", Err(403));
+            check(&options(), name, "sk-use", Ok(()));
+        }
+        check(&keyless, "x-other", "none", Ok(()));
     }
 
     #[test]

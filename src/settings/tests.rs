@@ -113,6 +113,14 @@ fn values_out_of_range_are_refused() {
         assert_eq!(error.to_string(), expected);
     };
     check(Overrides { max_n: Some(0), ..Overrides::default() }, "max_n: must be at least 1");
+    for blank in ["", " ", "\t\n"] {
+        let keys = || Some(vec!["sk-use".to_owned(), blank.to_owned()]);
+        check(Overrides { api_keys: keys(), ..Overrides::default() }, "api_keys: a key must not be blank");
+        check(
+            Overrides { admin_keys: keys(), ..Overrides::default() },
+            "admin_keys: a key must not be blank",
+        );
+    }
     check(Overrides { threads: Some(Some(0)), ..Overrides::default() }, "threads: must be at least 1");
     check(
         Overrides { watchdog_timeout_seconds: Some(0), ..Overrides::default() },
