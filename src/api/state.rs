@@ -28,8 +28,9 @@ impl From<&Settings> for ApiOptions {
     fn from(settings: &Settings) -> Self {
         let inference = ApiKeys::new(&settings.api_keys);
         let admin = ApiKeys::new(&settings.admin_keys);
+        let metrics = ApiKeys::new(&settings.metrics_api_key);
         Self {
-            auth: AuthOptions { inference, admin, metrics: ApiKeys::default() },
+            auth: AuthOptions { inference, admin, metrics },
             limits: Limits::from(settings),
             metrics_prefix: settings.metrics_prefix.clone(),
             drain_timeout: Duration::from_secs(settings.drain_timeout_seconds),

@@ -96,6 +96,8 @@ settings! {
     api_keys: Vec<String> = Vec::new();
     /// Keys that may use the admin routes. None: nobody may.
     admin_keys: Vec<String> = Vec::new();
+    /// Key that may read /metrics and nothing else. None: /metrics is open to whom the inference routes are.
+    metrics_api_key: Option<String> = None;
     /// Largest request body.
     max_body: ByteSize = ByteSize(16 << 20);
     /// Choices a request may ask for.
@@ -167,7 +169,12 @@ impl Settings {
         if self.host.is_empty() {
             return wrong("host", "must name an address, such as 127.0.0.1");
         }
-        for (key, values) in [("api_keys", &self.api_keys), ("admin_keys", &self.admin_keys)] {
+        let keys = [
+            ("api_keys", self.api_keys.as_slice()),
+            ("admin_keys", &self.admin_keys),
+            ("metrics_api_key", self.metrics_api_key.as_slice()),
+        ];
+        for (key, values) in keys {
             // The server skips blank keys, and would be open where its owner believes it locked.
             if values.iter().any(|value| value.trim().is_empty()) {
                 return wrong(key, "a key must not be blank");

@@ -120,6 +120,11 @@ fn values_out_of_range_are_refused() {
             Overrides { admin_keys: keys(), ..Overrides::default() },
             "admin_keys: a key must not be blank",
         );
+        let metrics_api_key = Some(Some(blank.to_owned()));
+        check(
+            Overrides { metrics_api_key, ..Overrides::default() },
+            "metrics_api_key: a key must not be blank",
+        );
     }
     check(Overrides { threads: Some(Some(0)), ..Overrides::default() }, "threads: must be at least 1");
     check(

@@ -193,6 +193,22 @@ async fn keys_are_asked_for_by_scope() {
 }
 
 #[tokio::test]
+async fn a_scraper_has_a_key_of_its_own() {
+    let server = Server::with(|settings, options| {
+        settings.api_keys = vec!["sk-use".to_owned()];
+        settings.metrics_api_key = Some("sk-scrape".to_owned());
+        *options = (&*settings).into();
+    })
+    .await;
+    let scrape = |key: &str| server.get("/metrics").bearer_auth(key);
+    for key in ["sk-use", "sk-scrape"] {
+        assert_eq!(scrape(key).send().await.unwrap().status(), 200, "{key}");
+    }
+    check(scrape("sk-wrong"), 401, None, "invalid_api_key").await;
+    check(server.get("/v1/models").bearer_auth("sk-scrape"), 403, None, "forbidden").await;
+}
+
+#[tokio::test]
 async fn without_keys_a_foreign_host_name_is_refused() {
     let server = Server::start().await;
     check(server.get("/v1/models").header("host", "evil.example"), 403, None, "forbidden").await;
