@@ -108,6 +108,13 @@ impl ApiError {
             .with_param("model")
     }
 
+    /// The model went while the request ran. No 5xx: clients would send it again, and it could never work.
+    pub fn model_unloaded(name: &str) -> Self {
+        let message = format!("the model `{name}` was unloaded before the answer was done");
+        Self::new(StatusCode::NOT_FOUND, "not_found_error", Some("model_not_found"), message)
+            .with_param("model")
+    }
+
     /// Our own fault; the details are in the log, not in the answer.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", Some("internal_error"), message)

@@ -119,7 +119,7 @@ impl Generation {
                 biased;
                 _ = self.retry.tick(), if !self.pending.is_empty() => {
                     if let Err(error) = self.submit_pending() {
-                        return Some(Err(error.into()));
+                        return Some(Err(self.cut_off(error.into())));
                     }
                 }
                 output = self.live.next(), if !self.live.is_empty() => {
@@ -127,7 +127,7 @@ impl Generation {
                     let Some((prompt, output)) = output else { continue };
                     self.count(prompt, &output);
                     return Some(match output {
-                        Output::Failed { message } => Err(ApiError::internal(message)),
+                        Output::Failed { message } => Err(self.cut_off(ApiError::internal(message))),
                         output => Ok((prompt, output)),
                     });
                 }
@@ -150,6 +150,12 @@ impl Generation {
         self.live.push(outputs.boxed());
         self.queued += 1;
         Ok(())
+    }
+
+    /// Why a request that was taken is not finished. At the end of the process connections are cut before engines
+    /// drain, so an engine that drains beneath a request is a model's that is being unloaded.
+    fn cut_off(&self, error: ApiError) -> ApiError {
+        if self.model.handle.is_draining() { ApiError::model_unloaded(&self.model.name) } else { error }
     }
 
     fn submit_pending(&mut self) -> Result<(), EngineError> {

@@ -145,7 +145,7 @@ impl EngineHandle {
         if let Some(reason) = self.shared.stopped.get() {
             return Err(EngineError::Stopped { reason: reason.clone() });
         }
-        if self.shared.draining.load(Ordering::Acquire) {
+        if self.is_draining() {
             return Err(EngineError::Draining);
         }
         self.check(&request)?;
@@ -178,6 +178,12 @@ impl EngineHandle {
     #[must_use]
     pub fn uptime_ms(&self) -> u64 {
         u64::try_from(self.shared.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Nothing new is taken: the model is being unloaded, or the process ends.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining.load(Ordering::Acquire)
     }
 
     /// `Some(reason)` once the engine thread has ended.

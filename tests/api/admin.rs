@@ -1,9 +1,11 @@
 //! Models come and go while the server runs.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use xenoglot::api::ApiKeys;
 
-use super::server::{Server, completion};
+use super::server::{MODEL, Server, completion, events, long};
 
 const ADMIN: &str = "/v1/admin/models";
 
@@ -38,6 +40,38 @@ async fn a_model_is_loaded_used_and_unloaded() {
     let metrics = server.get("/metrics").send().await.unwrap().text().await.unwrap();
     assert!(!metrics.contains("org/second"), "its series go with it");
     server.ok("/v1/completions", &completion(&json!({}))).await;
+}
+
+/// No 5xx: clients send those again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_model_is_unloaded_is_told_so() {
+    let check = async |stream: bool, max_queue: usize| {
+        let server = Server::with(|settings, options| {
+            settings.max_num_seqs = 1;
+            settings.max_queue = max_queue;
+            options.auth.admin = ApiKeys::new(["sk-admin"]);
+            options.drain_timeout = Duration::from_millis(50);
+        })
+        .await;
+        let request = server.post("/v1/completions", &long(&json!({"stream": stream}))).send();
+        let unload = async {
+            while server.metric("num_requests_running").await == 0.0 {}
+            let url = format!("{}{ADMIN}/{MODEL}", server.url);
+            server.client.delete(url).bearer_auth("sk-admin").send().await.unwrap()
+        };
+        let (answer, unloaded) = futures::join!(request, unload);
+        assert_eq!(unloaded.status(), 200);
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), if stream { 200 } else { 404 });
+        let text = answer.text().await.unwrap();
+        let error: Value =
+            if stream { events(&text).pop().unwrap() } else { serde_json::from_str(&text).unwrap() };
+        assert_eq!(error["error"]["code"], "model_not_found", "{error}");
+    };
+    for stream in [false, true] {
+        check(stream, 1024).await;
+        check(stream, 1).await;
+    }
 }
 
 #[tokio::test]
