@@ -48,6 +48,7 @@ impl GgufFile {
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
         let file = MappedFile::open(path)?;
         let Header { metadata, tensors } = Header::read(&file)?;
+        refuse_split(&metadata)?;
         let architecture = Architecture::of(&metadata)?;
         let factors = match tensors.get("rope_freqs.weight") {
             Some(stored) => Some(view("rope_freqs.weight", &file, stored).to_f32()?),
@@ -137,6 +138,21 @@ impl TensorSource for GgufFile {
             view.bytes = Cow::Owned(rows::halves_from_pairs(&view.bytes, heads, head_dim));
         }
         Ok(view)
+    }
+}
+
+/// A part has some of the tensors only, and all but the first lack the metadata too.
+fn refuse_split(metadata: &Metadata) -> Result<(), WeightsError> {
+    let key = "split.count";
+    match metadata.count(key)? {
+        None | Some(0 | 1) => Ok(()),
+        Some(count) => {
+            let problem = format!(
+                "is {count}: this is one part of a split GGUF; merge the parts with \
+                 `llama-gguf-split --merge FIRST-PART OUT.gguf`"
+            );
+            Err(metadata.error(key, problem))
+        }
     }
 }
 
