@@ -95,23 +95,30 @@ pub(super) fn check(config: &DecoderConfig, source: &dyn TensorSource) -> Result
     let more = problems.len().saturating_sub(PROBLEMS_MAX);
     problems.truncate(PROBLEMS_MAX);
     if more > 0 {
-        problems.push(format!("  .. and {more} more; is this the config.json of this checkpoint?"));
+        problems.push(format!("  .. and {more} more; are config and tensors of the same checkpoint?"));
     }
     Err(ModelError::Tensors { problems })
 }
 
 fn problem(spec: &TensorSpec, source: &dyn TensorSource) -> Result<Option<String>, ModelError> {
     let TensorSpec { name, shape, keys } = spec;
+    let quoted = quoted(name, source);
     if !source.contains(name) {
         let hint = if name == "lm_head.weight" {
             "; if the output head is the embedding, set `tie_word_embeddings` to true"
         } else {
             ""
         };
-        return Ok(Some(format!("  `{name}` is missing, the config ({keys}) asks for {shape:?}{hint}")));
+        return Ok(Some(format!("  {quoted} is missing, the config ({keys}) asks for {shape:?}{hint}")));
     }
     let found = source.shape(name)?;
-    Ok((found != *shape).then(|| format!("  `{name}` is {found:?}, the config ({keys}) asks for {shape:?}")))
+    Ok((found != *shape).then(|| format!("  {quoted} is {found:?}, the config ({keys}) asks for {shape:?}")))
+}
+
+/// A tensor as messages name it: as the config's reader knows it and, where that differs, as the file has it.
+pub(super) fn quoted(name: &str, source: &dyn TensorSource) -> String {
+    let stored = source.stored_name(name);
+    if stored == name { format!("`{name}`") } else { format!("`{name}` (`{stored}` in the file)") }
 }
 
 /// Tensors inside the layers that the config knows nothing of: a bias or a norm left out gives wrong text
@@ -124,7 +131,8 @@ fn unknown_tensors(specs: &[TensorSpec], source: &dyn TensorSource) -> Vec<Strin
         .filter(|name| name.starts_with("model.layers.") && !name.ends_with(".rotary_emb.inv_freq"))
         .filter(|name| !known.contains(name.as_str()))
         .map(|name| {
-            format!("  `{name}` is in the checkpoint, but the config ({}) has no use for it", keys_of(&name))
+            let quoted = quoted(&name, source);
+            format!("  {quoted} is in the checkpoint, but the config ({}) has no use for it", keys_of(&name))
         })
         .collect()
 }

@@ -64,7 +64,7 @@ impl<'a> Loader<'a> {
         let (out_features, in_features) = (weight.shape[0], weight.shape[1]);
         let storage = storage(self.options.dtype, weight.dtype);
         PackedLinear::pack(data, out_features, in_features, bias, storage, &self.options.workers)
-            .map_err(|source| ModelError::Pack { tensor: format!("{name}.weight"), source })
+            .map_err(|source| ModelError::Pack { tensor: layout::quoted(&weight.name, self.source), source })
     }
 
     /// `{name}.weight` as an f32 tensor `[n]`.

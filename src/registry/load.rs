@@ -47,7 +47,7 @@ fn load_beside(
 ) -> Result<ServedModel, RegistryError> {
     let LoadSpec { name, path, options } = spec;
     let checkpoint = Checkpoint::open(&path)?;
-    let config = families::translate(&checkpoint.config)?;
+    let config = families::translate(&checkpoint.config).map_err(|error| error.at(&checkpoint))?;
     let generation_defaults = GenerationDefaults::from_config(&checkpoint.generation_config)?;
     let dtype = compute_dtype(options.dtype, checkpoint.dtype);
     let max_model_len = options.max_model_len.unwrap_or(usize::MAX).min(config.max_position_embeddings);
@@ -60,7 +60,8 @@ fn load_beside(
 
     let (template, template_problem) = compile_template(&checkpoint);
     let load_options = LoadOptions { max_positions: Some(max_model_len), ..LoadOptions::new(dtype, workers) };
-    let decoder = Decoder::load(config, &*checkpoint.tensors, &load_options)?;
+    let decoder =
+        Decoder::load(config, &*checkpoint.tensors, &load_options).map_err(|error| error.at(&checkpoint))?;
     let weight_bytes = decoder.weight_bytes() as u64;
     let handle = engine::start(decoder, engine_config, Arc::clone(workers))?;
     Ok(ServedModel {
@@ -93,7 +94,7 @@ pub struct Inspection {
 /// As [`load`].
 pub fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, RegistryError> {
     let checkpoint = Checkpoint::open(path)?;
-    let config = families::translate(&checkpoint.config)?;
+    let config = families::translate(&checkpoint.config).map_err(|error| error.at(&checkpoint))?;
     let dtype = compute_dtype(options.dtype, checkpoint.dtype);
     let max_model_len = options.max_model_len.unwrap_or(usize::MAX).min(config.max_position_embeddings);
     let engine_config = engine_config(options, kv_dtype(options.kv_dtype, dtype), max_model_len);

@@ -2,8 +2,8 @@
 //!
 //! The header is parsed here and not by the `safetensors` crate, because every defect must name its tensor: the
 //! format's rules (unique names, size equal to shape times type, ranges that cover the data exactly, so that nothing
-//! else hides in the file) are checked before a single element is read. Tensors of types that no model computes in (integers, 8-bit floats) may be
-//! present, old checkpoints carry such buffers; asking for one is the error.
+//! else hides in the file) are checked before a single element is read. Tensors of types that no model computes in
+//! (integers, 8-bit floats) may be present, old checkpoints carry such buffers; asking for one is the error.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -90,6 +90,10 @@ impl TensorSource for SafetensorsFile {
 
     fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
+    }
+
+    fn stored_name(&self, name: &str) -> String {
+        name.to_owned()
     }
 
     fn shape(&self, name: &str) -> Result<Vec<usize>, WeightsError> {

@@ -105,11 +105,11 @@ fn refuse_other_keys(parameters: &Reader, kind: &str, own: &[&str]) -> Result<()
         if full_rotation || ["rope_type", "type", "rope_theta"].contains(&&**key) || own.contains(&&**key) {
             continue;
         }
-        return Err(ModelError::Unsupported {
-            key: parameters.name(key),
-            found: parameters.get(key).map(ToString::to_string).unwrap_or_default(),
-            hint: format!("RoPE type {kind:?} knows no such key; remove it, or correct `rope_type`"),
-        });
+        return Err(ModelError::unsupported(
+            &parameters.name(key),
+            parameters.get(key).unwrap_or_default(),
+            format!("RoPE type {kind:?} knows no such key; remove it, or correct `rope_type`"),
+        ));
     }
     Ok(())
 }

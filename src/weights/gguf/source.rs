@@ -75,6 +75,7 @@ impl GgufFile {
         let dtype = self.dtype();
         Ok(Checkpoint {
             path: self.file.path.clone(),
+            config_place: format!("{}: metadata, as a Hugging Face config", self.file.path.display()),
             config: self.config.clone(),
             generation_config: files.generation_config(),
             tokenizer: Tokenizer::from_json(files.tokenizer_json.as_bytes(), &self.file.path)?,
@@ -120,6 +121,10 @@ impl TensorSource for GgufFile {
 
     fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
+    }
+
+    fn stored_name(&self, name: &str) -> String {
+        names::gguf_name(name).unwrap_or_else(|| name.to_owned())
     }
 
     fn shape(&self, name: &str) -> Result<Vec<usize>, WeightsError> {
