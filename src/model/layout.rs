@@ -1,9 +1,10 @@
 //! Which tensors a config asks for, under their Hugging Face names, and whether a checkpoint has them. The
 //! check runs before anything is packed, so that a wrong checkpoint is answered at once and in full.
 
+use crate::ops::Storage;
 use crate::weights::TensorSource;
 
-use super::{ComputeDtype, DecoderConfig, ModelError};
+use super::{ComputeDtype, DecoderConfig, ModelError, loader};
 
 /// Problems listed in one error; a checkpoint of another model would have one a tensor.
 const PROBLEMS_MAX: usize = 8;
@@ -18,18 +19,29 @@ pub(super) struct TensorSpec {
     pub keys: &'static str,
 }
 
-/// The bytes that a decoder's weights will take, before they are loaded. For GGUF, whose block types a config
-/// does not tell, as if all blocks were Q8_0, the largest: an upper bound.
-pub fn weight_bytes_estimate(config: &DecoderConfig, dtype: ComputeDtype) -> u64 {
-    let bytes = |spec: &TensorSpec| {
-        let elements = spec.shape.iter().map(|size| *size as u64).product::<u64>();
-        match (spec.shape.len(), dtype) {
-            (1, _) | (_, ComputeDtype::F32) => elements * 4,
-            (_, ComputeDtype::Bf16) => elements * 2,
-            (_, ComputeDtype::Gguf) => elements.div_ceil(32) * 34,
-        }
-    };
-    tensor_specs(config).iter().map(bytes).sum()
+/// The bytes that a decoder's weights will take, before they are loaded: of each tensor in the type that the loader
+/// keeps it in. Only what fills up the last panel of a weight comes on top.
+///
+/// # Errors
+/// A tensor that is missing or cannot be read; `check_tensors` says so of all.
+pub fn weight_bytes_estimate(
+    config: &DecoderConfig,
+    source: &dyn TensorSource,
+    dtype: ComputeDtype,
+) -> Result<u64, ModelError> {
+    tensor_specs(config).iter().map(|spec| spec_bytes(spec, source, dtype)).sum()
+}
+
+fn spec_bytes(spec: &TensorSpec, source: &dyn TensorSource, dtype: ComputeDtype) -> Result<u64, ModelError> {
+    let elements = spec.shape.iter().map(|size| *size as u64).product::<u64>();
+    let stored = source.dtype(&spec.name)?;
+    Ok(match loader::storage(dtype, stored) {
+        // Norms and biases are f32 always.
+        _ if spec.shape.len() == 1 => elements * 4,
+        Storage::F32 => elements * 4,
+        Storage::Bf16 => elements * 2,
+        Storage::Blocks => elements / stored.block_elements() as u64 * stored.block_bytes() as u64,
+    })
 }
 
 pub(super) fn tensor_specs(config: &DecoderConfig) -> Vec<TensorSpec> {
@@ -78,11 +90,11 @@ fn spec(name: &str, shape: &[usize], keys: &'static str) -> TensorSpec {
     TensorSpec { name: name.to_owned(), shape: shape.to_vec(), keys }
 }
 
-/// Compares a checkpoint with its config.
+/// Compares a checkpoint with its config, without reading a tensor.
 ///
 /// # Errors
 /// `ModelError::Tensors` with every missing, misshapen and unknown tensor (the first few of them).
-pub(super) fn check(config: &DecoderConfig, source: &dyn TensorSource) -> Result<(), ModelError> {
+pub fn check_tensors(config: &DecoderConfig, source: &dyn TensorSource) -> Result<(), ModelError> {
     let specs = tensor_specs(config);
     let mut problems = Vec::new();
     for spec in &specs {

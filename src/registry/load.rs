@@ -53,7 +53,7 @@ fn load_beside(
     let max_model_len = options.max_model_len.unwrap_or(usize::MAX).min(config.max_position_embeddings);
     let mut engine_config = engine_config(&options, kv_dtype(options.kv_dtype, dtype), max_model_len);
     engine_config.eos_token_ids.clone_from(&checkpoint.eos_token_ids);
-    let plan = plan(&config, dtype, &engine_config, &options, promised_bytes)?;
+    let plan = plan(&checkpoint, &config, dtype, &engine_config, &options, promised_bytes)?;
     engine_config.num_blocks = plan.num_blocks;
     let (shown, dtype_name) = (path.display(), dtype_name(dtype));
     tracing::info!("{name} from {shown}, {dtype_name}, context {max_model_len}; memory plan:\n{plan}");
@@ -98,7 +98,7 @@ pub fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, Regis
     let dtype = compute_dtype(options.dtype, checkpoint.dtype);
     let max_model_len = options.max_model_len.unwrap_or(usize::MAX).min(config.max_position_embeddings);
     let engine_config = engine_config(options, kv_dtype(options.kv_dtype, dtype), max_model_len);
-    let plan = plan(&config, dtype, &engine_config, options, 0)?;
+    let plan = plan(&checkpoint, &config, dtype, &engine_config, options, 0)?;
     let kv_bytes_per_token = plan.kv_bytes / (plan.num_blocks * BLOCK_SIZE).max(1) as u64;
     Ok(Inspection { checkpoint, config, plan, kv_bytes_per_token })
 }
@@ -120,6 +120,7 @@ fn engine_config(options: &EngineOptions, kv_dtype: PoolDtype, max_model_len: us
 
 /// Divides the memory that is free now; where the system does not say how much that is, nothing is refused.
 fn plan(
+    checkpoint: &Checkpoint,
     config: &DecoderConfig,
     dtype: ComputeDtype,
     engine_config: &EngineConfig,
@@ -127,8 +128,8 @@ fn plan(
     promised_bytes: u64,
 ) -> Result<MemoryPlan, RegistryError> {
     let available = available_memory().unwrap_or(u64::MAX >> 8);
-    let mut request =
-        MemoryRequest::new(config, weight_bytes_estimate(config, dtype), engine_config, available);
+    let weight_bytes = weight_bytes_estimate(config, &*checkpoint.tensors, dtype)?;
+    let mut request = MemoryRequest::new(config, weight_bytes, engine_config, available);
     request.promised_bytes = promised_bytes;
     request.num_blocks =
         options.kv_cache_memory.map(|size| (size.0 / request.kv_bytes_per_block.max(1)) as usize);
