@@ -1,8 +1,10 @@
 //! Why a model cannot be had.
 
+use std::path::PathBuf;
+
 use crate::engine::{MemoryError, StartError};
 use crate::model::ModelError;
-use crate::weights::WeightsError;
+use crate::weights::{WeightsError, printable};
 
 /// The message names the model, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +15,18 @@ pub enum RegistryError {
     NameTaken { name: String },
     #[error("generation_config.json: `{key}` is {value}, which no sampler can work with")]
     GenerationConfig { key: &'static str, value: String },
+    #[error(
+        "{}: the tokenizer has {tokens} tokens, the embedding only {rows} rows (`vocab_size`); take both from the \
+         same checkpoint",
+        path.display()
+    )]
+    Vocabulary { path: PathBuf, tokens: usize, rows: usize },
+    #[error(
+        "{}: `eos_token_id` is {}, outside the vocabulary of {rows} (`vocab_size`): no answer would end; take \
+         both from the original config",
+        path.display(), printable(&format!("{ids:?}"))
+    )]
+    EndOfGeneration { path: PathBuf, ids: Vec<u32>, rows: usize },
     #[error(transparent)]
     Weights(#[from] WeightsError),
     #[error(transparent)]

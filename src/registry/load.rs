@@ -9,12 +9,12 @@ use crate::chat::ChatTemplate;
 use crate::engine::{
     self, BLOCK_SIZE, EngineConfig, MemoryPlan, MemoryRequest, available_memory, memory_plan,
 };
-use crate::model::{ComputeDtype, Decoder, DecoderConfig, LoadOptions, families, weight_bytes_estimate};
+use crate::model::{ComputeDtype, Decoder, DecoderConfig, LoadOptions, weight_bytes_estimate};
 use crate::ops::{KvDtype as PoolDtype, Workers};
 use crate::settings::{Dtype, KvDtype};
 use crate::weights::{Checkpoint, CheckpointDtype, SpecialTokens};
 
-use super::{EngineOptions, GenerationDefaults, LoadSpec, Registry, RegistryError, ServedModel};
+use super::{EngineOptions, GenerationDefaults, LoadSpec, Registry, RegistryError, ServedModel, open};
 
 impl Registry {
     /// Loads a model and serves it. Takes as long as reading and packing its weights; not for an async thread.
@@ -46,8 +46,7 @@ fn load_beside(
     promised_bytes: u64,
 ) -> Result<ServedModel, RegistryError> {
     let LoadSpec { name, path, options } = spec;
-    let checkpoint = Checkpoint::open(&path)?;
-    let config = families::translate(&checkpoint.config).map_err(|error| error.at(&checkpoint))?;
+    let (checkpoint, config) = open(&path)?;
     let generation_defaults = GenerationDefaults::from_config(&checkpoint.generation_config)?;
     let dtype = compute_dtype(options.dtype, checkpoint.dtype);
     let max_model_len = options.max_model_len.unwrap_or(usize::MAX).min(config.max_position_embeddings);
@@ -93,8 +92,7 @@ pub struct Inspection {
 /// # Errors
 /// As [`load`].
 pub fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, RegistryError> {
-    let checkpoint = Checkpoint::open(path)?;
-    let config = families::translate(&checkpoint.config).map_err(|error| error.at(&checkpoint))?;
+    let (checkpoint, config) = open(path)?;
     let dtype = compute_dtype(options.dtype, checkpoint.dtype);
     let max_model_len = options.max_model_len.unwrap_or(usize::MAX).min(config.max_position_embeddings);
     let engine_config = engine_config(options, kv_dtype(options.kv_dtype, dtype), max_model_len);
