@@ -184,6 +184,17 @@ fn only_a_whole_model_is_converted() {
 }
 
 #[test]
+fn a_context_beyond_the_models_own_is_refused() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/qwen3");
+    let parts = ["129 tokens", "--max-model-len", "longer than the 128"];
+    Run::new().fails(&["models", "show", model, "--max-model-len", "129"], 1, &parts);
+    Run::new().fails(&["serve", "--port", "0", model, "--max-model-len", "129"], 1, &parts);
+    let shown = Run::new().output(&["models", "show", model, "--max-model-len", "128"]);
+    assert!(shown.status.success(), "{}", text(&shown.stderr));
+    assert!(text(&shown.stdout).contains("RoPE table"));
+}
+
+#[test]
 fn a_port_that_is_taken_is_said_before_a_model_is_loaded() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();

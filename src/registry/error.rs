@@ -27,6 +27,12 @@ pub enum RegistryError {
         path.display(), printable(&format!("{ids:?}"))
     )]
     EndOfGeneration { path: PathBuf, ids: Vec<u32>, rows: usize },
+    #[error(
+        "a context of {asked} tokens (--max-model-len, `max_model_len`) is longer than the {context} that the model \
+         {} was made for; ask for at most {context}, or for none to have it whole",
+        path.display()
+    )]
+    ContextTooLong { path: PathBuf, asked: usize, context: usize },
     #[error(transparent)]
     Weights(#[from] WeightsError),
     #[error(transparent)]

@@ -49,7 +49,7 @@ fn load_beside(
     let (checkpoint, config) = open(&path)?;
     let generation_defaults = GenerationDefaults::from_config(&checkpoint.generation_config)?;
     let dtype = compute_dtype(options.dtype, checkpoint.dtype);
-    let max_model_len = options.max_model_len.unwrap_or(usize::MAX).min(config.max_position_embeddings);
+    let max_model_len = max_model_len(&checkpoint, &config, &options)?;
     let mut engine_config = engine_config(&options, kv_dtype(options.kv_dtype, dtype), max_model_len);
     engine_config.eos_token_ids.clone_from(&checkpoint.eos_token_ids);
     let plan = plan(&checkpoint, &config, dtype, &engine_config, &options, promised_bytes)?;
@@ -94,11 +94,25 @@ pub struct Inspection {
 pub fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, RegistryError> {
     let (checkpoint, config) = open(path)?;
     let dtype = compute_dtype(options.dtype, checkpoint.dtype);
-    let max_model_len = options.max_model_len.unwrap_or(usize::MAX).min(config.max_position_embeddings);
+    let max_model_len = max_model_len(&checkpoint, &config, options)?;
     let engine_config = engine_config(options, kv_dtype(options.kv_dtype, dtype), max_model_len);
     let plan = plan(&checkpoint, &config, dtype, &engine_config, options, 0)?;
     let kv_bytes_per_token = plan.kv_bytes / (plan.num_blocks * BLOCK_SIZE).max(1) as u64;
     Ok(Inspection { checkpoint, config, plan, kv_bytes_per_token })
+}
+
+/// What was asked for, never more than the model was made for: beyond it, answers fall apart.
+fn max_model_len(
+    checkpoint: &Checkpoint,
+    config: &DecoderConfig,
+    options: &EngineOptions,
+) -> Result<usize, RegistryError> {
+    let context = config.max_position_embeddings;
+    match options.max_model_len {
+        None => Ok(context),
+        Some(asked) if asked <= context => Ok(asked),
+        Some(asked) => Err(RegistryError::ContextTooLong { path: checkpoint.path.clone(), asked, context }),
+    }
 }
 
 fn engine_config(options: &EngineOptions, kv_dtype: PoolDtype, max_model_len: usize) -> EngineConfig {
