@@ -13,8 +13,11 @@ pub enum RegistryError {
     UnknownModel { name: String, known: Vec<String>, nearest: Option<String> },
     #[error("a model named `{name}` is served already; unload it first or choose another name")]
     NameTaken { name: String },
-    #[error("generation_config.json: `{key}` is {value}, which no sampler can work with")]
-    GenerationConfig { key: &'static str, value: String },
+    #[error(
+        "{}: `{key}` is {}, which no sampler can work with; remove or correct the key",
+        path.display(), printable(value)
+    )]
+    GenerationConfig { path: PathBuf, key: &'static str, value: String },
     #[error(
         "{}: the tokenizer has {tokens} tokens, the embedding only {rows} rows (`vocab_size`); take both from the \
          same checkpoint",

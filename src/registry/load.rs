@@ -47,7 +47,8 @@ fn load_beside(
 ) -> Result<ServedModel, RegistryError> {
     let LoadSpec { name, path, options } = spec;
     let (checkpoint, config) = open(&path)?;
-    let generation_defaults = GenerationDefaults::from_config(&checkpoint.generation_config)?;
+    let generation_defaults =
+        GenerationDefaults::from_config(&checkpoint.generation_config, &checkpoint.path)?;
     let dtype = compute_dtype(options.dtype, checkpoint.dtype);
     let max_model_len = max_model_len(&checkpoint, &config, &options)?;
     let mut engine_config = engine_config(&options, kv_dtype(options.kv_dtype, dtype), max_model_len);
