@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 use crate::real_weights::real_model;
+use crate::weights::gguf_writer::{GgufWriter, Meta, tiny_llama};
 
 const SUITES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/eval-suites");
 
@@ -147,6 +148,50 @@ fn missing_models_are_said_with_the_way_out() {
     broken.fails(&["serve", "--port", "0", "."], 1, &["error: "]);
     broken.fails(&["models", "convert", "absent.gguf", "out"], 1, &["absent.gguf"]);
     assert!(!broken.folder.path().join("out").exists());
+}
+
+/// Minutes of writing must not end in a directory that no one can load.
+#[test]
+fn only_a_whole_model_is_converted() {
+    let run = Run::new();
+    let check = |change: &dyn Fn(&mut GgufWriter), parts: &[&str]| {
+        let mut gguf = tiny_llama();
+        change(&mut gguf);
+        gguf.write(&run.folder.path().join("x.gguf"));
+        run.fails(&["models", "convert", "x.gguf", "out"], 1, &[&["x.gguf"], parts].concat());
+        assert!(!run.folder.path().join("out").exists());
+    };
+    check(
+        &|gguf| gguf.tensors.retain(|tensor| tensor.name != "blk.1.ffn_up.weight"),
+        &["blk.1.ffn_up.weight"],
+    );
+    check(
+        &|gguf| {
+            gguf.set("llama.feed_forward_length", Meta::U32(96));
+        },
+        &["x.gguf: metadata", "`blk.0.ffn_up.weight` in the file", "[64, 32]", "[96, 32]"],
+    );
+    check(
+        &|gguf| {
+            gguf.f32_tensor("token_embd.weight", &[32, 200], &vec![0.0; 32 * 200]);
+        },
+        &["260 tokens", "200 rows"],
+    );
+    tiny_llama().write(&run.folder.path().join("x.gguf"));
+    let converted = run.output(&["models", "convert", "x.gguf", "out"]);
+    assert!(converted.status.success(), "{}", text(&converted.stderr));
+    assert!(run.output(&["models", "show", "./out"]).status.success());
+}
+
+#[test]
+fn a_context_beyond_the_models_own_is_refused() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/qwen3");
+    let parts = ["129 tokens", "--max-model-len", "longer than the 128"];
+    Run::new().fails(&["models", "show", model, "--max-model-len", "129"], 1, &parts);
+    Run::new().fails(&["serve", "--port", "0", model, "--max-model-len", "129"], 1, &parts);
+    let shown = Run::new().output(&["models", "show", model, "--max-model-len", "128"]);
+    assert!(shown.status.success(), "{}", text(&shown.stderr));
+    assert!(text(&shown.stdout).contains("RoPE table"));
 }
 
 #[test]

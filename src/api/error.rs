@@ -168,6 +168,7 @@ impl From<RegistryError> for ApiError {
             RegistryError::UnknownModel { name, known, .. } => Self::model_not_found(&name, &known),
             RegistryError::NameTaken { .. } => Self::conflict(message).with_param("name"),
             RegistryError::Engine(_) => Self::internal(message),
+            RegistryError::ContextTooLong { .. } => Self::invalid("max_model_len", message),
             // What is wrong with a checkpoint is wrong with the path that names it.
             _ => Self::invalid("path", message),
         }

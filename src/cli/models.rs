@@ -169,6 +169,8 @@ fn convert(gguf: &Path, out: &Path, dtype: &str) -> anyhow::Result<()> {
         bar.set_position(at.tensors_done as u64);
         bar.set_message(at.tensor.to_owned());
     };
+    // What loading checks, so that the directory can be loaded; `weights` knows no model.
+    registry::open(gguf)?;
     convert_gguf(gguf, out, dtype, &mut progress)?;
     bar.finish_and_clear();
     writeln!(std::io::stdout(), "{}", out.display())?;

@@ -1,5 +1,5 @@
-//! How a model's memory is divided: weights, KV blocks, working space, and what is left. Pure arithmetic; the
-//! reading of what is free is in `available_memory`.
+//! How a model's memory is divided: weights, RoPE's table, KV blocks, working space, and what is left. Pure
+//! arithmetic; the reading of what is free is in `available_memory`.
 
 use std::fmt;
 
@@ -16,6 +16,8 @@ const KV_SHARE: f64 = 0.3;
 #[derive(Debug, Clone, Copy)]
 pub struct MemoryRequest {
     pub weight_bytes: u64,
+    /// RoPE's table for `max_model_len` positions.
+    pub rope_bytes: u64,
     pub kv_bytes_per_block: u64,
     /// Activations and logits of the largest step.
     pub scratch_bytes: u64,
@@ -47,6 +49,7 @@ impl MemoryRequest {
         let logits = (config.max_num_seqs + MAX_PROMPT_LOGIT_ROWS) * decoder.vocab_size;
         Self {
             weight_bytes,
+            rope_bytes: decoder.rope_table_bytes(config.max_model_len) as u64,
             kv_bytes_per_block,
             scratch_bytes: 4 * (config.max_batch_tokens * row + logits) as u64,
             available_bytes,
@@ -62,6 +65,7 @@ impl MemoryRequest {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MemoryPlan {
     pub weight_bytes: u64,
+    pub rope_bytes: u64,
     pub num_blocks: usize,
     pub kv_bytes: u64,
     pub scratch_bytes: u64,
@@ -86,14 +90,15 @@ impl MemoryPlan {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MemoryError {
     #[error(
-        "not enough memory: the weights take {}, the working space {}, and one sequence of {max_model_len} tokens \
-         {} of KV cache, but {} are available{}: lower --max-model-len, choose --kv-dtype bf16 or a smaller --dtype, \
-         or free memory",
-        Bytes(*weight_bytes), Bytes(*scratch_bytes), Bytes(*sequence_bytes), Bytes(*available_bytes),
-        promised_text(*promised_bytes)
+        "not enough memory: the weights take {}, the RoPE table {}, the working space {}, and one sequence of \
+         {max_model_len} tokens {} of KV cache, but {} are available{}: lower --max-model-len, choose --kv-dtype bf16 \
+         or a smaller --dtype, or free memory",
+        Bytes(*weight_bytes), Bytes(*rope_bytes), Bytes(*scratch_bytes), Bytes(*sequence_bytes),
+        Bytes(*available_bytes), promised_text(*promised_bytes)
     )]
     TooLarge {
         weight_bytes: u64,
+        rope_bytes: u64,
         scratch_bytes: u64,
         sequence_bytes: u64,
         /// Without what was promised.
@@ -107,15 +112,16 @@ pub enum MemoryError {
     )]
     TooFewBlocks { num_blocks: usize, needed: usize, max_model_len: usize },
     #[error(
-        "{num_blocks} KV blocks take {}, but after the weights ({}) and the working space ({}) only {} are left{}: \
-         lower --kv-cache-memory or choose --kv-dtype bf16",
-        Bytes(*kv_bytes), Bytes(*weight_bytes), Bytes(*scratch_bytes), Bytes(*free_bytes),
+        "{num_blocks} KV blocks take {}, but after the weights ({}), the RoPE table ({}) and the working space ({}) \
+         only {} are left{}: lower --kv-cache-memory or choose --kv-dtype bf16",
+        Bytes(*kv_bytes), Bytes(*weight_bytes), Bytes(*rope_bytes), Bytes(*scratch_bytes), Bytes(*free_bytes),
         promised_text(*promised_bytes)
     )]
     TooManyBlocks {
         num_blocks: usize,
         kv_bytes: u64,
         weight_bytes: u64,
+        rope_bytes: u64,
         scratch_bytes: u64,
         free_bytes: u64,
         promised_bytes: u64,
@@ -136,16 +142,19 @@ fn promised_text(promised_bytes: u64) -> String {
 /// # Errors
 /// See [`MemoryError`].
 pub fn memory_plan(request: &MemoryRequest) -> Result<MemoryPlan, MemoryError> {
-    let MemoryRequest { weight_bytes, scratch_bytes, promised_bytes, max_model_len, .. } = *request;
+    let MemoryRequest { weight_bytes, rope_bytes, scratch_bytes, promised_bytes, max_model_len, .. } =
+        *request;
     let available_bytes = request.available_bytes.saturating_sub(promised_bytes);
     let block_bytes = request.kv_bytes_per_block.max(1);
     let blocks_per_sequence = max_model_len.div_ceil(BLOCK_SIZE).max(1);
-    let free_bytes = available_bytes.saturating_sub(weight_bytes).saturating_sub(scratch_bytes);
+    let free_bytes =
+        [weight_bytes, rope_bytes, scratch_bytes].into_iter().fold(available_bytes, u64::saturating_sub);
     let fitting = usize::try_from(free_bytes / block_bytes).unwrap_or(usize::MAX);
     if fitting < blocks_per_sequence {
         let sequence_bytes = block_bytes.saturating_mul(blocks_per_sequence as u64);
         return Err(MemoryError::TooLarge {
             weight_bytes,
+            rope_bytes,
             scratch_bytes,
             sequence_bytes,
             available_bytes,
@@ -163,6 +172,7 @@ pub fn memory_plan(request: &MemoryRequest) -> Result<MemoryPlan, MemoryError> {
                 num_blocks,
                 kv_bytes,
                 weight_bytes,
+                rope_bytes,
                 scratch_bytes,
                 free_bytes,
                 promised_bytes,
@@ -179,6 +189,7 @@ pub fn memory_plan(request: &MemoryRequest) -> Result<MemoryPlan, MemoryError> {
     let left_bytes = free_bytes - kv_bytes;
     Ok(MemoryPlan {
         weight_bytes,
+        rope_bytes,
         num_blocks,
         kv_bytes,
         scratch_bytes,
@@ -198,6 +209,7 @@ impl fmt::Display for MemoryPlan {
         );
         let rows = [
             ("weights", self.weight_bytes, ""),
+            ("RoPE table", self.rope_bytes, ""),
             ("KV cache", self.kv_bytes, cache.as_str()),
             ("working space", self.scratch_bytes, ""),
             ("left", self.left_bytes, ""),
@@ -231,7 +243,8 @@ mod tests {
     /// Blocks of 1 MiB; a sequence takes 10.
     fn request(available_mib: u64) -> MemoryRequest {
         MemoryRequest {
-            weight_bytes: 100 * MIB,
+            weight_bytes: 96 * MIB,
+            rope_bytes: 4 * MIB,
             kv_bytes_per_block: MIB,
             scratch_bytes: 20 * MIB,
             available_bytes: available_mib * MIB,
@@ -245,7 +258,8 @@ mod tests {
     fn check(request: &MemoryRequest, num_blocks: usize, left_mib: u64) {
         let plan = memory_plan(request).unwrap();
         assert_eq!((plan.num_blocks, plan.left_bytes), (num_blocks, left_mib * MIB), "{request:?}");
-        let parts = plan.weight_bytes + plan.kv_bytes + plan.scratch_bytes + plan.left_bytes;
+        let parts =
+            plan.weight_bytes + plan.rope_bytes + plan.kv_bytes + plan.scratch_bytes + plan.left_bytes;
         assert_eq!(parts, plan.available_bytes);
     }
 
@@ -278,7 +292,9 @@ mod tests {
     fn refusals_have_numbers_and_ways_out() {
         let refused = |request: MemoryRequest| memory_plan(&request).unwrap_err().to_string();
         let message = refused(request(129));
-        for part in ["100.0 MiB", "20.0 MiB", "10.0 MiB", "129.0 MiB", "--max-model-len", "--kv-dtype"] {
+        for part in
+            ["96.0 MiB", "4.0 MiB", "20.0 MiB", "10.0 MiB", "129.0 MiB", "--max-model-len", "--kv-dtype"]
+        {
             assert!(message.contains(part), "{message}");
         }
         assert!(refused(request(50)).contains("50.0 MiB"));
@@ -291,7 +307,8 @@ mod tests {
     #[test]
     fn the_table() {
         let table = memory_plan(&request(1120)).unwrap().to_string();
-        let expected = "weights         100.0 MiB\n\
+        let expected = "weights          96.0 MiB\n\
+                        RoPE table        4.0 MiB\n\
                         KV cache         80.0 MiB  80 blocks of 32: 2560 tokens, 8.0 sequences of full length\n\
                         working space    20.0 MiB\n\
                         left            920.0 MiB\n\

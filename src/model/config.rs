@@ -53,6 +53,11 @@ impl DecoderConfig {
         self.layer_windows.get(layer).copied().flatten()
     }
 
+    /// The memory of RoPE's table for so many positions: a cosine and a sine for each pair of dimensions, in f32.
+    pub fn rope_table_bytes(&self, positions: usize) -> usize {
+        positions.saturating_mul(self.head_dim * size_of::<f32>())
+    }
+
     /// Refuses relations between fields that no decoder can have. Single fields were checked when read.
     pub(super) fn check(&self) -> Result<(), ModelError> {
         if !self.heads.is_multiple_of(self.kv_heads) {

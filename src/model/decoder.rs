@@ -66,6 +66,8 @@ impl Decoder {
         options: &LoadOptions,
     ) -> Result<Self, ModelError> {
         let loader = Loader::new(&config, source, options)?;
+        // Before the weights, since it may be refused.
+        let rope = rope_table(&config, options.max_positions.unwrap_or(config.max_position_embeddings))?;
         let embed_tokens = loader.linear("model.embed_tokens", false)?; // [vocab, hidden]
         let layers =
             (0..config.layers).map(|index| Layer::load(&config, &loader, index)).collect::<Result<_, _>>()?;
@@ -75,7 +77,6 @@ impl Decoder {
         } else {
             loader.linear("lm_head", false)? // [vocab, hidden]
         };
-        let rope = rope_table(&config, options.max_positions.unwrap_or(config.max_position_embeddings))?;
         let workers = Arc::clone(&options.workers);
         Ok(Self { config, embed_tokens, layers, norm, lm_head, rope, workers })
     }
@@ -236,7 +237,7 @@ fn rope_table(config: &DecoderConfig, positions: usize) -> Result<Arc<RopeTable>
     /// Far above what a model needs (a context of a million at a head size of 128 takes half of it): it keeps
     /// a corrupt config from taking the machine's memory.
     const BYTES_MAX: usize = 1 << 30;
-    let bytes = positions.saturating_mul(config.head_dim * size_of::<f32>());
+    let bytes = config.rope_table_bytes(positions);
     if bytes > BYTES_MAX {
         return Err(ModelError::RopeTable {
             positions,

@@ -2,24 +2,26 @@
 //! or the tensor and the way out.
 
 use crate::ops::OpsError;
-use crate::weights::WeightsError;
+use crate::weights::{Checkpoint, WeightsError, printable};
 
+/// What comes from the checkpoint is printed escaped and clipped, for it may be anything.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     #[error(
-        "config.json: {found} is not a supported model; supported are {supported} (Hugging Face `model_type`); \
-         convert the checkpoint to one of them if its architecture is the same"
+        "{} is not a supported model; supported are {supported} (Hugging Face `model_type`); \
+         convert the checkpoint to one of them if its architecture is the same",
+        printable(found)
     )]
     UnknownFamily { found: String, supported: String },
-    #[error("config.json: `{key}` is missing; {hint}")]
+    #[error("`{}` is missing; {hint}", printable(key))]
     MissingKey { key: String, hint: String },
-    #[error("config.json: `{key}` is {found}, but must be {expected}")]
+    #[error("`{}` is {}, but must be {expected}", printable(key), printable(found))]
     InvalidKey { key: String, found: String, expected: String },
-    #[error("config.json: {what}; {hint}")]
+    #[error("{}; {}", printable(what), printable(hint))]
     Contradiction { what: String, hint: String },
-    #[error("config.json: `{key}` = {found} is not supported; {hint}")]
+    #[error("`{}` = {} is not supported; {}", printable(key), printable(found), printable(hint))]
     Unsupported { key: String, found: String, hint: String },
-    #[error("the checkpoint does not fit its config.json:\n{}", .problems.join("\n"))]
+    #[error("the config does not fit the tensors:\n{}", lines(problems))]
     Tensors { problems: Vec<String> },
     #[error(
         "RoPE's table for {positions} positions would take {mebibytes} MiB, above the limit of {mebibytes_max} MiB; \
@@ -28,13 +30,35 @@ pub enum ModelError {
     RopeTable { positions: usize, mebibytes: usize, mebibytes_max: usize },
     #[error("reading the weights: {0}")]
     Weights(#[from] WeightsError),
-    #[error("packing tensor `{tensor}`: {source}")]
+    #[error("packing tensor {tensor}: {source}")]
     Pack { tensor: String, source: OpsError },
     #[error("preparing the decoder: {0}")]
     Candle(#[from] candle_core::Error),
+    /// Any of these, once it is known of which checkpoint it speaks.
+    #[error("{place}: {problem}")]
+    At { place: String, problem: Box<ModelError> },
 }
 
 impl ModelError {
+    /// Says which checkpoint is at fault, and whether its config is a file of its own or comes from GGUF metadata.
+    #[must_use]
+    pub fn at(self, checkpoint: &Checkpoint) -> Self {
+        let place = match &self {
+            // These name it.
+            Self::Weights(_) | Self::At { .. } => return self,
+            Self::RopeTable { .. } | Self::Pack { .. } | Self::Candle(_) => {
+                checkpoint.path.display().to_string()
+            }
+            Self::UnknownFamily { .. }
+            | Self::MissingKey { .. }
+            | Self::InvalidKey { .. }
+            | Self::Contradiction { .. }
+            | Self::Unsupported { .. }
+            | Self::Tensors { .. } => checkpoint.config_place.clone(),
+        };
+        Self::At { place, problem: Box::new(self) }
+    }
+
     pub(super) fn invalid(key: &str, found: &serde_json::Value, expected: impl Into<String>) -> Self {
         Self::InvalidKey { key: key.to_owned(), found: shorten(found), expected: expected.into() }
     }
@@ -48,6 +72,11 @@ impl ModelError {
     }
 }
 
+/// Each line for itself, so that a name in one cannot break into the next.
+fn lines(problems: &[String]) -> String {
+    problems.iter().map(|problem| printable(problem)).collect::<Vec<_>>().join("\n")
+}
+
 /// A value as JSON, cut so that a hostile config cannot fill the terminal.
 fn shorten(value: &serde_json::Value) -> String {
     const CHARACTERS_MAX: usize = 80;
@@ -56,4 +85,34 @@ fn shorten(value: &serde_json::Value) -> String {
         return text;
     }
     text.chars().take(CHARACTERS_MAX).chain("…".chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As with `WeightsError`, for names and keys that a checkpoint's author chose.
+    #[test]
+    fn what_a_file_says_is_escaped_and_clipped() {
+        let check = |text: &str, expected: &str| {
+            let (key, found, hint, what) =
+                (text.to_owned(), text.to_owned(), text.to_owned(), text.to_owned());
+            for error in [
+                ModelError::UnknownFamily { found: text.to_owned(), supported: String::new() },
+                ModelError::MissingKey { key: text.to_owned(), hint: String::new() },
+                ModelError::invalid(text, &text.into(), ""),
+                ModelError::Contradiction { what, hint: String::new() },
+                ModelError::Unsupported { key, found, hint },
+                ModelError::Tensors { problems: vec![text.to_owned()] },
+            ] {
+                let message = error.to_string().replacen(":\n", ": ", 1);
+                assert!(message.contains(expected) && !message.contains(char::is_control), "{message:?}");
+                assert!(message.chars().count() < 2500, "{message}");
+            }
+        };
+        check("model.layers.0.x.weight", "model.layers.0.x.weight");
+        check("a\u{1b}[2J\u{9b}\nb", "a\\u{1b}[2J\\u{9b}\\nb");
+        check("\u{202e}gnp", "\\u{202e}gnp");
+        check(&"é".repeat(100_000), "characters left out");
+    }
 }

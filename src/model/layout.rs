@@ -1,9 +1,10 @@
 //! Which tensors a config asks for, under their Hugging Face names, and whether a checkpoint has them. The
 //! check runs before anything is packed, so that a wrong checkpoint is answered at once and in full.
 
+use crate::ops::Storage;
 use crate::weights::TensorSource;
 
-use super::{ComputeDtype, DecoderConfig, ModelError};
+use super::{ComputeDtype, DecoderConfig, ModelError, loader};
 
 /// Problems listed in one error; a checkpoint of another model would have one a tensor.
 const PROBLEMS_MAX: usize = 8;
@@ -18,18 +19,29 @@ pub(super) struct TensorSpec {
     pub keys: &'static str,
 }
 
-/// The bytes that a decoder's weights will take, before they are loaded. For GGUF, whose block types a config
-/// does not tell, as if all blocks were Q8_0, the largest: an upper bound.
-pub fn weight_bytes_estimate(config: &DecoderConfig, dtype: ComputeDtype) -> u64 {
-    let bytes = |spec: &TensorSpec| {
-        let elements = spec.shape.iter().map(|size| *size as u64).product::<u64>();
-        match (spec.shape.len(), dtype) {
-            (1, _) | (_, ComputeDtype::F32) => elements * 4,
-            (_, ComputeDtype::Bf16) => elements * 2,
-            (_, ComputeDtype::Gguf) => elements.div_ceil(32) * 34,
-        }
-    };
-    tensor_specs(config).iter().map(bytes).sum()
+/// The bytes that a decoder's weights will take, before they are loaded: of each tensor in the type that the loader
+/// keeps it in. Only what fills up the last panel of a weight comes on top.
+///
+/// # Errors
+/// A tensor that is missing or cannot be read; `check_tensors` says so of all.
+pub fn weight_bytes_estimate(
+    config: &DecoderConfig,
+    source: &dyn TensorSource,
+    dtype: ComputeDtype,
+) -> Result<u64, ModelError> {
+    tensor_specs(config).iter().map(|spec| spec_bytes(spec, source, dtype)).sum()
+}
+
+fn spec_bytes(spec: &TensorSpec, source: &dyn TensorSource, dtype: ComputeDtype) -> Result<u64, ModelError> {
+    let elements = spec.shape.iter().map(|size| *size as u64).product::<u64>();
+    let stored = source.dtype(&spec.name)?;
+    Ok(match loader::storage(dtype, stored) {
+        // Norms and biases are f32 always.
+        _ if spec.shape.len() == 1 => elements * 4,
+        Storage::F32 => elements * 4,
+        Storage::Bf16 => elements * 2,
+        Storage::Blocks => elements / stored.block_elements() as u64 * stored.block_bytes() as u64,
+    })
 }
 
 pub(super) fn tensor_specs(config: &DecoderConfig) -> Vec<TensorSpec> {
@@ -78,11 +90,11 @@ fn spec(name: &str, shape: &[usize], keys: &'static str) -> TensorSpec {
     TensorSpec { name: name.to_owned(), shape: shape.to_vec(), keys }
 }
 
-/// Compares a checkpoint with its config.
+/// Compares a checkpoint with its config, without reading a tensor.
 ///
 /// # Errors
 /// `ModelError::Tensors` with every missing, misshapen and unknown tensor (the first few of them).
-pub(super) fn check(config: &DecoderConfig, source: &dyn TensorSource) -> Result<(), ModelError> {
+pub fn check_tensors(config: &DecoderConfig, source: &dyn TensorSource) -> Result<(), ModelError> {
     let specs = tensor_specs(config);
     let mut problems = Vec::new();
     for spec in &specs {
@@ -95,23 +107,30 @@ pub(super) fn check(config: &DecoderConfig, source: &dyn TensorSource) -> Result
     let more = problems.len().saturating_sub(PROBLEMS_MAX);
     problems.truncate(PROBLEMS_MAX);
     if more > 0 {
-        problems.push(format!("  .. and {more} more; is this the config.json of this checkpoint?"));
+        problems.push(format!("  .. and {more} more; are config and tensors of the same checkpoint?"));
     }
     Err(ModelError::Tensors { problems })
 }
 
 fn problem(spec: &TensorSpec, source: &dyn TensorSource) -> Result<Option<String>, ModelError> {
     let TensorSpec { name, shape, keys } = spec;
+    let quoted = quoted(name, source);
     if !source.contains(name) {
         let hint = if name == "lm_head.weight" {
             "; if the output head is the embedding, set `tie_word_embeddings` to true"
         } else {
             ""
         };
-        return Ok(Some(format!("  `{name}` is missing, the config ({keys}) asks for {shape:?}{hint}")));
+        return Ok(Some(format!("  {quoted} is missing, the config ({keys}) asks for {shape:?}{hint}")));
     }
     let found = source.shape(name)?;
-    Ok((found != *shape).then(|| format!("  `{name}` is {found:?}, the config ({keys}) asks for {shape:?}")))
+    Ok((found != *shape).then(|| format!("  {quoted} is {found:?}, the config ({keys}) asks for {shape:?}")))
+}
+
+/// A tensor as messages name it: as the config's reader knows it and, where that differs, as the file has it.
+pub(super) fn quoted(name: &str, source: &dyn TensorSource) -> String {
+    let stored = source.stored_name(name);
+    if stored == name { format!("`{name}`") } else { format!("`{name}` (`{stored}` in the file)") }
 }
 
 /// Tensors inside the layers that the config knows nothing of: a bias or a norm left out gives wrong text
@@ -124,7 +143,8 @@ fn unknown_tensors(specs: &[TensorSpec], source: &dyn TensorSource) -> Vec<Strin
         .filter(|name| name.starts_with("model.layers.") && !name.ends_with(".rotary_emb.inv_freq"))
         .filter(|name| !known.contains(name.as_str()))
         .map(|name| {
-            format!("  `{name}` is in the checkpoint, but the config ({}) has no use for it", keys_of(&name))
+            let quoted = quoted(&name, source);
+            format!("  {quoted} is in the checkpoint, but the config ({}) has no use for it", keys_of(&name))
         })
         .collect()
 }

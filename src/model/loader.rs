@@ -46,7 +46,7 @@ impl<'a> Loader<'a> {
         source: &'a dyn TensorSource,
         options: &'a LoadOptions,
     ) -> Result<Self, ModelError> {
-        layout::check(config, source)?;
+        layout::check_tensors(config, source)?;
         Ok(Self { source, options })
     }
 
@@ -64,7 +64,7 @@ impl<'a> Loader<'a> {
         let (out_features, in_features) = (weight.shape[0], weight.shape[1]);
         let storage = storage(self.options.dtype, weight.dtype);
         PackedLinear::pack(data, out_features, in_features, bias, storage, &self.options.workers)
-            .map_err(|source| ModelError::Pack { tensor: format!("{name}.weight"), source })
+            .map_err(|source| ModelError::Pack { tensor: layout::quoted(&weight.name, self.source), source })
     }
 
     /// `{name}.weight` as an f32 tensor `[n]`.
@@ -75,7 +75,8 @@ impl<'a> Loader<'a> {
     }
 }
 
-fn storage(dtype: ComputeDtype, stored: TensorType) -> Storage {
+/// How a weight of a stored type is kept.
+pub(super) fn storage(dtype: ComputeDtype, stored: TensorType) -> Storage {
     match (dtype, stored) {
         (ComputeDtype::F32, _) | (ComputeDtype::Gguf, TensorType::F32) => Storage::F32,
         (ComputeDtype::Gguf, TensorType::Ggml(_)) => Storage::Blocks,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub use config::DecoderConfig;
 pub use decoder::Decoder;
 pub use error::ModelError;
-pub use layout::weight_bytes_estimate;
+pub use layout::{check_tensors, weight_bytes_estimate};
 pub use loader::{ComputeDtype, LoadOptions};
 pub use rope::{RopeConfig, RopeFrequencies, RopeScaling, YarnScaling};
 

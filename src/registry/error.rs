@@ -1,8 +1,10 @@
 //! Why a model cannot be had.
 
+use std::path::PathBuf;
+
 use crate::engine::{MemoryError, StartError};
 use crate::model::ModelError;
-use crate::weights::WeightsError;
+use crate::weights::{WeightsError, printable};
 
 /// The message names the model, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -11,8 +13,29 @@ pub enum RegistryError {
     UnknownModel { name: String, known: Vec<String>, nearest: Option<String> },
     #[error("a model named `{name}` is served already; unload it first or choose another name")]
     NameTaken { name: String },
-    #[error("generation_config.json: `{key}` is {value}, which no sampler can work with")]
-    GenerationConfig { key: &'static str, value: String },
+    #[error(
+        "{}: `{key}` is {}, which no sampler can work with; remove or correct the key",
+        path.display(), printable(value)
+    )]
+    GenerationConfig { path: PathBuf, key: &'static str, value: String },
+    #[error(
+        "{}: the tokenizer has {tokens} tokens, the embedding only {rows} rows (`vocab_size`); take both from the \
+         same checkpoint",
+        path.display()
+    )]
+    Vocabulary { path: PathBuf, tokens: usize, rows: usize },
+    #[error(
+        "{}: `eos_token_id` is {}, outside the vocabulary of {rows} (`vocab_size`): no answer would end; take \
+         both from the original config",
+        path.display(), printable(&format!("{ids:?}"))
+    )]
+    EndOfGeneration { path: PathBuf, ids: Vec<u32>, rows: usize },
+    #[error(
+        "a context of {asked} tokens (--max-model-len, `max_model_len`) is longer than the {context} that the model \
+         {} was made for; ask for at most {context}, or for none to have it whole",
+        path.display()
+    )]
+    ContextTooLong { path: PathBuf, asked: usize, context: usize },
     #[error(transparent)]
     Weights(#[from] WeightsError),
     #[error(transparent)]

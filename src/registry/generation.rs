@@ -3,6 +3,8 @@
 //! As vLLM does: a value counts if it is there and not null, whatever `do_sample` says; a request's own value
 //! comes first; `max_new_tokens` only limits answers that name no limit.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::RegistryError;
@@ -19,28 +21,37 @@ pub struct GenerationDefaults {
 }
 
 impl GenerationDefaults {
+    /// `model` is the directory of the config.
+    ///
     /// # Errors
-    /// `GenerationConfig` names the key whose value no sampler can work with.
-    pub fn from_config(config: &Value) -> Result<Self, RegistryError> {
+    /// `GenerationConfig` names the file and the key whose value no sampler can work with.
+    pub fn from_config(config: &Value, model: &Path) -> Result<Self, RegistryError> {
         let number = |key: &'static str, fits: fn(f64) -> bool| match &config[key] {
             Value::Null => Ok(None),
             value => match value.as_f64() {
                 Some(number) if fits(number) => Ok(Some(number)),
-                _ => Err(RegistryError::GenerationConfig { key, value: value.to_string() }),
+                _ => {
+                    let path = model.join("generation_config.json");
+                    Err(RegistryError::GenerationConfig { path, key, value: value.to_string() })
+                }
             },
         };
-        let whole = |number: f64| number >= 0.0 && number.fract() == 0.0 && number < 4e9;
         let unit = |number: f64| number > 0.0 && number <= 1.0;
         Ok(Self {
             temperature: number("temperature", |number| (0.0..=100.0).contains(&number))?.map(|n| n as f32),
             top_p: number("top_p", unit)?.map(|n| n as f32),
-            top_k: number("top_k", whole)?.map(|n| n as u32),
+            // 0 and -1 are off; the cast takes both to 0.
+            top_k: number("top_k", |number| number == -1.0 || whole(number))?.map(|n| n as u32),
             min_p: number("min_p", |number| (0.0..=1.0).contains(&number))?.map(|n| n as f32),
             repetition_penalty: number("repetition_penalty", |number| number > 0.0 && number < 100.0)?
                 .map(|n| n as f32),
             max_tokens: number("max_new_tokens", whole)?.map(|n| n as usize).filter(|tokens| *tokens > 0),
         })
     }
+}
+
+fn whole(number: f64) -> bool {
+    number >= 0.0 && number.fract() == 0.0 && number < 4e9
 }
 
 #[cfg(test)]
@@ -52,9 +63,9 @@ mod tests {
     #[test]
     fn values_are_taken_or_refused_by_name() {
         let config = json!({"temperature": 0.6, "top_k": 20, "top_p": null, "do_sample": false, "max_new_tokens": 2048});
-        let defaults = GenerationDefaults::from_config(&config).unwrap();
+        let read = |config: &Value| GenerationDefaults::from_config(config, Path::new("models/x"));
         assert_eq!(
-            defaults,
+            read(&config).unwrap(),
             GenerationDefaults {
                 temperature: Some(0.6),
                 top_k: Some(20),
@@ -62,16 +73,20 @@ mod tests {
                 ..GenerationDefaults::default()
             }
         );
-        assert_eq!(GenerationDefaults::from_config(&Value::Null).unwrap(), GenerationDefaults::default());
+        assert_eq!(read(&Value::Null).unwrap(), GenerationDefaults::default());
+        assert_eq!(read(&json!({"top_k": -1})).unwrap().top_k, Some(0), "off, as vLLM and requests say it");
         for (key, value) in [
             ("temperature", json!(-1)),
             ("top_p", json!(0)),
             ("top_k", json!(1.5)),
+            ("top_k", json!(-2)),
             ("repetition_penalty", json!("high")),
             ("max_new_tokens", json!(-5)),
         ] {
-            let error = GenerationDefaults::from_config(&json!({key: value})).unwrap_err().to_string();
-            assert!(error.contains(key), "{error}");
+            let error = read(&json!({key: value})).unwrap_err().to_string();
+            for part in ["models/x/generation_config.json", key, "remove or correct the key"] {
+                assert!(error.contains(part), "{error}");
+            }
         }
     }
 }

@@ -9,12 +9,12 @@ use crate::chat::ChatTemplate;
 use crate::engine::{
     self, BLOCK_SIZE, EngineConfig, MemoryPlan, MemoryRequest, available_memory, memory_plan,
 };
-use crate::model::{ComputeDtype, Decoder, DecoderConfig, LoadOptions, families, weight_bytes_estimate};
+use crate::model::{ComputeDtype, Decoder, DecoderConfig, LoadOptions, weight_bytes_estimate};
 use crate::ops::{KvDtype as PoolDtype, Workers};
 use crate::settings::{Dtype, KvDtype};
 use crate::weights::{Checkpoint, CheckpointDtype, SpecialTokens};
 
-use super::{EngineOptions, GenerationDefaults, LoadSpec, Registry, RegistryError, ServedModel};
+use super::{EngineOptions, GenerationDefaults, LoadSpec, Registry, RegistryError, ServedModel, open};
 
 impl Registry {
     /// Loads a model and serves it. Takes as long as reading and packing its weights; not for an async thread.
@@ -46,21 +46,22 @@ fn load_beside(
     promised_bytes: u64,
 ) -> Result<ServedModel, RegistryError> {
     let LoadSpec { name, path, options } = spec;
-    let checkpoint = Checkpoint::open(&path)?;
-    let config = families::translate(&checkpoint.config)?;
-    let generation_defaults = GenerationDefaults::from_config(&checkpoint.generation_config)?;
+    let (checkpoint, config) = open(&path)?;
+    let generation_defaults =
+        GenerationDefaults::from_config(&checkpoint.generation_config, &checkpoint.path)?;
     let dtype = compute_dtype(options.dtype, checkpoint.dtype);
-    let max_model_len = options.max_model_len.unwrap_or(usize::MAX).min(config.max_position_embeddings);
+    let max_model_len = max_model_len(&checkpoint, &config, &options)?;
     let mut engine_config = engine_config(&options, kv_dtype(options.kv_dtype, dtype), max_model_len);
     engine_config.eos_token_ids.clone_from(&checkpoint.eos_token_ids);
-    let plan = plan(&config, dtype, &engine_config, &options, promised_bytes)?;
+    let plan = plan(&checkpoint, &config, dtype, &engine_config, &options, promised_bytes)?;
     engine_config.num_blocks = plan.num_blocks;
     let (shown, dtype_name) = (path.display(), dtype_name(dtype));
     tracing::info!("{name} from {shown}, {dtype_name}, context {max_model_len}; memory plan:\n{plan}");
 
     let (template, template_problem) = compile_template(&checkpoint);
     let load_options = LoadOptions { max_positions: Some(max_model_len), ..LoadOptions::new(dtype, workers) };
-    let decoder = Decoder::load(config, &*checkpoint.tensors, &load_options)?;
+    let decoder =
+        Decoder::load(config, &*checkpoint.tensors, &load_options).map_err(|error| error.at(&checkpoint))?;
     let weight_bytes = decoder.weight_bytes() as u64;
     let handle = engine::start(decoder, engine_config, Arc::clone(workers))?;
     Ok(ServedModel {
@@ -92,14 +93,27 @@ pub struct Inspection {
 /// # Errors
 /// As [`load`].
 pub fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, RegistryError> {
-    let checkpoint = Checkpoint::open(path)?;
-    let config = families::translate(&checkpoint.config)?;
+    let (checkpoint, config) = open(path)?;
     let dtype = compute_dtype(options.dtype, checkpoint.dtype);
-    let max_model_len = options.max_model_len.unwrap_or(usize::MAX).min(config.max_position_embeddings);
+    let max_model_len = max_model_len(&checkpoint, &config, options)?;
     let engine_config = engine_config(options, kv_dtype(options.kv_dtype, dtype), max_model_len);
-    let plan = plan(&config, dtype, &engine_config, options, 0)?;
+    let plan = plan(&checkpoint, &config, dtype, &engine_config, options, 0)?;
     let kv_bytes_per_token = plan.kv_bytes / (plan.num_blocks * BLOCK_SIZE).max(1) as u64;
     Ok(Inspection { checkpoint, config, plan, kv_bytes_per_token })
+}
+
+/// What was asked for, never more than the model was made for: beyond it, answers fall apart.
+fn max_model_len(
+    checkpoint: &Checkpoint,
+    config: &DecoderConfig,
+    options: &EngineOptions,
+) -> Result<usize, RegistryError> {
+    let context = config.max_position_embeddings;
+    match options.max_model_len {
+        None => Ok(context),
+        Some(asked) if asked <= context => Ok(asked),
+        Some(asked) => Err(RegistryError::ContextTooLong { path: checkpoint.path.clone(), asked, context }),
+    }
 }
 
 fn engine_config(options: &EngineOptions, kv_dtype: PoolDtype, max_model_len: usize) -> EngineConfig {
@@ -119,6 +133,7 @@ fn engine_config(options: &EngineOptions, kv_dtype: PoolDtype, max_model_len: us
 
 /// Divides the memory that is free now; where the system does not say how much that is, nothing is refused.
 fn plan(
+    checkpoint: &Checkpoint,
     config: &DecoderConfig,
     dtype: ComputeDtype,
     engine_config: &EngineConfig,
@@ -126,8 +141,8 @@ fn plan(
     promised_bytes: u64,
 ) -> Result<MemoryPlan, RegistryError> {
     let available = available_memory().unwrap_or(u64::MAX >> 8);
-    let mut request =
-        MemoryRequest::new(config, weight_bytes_estimate(config, dtype), engine_config, available);
+    let weight_bytes = weight_bytes_estimate(config, &*checkpoint.tensors, dtype)?;
+    let mut request = MemoryRequest::new(config, weight_bytes, engine_config, available);
     request.promised_bytes = promised_bytes;
     request.num_blocks =
         options.kv_cache_memory.map(|size| (size.0 / request.kv_bytes_per_block.max(1)) as usize);

@@ -7,6 +7,7 @@ mod error;
 mod generation;
 mod hub;
 mod load;
+mod open;
 mod resolve;
 mod served;
 
@@ -17,6 +18,7 @@ pub use error::RegistryError;
 pub use generation::GenerationDefaults;
 pub use hub::{HubError, HubName, PullEvent, PullProgress, pull};
 pub use load::{Inspection, inspect, load};
+pub use open::open;
 pub use resolve::{DEFAULT_MODEL, Found, ResolveError, below, list, name_of, resolve};
 pub use served::{EngineOptions, LoadSpec, ServedModel};
 

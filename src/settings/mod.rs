@@ -78,7 +78,7 @@ settings! {
     kv_dtype: KvDtype = KvDtype::Auto;
     /// Where to compute.
     device: Device = Device::Cpu;
-    /// Longest context; at most the model's own.
+    /// Longest context; more than the model's own is refused.
     max_model_len: Option<usize> = None;
     /// Sequences that run at once.
     max_num_seqs: usize = 128;

@@ -13,6 +13,8 @@ pub struct Checkpoint {
     pub path: PathBuf,
     /// A Hugging Face config.json.
     pub config: Value,
+    /// Where `config` is from, as messages name it: a file, or the metadata of one.
+    pub config_place: String,
     /// A Hugging Face generation_config.json; `Null` if there is none.
     pub generation_config: Value,
     pub tensors: Box<dyn TensorSource + Send + Sync>,
@@ -101,6 +103,7 @@ fn open_directory(path: &Path) -> Result<Checkpoint, WeightsError> {
         path: path.to_owned(),
         dtype: dominant_dtype(&*tensors)?,
         chat_template: chat_template(path, &tokenizer_config)?,
+        config_place: config_path.display().to_string(),
         config,
         generation_config,
         tensors,

@@ -1,9 +1,9 @@
 //! One safetensors file: eight bytes of header length, a JSON header, then the tensors' bytes.
 //!
 //! The header is parsed here and not by the `safetensors` crate, because every defect must name its tensor: the
-//! format's rules (unique names, ranges inside the file, no overlaps, size equal to shape times type) are checked
-//! before a single element is read. Tensors of types that no model computes in (integers, 8-bit floats) may be
-//! present, old checkpoints carry such buffers; asking for one is the error.
+//! format's rules (unique names, size equal to shape times type, ranges that cover the data exactly, so that nothing
+//! else hides in the file) are checked before a single element is read. Tensors of types that no model computes in
+//! (integers, 8-bit floats) may be present, old checkpoints carry such buffers; asking for one is the error.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -92,6 +92,10 @@ impl TensorSource for SafetensorsFile {
         self.tensors.contains_key(name)
     }
 
+    fn stored_name(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
     fn shape(&self, name: &str) -> Result<Vec<usize>, WeightsError> {
         self.stored(name).map(|(_, stored)| stored.shape.clone())
     }
@@ -152,7 +156,7 @@ fn check_header(
         }
         tensors.insert(name, stored);
     }
-    check_overlaps(file, &tensors)?;
+    check_cover(file, data_start, &tensors)?;
     Ok(tensors)
 }
 
@@ -190,16 +194,33 @@ fn check_entry(
     Ok(StoredTensor { dtype, shape, start: start as usize, end: end as usize })
 }
 
-fn check_overlaps(file: &MappedFile, tensors: &BTreeMap<String, StoredTensor>) -> Result<(), WeightsError> {
-    let mut ranges: Vec<_> = tensors.iter().filter(|(_, stored)| stored.start < stored.end).collect();
-    ranges.sort_by_key(|(_, stored)| stored.start);
-    for pair in ranges.windows(2) {
-        let [(first, a), (second, b)] = pair else { continue };
-        if b.start < a.end {
-            return Err(corrupt(file, format!("tensors `{first}` and `{second}` overlap")));
+/// As the `safetensors` crate does: in the order of their ranges, empty ones included, each tensor starts where the one
+/// before it ends, and the file ends with the last.
+fn check_cover(
+    file: &MappedFile,
+    data_start: usize,
+    tensors: &BTreeMap<String, StoredTensor>,
+) -> Result<(), WeightsError> {
+    let mut ranges: Vec<_> = tensors.iter().collect();
+    ranges.sort_by_key(|(_, stored)| (stored.start, stored.end));
+    let (mut covered, mut before) = (0, "");
+    for (name, stored) in ranges {
+        if stored.start < covered {
+            return Err(corrupt(file, format!("tensors `{before}` and `{name}` overlap")));
         }
+        if stored.start > covered {
+            let hole = stored.start - covered;
+            return Err(corrupt(
+                file,
+                format!("the {hole} bytes before tensor `{name}` belong to no tensor"),
+            ));
+        }
+        (covered, before) = (stored.end, name.as_str());
     }
-    Ok(())
+    match file.len() - data_start - covered {
+        0 => Ok(()),
+        more => Err(corrupt(file, format!("the last {more} bytes belong to no tensor"))),
+    }
 }
 
 /// Bits of an element of every type the format knows.

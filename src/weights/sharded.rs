@@ -74,6 +74,10 @@ impl TensorSource for ShardedSafetensors {
         self.located.contains_key(name)
     }
 
+    fn stored_name(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
     fn shape(&self, name: &str) -> Result<Vec<usize>, WeightsError> {
         self.shard(name)?.shape(name)
     }

@@ -21,6 +21,9 @@ pub trait TensorSource {
     /// Whether there is a tensor of that name.
     fn contains(&self, name: &str) -> bool;
 
+    /// The name that the file has, or would have, for a tensor: messages give it where it is another.
+    fn stored_name(&self, name: &str) -> String;
+
     /// The shape of one tensor. A source that has to rearrange rows answers without doing so.
     fn shape(&self, name: &str) -> Result<Vec<usize>, WeightsError> {
         self.tensor(name).map(|view| view.shape)

@@ -25,6 +25,7 @@ struct Inner {
     path: PathBuf,
     tokenizer: tokenizers::Tokenizer,
     decoding: Decoding,
+    base_vocab_size: usize,
     vocab_size: usize,
 }
 
@@ -53,12 +54,15 @@ impl Tokenizer {
         tokenizer.with_padding(None);
         let decoder = tokenizer.get_decoder().map(serde_json::to_value).transpose();
         let decoder: Option<Value> = decoder.map_err(|error| fail(error.to_string()))?;
-        let vocab_size = tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
+        let size =
+            |with_added| tokenizer.get_vocab(with_added).into_values().max().map_or(0, |id| id as usize + 1);
+        let (base_vocab_size, vocab_size) = (size(false), size(true));
         if vocab_size == 0 {
             return Err(fail("has no tokens".into()));
         }
         let decoding = Decoding::of(decoder.as_ref());
-        Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), tokenizer, decoding, vocab_size }) })
+        let path = path.to_owned();
+        Ok(Self { inner: Arc::new(Inner { path, tokenizer, decoding, base_vocab_size, vocab_size }) })
     }
 
     /// The ids of a text. `add_special_tokens` adds what the tokenizer's post-processor adds (often a BOS); special
@@ -91,6 +95,11 @@ impl Tokenizer {
     /// Whether the id is a special token, which `decode` can skip.
     pub fn is_special(&self, id: u32) -> bool {
         self.id_to_token(id).is_some_and(|token| self.is_special_token(&token))
+    }
+
+    /// The highest id plus one without the added tokens.
+    pub fn base_vocab_size(&self) -> usize {
+        self.inner.base_vocab_size
     }
 
     /// The highest id plus one. The model's embedding may have more rows.

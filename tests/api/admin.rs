@@ -74,6 +74,21 @@ async fn a_request_whose_model_is_unloaded_is_told_so() {
     }
 }
 
+/// The context that the server was started with was chosen for its first model.
+#[tokio::test]
+async fn a_model_that_names_no_context_has_its_own() {
+    let server = Server::with(|settings, options| {
+        settings.max_model_len = Some(64);
+        options.auth.admin = ApiKeys::new(["sk-admin"]);
+    });
+    let server = server.await;
+    for (name, asked, expected) in [("a", Value::Null, 128), ("b", json!(32), 32)] {
+        let load = json!({"name": name, "path": "llama2", "max_model_len": asked});
+        let loaded = server.post(ADMIN, &load).bearer_auth("sk-admin").send().await.unwrap();
+        assert_eq!(loaded.json::<Value>().await.unwrap()["max_model_len"], expected);
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_loaded_is_refused() {
     let server = server().await;
@@ -93,6 +108,7 @@ async fn what_cannot_be_loaded_is_refused() {
     check(json!({"name": "a b", "path": "llama2"}), "name").await;
     check(json!({"name": "a", "path": "llama2", "dtype": "int3"}), "dtype").await;
     check(json!({"name": "a", "path": "llama2", "max_model_len": 0}), "max_model_len").await;
+    check(json!({"name": "a", "path": "llama2", "max_model_len": 129}), "max_model_len").await;
     check(json!({"name": "a", "path": "llama2", "gpu": true}), "gpu").await;
     check(json!({"name": "a"}), "path").await;
 }

@@ -94,6 +94,7 @@ fn a_plan_for_a_real_config_fits_this_machine() {
     let config = EngineConfig::default();
     let available = available_memory().unwrap();
     let asked = MemoryRequest::new(decoder.config(), decoder.weight_bytes() as u64, &config, available);
+    assert_eq!(asked.rope_bytes, (2048 * 4 * decoder.config().head_dim) as u64);
     let plan = memory_plan(&asked).unwrap();
     assert_eq!(plan.blocks_per_sequence, 64);
     assert_eq!(plan.num_blocks, 64 * 64);

@@ -1,11 +1,12 @@
 //! Checkpoints that do not fit their config: every problem named, with the key it contradicts.
 
 use serde_json::json;
-use xenoglot::model::{ComputeDtype, Decoder, LoadOptions, families, weight_bytes_estimate};
+use xenoglot::model::{ComputeDtype, Decoder, DecoderConfig, LoadOptions, families, weight_bytes_estimate};
 use xenoglot::ops::Workers;
 use xenoglot::weights::Checkpoint;
 
-use super::logits::{FAMILIES, fixture, load};
+use super::logits::{FAMILIES, fixture};
+use crate::weights::gguf_writer::{GgufWriter, Meta, tiny_llama};
 
 /// Loads a fixture with some config keys replaced; the error's text.
 fn check(name: &str, changes: &serde_json::Value, parts: &[&str]) {
@@ -14,12 +15,44 @@ fn check(name: &str, changes: &serde_json::Value, parts: &[&str]) {
         checkpoint.config[key] = value.clone();
     }
     let config = families::translate(&checkpoint.config).unwrap();
+    check_load(&checkpoint, config, &[&[name, "config.json: the config does not fit"], parts].concat());
+}
+
+fn check_load(checkpoint: &Checkpoint, config: DecoderConfig, parts: &[&str]) {
     let options = LoadOptions::new(ComputeDtype::F32, &Workers::new(1));
-    let message =
-        Decoder::load(config, checkpoint.tensors.as_ref(), &options).err().expect("refused").to_string();
+    let error = Decoder::load(config, checkpoint.tensors.as_ref(), &options).err().expect("refused");
+    let message = error.at(checkpoint).to_string();
     for part in parts {
-        assert!(message.contains(part), "{name} with {changes}: {message}\ndoes not say {part:?}");
+        assert!(message.contains(part), "{message}\ndoes not say {part:?}");
     }
+}
+
+/// The tiny GGUF model with a change.
+fn gguf(change: impl FnOnce(&mut GgufWriter)) -> Checkpoint {
+    let (directory, mut gguf) = (tempfile::tempdir().unwrap(), tiny_llama());
+    change(&mut gguf);
+    let path = directory.path().join("model.gguf");
+    gguf.write(&path);
+    Checkpoint::open(&path).unwrap()
+}
+
+#[test]
+fn a_gguf_file_is_told_in_its_own_names() {
+    let checkpoint = gguf(|gguf| gguf.tensors.retain(|tensor| tensor.name != "blk.1.ffn_up.weight"));
+    let config = families::translate(&checkpoint.config).unwrap();
+    let missing = "`model.layers.1.mlp.up_proj.weight` (`blk.1.ffn_up.weight` in the file) is missing";
+    check_load(&checkpoint, config, &["model.gguf: metadata, as a Hugging Face config", missing]);
+    let checkpoint = gguf(|gguf| {
+        gguf.f32_tensor("blk.1.attn_q_norm.weight", &[8], &[1.0; 8]);
+    });
+    let config = families::translate(&checkpoint.config).unwrap();
+    check_load(&checkpoint, config, &["(`blk.1.attn_q_norm.weight` in the file) is in the checkpoint"]);
+    let checkpoint = gguf(|gguf| {
+        gguf.set("llama.context_length", Meta::U32(1 << 30));
+    });
+    let error = families::translate(&checkpoint.config).unwrap_err().at(&checkpoint).to_string();
+    assert!(error.contains("model.gguf: metadata") && error.contains("1073741824"), "{error}");
+    assert!(!error.contains("config.json"), "{error}");
 }
 
 #[test]
@@ -40,7 +73,7 @@ fn contradictions_name_tensor_shapes_and_key() {
     );
     check("llama2", &json!({"num_hidden_layers": 1}), &["model.layers.1.", "num_hidden_layers"]);
     check("llama2", &json!({"attention_bias": true}), &["`model.layers.0.self_attn.q_proj.bias` is missing"]);
-    check("llama2", &json!({"num_hidden_layers": 900}), &["more", "config.json of this checkpoint"]);
+    check("llama2", &json!({"num_hidden_layers": 900}), &["more", "of the same checkpoint"]);
     check("llama_linear", &json!({"attention_bias": false}), &["q_proj.bias", "no use", "attention_bias"]);
     check("llama_linear", &json!({"mlp_bias": false}), &["up_proj.bias", "no use", "mlp_bias"]);
     check(
@@ -70,15 +103,46 @@ fn a_context_beyond_memory_is_refused_unless_it_is_shortened() {
     }
 }
 
+/// Panels are padded to whole tiles of sixteen columns, which shows in models as small as these.
 #[test]
 fn the_estimate_is_what_the_weights_take() {
+    let check = |checkpoint: &Checkpoint, dtype, excess_max: f64| {
+        let config = families::translate(&checkpoint.config).unwrap();
+        let source = checkpoint.tensors.as_ref();
+        let estimate = weight_bytes_estimate(&config, source, dtype).unwrap() as usize;
+        let options = LoadOptions::new(dtype, &Workers::new(1));
+        let found = Decoder::load(config, source, &options).unwrap().weight_bytes();
+        let most = (estimate as f64 * excess_max) as usize;
+        let path = checkpoint.path.display();
+        assert!((estimate..=most).contains(&found), "{path}: {found} bytes, estimated {estimate}");
+    };
     for name in FAMILIES {
         for dtype in [ComputeDtype::F32, ComputeDtype::Bf16] {
-            let decoder = load(&fixture(name), dtype);
-            let estimate = weight_bytes_estimate(decoder.config(), dtype) as usize;
-            let found = decoder.weight_bytes();
-            // Panels are padded to whole tiles, which shows in models as small as these.
-            assert!(found >= estimate && found < estimate * 2, "{name}: {found} bytes, estimated {estimate}");
+            check(&Checkpoint::open(&fixture(name)).unwrap(), dtype, 2.0);
+        }
+    }
+    // Only the vocabulary of 260 is not whole tiles.
+    let tiles = 272.0 / 260.0;
+    let mixed = gguf(|gguf| {
+        for name in ["blk.0.ffn_up.weight", "blk.1.ffn_up.weight"] {
+            gguf.tensor(name, &[32, 64], Q4_0, vec![0; 64 * 18]);
+        }
+        gguf.tensor("output.weight", &[32, 260], F16, vec![0; 2 * 32 * 260]);
+    });
+    let small = gguf(|gguf| {
+        for tensor in gguf.tensors.iter_mut().filter(|tensor| tensor.type_code == Q8_0) {
+            let elements: u64 = tensor.dimensions.iter().product();
+            (tensor.type_code, tensor.bytes) = (Q4_0, vec![0; elements as usize / 32 * 18]);
+        }
+    });
+    for checkpoint in [gguf(|_| ()), mixed, small] {
+        for dtype in [ComputeDtype::Gguf, ComputeDtype::F32, ComputeDtype::Bf16] {
+            check(&checkpoint, dtype, tiles);
         }
     }
 }
+
+/// GGUF's type codes.
+const F16: u32 = 1;
+const Q4_0: u32 = 2;
+const Q8_0: u32 = 8;

@@ -174,6 +174,10 @@ fn wrong_metadata_is_named() {
         &["architecture `mamba`", "llama, mistral, qwen2, qwen3"],
     );
     check(|g| g.remove("general.architecture"), &["`general.architecture` is missing"]);
+    check(
+        |g| g.remove("general.architecture").set("split.count", Meta::U32(3)),
+        &["`split.count` is 3", "one part of a split GGUF", "llama-gguf-split --merge"],
+    );
     check(|g| g.remove("llama.block_count"), &["`llama.block_count` is missing"]);
     check(|g| g.set("llama.block_count", Meta::I32(-2)), &["`llama.block_count`", "-2"]);
     check(|g| g.set("llama.block_count", Meta::F32(2.5)), &["`llama.block_count`", "must be a count", "2.5"]);

@@ -5,7 +5,7 @@ mod convert;
 mod damaged;
 mod files;
 mod gguf;
-mod gguf_writer;
+pub mod gguf_writer;
 mod real_weights;
 mod safetensors;
 mod tokenizer;

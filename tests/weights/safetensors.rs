@@ -90,6 +90,32 @@ fn damaged_headers_are_named() {
     );
 }
 
+/// What the format demands and the `safetensors` crate checks: nothing but tensors after the header.
+#[test]
+fn ranges_cover_the_data() {
+    let check = |header: &str, parts: &[&str]| match parts {
+        [] => {
+            let directory = directory();
+            write(directory.path(), "model.safetensors", &safetensors(header, &[0; 16]));
+            Checkpoint::open(directory.path()).expect("it opens");
+        }
+        parts => check_header(header, &[parts, &["download it again"]].concat()),
+    };
+    let entry = |name: &str, elements: usize, start: usize| {
+        let end = start + 4 * elements;
+        format!(r#""{name}":{{"dtype":"F32","shape":[{elements}],"data_offsets":[{start},{end}]}}"#)
+    };
+    let header = |entries: &[String]| format!("{{{}}}", entries.join(","));
+    check(&header(&[entry("a", 2, 8), entry("b", 2, 0)]), &[]);
+    check(&header(&[entry("a", 3, 0)]), &["the last 4 bytes belong to no tensor"]);
+    check("{}", &["the last 16 bytes"]);
+    check(&header(&[entry("a", 3, 4)]), &["the 4 bytes before tensor `a` belong to no tensor"]);
+    check(&header(&[entry("a", 1, 0), entry("b", 2, 8)]), &["the 4 bytes before tensor `b`"]);
+    // Empty tensors lie between others, never inside of one.
+    check(&header(&[entry("a", 0, 0), entry("b", 4, 0), entry("c", 0, 16)]), &[]);
+    check(&header(&[entry("a", 4, 0), entry("b", 0, 8)]), &["`a` and `b` overlap"]);
+}
+
 /// A directory with an index over two shards of a tensor each.
 fn sharded(weight_map: &serde_json::Value) -> tempfile::TempDir {
     let directory = directory();

@@ -121,6 +121,11 @@ fn wrong_tokenizers_are_named() {
     check(&|gguf| gguf.remove("tokenizer.ggml.tokens"), &["tokens` is missing"]);
     check(&|gguf| gguf.remove("tokenizer.ggml.merges"), &["merges` is missing"]);
     check(&|gguf| gguf.set("tokenizer.ggml.tokens", Meta::Texts(vec![])), &["tokens` is empty"]);
+    let long = Meta::Texts(vec!["a".into(), "b".repeat(4096), "c".repeat(4097)]);
+    check(
+        &|gguf| gguf.text("tokenizer.ggml.model", "llama").set("tokenizer.ggml.tokens", long.clone()),
+        &["tokens` has 4097 bytes in token 2, at most 4096"],
+    );
     check(&|gguf| gguf.set("tokenizer.ggml.token_type", Meta::I32s(vec![1])), &["1 entries for 260 tokens"]);
     check(&|gguf| gguf.set("tokenizer.ggml.eos_token_id", Meta::U32(260)), &["260, outside the 260 tokens"]);
     check(

@@ -53,12 +53,11 @@ pub async fn load_model(
     if let Some(dtype) = &request.dtype {
         options.dtype = parse_dtype(dtype)?;
     }
-    if let Some(tokens) = request.max_model_len {
-        if tokens == 0 {
-            return Err(ApiError::invalid("max_model_len", "`max_model_len` must be at least 1"));
-        }
-        options.max_model_len = Some(tokens as usize);
+    if request.max_model_len == Some(0) {
+        return Err(ApiError::invalid("max_model_len", "`max_model_len` must be at least 1"));
     }
+    // The server's own limit was chosen for the model it was started with, which may be made for more.
+    options.max_model_len = request.max_model_len.map(|tokens| tokens as usize);
     // Not through `AppState::blocking`: loading takes seconds and must not hold up prompts.
     let loading = tokio::task::spawn_blocking(move || {
         let path = below(registry.models_dir(), &request.path)?;

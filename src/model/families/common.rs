@@ -12,7 +12,8 @@ pub(super) fn read(config: &Reader, default_head_dim: Option<usize>) -> Result<D
     let layers = config.size("num_hidden_layers", limits::LAYERS)?;
     let hidden_size = config.size("hidden_size", limits::HIDDEN)?;
     let heads = config.size("num_attention_heads", limits::HEADS)?;
-    let max_position_embeddings = config.size("max_position_embeddings", limits::POSITIONS)?;
+    let configured_context = config.size("max_position_embeddings", limits::POSITIONS)?;
+    let (rope, max_position_embeddings) = rope_keys::read(config, configured_context)?;
     let head_dim = match config.optional_size("head_dim", limits::HEAD_DIM)?.or(default_head_dim) {
         Some(head_dim) => head_dim,
         None => divided_head_dim(hidden_size, heads)?,
@@ -27,7 +28,7 @@ pub(super) fn read(config: &Reader, default_head_dim: Option<usize>) -> Result<D
         kv_heads: config.optional_size("num_key_value_heads", limits::HEADS)?.unwrap_or(heads),
         head_dim,
         rms_norm_eps: config.positive("rms_norm_eps")? as f32,
-        rope: rope_keys::read(config, max_position_embeddings)?,
+        rope,
         max_position_embeddings,
         layer_windows: vec![None; layers],
         qkv_bias: false,

@@ -89,7 +89,7 @@ fn unknown(found: String) -> ModelError {
 #[cfg(test)]
 pub(super) fn rope_from_config(config: &Value) -> Result<RopeConfig, ModelError> {
     let reader = Reader::new(config)?;
-    rope_keys::read(&reader, reader.size("max_position_embeddings", limits::POSITIONS)?)
+    rope_keys::read(&reader, reader.size("max_position_embeddings", limits::POSITIONS)?).map(|(rope, _)| rope)
 }
 
 #[cfg(test)]

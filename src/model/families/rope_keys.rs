@@ -10,7 +10,8 @@ use crate::model::rope::{RopeConfig, RopeScaling, YarnScaling};
 /// What transformers takes where a config of these families names no base.
 const DEFAULT_THETA: f64 = 10_000.0;
 
-pub(super) fn read(config: &Reader, context: usize) -> Result<RopeConfig, ModelError> {
+/// RoPE, and the context that its scaling makes of `context`, the config's `max_position_embeddings`.
+pub(super) fn read(config: &Reader, context: usize) -> Result<(RopeConfig, usize), ModelError> {
     let parameters = match (config.nested("rope_parameters.")?, config.nested("rope_scaling.")?) {
         (Some(_), Some(_)) => {
             return Err(ModelError::contradiction(
@@ -21,11 +22,38 @@ pub(super) fn read(config: &Reader, context: usize) -> Result<RopeConfig, ModelE
         (parameters, scaling) => parameters.or(scaling),
     };
     let theta = theta(config, parameters.as_ref())?;
-    let scaling = match parameters {
-        None => RopeScaling::Default,
-        Some(parameters) => scaling(config, &parameters, context)?,
+    let (scaling, context) = match parameters {
+        None => (RopeScaling::Default, context),
+        Some(parameters) => {
+            let scaling = scaling(config, &parameters, context)?;
+            let stretched = stretched(config, &parameters, &scaling, context)?;
+            (scaling, stretched)
+        }
     };
-    Ok(RopeConfig { theta, scaling })
+    Ok((RopeConfig { theta, scaling }, context))
+}
+
+/// As vLLM derives it: linear scaling and YaRN stretch the context of the pretraining by their factor. Where a config
+/// states the stretched context itself, as Llama 3's all do, that counts.
+fn stretched(
+    config: &Reader,
+    parameters: &Reader,
+    scaling: &RopeScaling,
+    context: usize,
+) -> Result<usize, ModelError> {
+    let (factor, original) = match scaling {
+        RopeScaling::Default | RopeScaling::Llama3 { .. } => return Ok(context),
+        RopeScaling::Linear { factor } => (*factor, original_context(config, parameters, context)?),
+        RopeScaling::Yarn(yarn) => (yarn.factor, yarn.original_max_position_embeddings),
+    };
+    let stretched = (factor * original as f64) as usize;
+    if stretched > limits::POSITIONS {
+        return Err(ModelError::contradiction(
+            format!("`{}` = {factor} makes a context of {stretched} tokens", parameters.name("factor")),
+            format!("at most {} are supported; take it from the original config", limits::POSITIONS),
+        ));
+    }
+    Ok(context.max(stretched))
 }
 
 fn theta(config: &Reader, parameters: Option<&Reader>) -> Result<f64, ModelError> {
@@ -53,7 +81,7 @@ fn scaling(config: &Reader, parameters: &Reader, context: usize) -> Result<RopeS
     let kind = kind(parameters)?;
     let (scaling, own_keys): (_, &[&str]) = match kind {
         "default" => (RopeScaling::Default, &[]),
-        "linear" => (RopeScaling::Linear { factor: parameters.positive("factor")? }, &["factor"]),
+        "linear" => (RopeScaling::Linear { factor: parameters.positive("factor")? }, &["factor", ORIGINAL]),
         "llama3" => (
             llama3(config, parameters, context)?,
             &["factor", "low_freq_factor", "high_freq_factor", ORIGINAL],
@@ -105,11 +133,11 @@ fn refuse_other_keys(parameters: &Reader, kind: &str, own: &[&str]) -> Result<()
         if full_rotation || ["rope_type", "type", "rope_theta"].contains(&&**key) || own.contains(&&**key) {
             continue;
         }
-        return Err(ModelError::Unsupported {
-            key: parameters.name(key),
-            found: parameters.get(key).map(ToString::to_string).unwrap_or_default(),
-            hint: format!("RoPE type {kind:?} knows no such key; remove it, or correct `rope_type`"),
-        });
+        return Err(ModelError::unsupported(
+            &parameters.name(key),
+            parameters.get(key).unwrap_or_default(),
+            format!("RoPE type {kind:?} knows no such key; remove it, or correct `rope_type`"),
+        ));
     }
     Ok(())
 }

@@ -111,6 +111,39 @@ fn rope_keys_of_both_forms() {
     );
 }
 
+/// `max_position_embeddings` is 128.
+#[test]
+fn scaling_stretches_the_context() {
+    let check = |changes: Value, expected: usize| {
+        check("llama", &changes, |c| c.max_position_embeddings == expected);
+    };
+    let scaling = |scaling: Value, expected: usize| check(json!({"rope_scaling": scaling}), expected);
+    check(json!({}), 128);
+    scaling(json!({"type": "default"}), 128);
+    scaling(json!({"type": "linear", "factor": 4.0}), 512);
+    scaling(json!({"type": "linear", "factor": 2.5}), 320);
+    scaling(json!({"type": "linear", "factor": 0.5}), 128);
+    // 128 is what the factor has made already.
+    scaling(json!({"type": "linear", "factor": 4.0, "original_max_position_embeddings": 32}), 128);
+    check(
+        json!({"original_max_position_embeddings": 32, "rope_scaling": {"type": "linear", "factor": 4.0}}),
+        128,
+    );
+    scaling(json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}), 512);
+    scaling(json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}), 128);
+    scaling(json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 96}), 384);
+    scaling(json!({"type": "yarn", "factor": 4.0}), 512);
+    scaling(json!({"type": "yarn", "original_max_position_embeddings": 48}), 128);
+    scaling(
+        json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+               "original_max_position_embeddings": 64}),
+        128,
+    );
+    let error =
+        |scaling: Value, parts: &[&str]| check_error("llama", &json!({"rope_scaling": scaling}), parts);
+    error(json!({"type": "linear", "factor": 1e9}), &["rope_scaling.factor", "1000000000", "16777216"]);
+}
+
 #[test]
 fn wrong_rope_keys_are_named() {
     let error =

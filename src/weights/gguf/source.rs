@@ -48,6 +48,7 @@ impl GgufFile {
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
         let file = MappedFile::open(path)?;
         let Header { metadata, tensors } = Header::read(&file)?;
+        refuse_split(&metadata)?;
         let architecture = Architecture::of(&metadata)?;
         let factors = match tensors.get("rope_freqs.weight") {
             Some(stored) => Some(view("rope_freqs.weight", &file, stored).to_f32()?),
@@ -74,6 +75,7 @@ impl GgufFile {
         let dtype = self.dtype();
         Ok(Checkpoint {
             path: self.file.path.clone(),
+            config_place: format!("{}: metadata, as a Hugging Face config", self.file.path.display()),
             config: self.config.clone(),
             generation_config: files.generation_config(),
             tokenizer: Tokenizer::from_json(files.tokenizer_json.as_bytes(), &self.file.path)?,
@@ -121,6 +123,10 @@ impl TensorSource for GgufFile {
         self.tensors.contains_key(name)
     }
 
+    fn stored_name(&self, name: &str) -> String {
+        names::gguf_name(name).unwrap_or_else(|| name.to_owned())
+    }
+
     fn shape(&self, name: &str) -> Result<Vec<usize>, WeightsError> {
         self.named(name).map(|tensor| tensor.stored.shape.clone())
     }
@@ -137,6 +143,21 @@ impl TensorSource for GgufFile {
             view.bytes = Cow::Owned(rows::halves_from_pairs(&view.bytes, heads, head_dim));
         }
         Ok(view)
+    }
+}
+
+/// A part has some of the tensors only, and all but the first lack the metadata too.
+fn refuse_split(metadata: &Metadata) -> Result<(), WeightsError> {
+    let key = "split.count";
+    match metadata.count(key)? {
+        None | Some(0 | 1) => Ok(()),
+        Some(count) => {
+            let problem = format!(
+                "is {count}: this is one part of a split GGUF; merge the parts with \
+                 `llama-gguf-split --merge FIRST-PART OUT.gguf`"
+            );
+            Err(metadata.error(key, problem))
+        }
     }
 }
 

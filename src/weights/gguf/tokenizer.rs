@@ -31,6 +31,10 @@ const END_OF_GENERATION: [&str; 14] = [
     "</s>",
 ];
 
+/// Splitting a token into the two it is merged from takes the square of its length. The longest tokens of published
+/// vocabularies, runs of spaces or dashes, have a few hundred bytes.
+const TOKEN_BYTES_MAX: usize = 4096;
+
 /// llama.cpp's token types.
 const UNKNOWN: i64 = 2;
 const CONTROL: i64 = 3;
@@ -154,6 +158,11 @@ impl<'a> Vocabulary<'a> {
         let tokens = metadata.strings(tokens_key)?.ok_or_else(|| metadata.error(tokens_key, "is missing"))?;
         if tokens.is_empty() {
             return Err(metadata.error(tokens_key, "is empty"));
+        }
+        if let Some(id) = tokens.iter().position(|token| token.len() > TOKEN_BYTES_MAX) {
+            let problem =
+                format!("has {} bytes in token {id}, at most {TOKEN_BYTES_MAX} are read", tokens[id].len());
+            return Err(metadata.error(tokens_key, problem));
         }
         let types = token_types(metadata, tokens.len())?;
         let ids = tokens.iter().enumerate().map(|(id, token)| (*token, id as u32)).collect();
