@@ -23,7 +23,7 @@ pub(super) struct RunDirectory {
 }
 
 impl RunDirectory {
-    /// Open or create the directory for this run.
+    /// Open or create the directory for this run; `run` takes over what is recorded of it.
     ///
     /// # Errors
     /// `Locked`; `DifferentRun`, if a run with another configuration lives there.
@@ -35,6 +35,9 @@ impl RunDirectory {
                 return Err(EvalError::DifferentRun { directory: path.to_owned(), field, recorded, asked });
             }
             run.started = recorded.started;
+            run.finished = recorded.finished;
+            run.complete = recorded.complete;
+            run.results = recorded.results;
         } else if path.join(SAMPLES).exists() {
             return Err(EvalError::Io {
                 path: path.join(RUN),
@@ -43,6 +46,8 @@ impl RunDirectory {
                 ),
             });
         }
+        // Before there are samples: a kill in between must not leave samples that no run.json explains.
+        write_run(path, run)?;
         let samples_path = path.join(SAMPLES);
         let samples = OpenOptions::new()
             .create(true)
@@ -50,9 +55,7 @@ impl RunDirectory {
             .read(true)
             .open(&samples_path)
             .map_err(EvalError::io(&samples_path))?;
-        let directory = Self { path: path.to_owned(), samples, _lock: lock };
-        directory.write_run(run)?;
-        Ok(directory)
+        Ok(Self { path: path.to_owned(), samples, _lock: lock })
     }
 
     pub fn path(&self) -> &Path {
@@ -101,21 +104,25 @@ impl RunDirectory {
         self.samples.write_all(&line).map_err(EvalError::io(&path))
     }
 
-    /// Replace run.json as a whole: at any moment there is an old one or a new one.
     pub fn write_run(&self, run: &RunFile) -> Result<(), EvalError> {
-        let path = self.path.join(RUN);
-        let temporary = self.path.join("run.json.new");
-        let failed = |error: serde_json::Error| EvalError::Io { path: path.clone(), source: error.into() };
-        let mut text = serde_json::to_vec_pretty(run).map_err(failed)?;
-        text.push(b'\n');
-        let write = || -> std::io::Result<()> {
-            let mut file = File::create(&temporary)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            std::fs::rename(&temporary, &path)
-        };
-        write().map_err(EvalError::io(&path))
+        write_run(&self.path, run)
     }
+}
+
+/// Replace run.json as a whole: at any moment there is an old one or a new one.
+fn write_run(directory: &Path, run: &RunFile) -> Result<(), EvalError> {
+    let path = directory.join(RUN);
+    let temporary = directory.join("run.json.new");
+    let failed = |error: serde_json::Error| EvalError::Io { path: path.clone(), source: error.into() };
+    let mut text = serde_json::to_vec_pretty(run).map_err(failed)?;
+    text.push(b'\n');
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&temporary)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, &path)
+    };
+    write().map_err(EvalError::io(&path))
 }
 
 fn lock(directory: &Path) -> Result<File, EvalError> {

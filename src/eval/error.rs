@@ -38,8 +38,12 @@ pub enum EvalError {
         "generation stopped: {message} ({done} of {total} samples are kept; the same command goes on from there)"
     )]
     Generator { message: String, done: usize, total: usize },
-    #[error("every request was refused, the first with: {message}")]
-    AllRefused { message: String },
+    /// Not these prompts but the set-up is at fault; a refusal that is written down would be final.
+    #[error(
+        "{count} requests were refused and none served meanwhile, the first with: {message}; nothing is written of \
+         them, and the same command asks again ({done} of {total} samples are kept)"
+    )]
+    Refused { count: usize, message: String, done: usize, total: usize },
     #[error(
         "interrupted with {done} of {total} samples finished; the same command with --out {directory} goes on"
     )]

@@ -16,7 +16,7 @@ use super::report::Results;
 pub enum Outcome {
     Correct,
     Wrong,
-    /// Cut by the token limit (or inside its trace) before a correct answer.
+    /// Cut (or ended inside its trace) before a correct answer.
     Truncated,
     NoBox,
     Undecided,

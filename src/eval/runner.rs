@@ -84,8 +84,14 @@ pub async fn run(
     recover(&mut directory, &mut items, &mut scored)?;
     let resumed = scored.len();
     let total = items.len() * config.n as usize;
+    if file.complete && resumed < total {
+        // Samples of a finished run were taken away: what it said of them all does not hold.
+        (file.finished, file.complete, file.results) = (None, false, None);
+        directory.write_run(&file)?;
+    }
     progress.planned(Plan { total, done: resumed });
-    let mut run = Run { directory, scoring, progress, scored, total, refusals: Vec::new() };
+    let refusals_max = (REFUSALS_MAX + chosen.len()).saturating_add(config.concurrency);
+    let mut run = Run { directory, scoring, progress, scored, total, refusals: Vec::new(), refusals_max };
     run.generate(&items, &config, generator, stop).await?;
     let results = Results::new(&run.scored, &file.languages, config.n, config.seed);
     file.finished = file.finished.or(Some(now()));
@@ -236,12 +242,14 @@ struct Run<'a> {
     progress: &'a dyn Progress,
     scored: Vec<Scored>,
     total: usize,
-    /// Items refused before any sample succeeded: either these prompts are at fault or the whole set-up is,
-    /// and nothing is written before it is known which.
+    /// Items refused of which no later one succeeded: either these prompts are at fault or the whole set-up is, and
+    /// nothing is written before it is known which.
     refusals: Vec<(usize, String)>,
+    refusals_max: usize,
 }
 
-/// Refusals without a success after which the set-up is taken to be at fault.
+/// Refusals without a success after which the set-up is taken to be at fault, on top of those that one long problem
+/// brings in all its languages and that come while the requests of other slots are still being served.
 const REFUSALS_MAX: usize = 10;
 
 impl Run<'_> {
@@ -282,10 +290,10 @@ impl Run<'_> {
                 }
             }
         }
-        if let Some((_, message)) = self.refusals.first() {
-            return Err(EvalError::AllRefused { message: message.clone() });
+        if self.scored.is_empty() && !self.refusals.is_empty() {
+            return Err(self.refused());
         }
-        Ok(())
+        self.write_refusals(items, items.len(), &left)
     }
 
     /// `left` holds, for each item that reported, the samples it reported.
@@ -357,15 +365,27 @@ impl Run<'_> {
                 }
             }
             Err(GeneratorError::Unavailable { message }) => return Err(self.stopped_by(message)),
-            Err(GeneratorError::Refused { message }) => self.refusals.push((index, message)),
-        }
-        if self.scored.is_empty() {
-            if self.refusals.len() >= REFUSALS_MAX {
-                return Err(EvalError::AllRefused { message: self.refusals[0].1.clone() });
+            Err(GeneratorError::Refused { message }) => {
+                self.refusals.push((index, message));
+                let set_up_is_at_fault = self.refusals.len() >= self.refusals_max;
+                return if set_up_is_at_fault { Err(self.refused()) } else { Ok(()) };
             }
-            return Ok(());
         }
-        for (index, message) in std::mem::take(&mut self.refusals) {
+        // Requests start in order: the set-up was well after those before this one were refused.
+        self.write_refusals(items, index, reported)
+    }
+
+    /// Write the refusals of the items before this one.
+    fn write_refusals(
+        &mut self,
+        items: &[Item<'_>],
+        before: usize,
+        reported: &BTreeMap<usize, Vec<u32>>,
+    ) -> Result<(), EvalError> {
+        let (final_ones, open): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.refusals).into_iter().partition(|(index, _)| *index < before);
+        self.refusals = open;
+        for (index, message) in final_ones {
             let item = &items[index];
             let done = reported.get(&index).map_or(&[][..], Vec::as_slice);
             for sample in item.missing.iter().copied().filter(|sample| !done.contains(sample)) {
@@ -375,6 +395,11 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    fn refused(&self) -> EvalError {
+        let message = self.refusals.first().map(|(_, message)| message.clone()).unwrap_or_default();
+        EvalError::Refused { count: self.refusals.len(), message, done: self.scored.len(), total: self.total }
     }
 
     fn stopped_by(&self, message: String) -> EvalError {

@@ -101,7 +101,7 @@ fn blank(place: Place<'_>) -> SampleRecord {
 fn outcome(score: &Score, finish: Finish) -> Outcome {
     match (score.verdict, score.reason) {
         (Verdict::Correct, _) => Outcome::Correct,
-        _ if finish == Finish::Length => Outcome::Truncated,
+        _ if finish != Finish::Stop => Outcome::Truncated,
         (_, Reason::UnclosedTrace) => Outcome::Truncated,
         (_, Reason::NoBox) => Outcome::NoBox,
         (Verdict::Undecided, _) => Outcome::Undecided,

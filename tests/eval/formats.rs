@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use xenoglot::eval::Silent;
 
 use super::{Scripted, config, run_blocking};
@@ -11,6 +11,7 @@ use super::{Scripted, config, run_blocking};
 /// Maps whose keys are data: language codes, and k.
 const DATA: [&str; 3] = ["off_target", "pass_at", "consistent_pass_at"];
 
+/// The names of all fields below a value.
 fn fields(value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(object) => {
@@ -34,46 +35,88 @@ fn documentation() -> String {
         .expect("docs/formats.md")
 }
 
+/// What stands below a heading, up to the next one.
+fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let heading = format!("\n### {heading}\n");
+    let (_, text) = page.split_once(&heading).unwrap_or_else(|| panic!("no {heading}"));
+    text.split_once("\n#").map_or(text, |(text, _)| text)
+}
+
+/// The names in the first column of a section's table.
+fn rows(section: &str) -> BTreeSet<&str> {
+    let cells = section.lines().filter_map(|line| line.strip_prefix("| ")?.split('|').next());
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect()
+}
+
+/// The fields of a record that its section lacks: its own need a row of the table, those below them a mention.
+fn missing(record: &Value, section: &str) -> BTreeSet<String> {
+    let rows = rows(section);
+    let mut missing = BTreeSet::new();
+    for (name, value) in record.as_object().expect("a record") {
+        let mut below = BTreeSet::new();
+        // As in a record of its own, so that keys that are data are told apart.
+        fields(&json!({name: value}), &mut below);
+        below.remove(name);
+        missing.extend(below.into_iter().filter(|field| !section.contains(&format!("`{field}`"))));
+        missing.extend((!rows.contains(name.as_str())).then(|| name.clone()));
+    }
+    missing
+}
+
 #[test]
 fn every_field_is_documented() {
     let folder = tempfile::tempdir().unwrap();
-    run_blocking(
-        config(folder.path(), 5),
-        &Scripted::default(),
-        &Silent,
-        tokio::sync::watch::channel(false).1,
-    )
-    .unwrap();
-    let mut found = BTreeSet::new();
+    let stop = tokio::sync::watch::channel(false).1;
+    run_blocking(config(folder.path(), 5), &Scripted::default(), &Silent, stop).unwrap();
     let read = |name: &str| std::fs::read_to_string(folder.path().join("run").join(name)).unwrap();
-    fields(&serde_json::from_str(&read("run.json")).unwrap(), &mut found);
-    for line in read("samples.jsonl").lines() {
-        fields(&serde_json::from_str(line).unwrap(), &mut found);
+    let page = documentation();
+    let mut count = 0;
+    let mut check = |record: &Value, heading: &str| {
+        let missing = missing(record, section(&page, heading));
+        assert!(missing.is_empty(), "not in {heading} of docs/formats.md: {missing:?}");
+        count += record.as_object().map_or(0, serde_json::Map::len);
+    };
+    let mut run: Value = serde_json::from_str(&read("run.json")).unwrap();
+    let results = run["results"].take();
+    check(&run, "run.json");
+    check(&results["overall"], "results");
+    for entry in results["languages"].as_array().unwrap() {
+        check(entry, "results");
     }
-    let text = documentation();
-    let missing: Vec<_> = found.iter().filter(|field| !text.contains(&format!("`{field}`"))).collect();
-    assert!(missing.is_empty(), "not in docs/formats.md: {missing:?}");
-    assert!(found.len() > 50, "{}", found.len());
+    let samples = read("samples.jsonl");
+    for line in samples.lines() {
+        check(&serde_json::from_str(line).unwrap(), "samples.jsonl");
+    }
+    assert!(count > 500, "{count}");
+}
+
+#[test]
+fn a_field_is_missed_where_another_record_has_it() {
+    let page = documentation();
+    let check = |record: Value, heading: &str, expected: &[&str]| {
+        let missing = missing(&record, section(&page, heading));
+        assert_eq!(missing.iter().collect::<Vec<_>>(), expected, "{heading}: {record}");
+    };
+    check(json!({"seed": 1, "sampling": {"top_p": 1}}), "run.json", &[]);
+    check(json!({"span": 1, "kind": 1, "sampling": {"boxes": 1}}), "run.json", &["boxes", "kind", "span"]);
+    check(json!({"seed": 1, "version": 1}), "samples.jsonl", &["version"]);
+    check(json!({"pass_at": {"1": {"mean": 1, "gold": 1}}, "n": 1}), "results", &["gold", "n"]);
 }
 
 #[test]
 fn every_key_of_a_suite_is_documented() {
-    let text = documentation();
-    for key in [
-        "name",
-        "version",
-        "description",
-        "licence",
-        "revision",
-        "source",
-        "languages",
-        "task",
-        "file",
-        "examples",
-    ] {
-        assert!(text.contains(&format!("`{key}`")), "{key}");
+    let page = documentation();
+    let check = |heading: &str, keys: &[&str]| {
+        let rows = rows(section(&page, heading));
+        for key in keys {
+            assert!(rows.contains(key), "{heading}: {key}");
+        }
+    };
+    check("suite.toml", &["name", "version", "description", "licence", "revision", "source", "languages"]);
+    check("suite.toml", &["task", "file", "examples", "[sha256]", "[prompts.CODE]"]);
+    for key in ["`system`", "`user`", "`{problem}`", "`{language}`"] {
+        assert!(section(&page, "suite.toml").contains(key), "{key}");
     }
-    for key in ["[sha256]", "[prompts.", "system", "user", "{problem}", "problem", "answer", "solution"] {
-        assert!(text.contains(key), "{key}");
-    }
+    check("Problem files", &["id", "problem", "answer", "language"]);
+    check("Example files", &["problem", "solution", "language"]);
 }

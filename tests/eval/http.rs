@@ -10,10 +10,17 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
+use xenoglot::api::ApiOptions;
 use xenoglot::eval::{
     Completion, Draw, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError, HttpGenerator,
-    HttpOptions, Message, Sampling,
+    HttpOptions, LocalGenerator, Message, RunConfig, Sampling, Silent, run,
 };
+use xenoglot::ops::Workers;
+use xenoglot::registry::{EngineOptions, LoadSpec, Registry};
+use xenoglot::settings::Settings;
+
+use super::{config, records};
+use crate::model::logits::fixture;
 
 type Reply = Box<dyn Fn(usize, &Value) -> Response + Send + Sync>;
 
@@ -51,6 +58,7 @@ fn options(url: &str) -> HttpOptions {
         api_key: Some("key".to_owned()),
         attempts: 3,
         backoff: Duration::from_millis(1),
+        busy_timeout: Duration::from_millis(100),
         ..HttpOptions::new(url)
     }
 }
@@ -129,7 +137,212 @@ async fn a_stream_of_interleaved_choices() {
     );
     let body = server.bodies.lock().unwrap()[0].clone();
     assert_eq!((&body["n"], &body["seed"], &body["temperature"]), (&json!(3), &json!(11), &json!(0.6)));
-    assert_eq!((body.get("top_k"), &body["model"]), (None, &json!("tiny")));
+    assert_eq!(body["model"], "tiny");
+}
+
+#[tokio::test]
+async fn sampling_is_sent_whole_and_off_is_said() {
+    let check = |sampling: Sampling, expected: [Value; 3]| async move {
+        let server = serve(Box::new(|_, _| event_stream(&[chunk(0, &json!({}), Some("stop"))]))).await;
+        let generator = HttpGenerator::connect(options(&server.url)).await.unwrap();
+        let request = GenerationRequest { sampling, ..request(&[0]) };
+        generator.generate(&request, &|_| ()).await.unwrap();
+        let body = &server.bodies.lock().unwrap()[0];
+        assert_eq!(["top_k", "min_p", "repetition_penalty"].map(|name| body[name].clone()), expected);
+    };
+    check(Sampling::default(), [json!(-1), json!(0.0), json!(1.0)]).await;
+    check(Sampling { top_k: 20, min_p: 0.1, ..Sampling::default() }, [json!(20), json!(0.1), json!(1.0)])
+        .await;
+}
+
+#[tokio::test]
+async fn what_is_off_is_not_sent_again_to_a_server_that_does_not_know_it() {
+    let known = ["model", "messages", "n", "seed", "temperature", "top_p", "max_tokens", "stream"];
+    let strict = move |named: bool| -> Reply {
+        Box::new(move |_, body| {
+            let mut names = body.as_object().unwrap().keys();
+            let wrong = names.find(|name| !known.contains(&name.as_str()) && *name != "stream_options");
+            let Some(wrong) = wrong else { return event_stream(&[chunk(0, &json!({}), Some("stop"))]) };
+            let message = format!("Unrecognized request argument supplied: {wrong}");
+            let param = named.then_some(wrong);
+            let error = json!({"error": {"message": message, "param": param}});
+            (StatusCode::BAD_REQUEST, Json(error)).into_response()
+        })
+    };
+    for named in [true, false] {
+        let server = serve(strict(named)).await;
+        let generator = HttpGenerator::connect(options(&server.url)).await.unwrap();
+        for calls in [4, 5] {
+            generator.generate(&request(&[0]), &|_| ()).await.unwrap();
+            assert_eq!(server.bodies.lock().unwrap().len(), calls, "three are found once");
+        }
+        // What is on is not given up: the run would record it and not have it.
+        let sampling = Sampling { top_k: 20, ..Sampling::default() };
+        let server = serve(strict(named)).await;
+        let generator = HttpGenerator::connect(options(&server.url)).await.unwrap();
+        let error = generator.generate(&GenerationRequest { sampling, ..request(&[0]) }, &|_| ()).await;
+        assert!(
+            matches!(error.unwrap_err(), GeneratorError::Refused { message } if message.contains("top_k"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_draws_over_http_what_its_engine_draws_in_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    for entry in std::fs::read_dir(fixture("qwen3")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, model.join(path.file_name().unwrap())).unwrap();
+    }
+    // Any of these, filled in, would make other draws.
+    let defaults = json!({"eos_token_id": 2, "top_k": 1, "min_p": 0.5, "repetition_penalty": 1.9});
+    std::fs::write(model.join("generation_config.json"), defaults.to_string()).unwrap();
+    let settings = Settings { models_dir: folder.path().to_owned(), ..Settings::default() };
+    let engine = EngineOptions::from(&settings);
+    let registry = Registry::new(Workers::new(1), engine.clone(), settings.models_dir.clone());
+    let served = registry.load(LoadSpec { name: "tiny".to_owned(), path: model, options: engine }).unwrap();
+    assert_eq!(served.generation_defaults.top_k, Some(1));
+    let local = LocalGenerator {
+        model: served.name.clone(),
+        dtype: served.dtype.to_owned(),
+        handle: served.handle.clone(),
+        tokenizer: served.tokenizer.clone(),
+        template: served.template.clone(),
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving =
+        xenoglot::api::serve(listener, registry, ApiOptions::from(&settings), std::future::pending());
+    tokio::spawn(async move { serving.await.unwrap() });
+    let http = HttpGenerator::connect(options(&url)).await.unwrap();
+    let sampling = Sampling { temperature: 1.0, max_tokens: 20, ..Sampling::default() };
+    let request = GenerationRequest { n: 4, sampling, ..request(&[0, 1, 2, 3]) };
+    let (over_http, in_process) = (texts_of(&http, &request).await, texts_of(&local, &request).await);
+    assert_eq!(over_http, in_process);
+    assert!(in_process[1..].iter().any(|text| *text != in_process[0]), "samples differ");
+}
+
+async fn texts_of(generator: &dyn Generator, request: &GenerationRequest) -> Vec<(u32, String, Finish)> {
+    let found = Mutex::new(Vec::new());
+    let keep = |event| {
+        if let GenerationEvent::Finished { sample, completion, .. } = event {
+            found.lock().unwrap().push((sample, completion.text, completion.finish));
+        }
+    };
+    generator.generate(request, &keep).await.unwrap();
+    let mut found = found.into_inner().unwrap();
+    found.sort_by_key(|(sample, ..)| *sample);
+    found
+}
+
+/// What one sample becomes that a server sends in these chunks, and how many requests it takes.
+async fn one_sample(chunks: Vec<Value>, then: &'static str) -> ((String, Finish, Option<u64>), usize) {
+    let reply: Reply = Box::new(move |call, _| match call {
+        0 => event_stream(&chunks),
+        _ => event_stream(&[chunk(0, &json!({"content": then}), Some("stop"))]),
+    });
+    let server = serve(reply).await;
+    let (mut found, outcome) = generate(&server.url, &[0]).await;
+    outcome.unwrap();
+    let completion = found.remove(0).1;
+    ((completion.text, completion.finish, completion.tokens), server.bodies.lock().unwrap().len())
+}
+
+#[tokio::test]
+async fn only_choices_that_ended_by_themselves_or_were_cut_are_finished() {
+    let check = |reason: &'static str, expected: (&'static str, Finish), calls: usize| async move {
+        let chunks = vec![
+            chunk(0, &json!({"content": "half"}), None),
+            chunk(0, &json!({"content": " a text"}), Some(reason)),
+        ];
+        let ((text, finish, _), made) = one_sample(chunks, "again").await;
+        assert_eq!(((text.as_str(), finish), made), (expected, calls), "{reason}");
+    };
+    check("stop", ("half a text", Finish::Stop), 1).await;
+    check("tool_calls", ("half a text", Finish::Stop), 1).await;
+    check("length", ("half a text", Finish::Length), 1).await;
+    check("content_filter", ("half a text", Finish::ContentFilter), 1).await;
+    check("abort", ("again", Finish::Stop), 2).await;
+    check("error", ("again", Finish::Stop), 2).await;
+    check("whatever", ("again", Finish::Stop), 2).await;
+    // A server that always aborts is named, with its reason.
+    let abort = json!({"message": {"content": "half"}, "finish_reason": "abort"});
+    let body = json!({"choices": [abort]});
+    let server = serve(Box::new(move |_, _| Json(body.clone()).into_response())).await;
+    let (found, outcome) = generate(&server.url, &[0]).await;
+    let error = outcome.unwrap_err().to_string();
+    assert!(found.is_empty() && error.contains("finish_reason \"abort\" (3 attempts)"), "{error}");
+}
+
+#[tokio::test]
+async fn a_trace_that_does_not_end_is_left_open_whatever_the_reason() {
+    let check = |content: &'static str, reason: &'static str, expected: &'static str| async move {
+        let chunks = vec![
+            chunk(0, &json!({"reasoning_content": "hm \\boxed{42}"}), None),
+            chunk(0, &json!({"content": content}), Some(reason)),
+        ];
+        assert_eq!(one_sample(chunks, "").await.0.0, expected, "{content} {reason}");
+    };
+    check("", "stop", "<think>\nhm \\boxed{42}").await;
+    check("", "length", "<think>\nhm \\boxed{42}").await;
+    check("42", "length", "<think>\nhm \\boxed{42}\n</think>\n\n42").await;
+}
+
+#[tokio::test]
+async fn tokens_are_those_of_the_usage() {
+    let check = |samples: &'static [u32], usage: Option<u64>, counted: u64, of_one: Option<u64>| async move {
+        let reply: Reply = Box::new(move |_, body| {
+            let mut events = Vec::new();
+            for choice in 0..body["n"].as_u64().unwrap() {
+                events.push(chunk(choice, &json!({"role": "assistant", "content": ""}), None));
+                events.push(chunk(choice, &json!({"content": "four tokens"}), None));
+                events.push(chunk(choice, &json!({"content": "."}), Some("stop")));
+            }
+            let told = |tokens| json!({"choices": [], "usage": {"completion_tokens": tokens}});
+            events.extend(usage.map(told));
+            event_stream(&events)
+        });
+        let server = serve(reply).await;
+        let generator = HttpGenerator::connect(options(&server.url)).await.unwrap();
+        let found = Mutex::new((0, Vec::new()));
+        let keep = |event| match event {
+            GenerationEvent::Tokens(tokens) => found.lock().unwrap().0 += tokens,
+            GenerationEvent::Finished { completion, .. } => found.lock().unwrap().1.push(completion.tokens),
+        };
+        generator.generate(&request(samples), &keep).await.unwrap();
+        let found = found.into_inner().unwrap();
+        assert_eq!(found, (counted, vec![of_one; samples.len()]), "{samples:?} {usage:?}");
+    };
+    check(&[0], Some(5), 5, Some(5)).await;
+    check(&[0, 1], Some(11), 11, None).await;
+    check(&[0], None, 2, None).await;
+    // Deltas that are no whole tokens are not taken back.
+    check(&[0], Some(1), 2, Some(1)).await;
+}
+
+#[tokio::test]
+async fn a_busy_server_is_waited_for_and_uses_up_no_attempt() {
+    let reply: Reply = Box::new(|call, _| match call {
+        0..20 => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0")], "busy").into_response(),
+        20 | 22 => (StatusCode::BAD_GATEWAY, "gone").into_response(),
+        21 => (StatusCode::TOO_MANY_REQUESTS, "busy").into_response(),
+        _ => event_stream(&[chunk(0, &json!({"content": "at last"}), Some("stop"))]),
+    });
+    let server = serve(reply).await;
+    let patient = Duration::from_mins(1);
+    let options = HttpOptions { backoff: Duration::ZERO, busy_timeout: patient, ..options(&server.url) };
+    let generator = HttpGenerator::connect(options).await.unwrap();
+    assert_eq!(texts_of(&generator, &request(&[0])).await[0].1, "at last");
+    // But not for ever.
+    let busy = (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0")], "busy");
+    let server = serve(Box::new(move |_, _| busy.into_response())).await;
+    let error = generate(&server.url, &[0]).await.1.unwrap_err().to_string();
+    assert!(error.contains("busy for 0 s"), "{error}");
+    let bodies = server.bodies.lock().unwrap();
+    // 1, 2, 4, .. ms: what the server asks for does not shorten the waits.
+    assert!((5..10).contains(&bodies.len()), "{}", bodies.len());
 }
 
 #[tokio::test]
@@ -258,7 +471,6 @@ async fn failures_that_stay_are_told_apart() {
     check(StatusCode::UNAUTHORIZED, false, 1).await;
     check(StatusCode::NOT_FOUND, false, 1).await;
     check(StatusCode::INTERNAL_SERVER_ERROR, false, 3).await;
-    check(StatusCode::TOO_MANY_REQUESTS, false, 3).await;
 }
 
 #[tokio::test]
@@ -283,4 +495,54 @@ async fn a_server_that_is_not_there_is_named() {
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     let error = HttpGenerator::connect(options("ftp://x")).await.err().unwrap().to_string();
     assert!(error.contains("no http:// or https:// URL"), "{error}");
+}
+
+#[tokio::test]
+async fn a_run_that_is_stopped_goes_on_over_http() {
+    let folder = tempfile::tempdir().unwrap();
+    // A key that is withdrawn ends the run in the middle of its fourth request.
+    let allowed = Arc::new(AtomicUsize::new(3));
+    let left = allowed.clone();
+    let server = serve(Box::new(move |_, body| {
+        if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err() {
+            return (StatusCode::UNAUTHORIZED, "who are you?").into_response();
+        }
+        let text = |choice| json!({"content": format!("{} {choice} \\boxed{{42}}", body["seed"])});
+        let mut events: Vec<Value> = (0..body["n"].as_u64().unwrap())
+            .map(|choice| chunk(choice, &text(choice), Some("stop")))
+            .collect();
+        if left.load(Ordering::SeqCst) == 0 {
+            events.truncate(2);
+            events.push(json!({"error": {"message": "out of memory"}}));
+        }
+        event_stream(&events)
+    }))
+    .await;
+    let generator = HttpGenerator::connect(options(&server.url)).await.unwrap();
+    let config = || RunConfig { concurrency: 1, ..config(folder.path(), 4) };
+    let never = || tokio::sync::watch::channel(false).1;
+    let error = run(config(), &generator, &Silent, never()).await.unwrap_err().to_string();
+    assert!(error.contains("who are you?") && error.contains("10 of 24 samples"), "{error}");
+    let samples = folder.path().join("run/samples.jsonl");
+    let kept = std::fs::read_to_string(&samples).unwrap();
+    assert_eq!(kept.lines().count(), 10);
+    // A kill in the middle of a write.
+    std::fs::write(&samples, format!("{kept}{{\"problem\": \"p2\"")).unwrap();
+    let before = server.bodies.lock().unwrap().len();
+    allowed.store(1000, Ordering::SeqCst);
+    let report = run(config(), &generator, &Silent, never()).await.unwrap();
+    assert_eq!((report.resumed, report.results.overall.samples), (10, 24));
+    assert!(std::fs::read_to_string(&samples).unwrap().starts_with(&kept), "what is on file stays");
+    let asked: Vec<u64> =
+        server.bodies.lock().unwrap()[before..].iter().map(|body| body["n"].as_u64().unwrap()).collect();
+    assert_eq!(asked, [2, 4, 4, 4], "only what is missing is asked for");
+    let found = records(&folder.path().join("run"));
+    let mut draws: Vec<(u64, Option<u32>)> = found.iter().map(|one| (one.seed, one.choice)).collect();
+    draws.sort_unstable();
+    draws.dedup();
+    assert_eq!(draws.len(), 24, "no draw came twice");
+    for one in &found {
+        let choice = one.choice.unwrap();
+        assert_eq!(one.completion, format!("{} {choice} \\boxed{{42}}", one.seed));
+    }
 }

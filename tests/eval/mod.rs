@@ -85,7 +85,9 @@ pub struct Scripted {
     pub asked: Mutex<Vec<(String, Vec<u32>)>>,
     pub prompts: Mutex<Vec<(String, Vec<Message>)>>,
     /// Ids whose request is refused.
-    pub refuse: Vec<&'static str>,
+    pub refuse: Vec<String>,
+    /// Whether every request is.
+    pub refuse_all: bool,
     /// The id whose request finds the server gone after its first sample.
     pub gone_at: Option<&'static str>,
 }
@@ -125,7 +127,7 @@ impl Generator for Scripted {
         async move {
             self.asked.lock().unwrap().push((request.id.clone(), request.samples.clone()));
             self.prompts.lock().unwrap().push((request.id.clone(), request.messages.clone()));
-            if self.refuse.contains(&request.id.as_str()) {
+            if self.refuse_all || self.refuse.contains(&request.id) {
                 return Err(GeneratorError::Refused { message: "too long".to_owned() });
             }
             // Out of order, as real choices finish.

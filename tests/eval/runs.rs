@@ -1,10 +1,13 @@
 //! Runs against a scripted generator: complete, interrupted, resumed, refused, locked.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::watch;
-use xenoglot::eval::{EvalError, Outcome, Plan, Progress, RunConfig, SampleRecord, Silent};
+use xenoglot::eval::suite::Problem;
+use xenoglot::eval::{EvalError, Outcome, Plan, Progress, RunConfig, RunFile, SampleRecord, Silent};
 use xenoglot::language::Language;
 
 use super::{Scripted, config, records, run_blocking};
@@ -103,6 +106,46 @@ fn a_finished_run_is_reported_again_without_generating() {
     assert!(generator.asked.lock().unwrap().is_empty());
 }
 
+/// Reads run.json when the run is planned: what a kill in the middle would leave.
+struct RunFileAtStart(PathBuf, Mutex<Option<RunFile>>);
+
+impl Progress for RunFileAtStart {
+    fn planned(&self, _plan: Plan) {
+        *self.1.lock().unwrap() = Some(run_file(&self.0));
+    }
+
+    fn tokens(&self, _count: u64) {}
+
+    fn sample(&self, _record: &SampleRecord) {}
+}
+
+fn run_file(path: &Path) -> RunFile {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn a_finished_run_keeps_its_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run/run.json");
+    run_blocking(config(folder.path(), 2), &Scripted::default(), &Silent, never()).unwrap();
+    let mut finished = run_file(&path);
+    (finished.started, finished.finished) = (1000, Some(2000));
+    std::fs::write(&path, serde_json::to_vec(&finished).unwrap()).unwrap();
+    let again = || {
+        let progress = RunFileAtStart(path.clone(), Mutex::default());
+        run_blocking(config(folder.path(), 2), &Scripted::default(), &progress, never()).unwrap();
+        (progress.1.into_inner().unwrap().unwrap(), run_file(&path))
+    };
+    assert_eq!(again(), (finished.clone(), finished.clone()));
+    // One whose samples were taken away is no longer finished.
+    let samples = folder.path().join("run/samples.jsonl");
+    let text = std::fs::read_to_string(&samples).unwrap();
+    std::fs::write(&samples, text.split_inclusive('\n').skip(3).collect::<String>()).unwrap();
+    let (start, end) = again();
+    assert_eq!((start.started, start.finished, start.complete, start.results), (1000, None, false, None));
+    assert!(end.complete && end.finished > Some(2000) && end.results == finished.results);
+}
+
 #[test]
 fn another_configuration_is_refused_by_its_field() {
     let folder = tempfile::tempdir().unwrap();
@@ -182,7 +225,7 @@ fn spoilt_files_are_named_by_line() {
 #[test]
 fn a_refused_prompt_is_an_error_sample_and_not_the_end() {
     let folder = tempfile::tempdir().unwrap();
-    let generator = Scripted { refuse: vec!["p1-en", "p3-de"], ..Scripted::default() };
+    let generator = Scripted { refuse: vec!["p1-en".to_owned(), "p3-de".to_owned()], ..Scripted::default() };
     let report = run_blocking(config(folder.path(), 2), &generator, &Silent, never()).unwrap();
     let samples = records(&folder.path().join("run"));
     let errors: Vec<_> = samples.iter().filter(|sample| sample.outcome == Outcome::Error).collect();
@@ -194,11 +237,60 @@ fn a_refused_prompt_is_an_error_sample_and_not_the_end() {
 #[test]
 fn a_run_that_is_refused_whole_writes_no_samples() {
     let folder = tempfile::tempdir().unwrap();
-    let refuse = vec!["p1-en", "p1-de", "p2-en", "p2-de", "p3-en", "p3-de"];
-    let generator = Scripted { refuse, ..Scripted::default() };
+    let generator = Scripted { refuse_all: true, ..Scripted::default() };
     let error = run_blocking(config(folder.path(), 2), &generator, &Silent, never()).unwrap_err();
-    assert!(matches!(&error, EvalError::AllRefused { message } if message == "too long"), "{error}");
+    assert!(
+        matches!(&error, EvalError::Refused { count: 6, message, .. } if message == "too long"),
+        "{error}"
+    );
     assert!(records(&folder.path().join("run")).is_empty());
+}
+
+/// A configuration over so many problems in English alone.
+fn many(folder: &Path, problems: usize) -> RunConfig {
+    let mut config = config(folder, 1);
+    config.languages = Some(vec![Language::En]);
+    let english = config.suite.languages.iter_mut().find(|entry| entry.language == Language::En).unwrap();
+    let first = english.problems[0].clone();
+    english.problems = (0..problems).map(|i| Problem { id: format!("p{i}"), ..first.clone() }).collect();
+    config
+}
+
+#[test]
+fn a_set_up_that_breaks_while_a_run_is_stopped_leaves_no_error_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = stop_after(many(folder.path(), 40), &Scripted::default(), 5);
+    assert!(matches!(error, EvalError::Interrupted { done: 5, .. }), "{error}");
+    let broken = Scripted { refuse_all: true, ..Scripted::default() };
+    let error = run_blocking(many(folder.path(), 40), &broken, &Silent, never()).unwrap_err();
+    // 10, a language, and two in flight.
+    assert!(matches!(error, EvalError::Refused { count: 13, done: 5, total: 40, .. }), "{error}");
+    assert_eq!(records(&folder.path().join("run")).len(), 5);
+    let report = run_blocking(many(folder.path(), 40), &Scripted::default(), &Silent, never()).unwrap();
+    assert_eq!((report.resumed, report.results.overall.outcomes.error), (5, 0.0));
+}
+
+#[test]
+fn refusals_are_counted_from_the_last_success() {
+    let check = |refused: &[usize], errors: Result<usize, usize>| {
+        let folder = tempfile::tempdir().unwrap();
+        let refuse = refused.iter().map(|i| format!("p{i}-en")).collect();
+        let generator = Scripted { refuse, ..Scripted::default() };
+        let outcome = run_blocking(many(folder.path(), 40), &generator, &Silent, never());
+        let found = records(&folder.path().join("run"));
+        let written = found.iter().filter(|sample| sample.outcome == Outcome::Error).count();
+        match errors {
+            Ok(errors) => assert_eq!((outcome.unwrap().results.overall.samples, written), (40, errors)),
+            Err(kept) => {
+                let error = outcome.unwrap_err();
+                assert!(matches!(error, EvalError::Refused { .. }), "{error}");
+                assert_eq!((found.len(), written), (kept, 0));
+            }
+        }
+    };
+    check(&(0..8).chain(12..20).chain(24..32).collect::<Vec<_>>(), Ok(24));
+    check(&(30..40).collect::<Vec<_>>(), Ok(10));
+    check(&(20..40).collect::<Vec<_>>(), Err(20));
 }
 
 #[test]

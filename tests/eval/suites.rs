@@ -127,3 +127,14 @@ fn an_unknown_name_lists_the_places_and_the_known_suites() {
     let error = Suite::open("no-such-suite").unwrap_err().to_string();
     assert!(error.contains("eval-suites") && error.contains("no-such-suite"), "{error}");
 }
+
+#[test]
+fn a_folder_without_a_manifest_is_told_what_a_suite_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = open(folder.path()).unwrap_err();
+    for part in ["holds no suite.toml", ".jsonl", "docs/formats.md", "built in", "xeno-word-problems"] {
+        assert!(error.contains(part), "{error}");
+    }
+    // Also by a name without a slash, which is looked for among the suites first.
+    assert!(Suite::open("src").unwrap_err().to_string().contains("src holds no suite.toml"));
+}

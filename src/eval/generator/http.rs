@@ -1,14 +1,17 @@
 //! Completions from any OpenAI-compatible URL.
 //!
 //! One streaming request asks for the missing samples, at most [`CHOICES_MAX`] of them or what the server allows; a
-//! further one asks for those still missing then, be it for that limit, a server that ignores `n`, a broken stream or
-//! a resumed run. The API cannot name a choice index, so each such request gets a seed of its own (derived from the
-//! problem's and all samples missing): no sample is lost or doubled, but those of a resumed problem need not be the
-//! ones an uninterrupted run would have drawn. In-process runs do not have this limit.
+//! further one asks for those still missing then, be it for that limit, a server that ignores `n`, a broken stream, a
+//! choice that the server aborted or a resumed run. The API cannot name a choice index, so each such request gets a
+//! seed of its own (derived from the problem's and all samples missing): no sample is lost or doubled, but those of a
+//! resumed problem need not be the ones an uninterrupted run would have drawn. In-process runs do not have this limit.
 
 mod answer;
+mod patience;
 mod request;
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -18,9 +21,12 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
 
 use super::sse::Events;
-use super::{Draw, GenerationEvent, GenerationRequest, Generator, GeneratorError, GeneratorIdentity};
+use super::{
+    Completion, Draw, GenerationEvent, GenerationRequest, Generator, GeneratorError, GeneratorIdentity,
+};
 use crate::eval::seed::continued_seed;
-use answer::{Answer, choices_of_body};
+use answer::Answer;
+use patience::{Failure, Patience};
 
 /// Where and how to ask.
 #[derive(Debug, Clone)]
@@ -30,10 +36,12 @@ pub struct HttpOptions {
     /// `None`: the server's only model.
     pub model: Option<String>,
     pub api_key: Option<String>,
-    /// Attempts at one request before the run stops.
+    /// Attempts at one request before the run stops; being told to wait is none.
     pub attempts: u32,
     /// The first wait between attempts; it doubles, up to a minute.
     pub backoff: Duration,
+    /// Longest time that a server may answer one request with nothing but 429.
+    pub busy_timeout: Duration,
     /// Longest silence of a server that is generating.
     pub read_timeout: Duration,
 }
@@ -48,6 +56,7 @@ impl HttpOptions {
             api_key: key("XENOGLOT_API_KEY").or_else(|| key("OPENAI_API_KEY")),
             attempts: 6,
             backoff: Duration::from_secs(1),
+            busy_timeout: Duration::from_mins(30),
             read_timeout: Duration::from_mins(10),
         }
     }
@@ -60,6 +69,8 @@ pub struct HttpGenerator {
     options: HttpOptions,
     /// Choices asked for at once; falls when the server refuses so many.
     choices_max: AtomicUsize,
+    /// Parameters that the server does not know and that are not sent again.
+    unknown: Mutex<BTreeSet<&'static str>>,
 }
 
 /// What OpenAI and this project's server allow.
@@ -68,24 +79,7 @@ const CHOICES_MAX: usize = 128;
 const CONNECT_ATTEMPTS: u32 = 2;
 /// A silent host is as wrong as one that refuses; a busy server still lists its models within this.
 const FIRST_CONTACT_TIMEOUT: Duration = Duration::from_secs(30);
-const BACKOFF_MAX: Duration = Duration::from_mins(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(10);
-
-/// Why one attempt failed.
-#[derive(Debug)]
-enum Failure {
-    /// Worth another attempt, after the wait the server asked for.
-    Passing {
-        message: String,
-        wait: Option<Duration>,
-    },
-    /// This request is at fault, in the named parameter where the server says which.
-    Refused {
-        message: String,
-        parameter: Option<String>,
-    },
-    Final(GeneratorError),
-}
 
 /// A request that the server took.
 struct Asked {
@@ -112,8 +106,14 @@ impl HttpGenerator {
                 unavailable(format!("the HTTP client cannot be set up: {}", describe(&error)))
             })?;
         let base = request::base_url(&options.url).map_err(unavailable)?;
-        let mut generator =
-            Self { client, base, model: String::new(), options, choices_max: AtomicUsize::new(CHOICES_MAX) };
+        let mut generator = Self {
+            client,
+            base,
+            model: String::new(),
+            options,
+            choices_max: AtomicUsize::new(CHOICES_MAX),
+            unknown: Mutex::default(),
+        };
         generator.model = match generator.options.model.clone() {
             Some(model) => {
                 generator.reach().await?;
@@ -129,8 +129,7 @@ impl HttpGenerator {
     }
 
     async fn only_model(&self) -> Result<String, GeneratorError> {
-        let models: Value =
-            self.patiently(CONNECT_ATTEMPTS.min(self.options.attempts), || self.models()).await?;
+        let models: Value = self.first_contact().with(|| self.models()).await?;
         let names: Vec<&str> = models["data"]
             .as_array()
             .into_iter()
@@ -148,13 +147,23 @@ impl HttpGenerator {
 
     /// Whether anybody is there; what is answered does not matter, since not every server lists its models.
     async fn reach(&self) -> Result<(), GeneratorError> {
-        self.patiently(CONNECT_ATTEMPTS.min(self.options.attempts), || async {
+        let attempt = || async {
             match self.models_request().send().await {
                 Err(error) if error.is_connect() => Err(self.broken(&error)),
                 _ => Ok(()),
             }
-        })
-        .await
+        };
+        self.first_contact().with(attempt).await
+    }
+
+    fn patience(&self) -> Patience {
+        let HttpOptions { attempts, backoff, busy_timeout, .. } = self.options;
+        Patience { attempts, backoff, busy: busy_timeout }
+    }
+
+    fn first_contact(&self) -> Patience {
+        let patience = self.patience();
+        Patience { attempts: patience.attempts.min(CONNECT_ATTEMPTS), ..patience }
     }
 
     fn models_request(&self) -> reqwest::RequestBuilder {
@@ -164,33 +173,6 @@ impl HttpGenerator {
     async fn models(&self) -> Result<Value, Failure> {
         let response = self.send(self.models_request()).await?;
         response.json().await.map_err(|error| self.broken(&error))
-    }
-
-    /// Try until it works, cannot work, or has been tried often enough.
-    async fn patiently<T, F>(&self, attempts: u32, attempt: impl Fn() -> F) -> Result<T, GeneratorError>
-    where
-        F: Future<Output = Result<T, Failure>>,
-    {
-        let mut backoff = self.options.backoff;
-        for tried in 1.. {
-            match attempt().await {
-                Ok(value) => return Ok(value),
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Refused { message, .. }) => return Err(GeneratorError::Refused { message }),
-                Err(Failure::Passing { message, .. }) if tried >= attempts => {
-                    return Err(GeneratorError::Unavailable {
-                        message: format!("{message} ({tried} attempts)"),
-                    });
-                }
-                Err(Failure::Passing { message, wait }) => {
-                    let wait = wait.unwrap_or(backoff);
-                    tracing::warn!(%message, ?wait, "retrying");
-                    tokio::time::sleep(wait).await;
-                    backoff = (backoff * 2).min(BACKOFF_MAX);
-                }
-            }
-        }
-        Err(GeneratorError::Unavailable { message: "no attempts are allowed".to_owned() })
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, Failure> {
@@ -221,14 +203,12 @@ impl HttpGenerator {
         let body = response.text().await.unwrap_or_default();
         let (said, parameter) = request::error_of(&body);
         let message = format!("{} answered {status}: {said}", self.base);
-        if status == StatusCode::TOO_MANY_REQUESTS
-            || status == StatusCode::REQUEST_TIMEOUT
-            || status.is_server_error()
-        {
-            return Failure::Passing { message, wait };
-        }
-        // The prompt's fault, or the whole set-up's.
         match status {
+            StatusCode::TOO_MANY_REQUESTS => Failure::Busy { message, wait },
+            status if status == StatusCode::REQUEST_TIMEOUT || status.is_server_error() => {
+                Failure::Passing { message, wait }
+            }
+            // The prompt's fault, or the whole set-up's.
             StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
                 Failure::Refused { message, parameter }
             }
@@ -236,17 +216,26 @@ impl HttpGenerator {
         }
     }
 
-    /// Ask for the first of `missing`, for half as many whenever the server finds `n` too large.
+    /// Ask for the first of `missing`: for half as many whenever the server finds `n` too large, and without what is
+    /// off and it does not know.
     async fn ask(&self, request: &GenerationRequest, missing: &[u32]) -> Result<Asked, Failure> {
         let seed = continued_seed(request.seed, request.n, missing);
         let url = format!("{}/chat/completions", self.base);
         loop {
             let count = missing.len().min(self.choices_max.load(Ordering::Relaxed));
-            let body = request::body(&self.model, request, count, seed);
+            let unknown = lock(&self.unknown).clone();
+            let body = request::body(&self.model, request, count, seed, &unknown);
             match self.send(self.client.post(&url).json(&body)).await {
                 Ok(response) => return Ok(Asked { samples: missing[..count].to_vec(), seed, response }),
                 Err(Failure::Refused { parameter, .. }) if parameter.as_deref() == Some("n") && count > 1 => {
                     self.choices_max.fetch_min(count / 2, Ordering::Relaxed);
+                }
+                Err(Failure::Refused { message, parameter }) => {
+                    let sampling = &request.sampling;
+                    let name = request::dispensable(sampling, &unknown, parameter.as_deref(), &message);
+                    let Some(name) = name else { return Err(Failure::Refused { message, parameter }) };
+                    tracing::warn!(%message, "{name} is off and is not sent any more");
+                    lock(&self.unknown).insert(name);
                 }
                 Err(failure) => return Err(failure),
             }
@@ -257,40 +246,60 @@ impl HttpGenerator {
     async fn attempt(
         &self,
         request: &GenerationRequest,
-        missing: &std::sync::Mutex<Vec<u32>>,
+        missing: &Mutex<Vec<u32>>,
         events: &(dyn Fn(GenerationEvent) + Send + Sync),
     ) -> Result<(), Failure> {
         let wanted = lock(missing).clone();
         let Asked { samples, seed, response } = self.ask(request, &wanted).await?;
-        let report = |choice: usize, completion| {
-            let Some(sample) = samples.get(choice).copied() else { return };
-            let mut missing = lock(missing);
-            if let Some(at) = missing.iter().position(|known| *known == sample) {
-                missing.remove(at);
-                let draw = Draw { seed, choice: choice as u32 };
-                events(GenerationEvent::Finished { sample, draw, completion });
+        let report = |tokens, finished: Vec<(usize, Completion)>| {
+            events(GenerationEvent::Tokens(tokens));
+            for (choice, completion) in finished {
+                let Some(sample) = samples.get(choice).copied() else { continue };
+                let mut missing = lock(missing);
+                if let Some(at) = missing.iter().position(|known| *known == sample) {
+                    missing.remove(at);
+                    let draw = Draw { seed, choice: choice as u32 };
+                    events(GenerationEvent::Finished { sample, draw, completion });
+                }
             }
         };
-        if !request::is_stream(&response) {
-            let body: Value = response.json().await.map_err(|error| self.broken(&error))?;
-            for (choice, completion) in choices_of_body(&body) {
-                events(GenerationEvent::Tokens(completion.tokens.unwrap_or_default()));
-                report(choice, completion);
-            }
+        let mut answer = Answer::new(samples.len());
+        let read = self.read(response, &mut answer, &report).await;
+        report(0, answer.rest());
+        if samples.iter().all(|sample| !lock(missing).contains(sample)) {
+            // All that was asked for is there, however the connection ended.
             return Ok(());
         }
-        let mut answer = Answer::new(samples.len());
+        read?;
+        match answer.broken_by() {
+            None => Ok(()),
+            Some(reason) => Err(Failure::Passing {
+                message: format!("{} ended a choice with finish_reason {reason:?}", self.base),
+                wait: None,
+            }),
+        }
+    }
+
+    /// Take all of a response in; `report` hears of tokens and finished choices as they come.
+    async fn read(
+        &self,
+        response: Response,
+        answer: &mut Answer,
+        report: &(dyn Fn(u64, Vec<(usize, Completion)>) + Send + Sync),
+    ) -> Result<(), Failure> {
+        if !request::is_stream(&response) {
+            let body: Value = response.json().await.map_err(|error| self.broken(&error))?;
+            report(answer.take_body(&body), Vec::new());
+            return Ok(());
+        }
         let mut lines = Events::default();
         let mut bytes = response.bytes_stream();
         let broke_off = |message| Failure::Passing { message, wait: None };
         while let Some(piece) = bytes.next().await {
             let piece = piece.map_err(|error| self.broken(&error))?;
             for payload in lines.push(&piece).map_err(broke_off)? {
-                events(GenerationEvent::Tokens(answer.take(&payload).map_err(broke_off)?));
-                // At once: the next payload may be an error, and what is finished must not be lost to it.
-                for (choice, completion) in answer.finished() {
-                    report(choice, completion);
-                }
+                let tokens = answer.take(&payload).map_err(broke_off)?;
+                report(tokens, answer.finished());
             }
         }
         Ok(())
@@ -301,13 +310,13 @@ impl HttpGenerator {
         request: &GenerationRequest,
         events: &(dyn Fn(GenerationEvent) + Send + Sync),
     ) -> Result<(), GeneratorError> {
-        let missing = std::sync::Mutex::new(request.samples.clone());
+        let missing = Mutex::new(request.samples.clone());
         loop {
             let before = lock(&missing).len();
             if before == 0 {
                 return Ok(());
             }
-            self.patiently(self.options.attempts, || self.attempt(request, &missing, events)).await?;
+            self.patience().with(|| self.attempt(request, &missing, events)).await?;
             if lock(&missing).len() == before {
                 let message = format!("{} answered without a finished choice", self.base);
                 return Err(GeneratorError::Unavailable { message });
@@ -337,7 +346,7 @@ impl Generator for HttpGenerator {
 }
 
 /// The lock is only held for list operations, so a poisoned one still guards a whole list.
-fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 

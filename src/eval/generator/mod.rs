@@ -93,6 +93,8 @@ pub enum Finish {
     Stop,
     /// Cut by the token limit or the context.
     Length,
+    /// Cut by a filter of the server. It is not asked for again: leaving out what was filtered would flatter the figures.
+    ContentFilter,
     /// There is no completion.
     Error,
 }

@@ -73,9 +73,17 @@ impl GroupResults {
                 error: outcome(Outcome::Error),
             },
             language_undecidable: share(|s| s.undecidable),
-            completion_tokens_mean: mean(scored.iter().filter_map(|s| s.tokens).map(|tokens| tokens as f64)),
+            completion_tokens_mean: tokens_mean(scored),
         }
     }
+}
+
+/// None where a server told the length of some completions alone: those need not be like the rest.
+fn tokens_mean(scored: &[&Scored]) -> Option<f64> {
+    let completions = scored.iter().filter(|s| s.outcome != Outcome::Error);
+    let tokens: Vec<f64> =
+        completions.map(|s| s.tokens.map(|tokens| tokens as f64)).collect::<Option<_>>()?;
+    mean(tokens.into_iter())
 }
 
 /// The samples of one problem in one language, each in turn.

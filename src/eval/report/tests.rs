@@ -71,6 +71,18 @@ fn groups_by_hand() {
 }
 
 #[test]
+fn a_mean_length_is_of_all_completions() {
+    let mean_length = |change: fn(&mut Scored)| {
+        let mut samples = small();
+        samples.iter_mut().for_each(change);
+        Results::new(&samples, &[Language::De, Language::Fr], 2, 0).overall.completion_tokens_mean
+    };
+    assert_eq!(mean_length(|one| one.tokens = Some(u64::from(one.sample) * 4)), Some(16.0 / 7.0));
+    assert_eq!(mean_length(|one| one.tokens = (one.outcome != Outcome::Error).then_some(3)), Some(3.0));
+    assert_eq!(mean_length(|one| one.tokens = (one.sample == 1).then_some(3)), None);
+}
+
+#[test]
 fn the_order_of_samples_does_not_matter() {
     let mut samples = small();
     let languages = [Language::De, Language::Fr];

@@ -8,6 +8,12 @@ pub enum SuiteError {
         "no suite {name:?} in {places} or built in; known: {known}. A folder with a suite.toml can be given by its path"
     )]
     NotFound { name: String, places: String, known: String },
+    #[error(
+        "{folder} holds no suite.toml. A suite is a folder with a suite.toml and the .jsonl files of problems that it \
+         names, as docs/formats.md says. Suites given by name (shipped ones are built in, and lie in eval-suites of \
+         the sources): {known}"
+    )]
+    NoManifest { folder: PathBuf, known: String },
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: std::io::Error },
     #[error("{file} is larger than {limit_bytes} bytes")]

@@ -98,10 +98,13 @@ impl Suite {
     /// Open a suite by name or path.
     ///
     /// # Errors
-    /// `NotFound` with the places looked at and the names known; otherwise what is wrong with which line of which file.
+    /// `NotFound` or `NoManifest` with the names known; otherwise what is wrong with which line of which file.
     pub fn open(name_or_path: &str) -> Result<Self, SuiteError> {
         let path = Path::new(name_or_path);
         if name_or_path.contains(['/', '\\']) || path.join(MANIFEST).is_file() {
+            if path.is_dir() && !path.join(MANIFEST).exists() {
+                return Err(Self::no_manifest(path));
+            }
             return Self::read(&Files::Folder(path.to_owned()));
         }
         let folders: Vec<PathBuf> = search_folders();
@@ -112,6 +115,7 @@ impl Suite {
         }
         match embedded::find(name_or_path) {
             Some(suite) => Self::read(&Files::Embedded(suite)),
+            None if path.is_dir() => Err(Self::no_manifest(path)),
             None => Err(SuiteError::NotFound {
                 name: name_or_path.to_owned(),
                 places: folders
@@ -122,6 +126,10 @@ impl Suite {
                 known: Self::known().join(", "),
             }),
         }
+    }
+
+    fn no_manifest(folder: &Path) -> SuiteError {
+        SuiteError::NoManifest { folder: folder.to_owned(), known: Self::known().join(", ") }
     }
 
     /// Names that `open` finds, sorted.

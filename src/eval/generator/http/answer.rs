@@ -1,12 +1,22 @@
-//! Chat completions put together from their chunks: text, trace and finish of each choice.
+//! Chat completions put together from what a server sends: text, trace and finish of each choice, and the token counts.
 
 use serde_json::Value;
 
 use crate::eval::generator::{Completion, Finish};
 
-/// The choices of one streamed answer.
+/// The choices of one answer, streamed or whole.
 pub(super) struct Answer {
     choices: Vec<Choice>,
+    /// The usage counts all choices together: only with one of them is it that one's.
+    single: bool,
+    /// Whether nothing more can come.
+    ended: bool,
+    /// Tokens told to the caller.
+    counted: u64,
+    /// Tokens of all choices, as the server counts them.
+    usage: Option<u64>,
+    /// The reason of a choice that ended without being finished.
+    broken_by: Option<String>,
 }
 
 #[derive(Default)]
@@ -19,80 +29,124 @@ struct Choice {
 
 impl Answer {
     pub fn new(n: usize) -> Self {
-        Self { choices: std::iter::repeat_with(Choice::default).take(n).collect() }
+        Self {
+            choices: std::iter::repeat_with(Choice::default).take(n).collect(),
+            single: n == 1,
+            ended: false,
+            counted: 0,
+            usage: None,
+            broken_by: None,
+        }
     }
 
-    /// Take one event's payload; how many tokens it brought (a delta counts as one).
+    /// Take one event's payload; how many tokens it brought (a delta counts as one until the usage is told).
     pub fn take(&mut self, payload: &str) -> Result<u64, String> {
         if payload == "[DONE]" || payload.is_empty() {
             return Ok(0);
         }
         let chunk: Value =
             serde_json::from_str(payload).map_err(|error| format!("a chunk is not JSON: {error}"))?;
-        if let Some(error) = chunk.get("error") {
+        if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
             let message = error.get("message").and_then(Value::as_str).unwrap_or("unknown");
             return Err(format!("the server broke off: {message}"));
         }
         let mut tokens = 0;
         for part in chunk["choices"].as_array().into_iter().flatten() {
             let index = part["index"].as_u64().unwrap_or_default() as usize;
-            let Some(choice) = self.choices.get_mut(index) else { continue };
-            let before = choice.content.len() + choice.reasoning.len();
-            append(&part["delta"], choice);
-            tokens += u64::from(choice.content.len() + choice.reasoning.len() > before);
+            tokens += u64::from(self.append(index, &part["delta"]));
             if let Some(reason) = part["finish_reason"].as_str() {
-                choice.finish = Some(finish(reason));
+                self.close(index, reason);
             }
         }
-        Ok(tokens)
+        self.counted += tokens;
+        Ok(tokens + self.settle(&chunk))
     }
 
-    /// Choices that finished since the last call.
+    /// Take an answer that was not streamed; how many tokens it brought.
+    pub fn take_body(&mut self, body: &Value) -> u64 {
+        let parts = body["choices"].as_array().map_or(&[][..], Vec::as_slice);
+        self.single = parts.len() == 1;
+        for (position, part) in parts.iter().enumerate() {
+            let index = part["index"].as_u64().map_or(position, |index| index as usize);
+            self.append(index, &part["message"]);
+            // The body is whole, so a server that gives no reason has finished.
+            self.close(index, part["finish_reason"].as_str().unwrap_or("stop"));
+        }
+        self.settle(body)
+    }
+
+    /// Choices that finished since the last call. A single one waits for its usage, which follows its end.
     pub fn finished(&mut self) -> Vec<(usize, Completion)> {
+        if self.single && !self.ended {
+            return Vec::new();
+        }
+        let tokens = self.usage.filter(|_| self.single);
         let mut found = Vec::new();
         for (index, choice) in self.choices.iter_mut().enumerate().filter(|(_, choice)| !choice.reported) {
             let Some(finish) = choice.finish else { continue };
             choice.reported = true;
-            found.push((index, completion(&choice.reasoning, &choice.content, finish, None)));
+            found.push((index, Completion { text: choice.text(), finish, tokens }));
         }
         found
     }
+
+    /// Choices that finished and were not reported, when nothing more can come, be it for an error.
+    pub fn rest(&mut self) -> Vec<(usize, Completion)> {
+        self.ended = true;
+        self.finished()
+    }
+
+    /// Why a choice ended that is not finished, if the server told.
+    pub fn broken_by(&self) -> Option<&str> {
+        self.broken_by.as_deref()
+    }
+
+    /// Whether there was any text.
+    fn append(&mut self, index: usize, message: &Value) -> bool {
+        let Some(choice) = self.choices.get_mut(index) else { return false };
+        let content = message["content"].as_str().unwrap_or_default();
+        // vLLM renamed the field; either name may come.
+        let reasoning = message["reasoning_content"].as_str().or_else(|| message["reasoning"].as_str());
+        let reasoning = reasoning.unwrap_or_default();
+        choice.content.push_str(content);
+        choice.reasoning.push_str(reasoning);
+        !content.is_empty() || !reasoning.is_empty()
+    }
+
+    fn close(&mut self, index: usize, reason: &str) {
+        let Some(choice) = self.choices.get_mut(index) else { return };
+        choice.finish = match reason {
+            "stop" | "tool_calls" => Some(Finish::Stop),
+            "length" => Some(Finish::Length),
+            "content_filter" => Some(Finish::ContentFilter),
+            // `abort`, `error`, or what nobody knows: half a text must not be judged.
+            _ => None,
+        };
+        if choice.finish.is_none() {
+            self.broken_by = Some(reason.to_owned());
+        }
+    }
+
+    /// Read the usage, if it is there: the tokens that were not counted yet.
+    fn settle(&mut self, message: &Value) -> u64 {
+        let Some(total) = message["usage"]["completion_tokens"].as_u64() else { return 0 };
+        self.usage = Some(total);
+        let more = total.saturating_sub(self.counted);
+        self.counted += more;
+        more
+    }
 }
 
-fn append(message: &Value, choice: &mut Choice) {
-    choice.content.push_str(message["content"].as_str().unwrap_or_default());
-    // vLLM renamed the field; either name may come.
-    let reasoning = message["reasoning_content"].as_str().or_else(|| message["reasoning"].as_str());
-    choice.reasoning.push_str(reasoning.unwrap_or_default());
-}
-
-/// The choices of an answer that was not streamed.
-pub(super) fn choices_of_body(body: &Value) -> Vec<(usize, Completion)> {
-    let parts: Vec<&Value> = body["choices"].as_array().into_iter().flatten().collect();
-    // The usage counts all choices together: only with one of them is it that one's.
-    let tokens = body["usage"]["completion_tokens"].as_u64().filter(|_| parts.len() == 1);
-    let one = |(position, part): (usize, &&Value)| {
-        let mut choice = Choice::default();
-        append(&part["message"], &mut choice);
-        let index = part["index"].as_u64().map_or(position, |index| index as usize);
-        let finish = finish(part["finish_reason"].as_str().unwrap_or("stop"));
-        (index, completion(&choice.reasoning, &choice.content, finish, tokens))
-    };
-    parts.iter().enumerate().map(one).collect()
-}
-
-fn completion(reasoning: &str, content: &str, finish: Finish, tokens: Option<u64>) -> Completion {
-    let text = if reasoning.is_empty() {
-        content.to_owned()
-    } else if content.is_empty() && finish == Finish::Length {
-        // Cut inside the trace: it must not look closed.
-        format!("<think>\n{reasoning}")
-    } else {
-        format!("<think>\n{reasoning}\n</think>\n\n{content}")
-    };
-    Completion { text, finish, tokens }
-}
-
-fn finish(reason: &str) -> Finish {
-    if reason == "length" { Finish::Length } else { Finish::Stop }
+impl Choice {
+    fn text(&self) -> String {
+        let Self { reasoning, content, .. } = self;
+        if reasoning.is_empty() {
+            content.clone()
+        } else if content.is_empty() {
+            // It ended inside the trace, which must not look closed, whatever the reason of the end.
+            format!("<think>\n{reasoning}")
+        } else {
+            format!("<think>\n{reasoning}\n</think>\n\n{content}")
+        }
+    }
 }

@@ -1,9 +1,11 @@
 //! What is sent, and the parts of an answer that are not completions.
 
+use std::collections::BTreeSet;
+
 use reqwest::Response;
 use serde_json::{Value, json};
 
-use crate::eval::generator::GenerationRequest;
+use crate::eval::generator::{GenerationRequest, Sampling};
 
 /// `http://host:port/v1` from what a user may type.
 pub(super) fn base_url(url: &str) -> Result<String, String> {
@@ -17,7 +19,14 @@ pub(super) fn base_url(url: &str) -> Result<String, String> {
     Ok(if host.contains('/') { url.to_owned() } else { format!("{url}/v1") })
 }
 
-pub(super) fn body(model: &str, request: &GenerationRequest, n: usize, seed: u64) -> Value {
+/// The body of a request; `unknown` are parameters the server was found not to take.
+pub(super) fn body(
+    model: &str,
+    request: &GenerationRequest,
+    n: usize,
+    seed: u64,
+    unknown: &BTreeSet<&'static str>,
+) -> Value {
     let sampling = &request.sampling;
     let mut body = json!({
         "model": model,
@@ -30,14 +39,45 @@ pub(super) fn body(model: &str, request: &GenerationRequest, n: usize, seed: u64
         "stream": true,
         "stream_options": {"include_usage": true},
     });
-    // Not OpenAI's own: only sent where they say something, since strict servers refuse them.
-    if sampling.top_k > 0 {
-        body["top_k"] = json!(sampling.top_k);
-    }
-    if sampling.min_p > 0.0 {
-        body["min_p"] = json!(shortest(sampling.min_p));
+    for extension in extensions(sampling).into_iter().filter(|one| !unknown.contains(&one.name)) {
+        body[extension.name] = extension.value;
     }
     body
+}
+
+/// A parameter of the servers of open models that is not OpenAI's own.
+struct Extension {
+    name: &'static str,
+    value: Value,
+    /// Whether a server without it does the same.
+    off: bool,
+}
+
+/// All are sent, also where they are off: vLLM and this project's server fill in what a request leaves out from the
+/// model's generation_config, and the run would measure other sampling than it records.
+fn extensions(sampling: &Sampling) -> [Extension; 3] {
+    let off = sampling.top_k == 0;
+    // -1 is off everywhere; SGLang and older vLLM refuse 0.
+    let top_k = if off { json!(-1) } else { json!(sampling.top_k) };
+    [
+        Extension { name: "top_k", value: top_k, off },
+        Extension { name: "min_p", value: json!(shortest(sampling.min_p)), off: sampling.min_p == 0.0 },
+        Extension { name: "repetition_penalty", value: json!(1.0), off: true },
+    ]
+}
+
+/// The extension that a refusal is about and that was off, so that the request can do without it. One that is on
+/// cannot be left out: the run would record sampling that it does not have.
+pub(super) fn dispensable(
+    sampling: &Sampling,
+    unknown: &BTreeSet<&'static str>,
+    parameter: Option<&str>,
+    message: &str,
+) -> Option<&'static str> {
+    // Several servers name what they do not know in the message alone.
+    let meant = |name: &str| parameter.map_or_else(|| message.contains(name), |parameter| parameter == name);
+    let sent = extensions(sampling).into_iter().filter(|one| one.off && !unknown.contains(&one.name));
+    sent.map(|one| one.name).find(|name| meant(name))
 }
 
 /// 0.6 as f32 would be sent as 0.6000000238418579.
@@ -74,6 +114,22 @@ mod tests {
         check("https://host/api/v1/", Ok("https://host/api/v1"));
         check("http://host/v1/chat/completions", Ok("http://host/v1"));
         check("localhost:8000", Err(()));
+    }
+
+    #[test]
+    fn only_extensions_that_are_off_can_be_left_out() {
+        let check = |top_k: u32, unknown: &[&'static str], refusal: (Option<&str>, &str), expected| {
+            let sampling = Sampling { top_k, ..Sampling::default() };
+            let unknown = unknown.iter().copied().collect();
+            assert_eq!(dispensable(&sampling, &unknown, refusal.0, refusal.1), expected, "{refusal:?}");
+        };
+        check(0, &[], (Some("top_k"), "unknown"), Some("top_k"));
+        check(9, &[], (Some("top_k"), "unknown"), None);
+        check(0, &["top_k"], (Some("top_k"), "unknown"), None);
+        check(0, &[], (Some("messages"), "too long for a top_k"), None);
+        check(0, &[], (None, "Unrecognized request argument supplied: min_p"), Some("min_p"));
+        check(0, &["top_k", "min_p"], (None, "no top_k, repetition_penalty"), Some("repetition_penalty"));
+        check(0, &[], (None, "the prompt is too long"), None);
     }
 
     #[test]
