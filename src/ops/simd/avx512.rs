@@ -26,6 +26,30 @@ pub unsafe fn run<K: Kernel>(kernel: K) {
     unsafe { kernel.run::<Avx512>() }
 }
 
+/// A kernel written for AVX-512 with dot products of bf16 pairs (where `Isa::has_bf16_dot`) or of bytes
+/// (where `Isa::has_byte_dot`).
+pub trait DotKernel {
+    /// # Safety
+    /// The processor has those instructions, and what the kernel itself demands of its pointers holds.
+    unsafe fn run(self);
+}
+
+/// Runs a kernel with dot products of bf16 pairs enabled.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma,f16c")]
+#[inline(never)]
+pub unsafe fn run_bf16_dot<K: DotKernel>(kernel: K) {
+    // SAFETY: the features are those of this function; the caller vouches for the rest.
+    unsafe { kernel.run() }
+}
+
+/// Runs a kernel with dot products of bytes enabled.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+#[inline(never)]
+pub unsafe fn run_byte_dot<K: DotKernel>(kernel: K) {
+    // SAFETY: the features are those of this function; the caller vouches for the rest.
+    unsafe { kernel.run() }
+}
+
 impl Simd for Avx512 {
     type F = F;
     type B = B;
