@@ -35,8 +35,6 @@ pub(super) trait Simd: Copy + 'static {
     const TILE_ROWS: usize;
     /// Panels of a matrix tile of several rows.
     const TILE_PANELS: usize;
-    /// Panels of a tile of one row: enough independent sums to hide the latency of an FMA.
-    const ROW_PANELS: usize;
     /// Query rows that attention takes against a KV tile at once.
     const ATTENTION_ROWS: usize;
 
@@ -46,6 +44,8 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn splat(x: f32) -> Self::F;
     unsafe fn load(from: *const f32) -> Self::F;
     unsafe fn load_bf16(from: *const u16) -> Self::F;
+    /// Sixteen pairs of bf16: the first of each pair, and the second.
+    unsafe fn load_bf16_pairs(from: *const u16) -> [Self::F; 2];
     unsafe fn store(to: *mut f32, x: Self::F);
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
@@ -202,9 +202,11 @@ impl Isa {
     }
 
     /// Whether bf16 pairs are multiplied and summed by one instruction (VDPBF16PS).
-    #[cfg(target_arch = "x86_64")]
     pub(super) fn has_bf16_dot(self) -> bool {
-        self.0 >= Set::Avx512Bf16
+        #[cfg(target_arch = "x86_64")]
+        return self.0 >= Set::Avx512Bf16;
+        #[cfg(not(target_arch = "x86_64"))]
+        return false;
     }
 
     /// Whether four bytes are multiplied and summed by one instruction (VPDPBUSD).
@@ -219,6 +221,15 @@ impl Isa {
         self.0 >= Set::Amx
     }
 
+    /// Rows for which more panels at once pay, since one row of a panel gives one chain only.
+    pub(super) fn few_rows(self) -> usize {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx => amx::ROWS,
+            _ => 1,
+        }
+    }
+
     /// Panels of a matrix tile of several rows, the unit in which columns are handed out.
     pub(super) fn tile_panels(self) -> usize {
         match self.0 {
@@ -226,7 +237,9 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Set::Avx2 => avx2::Avx2::TILE_PANELS,
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512 | Set::Avx512Vnni | Set::Avx512Bf16 | Set::Amx => avx512::Avx512::TILE_PANELS,
+            Set::Avx512 | Set::Avx512Vnni | Set::Avx512Bf16 => avx512::Avx512::TILE_PANELS,
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx => 2,
         }
     }
 
