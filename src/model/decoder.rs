@@ -140,9 +140,11 @@ impl Layer {
         attention: &mut dyn Attention,
     ) -> candle_core::Result<Tensor> {
         let normed = self.input_norm.forward(hidden, &decoder.workers)?;
-        let hidden = (hidden + self.attention.forward(decoder, index, &normed, batch, attention)?)?;
+        let attended = self.attention.attend(decoder, index, &normed, batch, attention)?;
+        let hidden = ops::linear_add(&attended, &self.attention.o_proj, hidden)?; // [tokens, hidden]
         let normed = self.post_attention_norm.forward(&hidden, &decoder.workers)?;
-        &hidden + self.mlp.forward(&normed, &decoder.workers)?
+        let gated = ops::gated_linear(&normed, &self.mlp.gate, &self.mlp.up)?; // [tokens, intermediate]
+        ops::linear_add(&gated, &self.mlp.down, &hidden) // [tokens, hidden]
     }
 
     fn bytes(&self) -> usize {
@@ -170,7 +172,8 @@ impl SelfAttention {
         })
     }
 
-    fn forward(
+    /// The heads' results, `[tokens, heads * head_dim]`, before they are projected back.
+    fn attend(
         &self,
         decoder: &Decoder,
         layer: usize,
@@ -179,14 +182,12 @@ impl SelfAttention {
         attention: &mut dyn Attention,
     ) -> candle_core::Result<Tensor> {
         let DecoderConfig { heads, kv_heads, head_dim, .. } = decoder.config;
-        let tokens = hidden.dim(0)?;
-        let q = ops::linear(hidden, &self.q_proj)?.reshape((tokens, heads, head_dim))?;
-        let k = ops::linear(hidden, &self.k_proj)?.reshape((tokens, kv_heads, head_dim))?;
-        let v = ops::linear(hidden, &self.v_proj)?.reshape((tokens, kv_heads, head_dim))?;
-        let q = rotate(decoder, &q, self.q_norm.as_ref(), batch)?;
-        let k = rotate(decoder, &k, self.k_norm.as_ref(), batch)?;
-        let attended = attention.attend(layer, &q, &k, &v, batch)?; // [tokens, heads * head_dim]
-        ops::linear(&attended, &self.o_proj) // [tokens, hidden]
+        let qkv = ops::linears(hidden, &[&self.q_proj, &self.k_proj, &self.v_proj])?;
+        let qkv = qkv.reshape((hidden.dim(0)?, heads + 2 * kv_heads, head_dim))?;
+        let q = rotate(decoder, &qkv.narrow(1, 0, heads)?, self.q_norm.as_ref(), batch)?;
+        let k = rotate(decoder, &qkv.narrow(1, heads, kv_heads)?, self.k_norm.as_ref(), batch)?;
+        let v = qkv.narrow(1, heads + kv_heads, kv_heads)?;
+        attention.attend(layer, &q, &k, &v, batch)
     }
 }
 
@@ -208,13 +209,6 @@ impl SwiGlu {
             up: loader.linear(&format!("{name}.up_proj"), config.mlp_bias)?,     // [intermediate, hidden]
             down: loader.linear(&format!("{name}.down_proj"), config.mlp_bias)?, // [hidden, intermediate]
         })
-    }
-
-    /// `down(silu(gate(x)) * up(x))`: `[tokens, hidden]` to the same.
-    fn forward(&self, hidden: &Tensor, workers: &Arc<Workers>) -> candle_core::Result<Tensor> {
-        let gate = ops::linear(hidden, &self.gate)?; // [tokens, intermediate]
-        let up = ops::linear(hidden, &self.up)?; // [tokens, intermediate]
-        ops::linear(&ops::swiglu(&gate, &up, workers)?, &self.down)
     }
 }
 

@@ -32,7 +32,9 @@ mod workers;
 pub use error::OpsError;
 use error::shape_error;
 pub use kv_pool::{KvDtype, KvLayout, KvPool};
-pub use packed_linear::{PackedLinear, Storage, WeightData, embedding, linear};
+pub use packed_linear::{
+    PackedLinear, Storage, WeightData, embedding, gated_linear, linear, linear_add, linears,
+};
 pub use paged_attention::{AttentionSettings, PagedBatch, paged_attention};
 pub use rms_norm::rms_norm;
 pub use rope::{RopeTable, rope};

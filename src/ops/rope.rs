@@ -8,7 +8,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::parallel::{output, share};
-use super::rows::contiguous_f32;
+use super::rows::strided_f32;
 use super::simd::{Kernel, LANES, Simd, load_some, store_some};
 use super::{Workers, shape_error};
 
@@ -50,7 +50,8 @@ impl RopeTable {
     }
 }
 
-/// x f32 `[tokens, heads, head_dim]`, one position a token; the result has x's shape. No gradient: `backward`
+/// x f32 `[tokens, heads, head_dim]`, one position a token, its tokens contiguous or slices of wider rows; the result
+/// has x's shape. No gradient: `backward`
 /// through it is an error.
 pub fn rope(
     x: &Tensor,
@@ -60,7 +61,7 @@ pub fn rope(
 ) -> Result<Tensor> {
     let op =
         Rope { table: Arc::clone(table), positions: Arc::clone(positions), workers: Arc::clone(workers) };
-    x.contiguous()?.apply_op1(op)
+    x.apply_op1(op)
 }
 
 struct Rope {
@@ -98,17 +99,19 @@ impl CustomOp1 for Rope {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = contiguous_f32(OP, "x", storage, layout)?;
         let heads = self.check(layout.shape().dims())?;
+        let (x, stride) = strided_f32(OP, "x", storage, layout)?;
         let token = heads * 2 * self.table.half;
-        let parts = (x.len() / PART_ELEMENTS).clamp(1, self.workers.threads());
+        let elements = layout.shape().elem_count();
+        let parts = (elements / PART_ELEMENTS).clamp(1, self.workers.threads());
         // SAFETY: the parts' tokens cover all, and `Turn` writes its tokens whole.
         let out = unsafe {
-            output(x.len(), |out| {
+            output(elements, |out| {
                 self.workers.run(parts, &|part| {
                     let tokens = share(self.positions.len(), parts, part);
                     let kernel = Turn {
-                        x: &x[tokens.start * token..tokens.end * token],
+                        x: x.get(tokens.start * stride..).unwrap_or_default(),
+                        stride,
                         heads,
                         positions: &self.positions[tokens.clone()],
                         table: &self.table,
@@ -122,9 +125,10 @@ impl CustomOp1 for Rope {
     }
 }
 
-/// The tokens of `positions`, each inside the table; `out` takes as many floats as x holds.
+/// The tokens of `positions`, each inside the table, `stride` apart in x; `out` takes them one after the other.
 struct Turn<'a> {
     x: &'a [f32],
+    stride: usize,
     heads: usize,
     positions: &'a [u32],
     table: &'a RopeTable,
@@ -139,11 +143,10 @@ impl Kernel for Turn<'_> {
             let turn = &self.table.values[position as usize * 2 * half..][..2 * half];
             let (cos, sin) = turn.split_at(half);
             for head in 0..self.heads {
-                let from = (token * self.heads + head) * 2 * half;
-                let x = &self.x[from..from + 2 * half];
+                let x = &self.x[token * self.stride + head * 2 * half..][..2 * half];
                 // SAFETY: i < half, so i + half is inside the head, in x and in the output.
                 unsafe {
-                    let out = self.out.add(from);
+                    let out = self.out.add((token * self.heads + head) * 2 * half);
                     let mut i = 0;
                     while i < half {
                         let count = half - i;
@@ -192,6 +195,9 @@ mod tests {
                 let exact = 1.5 * (own * angle.cos() + other * angle.sin());
                 assert!((f64::from(y) - exact).abs() < 5e-7, "{isa} at {at}: {y} {exact}");
             }
+            let wide = Tensor::cat(&[&input, &input], 1).unwrap().narrow(1, heads, heads).unwrap();
+            let sliced = rope(&wide, &table, &positions, &workers).unwrap();
+            assert_eq!(bits(&sliced.flatten_all().unwrap().to_vec1::<f32>().unwrap()), bits(&out), "{isa}");
             let last = input.narrow(0, tokens - 1, 1).unwrap();
             let alone = rope(&last, &table, &Arc::new(vec![positions[tokens - 1]]), &workers).unwrap();
             let alone = alone.flatten_all().unwrap().to_vec1::<f32>().unwrap();

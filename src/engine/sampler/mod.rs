@@ -8,6 +8,7 @@
 mod philox;
 mod processors;
 mod softmax;
+mod widest;
 
 use super::request::{LogprobsMode, SamplingParams, TokenLogprob, TokenLogprobs};
 use softmax::{Entry, SUM_BLOCK, Softmax};

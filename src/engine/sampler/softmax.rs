@@ -7,10 +7,14 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use super::SampleError;
+use super::widest::widest;
 
 /// Values summed together, so that a draw can skip whole blocks.
 pub const SUM_BLOCK: usize = 256;
+/// Lanes of a sum.
 const LANES: usize = 8;
+/// Values compared at once: a block in which none passes is left without a branch a value.
+const SCAN_BLOCK: usize = 64;
 
 /// A row under softmax: weight i is exp((value i - max) * inverse_temperature).
 #[derive(Debug, Clone, Copy)]
@@ -33,17 +37,18 @@ impl<'a> Softmax<'a> {
     }
 
     /// In [0, 1]; 1 for the best.
+    #[inline(always)]
     pub fn weight(&self, value: f32) -> f32 {
         exp_nonpositive((value - self.max) * self.inverse_temperature)
     }
 
     /// Sums of the weights of each `SUM_BLOCK` values.
     pub fn block_sums(&self) -> Vec<f64> {
-        self.values.chunks(SUM_BLOCK).map(|block| self.sum(block)).collect()
+        widest(|| self.values.chunks(SUM_BLOCK).map(|block| self.sum(block)).collect())
     }
 
     pub fn total(&self) -> f64 {
-        self.values.chunks(SUM_BLOCK).map(|block| self.sum(block)).sum()
+        widest(|| self.values.chunks(SUM_BLOCK).map(|block| self.sum(block)).sum())
     }
 
     /// ln(weight / total), without the underflow of the weight.
@@ -56,17 +61,25 @@ impl<'a> Softmax<'a> {
         /// Far more than `exp` can be wrong by: what it lets through is weighed exactly.
         const MARGIN: f64 = 1e-3;
         let bound = (least.ln() - MARGIN) as f32;
-        let mut entries: Vec<Entry> = (0..)
-            .zip(self.values)
-            .filter(|&(_, &value)| (value - self.max) * self.inverse_temperature >= bound)
-            .filter(|&(_, &value)| value > f32::NEG_INFINITY && f64::from(self.weight(value)) >= least)
-            .map(|(id, &value)| Entry { id, value })
-            .collect();
+        let mut entries = Vec::new();
+        widest(|| {
+            scan(
+                self.values,
+                &mut |value, _| (value - self.max) * self.inverse_temperature >= bound,
+                &mut 0.0,
+                &mut |_, id, value| {
+                    if value > f32::NEG_INFINITY && f64::from(self.weight(value)) >= least {
+                        entries.push(Entry { id, value });
+                    }
+                },
+            );
+        });
         entries.sort_unstable();
         entries
     }
 
     /// Of at most `SUM_BLOCK` values.
+    #[inline(always)]
     fn sum(&self, block: &[f32]) -> f64 {
         // Weights first, sums second: each loop vectorises, together they do not. The weights beyond the
         // block stay 0.
@@ -86,16 +99,22 @@ impl<'a> Softmax<'a> {
 
 /// The largest value.
 fn maximum(values: &[f32]) -> Result<f32, SampleError> {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let mut unordered = false;
-    for chunk in values.chunks(LANES) {
-        for (lane, &value) in lanes.iter_mut().zip(chunk) {
-            unordered |= value.is_nan();
-            *lane = if value > *lane { value } else { *lane };
+    /// Two AVX-512 registers of independent maxima.
+    const MAX_LANES: usize = 32;
+    let (max, ordered) = widest(|| {
+        let mut lanes = [f32::NEG_INFINITY; MAX_LANES];
+        let mut unordered = [0_u32; MAX_LANES];
+        let (chunks, rest) = values.as_chunks::<MAX_LANES>();
+        for chunk in chunks {
+            for ((lane, unordered), &value) in lanes.iter_mut().zip(&mut unordered).zip(chunk) {
+                *unordered |= u32::from(value.is_nan());
+                *lane = if value > *lane { value } else { *lane };
+            }
         }
-    }
-    let max = lanes.into_iter().fold(f32::NEG_INFINITY, f32::max);
-    if unordered || max == f32::INFINITY {
+        let max = lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
+        (max, unordered.iter().all(|&unordered| unordered == 0) && !rest.iter().any(|value| value.is_nan()))
+    });
+    if !ordered || max == f32::INFINITY {
         Err(SampleError::NotANumber)
     } else if max == f32::NEG_INFINITY {
         Err(SampleError::NothingLeft)
@@ -114,28 +133,57 @@ pub fn argmax(values: &[f32]) -> Result<u32, SampleError> {
 pub fn rank(values: &[f32], token: u32) -> u32 {
     let at = token as usize;
     let value = values[at];
-    let above = values.iter().filter(|&&other| other > value).count();
-    let equal_before = values[..at].iter().filter(|&&other| other == value).count();
-    (above + equal_before + 1) as u32
+    widest(|| {
+        let above: u32 = values.iter().map(|&other| u32::from(other > value)).sum();
+        let equal_before: u32 = values[..at].iter().map(|&other| u32::from(other == value)).sum();
+        above + equal_before + 1
+    })
 }
 
 /// The `k` best entries that are not -infinity, best first; equals by id. One pass and a heap of k.
 pub fn top_entries(values: &[f32], k: usize) -> Vec<Entry> {
     let mut heap = BinaryHeap::with_capacity(k.min(values.len()) + 1);
-    let mut threshold = f32::NEG_INFINITY;
-    for (id, &value) in values.iter().enumerate() {
+    if k == 0 {
+        return Vec::new();
+    }
+    widest(|| {
         // Ids ascend, so an equal value never displaces an earlier one.
-        if value > threshold && k > 0 {
-            heap.push(Entry { value, id: id as u32 });
-            if heap.len() > k {
-                heap.pop();
-            }
-            if heap.len() == k {
-                threshold = heap.peek().map_or(threshold, |worst: &Entry| worst.value);
+        scan(
+            values,
+            &mut |value, threshold| value > threshold,
+            &mut f32::NEG_INFINITY,
+            &mut |threshold, id, value| {
+                heap.push(Entry { value, id });
+                if heap.len() > k {
+                    heap.pop();
+                }
+                if heap.len() == k {
+                    *threshold = heap.peek().map_or(*threshold, |worst: &Entry| worst.value);
+                }
+            },
+        );
+    });
+    heap.into_sorted_vec()
+}
+
+/// Calls `take(threshold, id, value)` for the values that `passes(value, threshold)`, in order; `take` may raise the
+/// threshold.
+#[inline(always)]
+fn scan(
+    values: &[f32],
+    passes: &mut impl FnMut(f32, f32) -> bool,
+    threshold: &mut f32,
+    take: &mut impl FnMut(&mut f32, u32, f32),
+) {
+    for (block, chunk) in values.chunks(SCAN_BLOCK).enumerate() {
+        if chunk.iter().fold(false, |any, &value| any | passes(value, *threshold)) {
+            for (at, &value) in chunk.iter().enumerate() {
+                if passes(value, *threshold) {
+                    take(threshold, (block * SCAN_BLOCK + at) as u32, value);
+                }
             }
         }
     }
-    heap.into_sorted_vec()
 }
 
 /// Ordered best first: the larger value, then the lower id.
@@ -161,7 +209,7 @@ impl PartialOrd for Entry {
 
 /// e^x for x <= 0, relative error below 2e-7, 0 below -87. The polynomial is Cephes' `expf`; plain
 /// multiplications and additions vectorise and have the same bits on every machine.
-#[inline]
+#[inline(always)]
 fn exp_nonpositive(x: f32) -> f32 {
     /// Adding it rounds to an integer that stands in the low bits of the sum.
     const ROUND: f32 = 12_582_912.0;

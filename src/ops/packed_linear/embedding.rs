@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{Device, Result, Tensor};
 
 use super::blocks::{self, BlockFormat, CHUNK};
-use super::{PackedLinear, Panels};
+use super::{PackedLinear, PanelElement, Panels};
 use crate::ops::parallel::{output, share};
 use crate::ops::shape_error;
 use crate::ops::simd::{Kernel, LANES, Simd};
@@ -51,21 +51,12 @@ impl Kernel for Gather<'_> {
             let (panel, column) = (id as usize / LANES, id as usize % LANES);
             // SAFETY: `out` takes a row an id.
             let out = unsafe { self.out.add(row * width) };
-            let from = panel * width * LANES;
             // SAFETY: the panel is inside the table, and `out` takes the row.
             unsafe {
                 match &self.table.panels {
-                    Panels::F32(panels) => {
-                        let panel = &panels[from..from + width * LANES];
-                        for i in 0..width {
-                            out.add(i).write(panel[i * LANES + column]);
-                        }
-                    }
+                    Panels::F32(panels) => gather(panels, panel, column, width, out, |x| x),
                     Panels::Bf16(panels) => {
-                        let panel = &panels[from..from + width * LANES];
-                        for i in 0..width {
-                            out.add(i).write(f32::from_bits(u32::from(panel[i * LANES + column]) << 16));
-                        }
+                        gather(panels, panel, column, width, out, |x| f32::from_bits(u32::from(x) << 16));
                     }
                     Panels::Blocks { format, bytes } => {
                         gather_blocks::<S>(*format, bytes, panel, column, width, out);
@@ -73,6 +64,24 @@ impl Kernel for Gather<'_> {
                 }
             }
         }
+    }
+}
+
+/// One column of a panel.
+#[inline(always)]
+unsafe fn gather<T: PanelElement>(
+    panels: &[T],
+    panel: usize,
+    column: usize,
+    width: usize,
+    out: *mut f32,
+    widen: impl Fn(T) -> f32,
+) {
+    let length = T::panel_elements(width);
+    let panel = &panels[panel * length..][..length];
+    for i in 0..width {
+        // SAFETY: the caller vouches for a row of `width`.
+        unsafe { out.add(i).write(widen(panel[T::at(i, column)])) };
     }
 }
 

@@ -1,85 +1,288 @@
-//! `linear`, the candle operation.
+//! The candle operations on packed weights: one, several side by side on one x, one added to a residual, and
+//! SwiGLU's gate and up.
+//!
+//! Work goes out in units of a few panels of one weight (for SwiGLU: of both). A unit takes the rows in blocks, whose
+//! sums rest in a scratch that stays in the second-level cache until `Finish` has taken them into the output.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
-use super::PackedLinear;
+use super::finish::{Finish, Then};
 use super::gemm::Gemm;
-use crate::ops::parallel::{output, share};
+use super::{PANELS_MAX, PackedLinear, Panels};
+#[cfg(target_arch = "x86_64")]
+use super::{
+    activations::Bf16Rows,
+    bf16_dot::{TileDot, VectorDot},
+};
+use crate::ops::parallel::{SharedMut, output, share};
 use crate::ops::rows::contiguous_f32;
 use crate::ops::simd::LANES;
-use crate::ops::{OpsError, shape_error};
+#[cfg(target_arch = "x86_64")]
+use crate::ops::simd::avx512::run_bf16_dot;
+use crate::ops::{OpsError, Workers, shape_error};
 
 const OP: &str = "packed_linear";
 /// Multiply-adds that are worth handing to a thread, some microseconds.
 const PART_MULTIPLY_ADDS: usize = 1 << 17;
 /// Parts a thread of an operation, so that a thread that was kept from running does not hold up all.
 const PARTS_PER_THREAD: usize = 4;
+/// Rows whose sums lie in the scratch at once.
+const ROWS_MAX: usize = 128;
 
 /// `x W^T + b`: x f32 `[tokens, in_features]`, result f32 `[tokens, out_features]`. No gradient: `backward`
-/// through it is an error.
+/// through it is an error. The same holds for the operations below.
 pub fn linear(x: &Tensor, weight: &Arc<PackedLinear>) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Linear(Arc::clone(weight)))
+    x.contiguous()?.apply_op1(Linears(Weights::SideBySide(vec![Arc::clone(weight)])))
 }
 
-struct Linear(Arc<PackedLinear>);
+/// `x W^T + b` of several weights on one x, side by side: f32 `[tokens, sum of out_features]`.
+pub fn linears(x: &Tensor, weights: &[&Arc<PackedLinear>]) -> Result<Tensor> {
+    let weights = weights.iter().map(|&weight| Arc::clone(weight)).collect();
+    x.contiguous()?.apply_op1(Linears(Weights::SideBySide(weights)))
+}
 
-impl CustomOp1 for Linear {
+/// `residual + (x W^T + b)`, the residual f32 `[tokens, out_features]`.
+pub fn linear_add(x: &Tensor, weight: &Arc<PackedLinear>, residual: &Tensor) -> Result<Tensor> {
+    x.contiguous()?.apply_op2(&residual.contiguous()?, Linears(Weights::SideBySide(vec![Arc::clone(weight)])))
+}
+
+/// `silu(x Wg^T + bg) * (x Wu^T + bu)`: f32 `[tokens, out_features]`, the two weights of one shape.
+pub fn gated_linear(x: &Tensor, gate: &Arc<PackedLinear>, up: &Arc<PackedLinear>) -> Result<Tensor> {
+    x.contiguous()?.apply_op1(Linears(Weights::Gated { gate: Arc::clone(gate), up: Arc::clone(up) }))
+}
+
+struct Linears(Weights);
+
+enum Weights {
+    SideBySide(Vec<Arc<PackedLinear>>),
+    Gated { gate: Arc<PackedLinear>, up: Arc<PackedLinear> },
+}
+
+impl CustomOp1 for Linears {
     fn name(&self) -> &'static str {
         OP
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let weight = &*self.0;
-        let x = contiguous_f32(OP, "x", storage, layout)?;
-        let rows = match *layout.shape().dims() {
-            [rows, k] if k == weight.in_features => rows,
-            _ => {
-                return Err(shape_error(
-                    OP,
-                    format!("x of shape {:?} does not fit {weight:?}", layout.shape().dims()),
-                ));
-            }
+        self.forward(contiguous_f32(OP, "x", storage, layout)?, layout, None)
+    }
+}
+
+impl CustomOp2 for Linears {
+    fn name(&self) -> &'static str {
+        OP
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        residual: &CpuStorage,
+        residual_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let x = contiguous_f32(OP, "x", x, x_layout)?;
+        let elements = contiguous_f32(OP, "residual", residual, residual_layout)?;
+        self.forward(x, x_layout, Some((elements, residual_layout.shape())))
+    }
+}
+
+impl Linears {
+    fn forward(
+        &self,
+        x: &[f32],
+        layout: &Layout,
+        residual: Option<(&[f32], &Shape)>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let weights = match &self.0 {
+            Weights::SideBySide(weights) => weights.as_slice(),
+            Weights::Gated { gate, up } => &[Arc::clone(gate), Arc::clone(up)],
         };
-        let out = weight.forward(x, rows);
-        Ok((CpuStorage::F32(out), (rows, weight.out_features).into()))
+        let gated = matches!(self.0, Weights::Gated { .. });
+        let (rows, width) = check(weights, gated, layout.shape())?;
+        let shape = Shape::from((rows, width));
+        if let Some((_, found)) = residual.filter(|(_, found)| **found != shape) {
+            return Err(shape_error(
+                OP,
+                format!("a residual of shape {found:?} does not fit an output of {shape:?}"),
+            ));
+        }
+        let Some(workers) = weights.first().map(|weight| &weight.workers) else {
+            return Ok((CpuStorage::F32(Vec::new()), shape));
+        };
+        let call = Call {
+            x: Operand::new(x, rows, weights, workers),
+            rows,
+            width,
+            weights,
+            gated,
+            residual: residual.map(|(elements, _)| elements),
+            workers,
+        };
+        Ok((CpuStorage::F32(call.run()), shape))
+    }
+}
+
+/// The number of rows and the width of the output.
+fn check(weights: &[Arc<PackedLinear>], gated: bool, x: &Shape) -> Result<(usize, usize)> {
+    let fits = |weight: &&Arc<PackedLinear>| match *x.dims() {
+        [_, k] => k != weight.in_features,
+        _ => true,
+    };
+    if let Some(weight) = weights.iter().find(fits) {
+        return Err(shape_error(OP, format!("x of shape {:?} does not fit {weight:?}", x.dims())));
+    }
+    let widths = || weights.iter().map(|weight| weight.out_features);
+    if gated && widths().min() != widths().max() {
+        return Err(shape_error(OP, format!("gate and up differ in shape: {weights:?}")));
+    }
+    let width = if gated { weights[0].out_features } else { widths().sum() };
+    Ok((x.dims().first().copied().unwrap_or(0), width))
+}
+
+/// x as the kernels of the weights read it.
+struct Operand<'a> {
+    floats: &'a [f32],
+    #[cfg(target_arch = "x86_64")]
+    bf16: Option<Bf16Rows>,
+}
+
+impl<'a> Operand<'a> {
+    fn new(x: &'a [f32], rows: usize, weights: &[Arc<PackedLinear>], workers: &Workers) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let in_pairs = weights.iter().find(|weight| weight.multiplies_bf16()).filter(|_| rows > 0);
+            // SAFETY: such a weight exists only where the instruction set has the products.
+            let bf16 = in_pairs.map(|weight| unsafe { Bf16Rows::new(x, weight.in_features, workers) });
+            Self { floats: x, bf16 }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            let _ = (rows, weights, workers);
+            Self { floats: x }
+        }
+    }
+}
+
+/// One forward of checked operands.
+struct Call<'a> {
+    x: Operand<'a>,
+    rows: usize,
+    /// Of the output.
+    width: usize,
+    weights: &'a [Arc<PackedLinear>],
+    /// The two weights are a gate and its `up`, and give one output.
+    gated: bool,
+    residual: Option<&'a [f32]>,
+    workers: &'a Workers,
+}
+
+/// Sums of a few panels for a block of rows.
+type Sums = std::mem::MaybeUninit<[f32; ROWS_MAX * PANELS_MAX * LANES]>;
+
+impl Call<'_> {
+    fn run(&self) -> Vec<f32> {
+        let unit = self.unit_panels();
+        let units = |weight: &Arc<PackedLinear>| weight.out_features.div_ceil(LANES).div_ceil(unit);
+        // A gated unit takes the same panels of both weights.
+        let dealt = if self.gated { &self.weights[..1] } else { self.weights };
+        let total: usize = dealt.iter().map(units).sum();
+        let work: usize =
+            self.rows * self.weights.iter().map(|w| w.in_features * w.out_features).sum::<usize>();
+        let most = total.min(PARTS_PER_THREAD * self.workers.threads());
+        let parts = (work / PART_MULTIPLY_ADDS).clamp(1, most.max(1));
+        // SAFETY: the parts' units cover every column, and `unit` writes its columns of every row.
+        unsafe {
+            output(self.rows * self.width, |out| {
+                if self.rows == 0 {
+                    return;
+                }
+                self.workers.run(parts, &|part| {
+                    let Range { start, end } = share(total, parts, part);
+                    let (mut first, mut offset) = (0, 0);
+                    for (index, weight) in dealt.iter().enumerate() {
+                        let count = units(weight);
+                        for at in start.max(first)..end.min(first + count) {
+                            let from = (at - first) * unit;
+                            let panels = from..(from + unit).min(weight.out_features.div_ceil(LANES));
+                            self.unit(index, panels, offset, out);
+                        }
+                        first += count;
+                        offset += weight.out_features;
+                    }
+                });
+            })
+        }
+    }
+
+    /// Panels of a unit: what the kernels like best, by the instruction set and the rows.
+    fn unit_panels(&self) -> usize {
+        let isa = self.workers.isa();
+        if self.gated {
+            2
+        } else if self.rows <= isa.few_rows() {
+            PANELS_MAX
+        } else {
+            isa.tile_panels()
+        }
+    }
+
+    /// All rows of some panels of a weight, whose columns begin at `offset` in the output.
+    unsafe fn unit(&self, index: usize, panels: Range<usize>, offset: usize, out: &SharedMut<'_, f32>) {
+        let (mut sums, mut up_sums) = (Sums::uninit(), Sums::uninit());
+        let sums = sums.as_mut_ptr().cast::<f32>();
+        let weight = &*self.weights[index];
+        for start in (0..self.rows).step_by(ROWS_MAX) {
+            let rows = start..self.rows.min(start + ROWS_MAX);
+            self.multiply(weight, panels.clone(), rows.clone(), sums);
+            let then = match self.residual {
+                _ if self.gated => {
+                    let up = &self.weights[1];
+                    let sums = up_sums.as_mut_ptr().cast::<f32>();
+                    self.multiply(up, panels.clone(), rows.clone(), sums);
+                    Then::Gate { up: sums, up_bias: up.bias.as_deref() }
+                }
+                Some(residual) => Then::Add(residual),
+                None => Then::Keep,
+            };
+            let finish = Finish {
+                sums,
+                rows,
+                columns: panels.start * LANES..weight.out_features.min(panels.end * LANES),
+                bias: weight.bias.as_deref(),
+                then,
+                out: out.start(),
+                stride: self.width,
+                offset,
+            };
+            // SAFETY: the sums are of these rows and columns, which are inside the output and this unit's alone.
+            unsafe { self.workers.isa().dispatch(finish) };
+        }
+    }
+
+    /// The sums of rows from a multiple of sixteen on and a few panels into `out`, `[ROWS_MAX, PANELS_MAX * 16]`.
+    fn multiply(&self, weight: &PackedLinear, panels: Range<usize>, rows: Range<usize>, out: *mut f32) {
+        let isa = self.workers.isa();
+        let in_features = weight.in_features;
+        #[cfg(target_arch = "x86_64")]
+        if let (Panels::Bf16(elements), Some(x)) = (&weight.panels, &self.x.bf16) {
+            let dot = VectorDot { x, rows, in_features, weight: elements, panels, out };
+            // SAFETY: x was rounded, so the instruction set has the products, and tiles where it says so; the panels
+            // and rows are there, and `out` takes whole blocks of them.
+            return unsafe { if isa.has_tiles() { run_bf16_dot(TileDot(dot)) } else { run_bf16_dot(dot) } };
+        }
+        let x = &self.x.floats[rows.start * in_features..rows.end * in_features];
+        // SAFETY: the panels and rows are there, and `out` takes them.
+        unsafe { isa.dispatch(Gemm { x, in_features, weight: &weight.panels, panels, out }) };
     }
 }
 
 impl PackedLinear {
-    /// `x` holds `rows * in_features` floats.
-    fn forward(&self, x: &[f32], rows: usize) -> Vec<f32> {
-        let panels = self.out_features.div_ceil(LANES);
-        // Columns go out in whole tiles.
-        let unit = if rows > 1 { self.workers.isa().tile_panels() } else { 1 };
-        let units = panels.div_ceil(unit);
-        let work = rows * self.in_features * self.out_features;
-        let most = units.min(PARTS_PER_THREAD * self.workers.threads());
-        let parts = (work / PART_MULTIPLY_ADDS).clamp(1, most.max(1));
-        // SAFETY: the parts' panels cover every column, and the kernel writes its columns of every row.
-        unsafe {
-            output(rows * self.out_features, |out| {
-                if rows == 0 {
-                    return;
-                }
-                self.workers.run(parts, &|part| {
-                    let units = share(units, parts, part);
-                    let gemm = Gemm {
-                        x,
-                        rows,
-                        in_features: self.in_features,
-                        out_features: self.out_features,
-                        weight: &self.panels,
-                        bias: self.bias.as_deref(),
-                        panels: units.start * unit..panels.min(units.end * unit),
-                        out: out.start(),
-                    };
-                    // The shapes were checked by the operation, and no two parts share a column.
-                    self.workers.isa().dispatch(gemm);
-                });
-            })
-        }
+    /// Whether x is rounded to bf16 for this weight.
+    pub(super) fn multiplies_bf16(&self) -> bool {
+        matches!(self.panels, Panels::Bf16(_)) && self.workers.isa().has_bf16_dot()
     }
 }
 

@@ -1,28 +1,25 @@
-//! The matrix kernels: tiles of R rows by P panels, one accumulator an output element.
+//! Matrix kernels in lanes of f32: tiles of R rows by P panels, one accumulator an output element. They serve f32
+//! weights everywhere, block weights, and bf16 weights where the processor has no product of bf16 pairs.
 //!
-//! The invariant: an output is `fma(x[k], w[k], ..)` from k = 0 up in one chain, started at 0, with the bias added
-//! last. Tile sizes only choose how many chains run side by side. Block weights go in chunks of the row, and the
-//! chain rests in the output between two chunks, which loses no bit.
+//! The invariant: an output is `fma(x[k], w[k], ..)` from k = 0 up in one chain, started at 0. Tile sizes only choose
+//! how many chains run side by side. Block weights go in chunks of the row, and the chain rests in the output between
+//! two chunks, which loses no bit.
 
 use std::ops::Range;
 
-use super::Panels;
 use super::blocks::{self, BlockFormat, CHUNK};
-use crate::ops::simd::{Element, Kernel, LANES, Simd, load_some, peek, store_some, unroll};
+use super::{PANELS_MAX, PanelElement, Panels};
+use crate::ops::simd::{Kernel, LANES, Simd, peek, unroll};
 
-/// Block panels that are widened side by side; the scratch of a thread is this many times 16 KiB on its stack.
-const SCRATCH_PANELS: usize = 4;
-
-/// `rows` rows of x times the given panels.
+/// Some rows of x times some panels.
 pub struct Gemm<'a> {
+    /// `[rows, in_features]`
     pub x: &'a [f32],
-    pub rows: usize,
     pub in_features: usize,
-    pub out_features: usize,
     pub weight: &'a Panels,
-    pub bias: Option<&'a [f32]>,
+    /// At most `PANELS_MAX`.
     pub panels: Range<usize>,
-    /// `[rows, out_features]`; the kernel writes the columns of its panels.
+    /// Takes `[rows, PANELS_MAX * 16]`, of which the kernel writes the columns of its panels.
     pub out: *mut f32,
 }
 
@@ -41,83 +38,54 @@ impl Kernel for Gemm<'_> {
 }
 
 impl Gemm<'_> {
-    /// Panels of the next group: many for a single row, where each gives one chain only.
-    #[inline(always)]
-    fn group<S: Simd>(&self, left: usize, most: usize) -> usize {
-        if self.rows > 1 {
-            return if left >= S::TILE_PANELS && most >= S::TILE_PANELS { S::TILE_PANELS } else { 1 };
-        }
-        let mut group = S::ROW_PANELS.min(most);
-        while group > left {
-            group /= 2;
-        }
-        group
+    fn rows(&self) -> usize {
+        self.x.len() / self.in_features
     }
 
     #[inline(always)]
-    unsafe fn dense<S: Simd, W: Element>(&self, panels: &[W]) {
-        let stride = self.in_features * LANES;
-        let mut panel = self.panels.start;
-        while panel < self.panels.end {
-            let group = self.group::<S>(self.panels.end - panel, usize::MAX);
-            // SAFETY: the group's panels and columns are inside the weight and the output.
-            unsafe {
-                let strip = Strip {
-                    x: self.x.as_ptr(),
-                    x_stride: self.in_features,
-                    rows: self.rows,
-                    k: self.in_features,
-                    weight: panels.as_ptr().add(panel * stride),
-                    panel_stride: stride,
-                    out: self.out.add(panel * LANES),
-                    out_stride: self.out_features,
-                    columns: self.out_features - panel * LANES,
-                    first: true,
-                    bias: self.bias.map(|bias| bias.as_ptr().add(panel * LANES)),
-                };
-                strip.run::<S>(group);
-            }
-            panel += group;
-        }
+    unsafe fn dense<S: Simd, W: PanelElement>(&self, panels: &[W]) {
+        let stride = W::panel_elements(self.in_features);
+        let strip = Strip {
+            x: self.x.as_ptr(),
+            x_stride: self.in_features,
+            rows: self.rows(),
+            k: self.in_features,
+            weight: panels[self.panels.start * stride..self.panels.end * stride].as_ptr(),
+            panel_stride: stride,
+            out: self.out,
+            first: true,
+        };
+        // SAFETY: the slice above holds the panels whole, and `out` takes their columns.
+        unsafe { strip.run::<S>(self.panels.len()) };
     }
 
     #[inline(always)]
     unsafe fn blocks<S: Simd>(&self, format: BlockFormat, bytes: &[u8]) {
-        let mut scratch = std::mem::MaybeUninit::<[f32; SCRATCH_PANELS * CHUNK * LANES]>::uninit();
+        let mut scratch = std::mem::MaybeUninit::<[f32; PANELS_MAX * CHUNK * LANES]>::uninit();
         let scratch = scratch.as_mut_ptr().cast::<f32>();
         let stride = format.row_bytes(self.in_features) * LANES;
-        let mut panel = self.panels.start;
-        while panel < self.panels.end {
-            let group = self.group::<S>(self.panels.end - panel, SCRATCH_PANELS);
-            for start in (0..self.in_features).step_by(CHUNK) {
-                let k = CHUNK.min(self.in_features - start);
-                let last = start + k == self.in_features;
-                // SAFETY: the chunk's blocks are inside the weight, the scratch takes four panels of a chunk, and
-                // the group's columns are inside the output.
-                unsafe {
-                    for i in 0..group {
-                        let from = (panel + i) * stride + format.row_bytes(start) * LANES;
-                        let to = scratch.add(i * CHUNK * LANES);
-                        blocks::widen::<S>(format, bytes.as_ptr().add(from), k, to);
-                    }
-                    let bias = self.bias.filter(|_| last);
-                    let strip = Strip {
-                        x: self.x.as_ptr().add(start),
-                        x_stride: self.in_features,
-                        rows: self.rows,
-                        k,
-                        weight: scratch.cast_const(),
-                        panel_stride: CHUNK * LANES,
-                        out: self.out.add(panel * LANES),
-                        out_stride: self.out_features,
-                        columns: self.out_features - panel * LANES,
-                        first: start == 0,
-                        bias: bias.map(|bias| bias.as_ptr().add(panel * LANES)),
-                    };
-                    strip.run::<S>(group);
+        for start in (0..self.in_features).step_by(CHUNK) {
+            let k = CHUNK.min(self.in_features - start);
+            // SAFETY: the chunk's blocks are inside the weight, the scratch takes `PANELS_MAX` panels of a chunk, and
+            // the panels' columns are inside the output.
+            unsafe {
+                for (i, panel) in self.panels.clone().enumerate() {
+                    let from = panel * stride + format.row_bytes(start) * LANES;
+                    let to = scratch.add(i * CHUNK * LANES);
+                    blocks::widen::<S>(format, bytes.as_ptr().add(from), k, to);
                 }
+                let strip = Strip {
+                    x: self.x.as_ptr().add(start),
+                    x_stride: self.in_features,
+                    rows: self.rows(),
+                    k,
+                    weight: scratch.cast_const(),
+                    panel_stride: CHUNK * LANES,
+                    out: self.out,
+                    first: start == 0,
+                };
+                strip.run::<S>(self.panels.len());
             }
-            panel += group;
         }
     }
 }
@@ -132,87 +100,93 @@ struct Strip<W> {
     weight: *const W,
     panel_stride: usize,
     out: *mut f32,
-    out_stride: usize,
-    /// Columns that exist from here on; the last panel may have fewer than sixteen.
-    columns: usize,
     /// Start the chains at 0 instead of where the output stands.
     first: bool,
-    /// Added when the chains end.
-    bias: Option<*const f32>,
 }
 
-impl<W: Element> Strip<W> {
+impl<W: PanelElement> Strip<W> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, panels: usize) {
-        // SAFETY: the caller vouches for `panels` panels behind the pointers. The comparisons with constants leave
-        // only the tiles that the instruction set uses.
-        unsafe {
-            if self.rows == 1 {
-                match panels {
-                    8 if S::ROW_PANELS >= 8 => self.tile::<S, 1, 8>(0),
-                    4 if S::ROW_PANELS >= 4 => self.tile::<S, 1, 4>(0),
-                    2 => self.tile::<S, 1, 2>(0),
-                    _ => self.tile::<S, 1, 1>(0),
-                };
-            } else if S::TILE_PANELS == 3 && panels == 3 {
-                self.rows::<S, 3>();
-            } else {
-                self.rows::<S, 1>();
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn rows<S: Simd, const P: usize>(&self) {
-        let mut row = 0;
-        while row < self.rows {
-            let left = self.rows - row;
-            // SAFETY: the tile's rows are inside x and the output.
-            row += unsafe {
-                if S::TILE_ROWS >= 8 && left >= 8 {
-                    self.tile::<S, 8, P>(row)
-                } else if S::TILE_ROWS == 6 && left >= 6 {
-                    self.tile::<S, 6, P>(row)
-                } else if S::TILE_ROWS >= 4 && left >= 4 {
-                    self.tile::<S, 4, P>(row)
-                } else if left >= 2 {
-                    self.tile::<S, 2, P>(row)
+        let mut panel = 0;
+        while panel < panels {
+            let left = panels - panel;
+            // SAFETY: the caller vouches for `panels` panels behind the pointers. The comparisons with constants leave
+            // only the tiles that the instruction set uses.
+            panel += unsafe {
+                if self.rows == 1 {
+                    match left {
+                        4.. => self.tile::<S, 1, 4>(0, panel),
+                        2.. => self.tile::<S, 1, 2>(0, panel),
+                        _ => self.tile::<S, 1, 1>(0, panel),
+                    }
+                } else if S::TILE_PANELS >= 3 && left >= 3 {
+                    self.all_rows::<S, 3>(panel)
+                } else if S::TILE_PANELS >= 2 && left >= 2 {
+                    self.all_rows::<S, 2>(panel)
                 } else {
-                    self.tile::<S, 1, P>(row)
+                    self.all_rows::<S, 1>(panel)
                 }
             };
         }
     }
 
-    /// R rows from `row` by P panels; returns R.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const R: usize, const P: usize>(&self, row: usize) -> usize {
+    unsafe fn all_rows<S: Simd, const P: usize>(&self, panel: usize) -> usize {
+        let mut row = 0;
+        while row < self.rows {
+            let left = self.rows - row;
+            // SAFETY: the tile's rows are inside x and the output.
+            unsafe {
+                row += if S::TILE_ROWS >= 8 && left >= 8 {
+                    self.tile::<S, 8, P>(row, panel);
+                    8
+                } else if S::TILE_ROWS == 6 && left >= 6 {
+                    self.tile::<S, 6, P>(row, panel);
+                    6
+                } else if S::TILE_ROWS >= 4 && left >= 4 {
+                    self.tile::<S, 4, P>(row, panel);
+                    4
+                } else if left >= 2 {
+                    self.tile::<S, 2, P>(row, panel);
+                    2
+                } else {
+                    self.tile::<S, 1, P>(row, panel);
+                    1
+                };
+            }
+        }
+        P
+    }
+
+    /// R rows from `row` by P panels from `panel`; returns P.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const R: usize, const P: usize>(&self, row: usize, panel: usize) -> usize {
         // SAFETY: the caller vouches for R rows and P panels behind the pointers.
-        unsafe { S::call(Tile::<W, R, P> { strip: self, row }) };
-        R
+        unsafe { S::call(Tile::<W, R, P> { strip: self, row, panel }) };
+        P
     }
 }
 
-/// R rows from `row` by P panels.
+/// R rows from `row` by P panels from `panel`.
 struct Tile<'a, W, const R: usize, const P: usize> {
     strip: &'a Strip<W>,
     row: usize,
+    panel: usize,
 }
 
-impl<W: Element, const R: usize, const P: usize> Kernel for Tile<'_, W, R, P> {
+impl<W: PanelElement, const R: usize, const P: usize> Kernel for Tile<'_, W, R, P> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Strip { x, x_stride, k, weight, panel_stride, out, out_stride, columns, first, bias, .. } =
-            *self.strip;
+        let Strip { x, x_stride, k, weight, panel_stride, out, first, .. } = *self.strip;
         // SAFETY: the caller vouches for R rows and P panels behind the pointers.
         unsafe {
             let x = x.add(self.row * x_stride);
-            let out = out.add(self.row * out_stride);
+            let out = out.add(self.row * PANELS_MAX * LANES + self.panel * LANES);
             let mut sums = [[S::splat(0.0); P]; R];
             if !first {
                 unroll!(r < R, {
                     unroll!(p < P, {
-                        sums[r][p] = load_some::<S>(out.add(r * out_stride + p * LANES), columns - p * LANES);
+                        sums[r][p] = S::load(out.add((r * PANELS_MAX + p) * LANES));
                     });
                 });
             }
@@ -223,30 +197,37 @@ impl<W: Element, const R: usize, const P: usize> Kernel for Tile<'_, W, R, P> {
             });
             let mut panels = [weight; P];
             unroll!(p < P, {
-                panels[p] = weight.wrapping_add(p * panel_stride);
+                panels[p] = weight.wrapping_add((self.panel + p) * panel_stride);
             });
-            for k in 0..k {
-                let mut w = [S::splat(0.0); P];
+            for pair in 0..k / 2 {
+                let mut w = [[S::splat(0.0); 2]; P];
                 unroll!(p < P, {
-                    w[p] = W::load::<S>(panels[p]);
-                    panels[p] = panels[p].wrapping_add(LANES);
+                    w[p] = W::load_two::<S>(panels[p]);
+                    panels[p] = panels[p].wrapping_add(2 * LANES);
                 });
                 unroll!(r < R, {
-                    let x = S::splat(peek(rows[r].wrapping_add(k)));
+                    let first = S::splat(peek(rows[r].wrapping_add(2 * pair)));
                     unroll!(p < P, {
-                        sums[r][p] = S::fma(x, w[p], sums[r][p]);
+                        sums[r][p] = S::fma(first, w[p][0], sums[r][p]);
+                    });
+                    let second = S::splat(peek(rows[r].wrapping_add(2 * pair + 1)));
+                    unroll!(p < P, {
+                        sums[r][p] = S::fma(second, w[p][1], sums[r][p]);
+                    });
+                });
+            }
+            if k % 2 == 1 {
+                unroll!(p < P, {
+                    // A panel is padded to whole pairs.
+                    let w = W::load_two::<S>(panels[p])[0];
+                    unroll!(r < R, {
+                        sums[r][p] = S::fma(S::splat(peek(rows[r].wrapping_add(k - 1))), w, sums[r][p]);
                     });
                 });
             }
             unroll!(p < P, {
-                let columns = columns - p * LANES;
-                let bias = bias.map(|bias| load_some::<S>(bias.add(p * LANES), columns));
                 unroll!(r < R, {
-                    let sum = match bias {
-                        Some(bias) => S::add(sums[r][p], bias),
-                        None => sums[r][p],
-                    };
-                    store_some::<S>(out.add(r * out_stride + p * LANES), sum, columns);
+                    S::store(out.add((r * PANELS_MAX + p) * LANES), sums[r][p]);
                 });
             });
         }

@@ -1,15 +1,22 @@
 //! A linear layer's weight, packed once at load, and `y = x W^T + b` on it.
 //!
 //! The weight lies in panels of sixteen output columns, so that a kernel reads it front to back and one vector
-//! holds sixteen outputs. f32 and bf16 panels are `[columns / 16][in][16]`; GGUF blocks keep their bytes, those of
-//! sixteen columns interleaved (`blocks.rs`), and are widened into a small scratch inside the kernel.
-//! Every output element is ONE chain of multiply-adds over `in`, ascending from 0, and the bias after it, whatever
-//! the number of rows, the tile and the thread: a row's bits do not depend on its batch.
+//! holds sixteen outputs. f32 panels are `[columns / 16][in][16]`, bf16 panels `[columns / 16][in / 2][16][2]`, the
+//! pairs that VDPBF16PS and AMX multiply; GGUF blocks keep their bytes, those of sixteen columns interleaved
+//! (`blocks.rs`), and are widened into a small scratch inside the kernel.
+//! Every output element is ONE chain of sums over `in`, ascending from 0, and the bias after it, whatever the number
+//! of rows, the tile and the thread: a row's bits do not depend on its batch.
 //!
-//! Not here: activations in bf16 or int8. Hidden states are f32.
+//! bf16 weights are multiplied by x rounded to bf16 where the processor has such products (`bf16_dot.rs`), and by
+//! x in f32 elsewhere (`gemm.rs`). Not here: activations in int8.
 
+#[cfg(target_arch = "x86_64")]
+mod activations;
+#[cfg(target_arch = "x86_64")]
+mod bf16_dot;
 mod blocks;
 mod embedding;
+mod finish;
 mod forward;
 mod gemm;
 mod pack;
@@ -19,10 +26,14 @@ use std::sync::Arc;
 use candle_core::quantized::GgmlDType;
 
 use super::aligned::AlignedBuffer;
+use super::simd::{Element, LANES};
 use super::{OpsError, Workers};
 use blocks::BlockFormat;
 pub use embedding::embedding;
-pub use forward::linear;
+pub use forward::{gated_linear, linear, linear_add, linears};
+
+/// Panels that a kernel takes at once, at most.
+const PANELS_MAX: usize = 4;
 
 /// The elements of a weight as a checkpoint stores them: row-major `[out_features, in_features]`.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +72,36 @@ enum Panels {
     F32(AlignedBuffer<f32>),
     Bf16(AlignedBuffer<u16>),
     Blocks { format: BlockFormat, bytes: AlignedBuffer<u8> },
+}
+
+/// How the elements of a floating-point panel lie.
+trait PanelElement: Element {
+    /// A panel's rows are padded with zeros to a multiple of this.
+    const IN_MULTIPLE: usize;
+
+    /// Where element `k` of a column lies in its panel.
+    fn at(k: usize, column: usize) -> usize;
+
+    fn panel_elements(in_features: usize) -> usize {
+        in_features.next_multiple_of(Self::IN_MULTIPLE) * LANES
+    }
+}
+
+impl PanelElement for f32 {
+    const IN_MULTIPLE: usize = 2;
+
+    fn at(k: usize, column: usize) -> usize {
+        k * LANES + column
+    }
+}
+
+/// bf16 bits. Whole AMX tiles of sixteen pairs.
+impl PanelElement for u16 {
+    const IN_MULTIPLE: usize = 32;
+
+    fn at(k: usize, column: usize) -> usize {
+        (k / 2 * LANES + column) * 2 + k % 2
+    }
 }
 
 impl std::fmt::Debug for PackedLinear {

@@ -4,7 +4,7 @@ use candle_core::quantized::GgmlDType;
 use half::{bf16, f16};
 
 use super::blocks::{self, BlockFormat};
-use super::{Panels, Storage, WeightData};
+use super::{PanelElement, Panels, Storage, WeightData};
 use crate::ops::aligned::{AlignedBuffer, Plain};
 use crate::ops::parallel::SharedMut;
 use crate::ops::simd::{Element, Kernel, LANES, Simd};
@@ -85,8 +85,8 @@ impl Packer<'_> {
         self.out_features.div_ceil(LANES)
     }
 
-    /// `[panels][in][16]` of a weight of any kind, widened to f32 and then rounded to the panel's type.
-    fn floats<T: Plain>(
+    /// Panels of a weight of any kind, widened to f32 and then rounded to the panel's type.
+    fn floats<T: PanelElement>(
         &self,
         weight: WeightData<'_>,
         round: impl Fn(f32) -> T + Sync,
@@ -111,14 +111,17 @@ impl Packer<'_> {
     }
 
     /// Panels of `value(row-major index)`.
-    fn transpose<T: Plain>(&self, value: impl Fn(usize) -> T + Sync) -> Result<AlignedBuffer<T>, OpsError> {
+    fn transpose<T: PanelElement>(
+        &self,
+        value: impl Fn(usize) -> T + Sync,
+    ) -> Result<AlignedBuffer<T>, OpsError> {
         let (k, n) = (self.in_features, self.out_features);
-        let mut buffer = AlignedBuffer::zeroed(OP, self.panels() * LANES * k)?;
+        let mut buffer = AlignedBuffer::zeroed(OP, self.panels() * T::panel_elements(k))?;
         self.each_panel(&mut buffer, &|panel, out| {
             for column in 0..LANES.min(n - panel * LANES) {
                 let row = (panel * LANES + column) * k;
                 for i in 0..k {
-                    out[i * LANES + column] = value(row + i);
+                    out[T::at(i, column)] = value(row + i);
                 }
             }
         });
@@ -144,14 +147,14 @@ impl Packer<'_> {
     }
 
     /// Blocks widened at load, for a storage of f32 or bf16.
-    fn widened<T: Plain>(
+    fn widened<T: PanelElement>(
         &self,
         format: BlockFormat,
         bytes: &[u8],
         round: &(impl Fn(f32) -> T + Sync),
     ) -> Result<AlignedBuffer<T>, OpsError> {
         let k = self.in_features;
-        let mut buffer = AlignedBuffer::zeroed(OP, self.panels() * LANES * k)?;
+        let mut buffer = AlignedBuffer::zeroed(OP, self.panels() * T::panel_elements(k))?;
         self.each_panel(&mut buffer, &|panel, out| {
             let mut interleaved = vec![0; LANES * format.row_bytes(k)];
             self.interleave(format, bytes, panel, &mut interleaved);
@@ -159,8 +162,8 @@ impl Packer<'_> {
             let kernel = Widen { format, panel: &interleaved, out: &mut floats };
             // SAFETY: both slices hold one whole panel.
             unsafe { self.workers.isa().dispatch(kernel) };
-            for (slot, x) in out.iter_mut().zip(floats) {
-                *slot = round(x);
+            for (at, x) in floats.into_iter().enumerate() {
+                out[T::at(at / LANES, at % LANES)] = round(x);
             }
         });
         Ok(buffer)

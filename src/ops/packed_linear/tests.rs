@@ -73,11 +73,19 @@ fn forward(x: &[f32], weight: &Arc<PackedLinear>) -> Vec<f32> {
     linear(&x, weight).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
+/// x as the kernels of the weight multiply it.
+fn seen(x: &[f32], weight: &PackedLinear) -> Vec<f32> {
+    let round = |&x: &f32| bf16::from_f32(x).to_f32();
+    if weight.multiplies_bf16() { x.iter().map(round).collect() } else { x.to_vec() }
+}
+
 /// The error of a chain of k multiply-adds is at most k roundings of the sum of the magnitudes.
 fn check_against_f64(case: &Case, rows: usize) {
-    let (x, weight, bias) = (numbers(13, rows * case.k), case.weight(), case.bias());
+    let (given, weight, bias) = (numbers(13, rows * case.k), case.weight(), case.bias());
     for isa in Isa::available() {
-        let out = forward(&x, &case.pack(&Workers::with_isa(2, isa)));
+        let packed = case.pack(&Workers::with_isa(2, isa));
+        let out = forward(&given, &packed);
+        let x = seen(&given, &packed);
         for (at, &y) in out.iter().enumerate() {
             let (row, column) = (at / case.n, at % case.n);
             let terms =
@@ -215,6 +223,54 @@ fn memory_is_counted() {
     assert_eq!(pack(Case::new(16, 256, Storage::F32)), 16 * 256 * 4 + 16 * 4);
     assert_eq!(pack(Case::new(17, 256, Storage::Bf16)), 32 * 256 * 2 + 17 * 4);
     assert_eq!(pack(Case::blocks(16, 256, GgmlDType::Q4K)), 16 * 144 + 16 * 4);
+}
+
+/// The fused operations are the plain ones and a candle operation, bit for bit.
+fn check_fused(storage: Storage, rows: usize, k: usize) {
+    for isa in Isa::available() {
+        let workers = Workers::with_isa(2, isa);
+        let dtype = if storage == Storage::Blocks { GgmlDType::Q8_0 } else { GgmlDType::F32 };
+        let case = |n| Case { n, k, storage, dtype }.pack(&workers);
+        let (q, k_proj, v) = (case(80), case(17), case(33));
+        let x = Tensor::from_vec(numbers(18, rows * k), (rows, k), &Device::Cpu).unwrap();
+        let values = |x: Tensor| bits(&x.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+
+        let apart = [&q, &k_proj, &v].map(|weight| linear(&x, weight).unwrap());
+        let apart = Tensor::cat(&apart, 1).unwrap();
+        assert_eq!(values(linears(&x, &[&q, &k_proj, &v]).unwrap()), values(apart), "{isa}");
+
+        let residual = Tensor::from_vec(numbers(19, rows * 33), (rows, 33), &Device::Cpu).unwrap();
+        let added = (&residual + linear(&x, &v).unwrap()).unwrap();
+        assert_eq!(values(linear_add(&x, &v, &residual).unwrap()), values(added), "{isa}");
+
+        let (gate, up) = (linear(&x, &v).unwrap(), linear(&x, &case(33)).unwrap());
+        let gated = crate::ops::swiglu(&gate, &up, &workers).unwrap();
+        assert_eq!(values(gated_linear(&x, &v, &case(33)).unwrap()), values(gated), "{isa}");
+    }
+}
+
+#[test]
+fn fused_operations_are_the_plain_ones() {
+    for storage in [Storage::F32, Storage::Bf16, Storage::Blocks] {
+        for rows in [1, 5, 17, 40, 150] {
+            check_fused(storage, rows, 96);
+        }
+    }
+}
+
+#[test]
+fn operands_of_fused_operations_must_fit() {
+    let workers = Workers::new(1);
+    let pack = |n, k| Case::new(n, k, Storage::F32).pack(&workers);
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
+    let check = |result: candle_core::Result<Tensor>, expected: &str| {
+        let message = result.unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    };
+    check(linears(&zeros(&[2, 7]), &[&pack(3, 7), &pack(3, 8)]), "does not fit");
+    check(linear_add(&zeros(&[2, 7]), &pack(3, 7), &zeros(&[3, 3])), "a residual of shape [3, 3]");
+    check(gated_linear(&zeros(&[2, 7]), &pack(3, 7), &pack(4, 7)), "gate and up differ");
+    assert_eq!(linears(&zeros(&[2, 7]), &[]).unwrap().dims(), [2, 0]);
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! The sixteen lanes as one AVX-512 register.
 
 use std::arch::x86_64::{
-    __m128i, __m256i, __m512, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_and_si128, _mm_cvtsi32_si128,
-    _mm_or_si128, _mm_set1_epi8, _mm_sll_epi16, _mm_srl_epi16, _mm_unpackhi_epi8, _mm_unpacklo_epi8,
-    _mm256_castsi128_si256, _mm256_inserti128_si256, _mm512_add_ps, _mm512_castsi512_ps,
-    _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
-    _mm512_div_ps, _mm512_fmadd_ps, _mm512_mask_blend_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
-    _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps,
-    _mm512_slli_epi32, _mm512_sub_ps,
+    __m128i, __m256i, __m512, __m512i, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_and_si128,
+    _mm_cvtsi32_si128, _mm_or_si128, _mm_set1_epi8, _mm_sll_epi16, _mm_srl_epi16, _mm_unpackhi_epi8,
+    _mm_unpacklo_epi8, _mm256_castsi128_si256, _mm256_inserti128_si256, _mm512_add_ps, _mm512_and_si512,
+    _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
+    _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_div_ps, _mm512_fmadd_ps, _mm512_mask_blend_ps,
+    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_add_ps, _mm512_reduce_max_ps,
+    _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32,
+    _mm512_sub_ps,
 };
 
 use super::{Kernel, Simd, peek, poke};
@@ -26,12 +27,35 @@ pub unsafe fn run<K: Kernel>(kernel: K) {
     unsafe { kernel.run::<Avx512>() }
 }
 
+/// A kernel written for AVX-512 with dot products of bf16 pairs (where `Isa::has_bf16_dot`) or of bytes
+/// (where `Isa::has_byte_dot`).
+pub trait DotKernel {
+    /// # Safety
+    /// The processor has those instructions, and what the kernel itself demands of its pointers holds.
+    unsafe fn run(self);
+}
+
+/// Runs a kernel with dot products of bf16 pairs enabled.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma,f16c")]
+#[inline(never)]
+pub unsafe fn run_bf16_dot<K: DotKernel>(kernel: K) {
+    // SAFETY: the features are those of this function; the caller vouches for the rest.
+    unsafe { kernel.run() }
+}
+
+/// Runs a kernel with dot products of bytes enabled.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+#[inline(never)]
+pub unsafe fn run_byte_dot<K: DotKernel>(kernel: K) {
+    // SAFETY: the features are those of this function; the caller vouches for the rest.
+    unsafe { kernel.run() }
+}
+
 impl Simd for Avx512 {
     type F = F;
     type B = B;
     const TILE_ROWS: usize = 8;
     const TILE_PANELS: usize = 3;
-    const ROW_PANELS: usize = 8;
     const ATTENTION_ROWS: usize = 8;
 
     #[inline(always)]
@@ -57,6 +81,14 @@ impl Simd for Avx512 {
         // SAFETY: valid for sixteen elements by the trait's contract.
         let bits: __m256i = unsafe { peek(from) };
         _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn load_bf16_pairs(from: *const u16) -> [F; 2] {
+        // SAFETY: valid for sixteen pairs by the trait's contract.
+        let bits: __m512i = unsafe { peek(from) };
+        let second = _mm512_and_si512(bits, _mm512_set1_epi32(!0xffff));
+        [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits)), _mm512_castsi512_ps(second)]
     }
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]

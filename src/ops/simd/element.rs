@@ -1,6 +1,6 @@
 //! What memory holds where lanes are f32: f32 itself, or bf16.
 
-use super::Simd;
+use super::{LANES, Simd};
 use crate::ops::aligned::Plain;
 
 /// An element of a panel or of the KV pool.
@@ -10,6 +10,11 @@ pub(in crate::ops) trait Element: Plain {
     /// # Safety
     /// The instruction set is present and `from` is valid for sixteen elements.
     unsafe fn load<S: Simd>(from: *const Self) -> S::F;
+    /// Two vectors that follow each other along the reduction: f32 one after the other, bf16 in pairs.
+    ///
+    /// # Safety
+    /// The instruction set is present and `from` is valid for 32 elements.
+    unsafe fn load_two<S: Simd>(from: *const Self) -> [S::F; 2];
     /// To nearest, ties to even.
     fn from_f32(x: f32) -> Self;
 }
@@ -19,6 +24,11 @@ impl Element for f32 {
     unsafe fn load<S: Simd>(from: *const Self) -> S::F {
         // SAFETY: the caller's word.
         unsafe { S::load(from) }
+    }
+    #[inline(always)]
+    unsafe fn load_two<S: Simd>(from: *const Self) -> [S::F; 2] {
+        // SAFETY: the caller's word.
+        unsafe { [S::load(from), S::load(from.wrapping_add(LANES))] }
     }
     #[inline(always)]
     fn from_f32(x: f32) -> Self {
@@ -32,6 +42,11 @@ impl Element for u16 {
     unsafe fn load<S: Simd>(from: *const Self) -> S::F {
         // SAFETY: the caller's word.
         unsafe { S::load_bf16(from) }
+    }
+    #[inline(always)]
+    unsafe fn load_two<S: Simd>(from: *const Self) -> [S::F; 2] {
+        // SAFETY: the caller's word.
+        unsafe { S::load_bf16_pairs(from) }
     }
     #[inline(always)]
     fn from_f32(x: f32) -> Self {

@@ -7,9 +7,11 @@
 //! rounding (the portable lanes do not fuse multiply and add).
 
 #[cfg(target_arch = "x86_64")]
+pub(super) mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(super) mod avx512;
 mod element;
 pub(super) mod math;
 mod portable;
@@ -33,8 +35,6 @@ pub(super) trait Simd: Copy + 'static {
     const TILE_ROWS: usize;
     /// Panels of a matrix tile of several rows.
     const TILE_PANELS: usize;
-    /// Panels of a tile of one row: enough independent sums to hide the latency of an FMA.
-    const ROW_PANELS: usize;
     /// Query rows that attention takes against a KV tile at once.
     const ATTENTION_ROWS: usize;
 
@@ -44,6 +44,8 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn splat(x: f32) -> Self::F;
     unsafe fn load(from: *const f32) -> Self::F;
     unsafe fn load_bf16(from: *const u16) -> Self::F;
+    /// Sixteen pairs of bf16: the first of each pair, and the second.
+    unsafe fn load_bf16_pairs(from: *const u16) -> [Self::F; 2];
     unsafe fn store(to: *mut f32, x: Self::F);
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
@@ -151,13 +153,20 @@ pub(super) unsafe fn store_some<S: Simd>(to: *mut f32, x: S::F, count: usize) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Isa(Set);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Ordered: what a set has, the later ones have too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Set {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
+    #[cfg(target_arch = "x86_64")]
+    Amx,
 }
 
 impl fmt::Display for Isa {
@@ -168,6 +177,12 @@ impl fmt::Display for Isa {
             Set::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Set::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Vnni => "avx512vnni",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Bf16 => "avx512bf16",
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx => "amx",
         })
     }
 }
@@ -180,23 +195,39 @@ impl Isa {
 
     /// All that are present, the slowest first. The portable one is always there.
     pub fn available() -> Vec<Self> {
-        #[allow(unused_mut, clippy::allow_attributes, reason = "grows on x86-64 only")]
         let mut found = vec![Self(Set::Portable)];
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c")
-        {
-            found.push(Self(Set::Avx2));
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl")
-            {
-                found.push(Self(Set::Avx512));
-            }
-        }
+        found.extend(present_sets().into_iter().map_while(|(set, present)| present.then_some(Self(set))));
         found
+    }
+
+    /// Whether bf16 pairs are multiplied and summed by one instruction (VDPBF16PS).
+    pub(super) fn has_bf16_dot(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.0 >= Set::Avx512Bf16;
+        #[cfg(not(target_arch = "x86_64"))]
+        return false;
+    }
+
+    /// Whether four bytes are multiplied and summed by one instruction (VPDPBUSD).
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn has_byte_dot(self) -> bool {
+        self.0 >= Set::Avx512Vnni
+    }
+
+    /// Whether there are tiles (`amx`).
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn has_tiles(self) -> bool {
+        self.0 >= Set::Amx
+    }
+
+    /// Rows for which more panels at once pay, since one row of a panel gives one chain only.
+    pub(super) fn few_rows(self) -> usize {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx => amx::ROWS,
+            _ => 1,
+        }
     }
 
     /// Panels of a matrix tile of several rows, the unit in which columns are handed out.
@@ -206,7 +237,9 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Set::Avx2 => avx2::Avx2::TILE_PANELS,
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512 => avx512::Avx512::TILE_PANELS,
+            Set::Avx512 | Set::Avx512Vnni | Set::Avx512Bf16 => avx512::Avx512::TILE_PANELS,
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx => 2,
         }
     }
 
@@ -224,8 +257,27 @@ impl Isa {
                 #[cfg(target_arch = "x86_64")]
                 Set::Avx2 => avx2::run(kernel),
                 #[cfg(target_arch = "x86_64")]
-                Set::Avx512 => avx512::run(kernel),
+                Set::Avx512 | Set::Avx512Vnni | Set::Avx512Bf16 | Set::Amx => avx512::run(kernel),
             }
         }
     }
+}
+
+/// The sets of this architecture, the slowest first, and whether the processor has them.
+#[cfg(target_arch = "x86_64")]
+fn present_sets() -> [(Set, bool); 5] {
+    let avx2 = is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c");
+    let avx512 = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl");
+    [
+        (Set::Avx2, avx2),
+        (Set::Avx512, avx512),
+        (Set::Avx512Vnni, is_x86_feature_detected!("avx512vnni")),
+        (Set::Avx512Bf16, is_x86_feature_detected!("avx512bf16")),
+        (Set::Amx, amx::available()),
+    ]
 }

@@ -49,7 +49,6 @@ impl Simd for Portable {
     type B = B;
     const TILE_ROWS: usize = 2;
     const TILE_PANELS: usize = 1;
-    const ROW_PANELS: usize = 2;
     const ATTENTION_ROWS: usize = 1;
 
     #[inline(always)]
@@ -72,6 +71,12 @@ impl Simd for Portable {
         // SAFETY: valid for sixteen elements by the trait's contract.
         let bits = unsafe { from.cast::<[u16; LANES]>().read_unaligned() };
         bits.map(|bits| f32::from_bits(u32::from(bits) << 16))
+    }
+    #[inline(always)]
+    unsafe fn load_bf16_pairs(from: *const u16) -> [F; 2] {
+        // SAFETY: valid for sixteen pairs by the trait's contract.
+        let pairs = unsafe { from.cast::<[[u16; 2]; LANES]>().read_unaligned() };
+        [0, 1].map(|at| pairs.map(|pair| f32::from_bits(u32::from(pair[at]) << 16)))
     }
     #[inline(always)]
     unsafe fn store(to: *mut f32, x: F) {
