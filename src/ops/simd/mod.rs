@@ -46,6 +46,8 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn splat(x: f32) -> Self::F;
     unsafe fn load(from: *const f32) -> Self::F;
     unsafe fn load_bf16(from: *const u16) -> Self::F;
+    /// Sixteen pairs of bf16 (32 elements): the first of each, and the second of each.
+    unsafe fn load_bf16_pairs(from: *const u16) -> (Self::F, Self::F);
     unsafe fn store(to: *mut f32, x: Self::F);
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;

@@ -74,6 +74,13 @@ impl Simd for Portable {
         bits.map(|bits| f32::from_bits(u32::from(bits) << 16))
     }
     #[inline(always)]
+    unsafe fn load_bf16_pairs(from: *const u16) -> (F, F) {
+        // SAFETY: valid for sixteen pairs by the trait's contract.
+        let pairs = unsafe { from.cast::<[[u16; 2]; LANES]>().read_unaligned() };
+        let widen = |which: usize| pairs.map(|pair| f32::from_bits(u32::from(pair[which]) << 16));
+        (widen(0), widen(1))
+    }
+    #[inline(always)]
     unsafe fn store(to: *mut f32, x: F) {
         // SAFETY: valid for sixteen elements by the trait's contract.
         unsafe { to.cast::<F>().write_unaligned(x) }
