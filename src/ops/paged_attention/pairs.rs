@@ -130,17 +130,15 @@ impl<const TILES: bool> DotKernel for Attend<'_, TILES> {
         // SAFETY: all lanes are the item's, whose state is as long as written at `State`.
         unsafe {
             self.begin();
-            if TILES {
-                let tiles = Tiles::configure();
-                match self.padded / LANES {
-                    1 => self.each_sixteen(|together| self.through_tiles::<1>(&tiles, together)),
-                    2 => self.each_sixteen(|together| self.through_tiles::<2>(&tiles, together)),
-                    3 => self.each_sixteen(|together| self.through_tiles::<3>(&tiles, together)),
-                    4 => self.each_sixteen(|together| self.through_tiles::<4>(&tiles, together)),
-                    _ => self.each_sixteen(|together| self.through_tiles::<0>(&tiles, together)),
+            // Released when the item is done.
+            let tiles = if TILES { Some(Tiles::configure()) } else { None };
+            for (span, lanes) in self.work.spans() {
+                let mut lane = lanes.start;
+                while lane < lanes.end {
+                    let count = (lanes.end - lane).min(LANES_TOGETHER);
+                    self.sixteen(tiles.as_ref(), span, lane, count);
+                    lane += count;
                 }
-            } else {
-                self.each_sixteen(|together| self.through_dots(together));
             }
             for lane in 0..self.work.lanes() {
                 self.finish(lane);
@@ -171,34 +169,38 @@ impl<const TILES: bool> Attend<'_, TILES> {
         }
     }
 
+    /// Up to sixteen lanes through a span. (No closures around vector operations: they are functions of their own,
+    /// without the processor's features.)
     #[inline(always)]
-    unsafe fn each_sixteen(&self, through: impl Fn(&Together<'_>)) {
+    unsafe fn sixteen(&self, tiles: Option<&Tiles>, span: &Span, lane: usize, count: usize) {
         let state = &self.state;
-        for (span, lanes) in self.work.spans() {
-            let mut lane = lanes.start;
-            while lane < lanes.end {
-                let count = (lanes.end - lane).min(LANES_TOGETHER);
-                // SAFETY: these are lanes of the item; a whole sixteen works in place, fewer in `partial`.
-                unsafe {
-                    let positions = std::slice::from_raw_parts(state.positions.add(lane), count);
-                    let tiles = self.work.tiles_seen(span, positions);
-                    let own = state.accumulators.add(lane * self.padded);
-                    let partial = count < LANES_TOGETHER;
-                    let accumulators = if partial { state.partial } else { own };
-                    let first = positions.iter().map(|&position| self.work.first_seen(position)).max();
-                    let last = positions.iter().min().map_or(0, |&position| position as usize);
-                    let whole = first.unwrap_or(0)..last + 1;
-                    if !tiles.is_empty() {
-                        if partial {
-                            self.copy(own, accumulators, count);
-                        }
-                        through(&Together { span, tiles, lane, positions, whole, accumulators });
-                        if partial {
-                            self.copy(accumulators, own, count);
-                        }
-                    }
-                }
-                lane += count;
+        // SAFETY: these are lanes of the item; a whole sixteen works in place, fewer in `partial`.
+        unsafe {
+            let positions = std::slice::from_raw_parts(state.positions.add(lane), count);
+            let seen = self.work.tiles_seen(span, positions);
+            if seen.is_empty() {
+                return;
+            }
+            let own = state.accumulators.add(lane * self.padded);
+            let partial = count < LANES_TOGETHER;
+            let accumulators = if partial { state.partial } else { own };
+            let first = positions.iter().map(|&position| self.work.first_seen(position)).max();
+            let last = positions.iter().min().map_or(0, |&position| position as usize);
+            let whole = first.unwrap_or(0)..last + 1;
+            if partial {
+                self.copy(own, accumulators, count);
+            }
+            let together = Together { span, tiles: seen, lane, positions, whole, accumulators };
+            match (tiles, self.padded / LANES) {
+                (None, _) => self.through_dots(&together),
+                (Some(tiles), 1) => self.through_tiles::<1>(tiles, &together),
+                (Some(tiles), 2) => self.through_tiles::<2>(tiles, &together),
+                (Some(tiles), 3) => self.through_tiles::<3>(tiles, &together),
+                (Some(tiles), 4) => self.through_tiles::<4>(tiles, &together),
+                (Some(tiles), _) => self.through_tiles::<0>(tiles, &together),
+            }
+            if partial {
+                self.copy(accumulators, own, count);
             }
         }
     }
@@ -256,16 +258,15 @@ impl<const TILES: bool> Attend<'_, TILES> {
             };
             let scale = _mm512_set1_ps(scale);
             let mut reference: f32 = peek(state.maxima.add(lane));
-            let relative = |reference| {
-                let reference = _mm512_set1_ps(reference);
-                (_mm512_fmsub_ps(low, scale, reference), _mm512_fmsub_ps(high, scale, reference))
-            };
-            let mut x = relative(reference);
+            let splat = _mm512_set1_ps(reference);
+            let mut x = (_mm512_fmsub_ps(low, scale, splat), _mm512_fmsub_ps(high, scale, splat));
             let mut sum = _mm512_loadu_ps(state.sums.add(lane * LANES));
             let mut moved = false;
-            let above = |x| _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_set1_ps(RISE));
             let mut correction = 1.0_f32;
-            if (above(x.0) & seen.0) | (above(x.1) & seen.1) != 0 {
+            let rise = _mm512_set1_ps(RISE);
+            let above_low = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x.0, rise) & seen.0;
+            let above_high = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x.1, rise) & seen.1;
+            if above_low | above_high != 0 {
                 let hidden = _mm512_set1_ps(f32::NEG_INFINITY);
                 let low = _mm512_mask_mul_ps(hidden, seen.0, low, scale);
                 let high = _mm512_mask_mul_ps(hidden, seen.1, high, scale);
@@ -281,7 +282,8 @@ impl<const TILES: bool> Attend<'_, TILES> {
                 }
                 reference = maximum;
                 poke(state.maxima.add(lane), reference);
-                x = relative(reference);
+                let splat = _mm512_set1_ps(reference);
+                x = (_mm512_fmsub_ps(low, scale, splat), _mm512_fmsub_ps(high, scale, splat));
             }
             poke(state.corrections.add(at), correction);
             let low = _mm512_maskz_mov_ps(seen.0, exp2(x.0));
