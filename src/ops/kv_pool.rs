@@ -57,11 +57,13 @@ impl KvLayout {
     }
 
     /// head_dim, padded to whole vectors.
+    #[inline]
     pub(super) fn padded_head_dim(&self) -> usize {
         self.head_dim.next_multiple_of(LANES)
     }
 
     /// Dimensions of a tile's K: padded to whole tiles of sixteen pairs where it lies in pairs.
+    #[inline]
     pub(super) fn key_dims(&self) -> usize {
         match self.dtype {
             KvDtype::F32 => self.head_dim,
@@ -70,16 +72,19 @@ impl KvLayout {
     }
 
     /// Where V starts in a tile.
+    #[inline]
     pub(super) fn values(&self) -> usize {
         BLOCK_SIZE * self.key_dims()
     }
 
     /// Elements of one block of one layer and KV head, K and V.
+    #[inline]
     pub(super) fn tile_elements(&self) -> usize {
         self.values() + BLOCK_SIZE * self.padded_head_dim()
     }
 
     /// Where the tile of a KV head in a block of a layer starts.
+    #[inline]
     pub(super) fn tile(&self, layer: usize, block: usize, kv_head: usize) -> usize {
         ((layer * self.blocks + block) * self.kv_heads + kv_head) * self.tile_elements()
     }

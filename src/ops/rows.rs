@@ -36,7 +36,8 @@ impl<'a> StridedRows<'a> {
         let CpuStorage::F32(elements) = storage else {
             return Err(shape_error(op, format!("{operand} must be f32, it is {:?}", storage.dtype())));
         };
-        let wrong = || shape_error(op, format!("the rows of {operand} must be contiguous, its layout is {layout:?}"));
+        let wrong =
+            || shape_error(op, format!("the rows of {operand} must be contiguous, its layout is {layout:?}"));
         let (&[rows, m, n], &[stride, _, _]) = (layout.dims(), layout.stride()) else {
             return Err(wrong());
         };

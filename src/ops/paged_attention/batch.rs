@@ -67,7 +67,9 @@ impl PagedBatch {
         threads: usize,
     ) -> Result<Cow<'_, Prepared>> {
         let shape = Shape { kv_heads, group, threads, group_prefixes: self.group_prefixes };
-        if let Some(known) = self.prepared.get().filter(|known| known.shape == shape && known.blocks == blocks) {
+        if let Some(known) =
+            self.prepared.get().filter(|known| known.shape == shape && known.blocks == blocks)
+        {
             return Ok(Cow::Borrowed(known));
         }
         self.check_sequences(blocks)?;
@@ -108,10 +110,8 @@ impl PagedBatch {
         for (table, bounds) in self.block_tables.iter().zip(self.cu_seqlens.windows(2)) {
             for &position in &self.positions[bounds[0] as usize..bounds[1] as usize] {
                 let position = position as usize;
-                slots.push(Slot {
-                    block: table[position / BLOCK_SIZE] as usize,
-                    slot: position % BLOCK_SIZE,
-                });
+                slots
+                    .push(Slot { block: table[position / BLOCK_SIZE] as usize, slot: position % BLOCK_SIZE });
             }
         }
         let mut sorted = slots.clone();

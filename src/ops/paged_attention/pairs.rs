@@ -12,12 +12,12 @@
 //! polynomial exp2, are as in FlashAttention-4.
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _CMP_GT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm512_add_ps,
-    _mm512_cmp_ps_mask, _mm512_cvtne2ps_pbh, _mm512_cvtneps_pbh, _mm512_div_ps, _mm512_dpbf16_ps,
-    _mm512_fmadd_ps, _mm512_fmsub_ps, _mm512_loadu_ps, _mm512_mask_mul_ps, _mm512_maskz_mov_ps,
-    _mm512_max_ps, _mm512_mul_ps, _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps,
-    _mm512_scalef_ps, _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_storeu_ps, _mm512_sub_ps,
+    __m512, __m512bh, __m512i, _CMP_GT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0,
+    _mm_prefetch, _mm512_add_ps, _mm512_cmp_ps_mask, _mm512_cvtne2ps_pbh, _mm512_cvtneps_pbh, _mm512_div_ps,
+    _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_fmsub_ps, _mm512_loadu_ps, _mm512_mask_mul_ps,
+    _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_reduce_add_ps, _mm512_reduce_max_ps,
+    _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_storeu_ps, _mm512_sub_ps,
 };
 use std::mem::transmute;
 use std::ops::Range;
@@ -35,6 +35,10 @@ use crate::ops::simd::{LANES, load_some, math, peek, poke, store_some, unroll};
 /// are then at most 256 where they would be at most 1, at the same relative precision, and accumulators are
 /// rescaled hardly ever after the first tile.
 const RISE: f32 = 8.0;
+/// Tiles between the one at hand and the one that is fetched.
+const AHEAD: usize = 2;
+/// A tile with so many pairs of positions at most is copied from, rather than read whole.
+const SHORT_TAIL_PAIRS: usize = 12;
 const SCORE_BYTES: usize = LANES_TOGETHER * BLOCK_SIZE * 4;
 
 /// Does one item; `isa` multiplies bf16 pairs.
@@ -52,10 +56,22 @@ pub fn attend(isa: Isa, work: Work<'_, u16>) {
         LANES_TOGETHER * BLOCK_SIZE * 2,
         LANES_TOGETHER * 4,
         LANES_TOGETHER * padded * 4,
+        BLOCK_SIZE * padded * 2,
     ];
     with_scratch(
         bytes,
-        |[positions, queries, maxima, sums, accumulators, scores, probabilities, corrections, partial]| {
+        |[
+            positions,
+            queries,
+            maxima,
+            sums,
+            accumulators,
+            scores,
+            probabilities,
+            corrections,
+            partial,
+            tail,
+        ]| {
             let state = State {
                 positions: positions.cast(),
                 queries: queries.cast(),
@@ -66,6 +82,7 @@ pub fn attend(isa: Isa, work: Work<'_, u16>) {
                 probabilities: probabilities.cast(),
                 corrections: corrections.cast(),
                 partial: partial.cast(),
+                tail: tail.cast(),
             };
             // SAFETY: the buffers are as long as `State` says, the work has been checked, and the instruction set
             // has what the kernel needs.
@@ -100,6 +117,8 @@ struct State {
     corrections: *mut f32,
     /// `[16][padded]`, the accumulators while fewer than sixteen lanes go together.
     partial: *mut f32,
+    /// `[16][padded][2]`, bf16: the V of a tile that is far from full.
+    tail: *mut u16,
 }
 
 struct Attend<'a, const TILES: bool> {
@@ -120,8 +139,18 @@ struct Together<'a> {
     positions: &'a [u32],
     /// Tiles inside of these positions are seen whole by all.
     whole: Range<usize>,
+    /// Nobody sees this position or a later one.
+    reach: usize,
     /// `[16][padded]`
     accumulators: *mut f32,
+}
+
+impl Together<'_> {
+    /// How many of the tile's positions somebody may see, counted from its first.
+    #[inline(always)]
+    fn positions_reached(&self, tile: usize) -> usize {
+        self.reach.saturating_sub(tile * BLOCK_SIZE).min(BLOCK_SIZE)
+    }
 }
 
 impl<const TILES: bool> DotKernel for Attend<'_, TILES> {
@@ -130,15 +159,37 @@ impl<const TILES: bool> DotKernel for Attend<'_, TILES> {
         // SAFETY: all lanes are the item's, whose state is as long as written at `State`.
         unsafe {
             self.begin();
+            let blocks = self.work.spans().flat_map(|(span, lanes)| {
+                let end = lanes.end;
+                lanes.step_by(LANES_TOGETHER).map(move |lane| (span, lane, LANES_TOGETHER.min(end - lane)))
+            });
+            let mut blocks = blocks.filter_map(|(span, lane, count)| self.together(span, lane, count));
+            let mut now = blocks.next();
             // Released when the item is done.
             let tiles = if TILES { Some(Tiles::configure()) } else { None };
-            for (span, lanes) in self.work.spans() {
-                let mut lane = lanes.start;
-                while lane < lanes.end {
-                    let count = (lanes.end - lane).min(LANES_TOGETHER);
-                    self.sixteen(tiles.as_ref(), span, lane, count);
-                    lane += count;
+            let mut turn = 0;
+            if let (Some(tiles), Some(first)) = (&tiles, &now) {
+                self.multiply_tiles(tiles, first, first.tiles.start, self.state.scores);
+            }
+            while let Some(together) = now {
+                let next = blocks.next();
+                let own = self.state.accumulators.add(together.lane * self.padded);
+                let count = together.positions.len();
+                if count < LANES_TOGETHER {
+                    self.copy(own, together.accumulators, count);
                 }
+                turn = match (&tiles, self.padded / LANES) {
+                    (None, _) => self.through_dots(&together, next.as_ref()),
+                    (Some(tiles), 1) => self.through_tiles::<1>(tiles, &together, next.as_ref(), turn),
+                    (Some(tiles), 2) => self.through_tiles::<2>(tiles, &together, next.as_ref(), turn),
+                    (Some(tiles), 3) => self.through_tiles::<3>(tiles, &together, next.as_ref(), turn),
+                    (Some(tiles), 4) => self.through_tiles::<4>(tiles, &together, next.as_ref(), turn),
+                    (Some(tiles), _) => self.through_tiles::<0>(tiles, &together, next.as_ref(), turn),
+                };
+                if count < LANES_TOGETHER {
+                    self.copy(together.accumulators, own, count);
+                }
+                now = next;
             }
             for lane in 0..self.work.lanes() {
                 self.finish(lane);
@@ -147,6 +198,7 @@ impl<const TILES: bool> DotKernel for Attend<'_, TILES> {
     }
 }
 
+// No closures around vector operations: a closure is a function of its own, without the processor's features.
 impl<const TILES: bool> Attend<'_, TILES> {
     #[inline(always)]
     unsafe fn begin(&self) {
@@ -169,38 +221,53 @@ impl<const TILES: bool> Attend<'_, TILES> {
         }
     }
 
-    /// Up to sixteen lanes through a span. (No closures around vector operations: they are functions of their own,
-    /// without the processor's features.)
+    /// Up to sixteen lanes and a span, unless they see none of it.
     #[inline(always)]
-    unsafe fn sixteen(&self, tiles: Option<&Tiles>, span: &Span, lane: usize, count: usize) {
+    fn together<'b>(&'b self, span: &'b Span, lane: usize, count: usize) -> Option<Together<'b>> {
         let state = &self.state;
-        // SAFETY: these are lanes of the item; a whole sixteen works in place, fewer in `partial`.
+        // SAFETY: these are lanes of the item, whose positions were written at the beginning.
+        let positions = unsafe { std::slice::from_raw_parts(state.positions.add(lane), count) };
+        let tiles = self.work.tiles_seen(span, positions);
+        let own = state.accumulators.wrapping_add(lane * self.padded);
+        // A whole sixteen works in place.
+        let accumulators = if count < LANES_TOGETHER { state.partial } else { own };
+        let first = positions.iter().map(|&position| self.work.first_seen(position)).max().unwrap_or(0);
+        let last = positions.iter().min().map_or(0, |&position| position as usize);
+        let reach = positions.iter().max().map_or(0, |&position| position as usize + 1);
+        let together = Together { span, tiles, lane, positions, whole: first..last + 1, reach, accumulators };
+        (!together.tiles.is_empty()).then_some(together)
+    }
+
+    /// Fetches the tile that is due after `AHEAD` others: the processor's own prefetchers do not know where the
+    /// next block lies. Not for a whole sixteen, whose tiles are likely in the cache for the sixteen before it.
+    #[inline(always)]
+    unsafe fn prefetch(&self, together: &Together<'_>, next: Option<&Together<'_>>, tile: usize) {
+        const LINE: usize = 32;
+        if together.positions.len() == LANES_TOGETHER {
+            return;
+        }
+        let due = tile + AHEAD;
+        let (of, due) = match (due.checked_sub(together.tiles.end), next) {
+            (None, _) => (together, due),
+            (Some(over), Some(next)) if next.tiles.start + over < next.tiles.end => {
+                (next, next.tiles.start + over)
+            }
+            _ => return,
+        };
+        let elements = self.work.tile(of.span, due).as_ptr();
+        let positions = of.positions_reached(due);
+        // SAFETY: hints; and the lines are inside of the tile.
         unsafe {
-            let positions = std::slice::from_raw_parts(state.positions.add(lane), count);
-            let seen = self.work.tiles_seen(span, positions);
-            if seen.is_empty() {
-                return;
+            for pair in 0..self.width / 2 {
+                let keys = elements.wrapping_add(pair * 2 * BLOCK_SIZE);
+                _mm_prefetch::<_MM_HINT_T0>(keys.cast());
+                if positions > LANES {
+                    _mm_prefetch::<_MM_HINT_T0>(keys.wrapping_add(LINE).cast());
+                }
             }
-            let own = state.accumulators.add(lane * self.padded);
-            let partial = count < LANES_TOGETHER;
-            let accumulators = if partial { state.partial } else { own };
-            let first = positions.iter().map(|&position| self.work.first_seen(position)).max();
-            let last = positions.iter().min().map_or(0, |&position| position as usize);
-            let whole = first.unwrap_or(0)..last + 1;
-            if partial {
-                self.copy(own, accumulators, count);
-            }
-            let together = Together { span, tiles: seen, lane, positions, whole, accumulators };
-            match (tiles, self.padded / LANES) {
-                (None, _) => self.through_dots(&together),
-                (Some(tiles), 1) => self.through_tiles::<1>(tiles, &together),
-                (Some(tiles), 2) => self.through_tiles::<2>(tiles, &together),
-                (Some(tiles), 3) => self.through_tiles::<3>(tiles, &together),
-                (Some(tiles), 4) => self.through_tiles::<4>(tiles, &together),
-                (Some(tiles), _) => self.through_tiles::<0>(tiles, &together),
-            }
-            if partial {
-                self.copy(accumulators, own, count);
+            let values = elements.wrapping_add(self.work.layout.values());
+            for at in (0..positions.div_ceil(2) * 2 * self.padded).step_by(LINE) {
+                _mm_prefetch::<_MM_HINT_T0>(values.wrapping_add(at).cast());
             }
         }
     }
@@ -254,7 +321,9 @@ impl<const TILES: bool> Attend<'_, TILES> {
             let scores = (_mm512_loadu_ps(scores), _mm512_loadu_ps(scores.add(LANES)));
             let (low, high, scale) = match self.work.settings.logit_softcap {
                 None => (scores.0, scores.1, self.work.settings.scale * std::f32::consts::LOG2_E),
-                Some(cap) => (self.capped(scores.0, cap), self.capped(scores.1, cap), std::f32::consts::LOG2_E),
+                Some(cap) => {
+                    (self.capped(scores.0, cap), self.capped(scores.1, cap), std::f32::consts::LOG2_E)
+                }
             };
             let scale = _mm512_set1_ps(scale);
             let mut reference: f32 = peek(state.maxima.add(lane));
@@ -268,9 +337,9 @@ impl<const TILES: bool> Attend<'_, TILES> {
             let above_high = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x.1, rise) & seen.1;
             if above_low | above_high != 0 {
                 let hidden = _mm512_set1_ps(f32::NEG_INFINITY);
-                let low = _mm512_mask_mul_ps(hidden, seen.0, low, scale);
-                let high = _mm512_mask_mul_ps(hidden, seen.1, high, scale);
-                let maximum = _mm512_reduce_max_ps(_mm512_max_ps(low, high));
+                let seen_low = _mm512_mask_mul_ps(hidden, seen.0, low, scale);
+                let seen_high = _mm512_mask_mul_ps(hidden, seen.1, high, scale);
+                let maximum = _mm512_reduce_max_ps(_mm512_max_ps(seen_low, seen_high));
                 // At first there is nothing to correct.
                 if reference != f32::NEG_INFINITY {
                     let factor = exp2(_mm512_set1_ps(reference - maximum));
@@ -332,7 +401,8 @@ impl<const TILES: bool> Attend<'_, TILES> {
         let head_dim = self.work.layout.head_dim;
         // SAFETY: the lane's share of the output is head_dim floats, and its accumulator is padded.
         unsafe {
-            let sum = _mm512_set1_ps(_mm512_reduce_add_ps(_mm512_loadu_ps(self.state.sums.add(lane * LANES))));
+            let sum =
+                _mm512_set1_ps(_mm512_reduce_add_ps(_mm512_loadu_ps(self.state.sums.add(lane * LANES))));
             let from = self.state.accumulators.add(lane * self.padded);
             let to = self.work.result(lane);
             for i in (0..head_dim).step_by(LANES) {
@@ -380,48 +450,96 @@ const RIGHT: [usize; 4] = [7, 5, 4, 7];
 
 impl<const TILES: bool> Attend<'_, TILES> {
     /// Up to sixteen lanes through a span by AMX. The first COLUMNS sixteens of the accumulators stay in tile
-    /// registers; with 0, none do. The next tile's scores are computed while this one's are softened.
+    /// registers; with 0, none do. While a tile's scores are softened, the next one's are multiplied and the one's
+    /// before are weighed: products and vector arithmetic wait for each other as little as they can. So the first
+    /// tile's scores are there already, in buffer `turn`, and `next` finds its own in the buffer returned.
     #[inline(always)]
-    unsafe fn through_tiles<const COLUMNS: usize>(&self, tiles: &Tiles, together: &Together<'_>) {
+    unsafe fn through_tiles<const COLUMNS: usize>(
+        &self,
+        tiles: &Tiles,
+        together: &Together<'_>,
+        next: Option<&Together<'_>>,
+        mut turn: usize,
+    ) -> usize {
         let stride = self.padded * 4;
         let accumulators = together.accumulators.cast::<u8>();
-        let scores = |tile: usize| self.state.scores.wrapping_add(tile % 2 * (SCORE_BYTES / 4));
+        let scores = [self.state.scores, self.state.scores.wrapping_add(SCORE_BYTES / 4)];
+        let Range { start, end } = together.tiles;
         // SAFETY: accumulators are sixteen rows, and `tile` is one that the lanes see.
         unsafe {
             columns!(C < COLUMNS, { tiles.load::<C>(accumulators.add(C * ROW_BYTES), stride) });
-            self.multiply_tiles(tiles, together, together.tiles.start, scores(together.tiles.start));
-            for tile in together.tiles.clone() {
-                if tile + 1 < together.tiles.end {
-                    self.multiply_tiles(tiles, together, tile + 1, scores(tile + 1));
+            for tile in start..end {
+                self.prefetch(together, next, tile);
+                if tile + 1 < end {
+                    self.multiply_tiles(tiles, together, tile + 1, scores[1 - turn]);
+                } else if let Some(next) = next {
+                    self.multiply_tiles(tiles, next, next.tiles.start, scores[1 - turn]);
                 }
-                if self.soften(together, tile, scores(tile)) {
+                if tile > start {
+                    self.weigh_tiles::<COLUMNS>(tiles, together, tile - 1);
+                }
+                if self.soften(together, tile, scores[turn]) {
                     columns!(C < COLUMNS, { tiles.store::<C>(accumulators.add(C * ROW_BYTES), stride) });
                     self.rescale(together);
                     columns!(C < COLUMNS, { tiles.load::<C>(accumulators.add(C * ROW_BYTES), stride) });
                 }
-                let values = self.work.tile(together.span, tile).as_ptr().add(self.work.layout.values());
-                tiles.load::<6>(self.state.probabilities.cast(), ROW_BYTES);
-                columns!(C < COLUMNS, {
-                    const R: usize = RIGHT[C];
-                    tiles.load::<R>(values.cast::<u8>().add(C * ROW_BYTES), stride);
-                    tiles.dot_bf16::<C, 6, R>();
-                });
-                if COLUMNS == 0 {
-                    for first in (0..self.padded / LANES).step_by(4) {
-                        let count = self.padded / LANES - first;
-                        let values = values.cast::<u8>().add(first * ROW_BYTES);
-                        let accumulators = accumulators.add(first * ROW_BYTES);
-                        columns!(C < count, {
-                            const R: usize = RIGHT[C];
-                            tiles.load::<C>(accumulators.add(C * ROW_BYTES), stride);
-                            tiles.load::<R>(values.add(C * ROW_BYTES), stride);
-                            tiles.dot_bf16::<C, 6, R>();
-                            tiles.store::<C>(accumulators.add(C * ROW_BYTES), stride);
-                        });
-                    }
+                turn = 1 - turn;
+            }
+            self.weigh_tiles::<COLUMNS>(tiles, together, end - 1);
+            columns!(C < COLUMNS, { tiles.store::<C>(accumulators.add(C * ROW_BYTES), stride) });
+        }
+        turn
+    }
+
+    /// The first `pairs` rows of V and zeros: a sequence's last tile may be far from full, and what it does not hold
+    /// yet is not worth its way through the memory.
+    #[inline(always)]
+    unsafe fn tail(&self, values: *const u16, pairs: usize) -> *const u16 {
+        let (tail, row) = (self.state.tail, 2 * self.padded);
+        // SAFETY: both are sixteen rows of pairs.
+        unsafe {
+            for at in (0..pairs * row).step_by(2 * LANES) {
+                let pair: __m512i = peek(values.add(at));
+                poke(tail.add(at), pair);
+            }
+            for at in (pairs * row..BLOCK_SIZE / 2 * row).step_by(2 * LANES) {
+                poke(tail.add(at), _mm512_set1_epi32(0));
+            }
+        }
+        tail
+    }
+
+    /// Adds the tile's values, weighted with the probabilities at hand.
+    #[inline(always)]
+    unsafe fn weigh_tiles<const COLUMNS: usize>(&self, tiles: &Tiles, together: &Together<'_>, tile: usize) {
+        let stride = self.padded * 4;
+        let accumulators = together.accumulators.cast::<u8>();
+        let values = self.work.tile(together.span, tile).as_ptr().wrapping_add(self.work.layout.values());
+        let pairs = together.positions_reached(tile).div_ceil(2);
+        // SAFETY: accumulators are sixteen rows, V and `tail` sixteen rows of pairs.
+        unsafe {
+            let values = if pairs > SHORT_TAIL_PAIRS { values } else { self.tail(values, pairs) };
+            let values = values.cast::<u8>();
+            tiles.load::<6>(self.state.probabilities.cast(), ROW_BYTES);
+            columns!(C < COLUMNS, {
+                const R: usize = RIGHT[C];
+                tiles.load::<R>(values.add(C * ROW_BYTES), stride);
+                tiles.dot_bf16::<C, 6, R>();
+            });
+            if COLUMNS == 0 {
+                for first in (0..self.padded / LANES).step_by(4) {
+                    let count = self.padded / LANES - first;
+                    let values = values.add(first * ROW_BYTES);
+                    let accumulators = accumulators.add(first * ROW_BYTES);
+                    columns!(C < count, {
+                        const R: usize = RIGHT[C];
+                        tiles.load::<C>(accumulators.add(C * ROW_BYTES), stride);
+                        tiles.load::<R>(values.add(C * ROW_BYTES), stride);
+                        tiles.dot_bf16::<C, 6, R>();
+                        tiles.store::<C>(accumulators.add(C * ROW_BYTES), stride);
+                    });
                 }
             }
-            columns!(C < COLUMNS, { tiles.store::<C>(accumulators.add(C * ROW_BYTES), stride) });
         }
     }
 
@@ -431,6 +549,8 @@ impl<const TILES: bool> Attend<'_, TILES> {
         const POSITIONS_BYTES: usize = BLOCK_SIZE * 4;
         let keys = self.work.tile(together.span, tile).as_ptr().cast::<u8>();
         let queries = self.state.queries.wrapping_add(together.lane * self.width).cast::<u8>();
+        // Scores that nobody looks at are not computed.
+        let both = together.positions_reached(tile) > LANES;
         tiles.zero::<4>();
         tiles.zero::<5>();
         // SAFETY: sixteen rows of queries are there, and K is whole tiles of sixteen pairs.
@@ -440,8 +560,10 @@ impl<const TILES: bool> Attend<'_, TILES> {
                 tiles.load::<6>(queries.add(i * ROW_BYTES), self.width * 2);
                 tiles.load::<7>(keys, POSITIONS_BYTES);
                 tiles.dot_bf16::<4, 6, 7>();
-                tiles.load::<7>(keys.add(ROW_BYTES), POSITIONS_BYTES);
-                tiles.dot_bf16::<5, 6, 7>();
+                if both {
+                    tiles.load::<7>(keys.add(ROW_BYTES), POSITIONS_BYTES);
+                    tiles.dot_bf16::<5, 6, 7>();
+                }
             }
             tiles.store::<4>(scores.cast(), POSITIONS_BYTES);
             tiles.store::<5>(scores.cast::<u8>().add(ROW_BYTES), POSITIONS_BYTES);
@@ -451,11 +573,12 @@ impl<const TILES: bool> Attend<'_, TILES> {
 
 impl<const TILES: bool> Attend<'_, TILES> {
     /// Up to sixteen lanes through a span by VDPBF16PS. Rows behind the last lane, up to the sixteenth, may be
-    /// computed and are never looked at.
+    /// computed and are never looked at. There is one buffer of scores, the first.
     #[inline(always)]
-    unsafe fn through_dots(&self, together: &Together<'_>) {
+    unsafe fn through_dots(&self, together: &Together<'_>, next: Option<&Together<'_>>) -> usize {
         let count = together.positions.len();
         for tile in together.tiles.clone() {
+            self.prefetch(together, next, tile);
             let keys = self.work.tile(together.span, tile).as_ptr();
             // SAFETY: accumulators, scores and probabilities are sixteen rows.
             unsafe {
@@ -471,25 +594,27 @@ impl<const TILES: bool> Attend<'_, TILES> {
                 if self.soften(together, tile, self.state.scores) {
                     self.rescale(together);
                 }
+                let pairs = together.positions_reached(tile).div_ceil(2);
                 for column in (0..self.padded).step_by(4 * LANES) {
                     let columns = (self.padded - column) / LANES;
                     let mut at = 0;
                     while at < count {
                         let few = count - at < 2;
                         at += match columns {
-                            4.. if few => self.weigh::<1, 4>(values, together, at, column),
-                            4.. => self.weigh::<4, 4>(values, together, at, column),
-                            3 if few => self.weigh::<1, 3>(values, together, at, column),
-                            3 => self.weigh::<4, 3>(values, together, at, column),
-                            2 if few => self.weigh::<1, 2>(values, together, at, column),
-                            2 => self.weigh::<4, 2>(values, together, at, column),
-                            _ if few => self.weigh::<1, 1>(values, together, at, column),
-                            _ => self.weigh::<4, 1>(values, together, at, column),
+                            4.. if few => self.weigh::<1, 4>(values, together, pairs, (at, column)),
+                            4.. => self.weigh::<4, 4>(values, together, pairs, (at, column)),
+                            3 if few => self.weigh::<1, 3>(values, together, pairs, (at, column)),
+                            3 => self.weigh::<4, 3>(values, together, pairs, (at, column)),
+                            2 if few => self.weigh::<1, 2>(values, together, pairs, (at, column)),
+                            2 => self.weigh::<4, 2>(values, together, pairs, (at, column)),
+                            _ if few => self.weigh::<1, 1>(values, together, pairs, (at, column)),
+                            _ => self.weigh::<4, 1>(values, together, pairs, (at, column)),
                         };
                     }
                 }
             }
         }
+        0
     }
 
     /// q k of R lanes and the tile's 32 positions, each one chain over the pairs of dimensions. Returns R.
@@ -504,7 +629,7 @@ impl<const TILES: bool> Attend<'_, TILES> {
                 let low: __m512bh = peek(keys);
                 let high: __m512bh = peek(keys.wrapping_add(2 * LANES));
                 unroll!(r < R, {
-                    let q = pairs(queries.wrapping_add(r * self.width + 2 * pair));
+                    let q = splat_pair(queries.wrapping_add(r * self.width + 2 * pair));
                     sums[r][0] = _mm512_dpbf16_ps(sums[r][0], q, low);
                     sums[r][1] = _mm512_dpbf16_ps(sums[r][1], q, high);
                 });
@@ -524,8 +649,8 @@ impl<const TILES: bool> Attend<'_, TILES> {
         &self,
         values: *const u16,
         together: &Together<'_>,
-        at: usize,
-        column: usize,
+        pairs: usize,
+        (at, column): (usize, usize),
     ) -> usize {
         let padded = self.padded;
         // SAFETY: the columns are below the padded head_dim, and there are sixteen rows.
@@ -538,14 +663,14 @@ impl<const TILES: bool> Attend<'_, TILES> {
                     sums[r][c] = _mm512_loadu_ps(to.add(r * padded + c * LANES));
                 });
             });
-            for pair in 0..BLOCK_SIZE / 2 {
+            for pair in 0..pairs {
                 let values = values.wrapping_add((pair * padded + column) * 2);
                 let mut value: [__m512bh; C] = [transmute::<__m512i, __m512bh>(_mm512_set1_epi32(0)); C];
                 unroll!(c < C, {
                     value[c] = peek(values.wrapping_add(c * 2 * LANES));
                 });
                 unroll!(r < R, {
-                    let p = pairs(probabilities.wrapping_add(r * BLOCK_SIZE + 2 * pair));
+                    let p = splat_pair(probabilities.wrapping_add(r * BLOCK_SIZE + 2 * pair));
                     unroll!(c < C, {
                         sums[r][c] = _mm512_dpbf16_ps(sums[r][c], p, value[c]);
                     });
@@ -563,7 +688,7 @@ impl<const TILES: bool> Attend<'_, TILES> {
 
 /// The pair at `from`, sixteen times.
 #[inline(always)]
-unsafe fn pairs(from: *const u16) -> __m512bh {
+unsafe fn splat_pair(from: *const u16) -> __m512bh {
     // SAFETY: the caller vouches for two readable elements.
     unsafe { transmute::<__m512i, __m512bh>(_mm512_set1_epi32(peek(from))) }
 }

@@ -70,7 +70,8 @@ impl Plan {
             let positions = &positions[bounds[0] as usize..bounds[1] as usize];
             positions.iter().max().map_or(0, |&last| last as usize / BLOCK_SIZE + 1)
         };
-        let tables = block_tables.iter().zip(cu_seqlens.windows(2)).map(|(table, bounds)| &table[..needed(bounds)]);
+        let tables =
+            block_tables.iter().zip(cu_seqlens.windows(2)).map(|(table, bounds)| &table[..needed(bounds)]);
         let sequences = Sequences { cu_seqlens, tables: tables.collect() };
         let mut plan = Self::default();
         let mut order: Vec<usize> = (0..block_tables.len()).collect();
@@ -142,7 +143,8 @@ impl Plan {
             () => 1,
         };
         let cost = |lane: usize| positions[self.rows[lane / group]] as usize / BLOCK_SIZE + 1;
-        let total: usize = (0..self.rows.len()).map(|row| cost(row * group) * group).sum::<usize>() * kv_heads;
+        let total: usize =
+            (0..self.rows.len()).map(|row| cost(row * group) * group).sum::<usize>() * kv_heads;
         let target = (total / (threads * ITEMS_PER_THREAD)).clamp(1, ITEM_COST_MAX);
         let mut pieces = Vec::new();
         let (mut start, mut sum) = (0, 0);

@@ -81,13 +81,15 @@ impl<'a, T> Work<'a, T> {
     #[inline(always)]
     pub fn tile(&self, span: &Span, tile: usize) -> &'a [T] {
         let block = self.block_tables[span.sequence][tile] as usize;
-        &self.elements[self.layout.tile(self.layer, block, self.item.kv_head)..][..self.layout.tile_elements()]
+        &self.elements[self.layout.tile(self.layer, block, self.item.kv_head)..]
+            [..self.layout.tile_elements()]
     }
 
     /// The tiles of the span that some lane at these positions sees.
     #[inline(always)]
     pub fn tiles_seen(&self, span: &Span, positions: &[u32]) -> Range<usize> {
-        let first = positions.iter().map(|&position| self.first_seen(position)).min().unwrap_or(0) / BLOCK_SIZE;
+        let first =
+            positions.iter().map(|&position| self.first_seen(position)).min().unwrap_or(0) / BLOCK_SIZE;
         let last = positions.iter().max().map_or(0, |&last| last as usize) / BLOCK_SIZE;
         let start = first.max(span.tiles.start);
         start..span.tiles.end.min(last + 1).max(start)

@@ -1,14 +1,14 @@
 //! The sixteen lanes as two AVX2 registers, with FMA and F16C.
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_add_ps,
-    _mm_add_ss, _mm_and_si128, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_max_ps, _mm_max_ss, _mm_movehl_ps,
-    _mm_or_si128, _mm_set1_epi8, _mm_shuffle_ps, _mm_sll_epi16, _mm_srl_epi16, _mm_srli_si128,
-    _mm_unpackhi_epi8, _mm_unpacklo_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256, _mm256_blendv_ps,
-    _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps,
-    _mm256_cvtepu8_epi32, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_div_ps,
-    _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_round_ps,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_ps, _mm256_slli_epi32, _mm256_sub_ps,
+    __m128i, __m256, __m256i, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
+    _mm_add_ps, _mm_add_ss, _mm_and_si128, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_max_ps, _mm_max_ss,
+    _mm_movehl_ps, _mm_or_si128, _mm_set1_epi8, _mm_shuffle_ps, _mm_sll_epi16, _mm_srl_epi16, _mm_srli_si128,
+    _mm_unpackhi_epi8, _mm_unpacklo_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256,
+    _mm256_blendv_ps, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi8_epi32,
+    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32,
+    _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
+    _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_ps, _mm256_slli_epi32, _mm256_sub_ps,
 };
 
 use super::{Kernel, Simd, peek, poke};
