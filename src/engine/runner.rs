@@ -34,11 +34,9 @@ impl StepModel for Runner {
             self.pool.copy_block(copy.from, copy.to).map_err(candle_core::Error::wrap)?;
         }
         let (batch, rows) = ragged_batch(&step.scheduled);
-        let paged = PagedBatch {
-            cu_seqlens: Arc::clone(&batch.cu_seqlens),
-            positions: Arc::clone(&batch.positions),
-            block_tables: step.scheduled.iter().map(|scheduled| scheduled.block_table.clone()).collect(),
-        };
+        let block_tables = step.scheduled.iter().map(|scheduled| scheduled.block_table.clone()).collect();
+        let paged =
+            PagedBatch::new(Arc::clone(&batch.cu_seqlens), Arc::clone(&batch.positions), block_tables);
         let (decoder, pool, workers) = (&self.decoder, &self.pool, &self.workers);
         let mut attention = PagedAttention { decoder, pool, batch: Arc::new(paged), workers, beat };
         let values = self.decoder.forward(&batch, &mut attention)?;

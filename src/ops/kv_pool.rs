@@ -1,10 +1,17 @@
 //! The memory of the paged KV cache: blocks of 32 positions, for every layer and KV head.
 //!
 //! Raw storage without reference counts: which block belongs to whom is the engine's knowledge. One tile, the
-//! share of a (layer, block, KV head), is K transposed, `[head_dim][32]`, so that one vector holds a dimension of
-//! sixteen positions, and V, `[32][head_dim]`, its rows padded to sixteen. bf16 rounds to nearest even when a
-//! token is written; attention reads every token from here, fresh ones too, so that cached and uncached tokens
-//! are the same numbers. Memory is zero at first and costs nothing until it is written.
+//! share of a (layer, block, KV head), is K and then V:
+//!
+//! - f32: K transposed, `[head_dim][32]`, so that one vector holds a dimension of sixteen positions, and V,
+//!   `[32][padded head_dim]`, its rows padded to sixteen.
+//! - bf16: the same with neighbours along the reduction side by side, as VDPBF16PS and the tiles of AMX take
+//!   them: K `[padded head_dim / 2][32][2]`, its dimensions padded to 32, and V `[32 / 2][padded head_dim][2]`.
+//!
+//! bf16 rounds to nearest even when a token is written; attention reads every token from here, fresh ones too, so
+//! that cached and uncached tokens are the same numbers. Padding is zero: memory is zero at first (and costs
+//! nothing until it is written), and a tile is zeroed again when its first slot is written, for a product with a
+//! former owner's NaN is NaN even where the probability is 0.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -50,16 +57,34 @@ impl KvLayout {
     }
 
     /// head_dim, padded to whole vectors.
+    #[inline]
     pub(super) fn padded_head_dim(&self) -> usize {
         self.head_dim.next_multiple_of(LANES)
     }
 
+    /// Dimensions of a tile's K: padded to whole tiles of sixteen pairs where it lies in pairs.
+    #[inline]
+    pub(super) fn key_dims(&self) -> usize {
+        match self.dtype {
+            KvDtype::F32 => self.head_dim,
+            KvDtype::Bf16 => self.head_dim.next_multiple_of(2 * LANES),
+        }
+    }
+
+    /// Where V starts in a tile.
+    #[inline]
+    pub(super) fn values(&self) -> usize {
+        BLOCK_SIZE * self.key_dims()
+    }
+
     /// Elements of one block of one layer and KV head, K and V.
+    #[inline]
     pub(super) fn tile_elements(&self) -> usize {
-        BLOCK_SIZE * (self.head_dim + self.padded_head_dim())
+        self.values() + BLOCK_SIZE * self.padded_head_dim()
     }
 
     /// Where the tile of a KV head in a block of a layer starts.
+    #[inline]
     pub(super) fn tile(&self, layer: usize, block: usize, kv_head: usize) -> usize {
         ((layer * self.blocks + block) * self.kv_heads + kv_head) * self.tile_elements()
     }
@@ -151,9 +176,9 @@ mod tests {
         KvLayout { layers: 3, blocks: 4, block_size: 32, kv_heads: 2, head_dim: 20, dtype: KvDtype::F32 };
 
     #[test]
-    fn sizes_count_the_padding_of_values() {
+    fn sizes_count_the_padding() {
         assert_eq!(LAYOUT.bytes_per_block(), 3 * 2 * 32 * (20 + 32) * 4);
-        assert_eq!(KvLayout { dtype: KvDtype::Bf16, ..LAYOUT }.bytes_per_block(), 3 * 2 * 32 * (20 + 32) * 2);
+        assert_eq!(KvLayout { dtype: KvDtype::Bf16, ..LAYOUT }.bytes_per_block(), 3 * 2 * 32 * (32 + 32) * 2);
     }
 
     #[test]

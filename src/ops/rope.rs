@@ -8,7 +8,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::parallel::{output, share};
-use super::rows::strided_f32;
+use super::rows::{StridedRows, rows_are_contiguous};
 use super::simd::{Kernel, LANES, Simd, load_some, store_some};
 use super::{Workers, shape_error};
 
@@ -61,7 +61,7 @@ pub fn rope(
 ) -> Result<Tensor> {
     let op =
         Rope { table: Arc::clone(table), positions: Arc::clone(positions), workers: Arc::clone(workers) };
-    x.apply_op1(op)
+    if rows_are_contiguous(x.layout()) { x.apply_op1(op) } else { x.contiguous()?.apply_op1(op) }
 }
 
 struct Rope {
@@ -100,7 +100,7 @@ impl CustomOp1 for Rope {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let heads = self.check(layout.shape().dims())?;
-        let (x, stride) = strided_f32(OP, "x", storage, layout)?;
+        let x = StridedRows::new(OP, "x", storage, layout)?;
         let token = heads * 2 * self.table.half;
         let elements = layout.shape().elem_count();
         let parts = (elements / PART_ELEMENTS).clamp(1, self.workers.threads());
@@ -110,10 +110,10 @@ impl CustomOp1 for Rope {
                 self.workers.run(parts, &|part| {
                     let tokens = share(self.positions.len(), parts, part);
                     let kernel = Turn {
-                        x: x.get(tokens.start * stride..).unwrap_or_default(),
-                        stride,
+                        x,
                         heads,
                         positions: &self.positions[tokens.clone()],
+                        first: tokens.start,
                         table: &self.table,
                         out: out.start().add(tokens.start * token),
                     };
@@ -125,10 +125,10 @@ impl CustomOp1 for Rope {
     }
 }
 
-/// The tokens of `positions`, each inside the table, `stride` apart in x; `out` takes them one after the other.
+/// The tokens of `positions`, each inside the table, from row `first` of x on; `out` takes them one after the other.
 struct Turn<'a> {
-    x: &'a [f32],
-    stride: usize,
+    x: StridedRows<'a>,
+    first: usize,
     heads: usize,
     positions: &'a [u32],
     table: &'a RopeTable,
@@ -143,7 +143,7 @@ impl Kernel for Turn<'_> {
             let turn = &self.table.values[position as usize * 2 * half..][..2 * half];
             let (cos, sin) = turn.split_at(half);
             for head in 0..self.heads {
-                let x = &self.x[token * self.stride + head * 2 * half..][..2 * half];
+                let x = &self.x.row(self.first + token)[head * 2 * half..][..2 * half];
                 // SAFETY: i < half, so i + half is inside the head, in x and in the output.
                 unsafe {
                     let out = self.out.add((token * self.heads + head) * 2 * half);

@@ -1,4 +1,5 @@
-//! Reading the operands of an operation: contiguous f32 on the CPU, or an error that says which is not.
+//! Reading the operands of an operation: f32 on the CPU, contiguous or in contiguous rows, or an error that says
+//! which is not.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Layout, Result};
@@ -21,25 +22,45 @@ pub(super) fn contiguous_f32<'a>(
     }
 }
 
-/// The elements of an operand `[tokens, heads, head_dim]` from its first on, and how far its tokens are apart. The
-/// tokens may be slices of wider rows; the slice then ends with the last token.
-pub(super) fn strided_f32<'a>(
-    op: &'static str,
-    operand: &str,
-    storage: &'a CpuStorage,
-    layout: &Layout,
-) -> Result<(&'a [f32], usize)> {
-    let CpuStorage::F32(elements) = storage else {
-        return Err(shape_error(op, format!("{operand} must be f32, it is {:?}", storage.dtype())));
-    };
-    match (layout.shape().dims(), layout.stride()) {
-        (&[tokens, heads, head_dim], &[stride, head_stride, 1])
-            if head_stride == head_dim && stride >= heads * head_dim =>
-        {
-            let length = if tokens == 0 { 0 } else { (tokens - 1) * stride + heads * head_dim };
-            Ok((&elements[layout.start_offset()..][..length], stride))
+/// Rows of `width` neighbouring floats, the rows `stride` apart.
+#[derive(Clone, Copy)]
+pub(super) struct StridedRows<'a> {
+    elements: &'a [f32],
+    width: usize,
+    stride: usize,
+}
+
+impl<'a> StridedRows<'a> {
+    /// An operand `[rows, m, n]` whose last two dimensions are contiguous: a narrow of a fused projection is one.
+    pub fn new(op: &'static str, operand: &str, storage: &'a CpuStorage, layout: &Layout) -> Result<Self> {
+        let CpuStorage::F32(elements) = storage else {
+            return Err(shape_error(op, format!("{operand} must be f32, it is {:?}", storage.dtype())));
+        };
+        let wrong =
+            || shape_error(op, format!("the rows of {operand} must be contiguous, its layout is {layout:?}"));
+        let (&[rows, m, n], &[stride, _, _]) = (layout.dims(), layout.stride()) else {
+            return Err(wrong());
+        };
+        if !rows_are_contiguous(layout) {
+            return Err(wrong());
         }
-        _ => Err(shape_error(op, format!("{operand} must be rows of heads, its layout is {layout:?}"))),
+        let needed = if rows == 0 { 0 } else { (rows - 1) * stride + m * n };
+        let elements = elements.get(layout.start_offset()..).and_then(|rest| rest.get(..needed));
+        Ok(Self { elements: elements.ok_or_else(wrong)?, width: m * n, stride })
+    }
+
+    /// One row.
+    #[inline(always)]
+    pub fn row(&self, row: usize) -> &'a [f32] {
+        &self.elements[row * self.stride..][..self.width]
+    }
+}
+
+/// Whether the last two of three dimensions lie as one run.
+pub(super) fn rows_are_contiguous(layout: &Layout) -> bool {
+    match (layout.dims(), layout.stride()) {
+        (&[_, m, n], &[_, over_m, over_n]) => (n <= 1 || over_n == 1) && (m <= 1 || over_m == n),
+        _ => false,
     }
 }
 

@@ -1,181 +1,231 @@
-//! The attention kernel: some rows of one sequence, some query heads of one KV head.
+//! The kernel in f32 arithmetic, on every instruction set: an f32 pool, or a bf16 pool widened in registers.
 //!
-//! A lane is one (row, head). Lanes that see the same part of a tile go through it together, so that a key or a
-//! value is loaded once for several of them; a lane's own arithmetic does not depend on its company.
-//! Positions that a row must not see take no part: their scores are replaced, and their values are not read, so
-//! whatever a block held before cannot leak in, NaN included.
+//! Lanes that see the same part of a tile go through it together, so that a key or a value is loaded once for
+//! several of them; a lane's own arithmetic does not depend on its company. Positions that a row must not see have
+//! their scores replaced and the probability 0.
 
-use std::ops::Range;
-
-use super::AttentionSettings;
-use crate::ops::KvLayout;
+use super::scratch::with_scratch;
+use super::work::Work;
+use crate::ops::Isa;
 use crate::ops::kv_pool::BLOCK_SIZE;
-use crate::ops::simd::{Element, Kernel, LANES, Simd, load_some, math, peek, store_some, unroll};
+use crate::ops::simd::{Element, Kernel, LANES, Simd, load_some, math, peek, poke, store_some, unroll};
 
-/// Rows times query heads of a piece of work: the lanes' state stays in the first-level cache.
-pub const LANES_PER_ITEM: usize = 24;
+/// Lanes that go through a span tile by tile: their state stays in the first-level cache.
+const LANES_TOGETHER: usize = 24;
 
-/// A piece of work.
-pub struct Item {
-    pub sequence: usize,
-    /// Rows of the batch.
-    pub rows: Range<usize>,
-    pub kv_head: usize,
-    /// Query heads, all of this KV head.
-    pub heads: Range<usize>,
+/// How a tile of the element's type is read, two dimensions or two positions at a time.
+pub trait TileElement: Element {
+    /// Dimensions 2 pair and 2 pair + 1 (zeros beyond `head_dim`) of the tile's positions: `[dimension][half]`.
+    ///
+    /// # Safety
+    /// The instruction set is present, `keys` is the K of a tile, and the pair's first dimension is in `head_dim`.
+    unsafe fn keys<S: Simd>(keys: *const Self, pair: usize, head_dim: usize) -> [[S::F; 2]; 2];
+    /// Columns `column` to `column + 16` of the positions 2 pair and 2 pair + 1.
+    ///
+    /// # Safety
+    /// The instruction set is present, `values` is the V of a tile, and the columns are inside of `padded`.
+    unsafe fn values<S: Simd>(values: *const Self, pair: usize, padded: usize, column: usize) -> [S::F; 2];
 }
 
-/// One item on checked operands. `out` takes `[rows, heads, head_dim]`; the kernel writes its item's share.
-pub struct Attend<'a, T> {
-    pub q: &'a [f32],
-    pub heads: usize,
-    pub item: &'a Item,
-    /// Of the item's rows.
-    pub positions: &'a [u32],
-    pub block_table: &'a [u32],
-    pub elements: &'a [T],
-    pub layout: &'a KvLayout,
-    pub layer: usize,
-    pub settings: AttentionSettings,
-    pub out: *mut f32,
+impl TileElement for f32 {
+    #[inline(always)]
+    unsafe fn keys<S: Simd>(keys: *const Self, pair: usize, head_dim: usize) -> [[S::F; 2]; 2] {
+        let keys = keys.wrapping_add(2 * pair * BLOCK_SIZE);
+        // SAFETY: the caller's word; K is [head_dim][32].
+        unsafe {
+            let first = [S::load(keys), S::load(keys.wrapping_add(LANES))];
+            if 2 * pair + 1 == head_dim {
+                return [first, [S::splat(0.0); 2]];
+            }
+            [first, [S::load(keys.wrapping_add(2 * LANES)), S::load(keys.wrapping_add(3 * LANES))]]
+        }
+    }
+    #[inline(always)]
+    unsafe fn values<S: Simd>(values: *const Self, pair: usize, padded: usize, column: usize) -> [S::F; 2] {
+        let values = values.wrapping_add(2 * pair * padded + column);
+        // SAFETY: the caller's word; V is [32][padded].
+        unsafe { [S::load(values), S::load(values.wrapping_add(padded))] }
+    }
+}
+
+/// bf16 bits.
+impl TileElement for u16 {
+    #[inline(always)]
+    unsafe fn keys<S: Simd>(keys: *const Self, pair: usize, _: usize) -> [[S::F; 2]; 2] {
+        let keys = keys.wrapping_add(pair * 2 * BLOCK_SIZE);
+        // SAFETY: the caller's word; K is [padded head_dim / 2][32][2].
+        unsafe {
+            let low = S::load_bf16_pairs(keys);
+            let high = S::load_bf16_pairs(keys.wrapping_add(2 * LANES));
+            [[low[0], high[0]], [low[1], high[1]]]
+        }
+    }
+    #[inline(always)]
+    unsafe fn values<S: Simd>(values: *const Self, pair: usize, padded: usize, column: usize) -> [S::F; 2] {
+        // SAFETY: the caller's word; V is [16][padded][2].
+        unsafe { S::load_bf16_pairs(values.wrapping_add((pair * padded + column) * 2)) }
+    }
+}
+
+/// Does one item.
+pub fn attend<T: TileElement>(isa: Isa, work: Work<'_, T>) {
+    let lanes = work.lanes();
+    let (width, padded) = (work.layout.head_dim.next_multiple_of(2), work.layout.padded_head_dim());
+    let bytes = [
+        lanes * 4,
+        lanes * width * 4,
+        lanes * 4,
+        lanes * LANES * 4,
+        lanes * padded * 4,
+        LANES_TOGETHER * BLOCK_SIZE * 4,
+        LANES_TOGETHER * 4,
+    ];
+    with_scratch(bytes, |[positions, queries, maxima, sums, accumulators, tile, corrections]| {
+        let state = State {
+            positions: positions.cast(),
+            queries: queries.cast(),
+            maxima: maxima.cast(),
+            sums: sums.cast(),
+            accumulators: accumulators.cast(),
+            tile: tile.cast(),
+            corrections: corrections.cast(),
+        };
+        // SAFETY: the buffers are as long as `State` says, and the work has been checked.
+        unsafe { isa.dispatch(Attend { work, width, padded, state }) }
+    });
 }
 
 /// What a lane carries from tile to tile, and what it needs inside one.
 struct State {
     /// `[lanes]`
-    maxima: Vec<f32>,
+    positions: *mut u32,
+    /// `[lanes][width]`
+    queries: *mut f32,
+    /// `[lanes]`
+    maxima: *mut f32,
     /// `[lanes][16]`, folded at the end.
-    sums: Vec<f32>,
-    /// `[lanes][padded_head_dim]`
-    accumulators: Vec<f32>,
-    /// `[lanes][32]`, the probabilities of the tile at hand.
-    tile: Vec<f32>,
-    /// `[lanes]`, what the tile's new maximum scales the sums by.
-    corrections: Vec<f32>,
+    sums: *mut f32,
+    /// `[lanes][padded]`
+    accumulators: *mut f32,
+    /// `[24][32]`, the probabilities of the tile at hand.
+    tile: *mut f32,
+    /// `[24]`, what the tile's new maximum scales the sums by.
+    corrections: *mut f32,
 }
 
-/// The part of a tile that a row sees, first..end; equal for all lanes that go together.
-type Visible = (usize, usize);
+struct Attend<'a, T> {
+    work: Work<'a, T>,
+    /// head_dim, padded to pairs.
+    width: usize,
+    /// head_dim, padded to vectors.
+    padded: usize,
+    state: State,
+}
 
-impl<T: Element> Kernel for Attend<'_, T> {
+/// R lanes that see the same part of a tile: the first of them in the item, the first in the scratch tile.
+#[derive(Clone, Copy)]
+struct Together {
+    lane: usize,
+    at: usize,
+    first: usize,
+    end: usize,
+}
+
+impl<T: TileElement> Kernel for Attend<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let lanes = self.item.rows.len() * self.item.heads.len();
-        let mut state = State {
-            maxima: vec![f32::NEG_INFINITY; lanes],
-            sums: vec![0.0; lanes * LANES],
-            accumulators: vec![0.0; lanes * self.layout.padded_head_dim()],
-            tile: vec![0.0; lanes * BLOCK_SIZE],
-            corrections: vec![0.0; lanes],
-        };
-        let first = self.positions.iter().map(|&p| self.first_visible(p)).min().unwrap_or(0) / BLOCK_SIZE;
-        let last = self.positions.iter().max().map_or(0, |&p| p as usize) / BLOCK_SIZE;
-        for tile in first..=last {
-            let block = self.block_table[tile] as usize;
-            let at = self.layout.tile(self.layer, block, self.item.kv_head);
-            let elements = &self.elements[at..at + self.layout.tile_elements()];
-            let mut lane = 0;
-            while lane < lanes {
-                let (visible, count) = self.together(tile, lane, lanes, S::ATTENTION_ROWS);
-                if visible.0 < visible.1 {
-                    // SAFETY: the lanes are below `lanes`, and the tile is whole.
-                    unsafe { self.tile_of_lanes::<S>(&mut state, elements, lane, count, visible) };
+        // SAFETY: all lanes are the item's, whose state is as long as written at `State`; tiles are whole.
+        unsafe {
+            self.begin();
+            for (span, lanes) in self.work.spans() {
+                let mut start = lanes.start;
+                while start < lanes.end {
+                    let end = lanes.end.min(start + LANES_TOGETHER);
+                    let positions = std::slice::from_raw_parts(self.state.positions.add(start), end - start);
+                    for tile in self.work.tiles_seen(span, positions) {
+                        let elements = self.work.tile(span, tile);
+                        self.tile::<S>(tile, elements.as_ptr(), start, positions);
+                    }
+                    start = end;
                 }
-                lane += count;
             }
-        }
-        for lane in 0..lanes {
-            // SAFETY: the lane is one of this item.
-            unsafe { self.finish::<S>(&state, lane) };
+            for lane in 0..self.work.lanes() {
+                self.finish::<S>(lane);
+            }
         }
     }
 }
 
-impl<T: Element> Attend<'_, T> {
-    /// The first position that a row at `position` sees.
+impl<T: TileElement> Attend<'_, T> {
     #[inline(always)]
-    fn first_visible(&self, position: u32) -> usize {
-        self.settings.sliding_window.map_or(0, |window| (position as usize + 1).saturating_sub(window))
-    }
-
-    #[inline(always)]
-    fn visible(&self, tile: usize, lane: usize) -> Visible {
-        let position = self.positions[lane / self.item.heads.len()];
-        let start = tile * BLOCK_SIZE;
-        let first = self.first_visible(position).saturating_sub(start).min(BLOCK_SIZE);
-        (first, (position as usize + 1).saturating_sub(start).min(BLOCK_SIZE))
-    }
-
-    /// How many lanes from `lane` on, `most` at most, see the same part of the tile.
-    #[inline(always)]
-    fn together(&self, tile: usize, lane: usize, lanes: usize, most: usize) -> (Visible, usize) {
-        let visible = self.visible(tile, lane);
-        let mut count = 1;
-        while count < most && lane + count < lanes && self.visible(tile, lane + count) == visible {
-            count += 1;
+    unsafe fn begin(&self) {
+        let (state, padded) = (&self.state, self.padded);
+        for lane in 0..self.work.lanes() {
+            let query = self.work.query(lane);
+            // SAFETY: the lane is one of the item's.
+            unsafe {
+                state.positions.add(lane).write(self.work.position(lane));
+                state.maxima.add(lane).write(f32::NEG_INFINITY);
+                state.sums.add(lane * LANES).write_bytes(0, LANES);
+                state.accumulators.add(lane * padded).write_bytes(0, padded);
+                let to = state.queries.add(lane * self.width);
+                to.add(self.width - 1).write(0.0);
+                to.copy_from_nonoverlapping(query.as_ptr(), query.len());
+            }
         }
-        (visible, count)
     }
 
-    /// Where the lane's query starts in q, and its result in the output.
+    /// One tile for the lanes from `start` on, as many as there are positions.
     #[inline(always)]
-    fn offset(&self, lane: usize) -> usize {
-        let heads = self.item.heads.len();
-        let row = self.item.rows.start + lane / heads;
-        (row * self.heads + self.item.heads.start + lane % heads) * self.layout.head_dim
-    }
-
-    #[inline(always)]
-    unsafe fn tile_of_lanes<S: Simd>(
-        &self,
-        state: &mut State,
-        tile: &[T],
-        lane: usize,
-        count: usize,
-        visible: Visible,
-    ) {
-        let (mut lane, end) = (lane, lane + count);
-        while lane < end {
-            // SAFETY: the caller vouches for the lanes and the tile. The comparisons with constants leave only the
-            // shapes that the instruction set uses.
-            lane += unsafe {
-                match end - lane {
-                    8.. if S::ATTENTION_ROWS >= 8 => self.step::<S, 8, 2>(state, tile, lane, visible),
-                    4.. if S::ATTENTION_ROWS >= 4 => self.step::<S, 4, 4>(state, tile, lane, visible),
-                    3.. if S::ATTENTION_ROWS >= 4 => self.step::<S, 3, 4>(state, tile, lane, visible),
-                    3.. if S::ATTENTION_ROWS == 3 => self.step::<S, 3, 1>(state, tile, lane, visible),
-                    2.. if S::ATTENTION_ROWS >= 2 => self.step::<S, 2, 2>(state, tile, lane, visible),
-                    _ => self.step::<S, 1, 4>(state, tile, lane, visible),
-                }
-            };
+    unsafe fn tile<S: Simd>(&self, tile: usize, keys: *const T, start: usize, positions: &[u32]) {
+        let mut at = 0;
+        while at < positions.len() {
+            let seen = self.work.seen(tile, positions[at]);
+            let mut count = 1;
+            while count < S::ATTENTION_ROWS
+                && positions.get(at + count).is_some_and(|&position| self.work.seen(tile, position) == seen)
+            {
+                count += 1;
+            }
+            let end = at + count;
+            if seen.0 >= seen.1 {
+                at = end;
+            }
+            while at < end {
+                let together = Together { lane: start + at, at, first: seen.0, end: seen.1 };
+                // SAFETY: the caller vouches for the lanes and the tile. The comparisons with constants leave only
+                // the shapes that the instruction set uses.
+                at += unsafe {
+                    match end - at {
+                        8.. if S::ATTENTION_ROWS >= 8 => self.step::<S, 8, 2>(keys, together),
+                        4.. if S::ATTENTION_ROWS >= 4 => self.step::<S, 4, 4>(keys, together),
+                        3.. if S::ATTENTION_ROWS >= 4 => self.step::<S, 3, 4>(keys, together),
+                        3.. if S::ATTENTION_ROWS == 3 => self.step::<S, 3, 1>(keys, together),
+                        2.. if S::ATTENTION_ROWS >= 2 => self.step::<S, 2, 2>(keys, together),
+                        _ => self.step::<S, 1, 4>(keys, together),
+                    }
+                };
+            }
         }
     }
 
     /// One tile for R lanes; C vectors of the values are summed at once. Returns R.
     #[inline(always)]
-    unsafe fn step<S: Simd, const R: usize, const C: usize>(
-        &self,
-        state: &mut State,
-        tile: &[T],
-        lane: usize,
-        visible: Visible,
-    ) -> usize {
-        let keys = tile.as_ptr();
-        // SAFETY: the tile holds K of 32 * head_dim elements and then V of 32 * padded; the lanes exist.
+    unsafe fn step<S: Simd, const R: usize, const C: usize>(&self, keys: *const T, lanes: Together) -> usize {
+        // SAFETY: the tile holds K and then V; the lanes exist.
         unsafe {
-            let scores = self.scores::<S, R>(keys, lane);
+            let scores = self.scores::<S, R>(keys, lanes.lane);
             for (r, scores) in scores.into_iter().enumerate() {
-                self.softmax::<S>(state, lane + r, scores, visible);
+                self.softmax::<S>(Together { lane: lanes.lane + r, at: lanes.at + r, ..lanes }, scores);
             }
-            let padded = self.layout.padded_head_dim();
-            let values = keys.add(BLOCK_SIZE * self.layout.head_dim);
+            let values = keys.add(self.work.layout.values());
             let mut column = 0;
-            while column < padded {
-                if padded - column >= C * LANES {
-                    self.weigh::<S, R, C>(state, values, lane, column, visible);
+            while column < self.padded {
+                if self.padded - column >= C * LANES {
+                    self.weigh::<S, R, C>(values, lanes, column);
                     column += C * LANES;
                 } else {
-                    self.weigh::<S, R, 1>(state, values, lane, column, visible);
+                    self.weigh::<S, R, 1>(values, lanes, column);
                     column += LANES;
                 }
             }
@@ -185,22 +235,21 @@ impl<T: Element> Attend<'_, T> {
 
     /// q k of R lanes and the tile's 32 positions, each one chain over head_dim.
     #[inline(always)]
-    unsafe fn scores<S: Simd, const R: usize>(&self, mut keys: *const T, lane: usize) -> [[S::F; 2]; R] {
-        // SAFETY: the lanes' queries are inside q, and K holds 32 positions for each dimension.
+    unsafe fn scores<S: Simd, const R: usize>(&self, keys: *const T, lane: usize) -> [[S::F; 2]; R] {
+        let head_dim = self.work.layout.head_dim;
+        // SAFETY: the lanes' queries are padded to pairs, and K holds 32 positions for each dimension.
         unsafe {
-            let mut q = [self.q.as_ptr(); R];
-            for (r, q) in q.iter_mut().enumerate() {
-                *q = q.add(self.offset(lane + r));
-            }
+            let queries = self.state.queries.add(lane * self.width);
             let mut scores = [[S::splat(0.0); 2]; R];
-            for i in 0..self.layout.head_dim {
-                let low = T::load::<S>(keys);
-                let high = T::load::<S>(keys.wrapping_add(LANES));
-                keys = keys.wrapping_add(BLOCK_SIZE);
+            for pair in 0..self.width / 2 {
+                let keys = T::keys::<S>(keys, pair, head_dim);
                 unroll!(r < R, {
-                    let q = S::splat(peek(q[r].wrapping_add(i)));
-                    scores[r][0] = S::fma(q, low, scores[r][0]);
-                    scores[r][1] = S::fma(q, high, scores[r][1]);
+                    let q = queries.wrapping_add(r * self.width + 2 * pair);
+                    let (first, second) = (S::splat(peek(q)), S::splat(peek(q.wrapping_add(1))));
+                    scores[r][0] = S::fma(first, keys[0][0], scores[r][0]);
+                    scores[r][1] = S::fma(first, keys[0][1], scores[r][1]);
+                    scores[r][0] = S::fma(second, keys[1][0], scores[r][0]);
+                    scores[r][1] = S::fma(second, keys[1][1], scores[r][1]);
                 });
             }
             scores
@@ -211,8 +260,8 @@ impl<T: Element> Attend<'_, T> {
     unsafe fn capped<S: Simd>(&self, score: S::F) -> S::F {
         // SAFETY: no memory is touched.
         unsafe {
-            let score = S::mul(score, S::splat(self.settings.scale));
-            match self.settings.logit_softcap {
+            let score = S::mul(score, S::splat(self.work.settings.scale));
+            match self.work.settings.logit_softcap {
                 Some(cap) => {
                     let cap = S::splat(cap);
                     S::mul(cap, math::tanh::<S>(S::div(score, cap)))
@@ -224,20 +273,16 @@ impl<T: Element> Attend<'_, T> {
 
     /// The tile's probabilities against the maximum so far, and the correction of what came before.
     #[inline(always)]
-    unsafe fn softmax<S: Simd>(
-        &self,
-        state: &mut State,
-        lane: usize,
-        scores: [S::F; 2],
-        (first, end): Visible,
-    ) {
+    unsafe fn softmax<S: Simd>(&self, lane: Together, scores: [S::F; 2]) {
+        let Together { lane, at, first, end } = lane;
+        let state = &self.state;
         // SAFETY: the lane's state is as long as written at `State`.
         unsafe {
             let hidden = S::splat(f32::NEG_INFINITY);
             let high = (first.saturating_sub(LANES), end.saturating_sub(LANES));
             let low = S::within(self.capped::<S>(scores[0]), hidden, first, end);
             let high_scores = S::within(self.capped::<S>(scores[1]), hidden, high.0, high.1);
-            let before = state.maxima[lane];
+            let before = peek(state.maxima.add(lane));
             let in_tile = S::max_lane(S::max(low, high_scores));
             let maximum = if in_tile > before { in_tile } else { before };
             let correction = math::exp::<S>(S::splat(before - maximum));
@@ -245,51 +290,46 @@ impl<T: Element> Attend<'_, T> {
             let zero = S::splat(0.0);
             let low = S::within(math::exp::<S>(S::sub(low, maxima)), zero, first, end);
             let high = S::within(math::exp::<S>(S::sub(high_scores, maxima)), zero, high.0, high.1);
-            let sums = state.sums.as_mut_ptr().add(lane * LANES);
+            let sums = state.sums.add(lane * LANES);
             S::store(sums, S::fma(S::load(sums), correction, S::add(low, high)));
-            let tile = state.tile.as_mut_ptr().add(lane * BLOCK_SIZE);
+            let tile = state.tile.add(at * BLOCK_SIZE);
             S::store(tile, low);
             S::store(tile.add(LANES), high);
             let mut lanes = [0.0; LANES];
             S::store(lanes.as_mut_ptr(), correction);
-            state.corrections[lane] = lanes[0];
-            state.maxima[lane] = maximum;
+            poke(state.corrections.add(at), lanes[0]);
+            poke(state.maxima.add(lane), maximum);
         }
     }
 
-    /// Adds the visible values, weighted, to C vectors of R lanes' accumulators.
+    /// Adds the seen values, weighted, to C vectors of R lanes' accumulators.
     #[inline(always)]
     unsafe fn weigh<S: Simd, const R: usize, const C: usize>(
         &self,
-        state: &mut State,
         values: *const T,
-        lane: usize,
+        lanes: Together,
         column: usize,
-        (first, end): Visible,
     ) {
-        let padded = self.layout.padded_head_dim();
-        // SAFETY: the columns are below the padded head_dim, the slots below 32, and the lanes exist.
+        let padded = self.padded;
+        // SAFETY: the columns are below the padded head_dim, the pairs below 16, and the lanes exist.
         unsafe {
-            let to = state.accumulators.as_mut_ptr().add(lane * padded + column);
-            let probabilities = state.tile.as_ptr().add(lane * BLOCK_SIZE);
+            let to = self.state.accumulators.add(lanes.lane * padded + column);
+            let probabilities = self.state.tile.add(lanes.at * BLOCK_SIZE);
             let mut sums = [[S::splat(0.0); C]; R];
             unroll!(r < R, {
-                let correction = S::splat(state.corrections[lane + r]);
+                let correction = S::splat(peek(self.state.corrections.add(lanes.at + r)));
                 unroll!(c < C, {
                     sums[r][c] = S::mul(S::load(to.add(r * padded + c * LANES)), correction);
                 });
             });
-            let mut values = values.wrapping_add(first * padded + column);
-            for slot in first..end {
-                let mut value = [S::splat(0.0); C];
+            // A pair at the edge of what is seen may have an unseen half, whose probability is 0.
+            for pair in lanes.first / 2..lanes.end.div_ceil(2) {
                 unroll!(c < C, {
-                    value[c] = T::load::<S>(values.wrapping_add(c * LANES));
-                });
-                values = values.wrapping_add(padded);
-                unroll!(r < R, {
-                    let p = S::splat(peek(probabilities.wrapping_add(r * BLOCK_SIZE + slot)));
-                    unroll!(c < C, {
-                        sums[r][c] = S::fma(p, value[c], sums[r][c]);
+                    let value = T::values::<S>(values, pair, padded, column + c * LANES);
+                    unroll!(r < R, {
+                        let p = probabilities.wrapping_add(r * BLOCK_SIZE + 2 * pair);
+                        sums[r][c] = S::fma(S::splat(peek(p)), value[0], sums[r][c]);
+                        sums[r][c] = S::fma(S::splat(peek(p.wrapping_add(1))), value[1], sums[r][c]);
                     });
                 });
             }
@@ -303,13 +343,13 @@ impl<T: Element> Attend<'_, T> {
 
     /// The accumulator over the sum, into the output.
     #[inline(always)]
-    unsafe fn finish<S: Simd>(&self, state: &State, lane: usize) {
-        let (head_dim, padded) = (self.layout.head_dim, self.layout.padded_head_dim());
+    unsafe fn finish<S: Simd>(&self, lane: usize) {
+        let head_dim = self.work.layout.head_dim;
         // SAFETY: the lane's share of the output is head_dim floats, and its accumulator is padded.
         unsafe {
-            let sum = S::splat(S::sum(S::load(state.sums.as_ptr().add(lane * LANES))));
-            let from = state.accumulators.as_ptr().add(lane * padded);
-            let to = self.out.add(self.offset(lane));
+            let sum = S::splat(S::sum(S::load(self.state.sums.add(lane * LANES))));
+            let from = self.state.accumulators.add(lane * self.padded);
+            let to = self.work.result(lane);
             let mut i = 0;
             while i < head_dim {
                 let value = load_some::<S>(from.add(i), head_dim - i);

@@ -5,12 +5,22 @@
 //! accumulator over absolute tiles of 32 positions, left to right. So a row's bits do not depend on how its
 //! prompt was cut into chunks, on what was cached, on the rows beside it or on the threads.
 //!
+//! Blocks that sequences share are read once for all of them: `plan` finds the shared prefixes and deals out the
+//! work. A bf16 pool is multiplied as bf16 pairs where the processor can (`pairs`); everything else is f32
+//! arithmetic (`attend`).
+//!
 //! Not here: splitting one row's keys over threads, which would need another order of the sums.
 
 mod attend;
+mod batch;
 mod check;
+#[cfg(target_arch = "x86_64")]
+mod pairs;
+mod plan;
+mod scratch;
 #[cfg(test)]
 mod tests;
+mod work;
 mod write;
 
 use std::sync::Arc;
@@ -19,23 +29,13 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::kv_pool::KvElements;
 use super::parallel::{SharedMut, output};
-use super::rows::contiguous_f32;
-use super::simd::Element;
-use super::{KvPool, Workers};
-use attend::{Attend, Item};
+use super::rows::{StridedRows, rows_are_contiguous};
+use super::{Isa, KvPool, Workers};
+pub use batch::PagedBatch;
+use work::Work;
+use write::WriteElement;
 
 const OP: &str = "paged_attention";
-
-/// Where the rows of a ragged batch stand in their sequences and in the pool.
-#[derive(Debug, Clone, Default)]
-pub struct PagedBatch {
-    /// Row offsets of the sequences, first 0, last the number of rows. `[sequences + 1]`
-    pub cu_seqlens: Arc<Vec<u32>>,
-    /// Absolute position of a row in its sequence; it sees the positions 0 to its own. `[rows]`
-    pub positions: Arc<Vec<u32>>,
-    /// The pool's blocks of a sequence, in order, as far as its largest position at least. `[sequences]`
-    pub block_tables: Vec<Vec<u32>>,
-}
 
 /// What a layer's attention does beside softmax(q k) v.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,7 +49,8 @@ pub struct AttentionSettings {
 }
 
 /// q f32 `[rows, heads, head_dim]`, k and v f32 `[rows, kv_heads, head_dim]`, RoPE applied; the result is
-/// f32 `[rows, heads * head_dim]`. Writes k and v into the pool. No gradient: `backward` through it is an error.
+/// f32 `[rows, heads * head_dim]`. q, k and v may be narrowed out of a wider tensor: rows that lie apart are not
+/// copied. Writes k and v into the pool. No gradient: `backward` through it is an error.
 #[expect(
     clippy::too_many_arguments,
     reason = "the three tensors of a candle operation, and what it works on"
@@ -71,7 +72,8 @@ pub fn paged_attention(
         settings,
         workers: Arc::clone(workers),
     };
-    q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
+    let rows = |x: &Tensor| if rows_are_contiguous(x.layout()) { Ok(x.clone()) } else { x.contiguous() };
+    rows(q)?.apply_op3(&rows(k)?, &rows(v)?, op)
 }
 
 struct PagedAttention {
@@ -97,77 +99,75 @@ impl CustomOp3 for PagedAttention {
         v_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let heads = self.check(q_layout.shape().dims(), k_layout.shape().dims(), v_layout.shape().dims())?;
-        let q = contiguous_f32(OP, "q", q, q_layout)?;
-        let k = contiguous_f32(OP, "k", k, k_layout)?;
-        let v = contiguous_f32(OP, "v", v, v_layout)?;
+        let q = StridedRows::new(OP, "q", q, q_layout)?;
+        let k = StridedRows::new(OP, "k", k, k_layout)?;
+        let v = StridedRows::new(OP, "v", v, v_layout)?;
+        let layout = self.pool.layout();
+        let (group, threads) = (heads / layout.kv_heads, self.workers.threads());
+        let prepared = self.batch.prepare(layout.blocks, layout.kv_heads, group, threads)?;
+        let operands = Operands { q, k, v, heads, prepared: &prepared };
         let out = match &mut *self.pool.lock() {
-            KvElements::F32(elements) => self.forward(q, k, v, heads, elements),
-            KvElements::Bf16(elements) => self.forward(q, k, v, heads, elements),
+            KvElements::F32(elements) => self.forward(&operands, elements, attend::attend),
+            KvElements::Bf16(elements) => self.forward(&operands, elements, bf16_kernel(self.workers.isa())),
         };
-        let shape = (self.batch.positions.len(), heads * self.pool.layout().head_dim);
+        let shape = (self.batch.positions.len(), heads * layout.head_dim);
         Ok((CpuStorage::F32(out), shape.into()))
     }
 }
 
+/// What has been checked to fit.
+struct Operands<'a> {
+    q: StridedRows<'a>,
+    k: StridedRows<'a>,
+    v: StridedRows<'a>,
+    heads: usize,
+    prepared: &'a batch::Prepared,
+}
+
+/// Does one item.
+type ItemKernel<T> = fn(Isa, Work<'_, T>);
+
+fn bf16_kernel(isa: Isa) -> ItemKernel<u16> {
+    #[cfg(target_arch = "x86_64")]
+    if isa.has_bf16_dot() {
+        return pairs::attend;
+    }
+    let _ = isa;
+    attend::attend
+}
+
 impl PagedAttention {
-    /// The shapes and the batch have been checked.
-    fn forward<T: Element>(
+    fn forward<T: WriteElement>(
         &self,
-        q: &[f32],
-        k: &[f32],
-        v: &[f32],
-        heads: usize,
+        operands: &Operands<'_>,
         elements: &mut [T],
+        kernel: ItemKernel<T>,
     ) -> Vec<f32> {
-        self.write(k, v, &SharedMut::new(elements));
-        let items = self.items(heads / self.pool.layout().kv_heads);
-        // SAFETY: the items cover every row and head, and `Attend` writes those of its item whole.
+        let &Operands { q, k, v, heads, prepared } = operands;
+        self.write(k, v, &prepared.slots, &SharedMut::new(elements));
+        let layout = self.pool.layout();
+        let plan = &prepared.plan;
+        // SAFETY: the items cover every row and head, and a kernel writes those of its item whole.
         unsafe {
-            output(q.len(), |out| {
-                self.workers.run(items.len(), &|part| {
-                    let item = &items[part];
-                    let rows = item.rows.clone();
-                    let attend = Attend {
+            output(self.batch.positions.len() * heads * layout.head_dim, |out| {
+                self.workers.run(plan.items.len(), &|part| {
+                    let work = Work {
                         q,
                         heads,
-                        item,
-                        positions: &self.batch.positions[rows],
-                        block_table: &self.batch.block_tables[item.sequence],
+                        group: heads / layout.kv_heads,
+                        positions: &self.batch.positions,
+                        block_tables: &self.batch.block_tables,
+                        plan,
+                        item: &plan.items[part],
                         elements,
-                        layout: self.pool.layout(),
+                        layout,
                         layer: self.layer,
                         settings: self.settings,
                         out: out.start(),
                     };
-                    self.workers.isa().dispatch(attend);
+                    kernel(self.workers.isa(), work);
                 });
             })
         }
-    }
-
-    /// Cuts the batch into pieces of work: some rows of a sequence with the query heads of one KV head, which
-    /// share its tiles. `group` is the number of those heads.
-    fn items(&self, group: usize) -> Vec<Item> {
-        let kv_heads = self.pool.layout().kv_heads;
-        let rows_per_item = (attend::LANES_PER_ITEM / group).max(1);
-        let sequences = self.batch.block_tables.len();
-        // With few sequences every head is a piece of its own, so that all threads have work.
-        let scarce = sequences * kv_heads < 2 * self.workers.threads();
-        let heads_per_item = if scarce { 1 } else { group };
-        let mut items = Vec::with_capacity(sequences * kv_heads);
-        for (sequence, bounds) in self.batch.cu_seqlens.windows(2).enumerate() {
-            let (start, end) = (bounds[0] as usize, bounds[1] as usize);
-            for first in (start..end).step_by(rows_per_item) {
-                let rows = first..end.min(first + rows_per_item);
-                for kv_head in 0..kv_heads {
-                    for head in (0..group).step_by(heads_per_item) {
-                        let heads =
-                            kv_head * group + head..kv_head * group + group.min(head + heads_per_item);
-                        items.push(Item { sequence, rows: rows.clone(), kv_head, heads });
-                    }
-                }
-            }
-        }
-        items
     }
 }

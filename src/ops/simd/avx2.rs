@@ -66,6 +66,18 @@ fn widen_bf16(bits: __m128i) -> __m256 {
     _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(bits)))
 }
 
+#[inline]
+#[target_feature(enable = "avx2")]
+fn first_of_pairs(pairs: __m256i) -> __m256 {
+    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn second_of_pairs(pairs: __m256i) -> __m256 {
+    _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(0xffff_0000_u32 as i32)))
+}
+
 impl Simd for Avx2 {
     type F = F;
     type B = B;
@@ -103,9 +115,7 @@ impl Simd for Avx2 {
     unsafe fn load_bf16_pairs(from: *const u16) -> [F; 2] {
         // SAFETY: valid for sixteen pairs by the trait's contract.
         let (low, high): (__m256i, __m256i) = unsafe { (peek(from), peek(from.wrapping_add(16))) };
-        let first = |bits| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits));
-        let second = |bits| _mm256_castsi256_ps(_mm256_and_si256(bits, _mm256_set1_epi32(!0xffff)));
-        [(first(low), first(high)), (second(low), second(high))]
+        [(first_of_pairs(low), first_of_pairs(high)), (second_of_pairs(low), second_of_pairs(high))]
     }
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
