@@ -74,8 +74,13 @@ impl Tiles {
     #[inline(always)]
     pub unsafe fn configure() -> Self {
         const WHOLE: Configuration = {
-            let mut whole =
-                Configuration { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
+            let mut whole = Configuration {
+                palette: 1,
+                start_row: 0,
+                reserved: [0; 14],
+                row_bytes: [0; 16],
+                rows: [0; 16],
+            };
             let mut tile = 0;
             while tile < 8 {
                 whole.row_bytes[tile] = ROW_BYTES as u16;
@@ -86,7 +91,9 @@ impl Tiles {
         };
         static CONFIGURATION: Configuration = WHOLE;
         // SAFETY: reads 64 bytes that are there.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(nostack, preserves_flags, readonly)) };
+        unsafe {
+            asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(nostack, preserves_flags, readonly))
+        };
         Self(())
     }
 
