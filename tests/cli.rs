@@ -79,7 +79,10 @@ fn wrong_arguments_exit_with_2() {
     run.fails(&["serve", "--port", "-1"], 2, &["--port"]);
     run.fails(&["serve", "--dtype", "int4"], 2, &["auto, f32, bf16"]);
     run.fails(&["serve", "--kv-cache-memory", "lots"], 2, &["2GiB"]);
-    run.fails(&["bench", "engine", "--workload", "z"], 2, &["a, b, c"]);
+    run.fails(&["bench", "engine", "--workload", "z"], 2, &["a, b, c, mixed"]);
+    run.fails(&["bench", "engine", "--workload", "mixed", "--samples", "2"], 2, &["workload a, b or c"]);
+    run.fails(&["bench", "engine", "--workload", "a", "--dtype", "int8"], 2, &["--dtype bf16"]);
+    run.fails(&["bench", "peak", "--isa", "mmx"], 2, &["`mmx`", "it has portable"]);
     run.fails(&["eval", "run", "x", "--languages", "en,klingon"], 2, &["klingon"]);
     run.fails(&["models", "pull", "no hub name"], 2, &["org/name"]);
     run.fails(&["serve", "--device", "cuda"], 2, &["CPU only", "--device cpu"]);
@@ -361,5 +364,7 @@ fn real_weights_the_benchmark_reports_json() {
         run.output(&["bench", "engine", "--workload", "b", "--repeats", "1", "--warm-up", "0", "--json"]);
     let figures: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(figures["tokens_per_second"].as_f64().unwrap() > 0.0, "{figures}");
-    assert!(figures["peak_rss_bytes"].as_u64().unwrap() > 1 << 27, "{figures}");
+    for key in ["memory_bytes", "peak_rss_bytes"] {
+        assert!(figures[key].as_u64().unwrap() > 1 << 27, "{key}: {figures}");
+    }
 }

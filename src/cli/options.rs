@@ -59,8 +59,13 @@ pub(super) struct ModelOptions {
 }
 
 impl ModelOptions {
+    /// `--dtype` as written.
+    pub fn dtype(&self) -> Option<&str> {
+        self.dtype.as_deref()
+    }
+
     pub fn overrides(&self) -> Overrides {
-        // The parser has checked the spellings.
+        // The parser has checked the spellings. `bench` knows more types; those are no setting.
         let parse = |text: &Option<String>| text.as_ref().and_then(|text| text.parse().ok());
         Overrides {
             dtype: parse(&self.dtype),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
-use crate::ops::Workers;
+use crate::ops::{Isa, Workers};
 use crate::registry::{EngineOptions, LoadSpec, Registry, ServedModel, resolve};
 use crate::settings::{Device, LogFormat, Settings};
 
@@ -31,8 +31,13 @@ pub(super) fn logging(settings: &Settings, quiet: bool) -> anyhow::Result<()> {
     .map_err(|error| anyhow::anyhow!("starting the log: {error}"))
 }
 
-/// The pool that all computing shares; candle's own is sized to it before its first use.
+/// The pool that all computing shares, on the best instruction set.
 pub(super) fn workers(settings: &Settings) -> anyhow::Result<Arc<Workers>> {
+    workers_on(settings, Isa::detect())
+}
+
+/// The pool on a given instruction set; candle's own is sized to it before its first use.
+pub(super) fn workers_on(settings: &Settings, isa: Isa) -> anyhow::Result<Arc<Workers>> {
     if settings.device == Device::Cuda {
         return Err(Failure::usage("device: this build computes on the CPU only")
             .hint("use --device cpu")
@@ -41,7 +46,7 @@ pub(super) fn workers(settings: &Settings) -> anyhow::Result<Arc<Workers>> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = settings.threads.unwrap_or(cores);
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("sizing the thread pool")?;
-    Ok(Workers::new(threads))
+    Ok(Workers::with_isa(threads, isa))
 }
 
 /// An empty registry with these settings.

@@ -20,6 +20,7 @@ mod kv_pool;
 mod packed_linear;
 mod paged_attention;
 mod parallel;
+mod peak;
 mod rms_norm;
 mod rope;
 mod rows;
@@ -36,6 +37,7 @@ pub use packed_linear::{
     PackedLinear, Storage, WeightData, embedding, gated_linear, linear, linear_add, linears,
 };
 pub use paged_attention::{AttentionSettings, PagedBatch, paged_attention};
+pub use peak::Peak;
 pub use rms_norm::rms_norm;
 pub use rope::{RopeTable, rope};
 pub use simd::Isa;

@@ -3,6 +3,11 @@
 //! Every result is a function of the row alone: fixed lanes and blocks, no fused multiply-add, an own `exp`.
 //! Weights are f32, sums f64.
 
+#![expect(
+    clippy::inline_always,
+    reason = "a loop has the widest vectors only when inlined into a function with them"
+)]
+
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
@@ -66,7 +71,7 @@ impl<'a> Softmax<'a> {
             scan(
                 self.values,
                 &mut |value, _| (value - self.max) * self.inverse_temperature >= bound,
-                &mut 0.0,
+                0.0,
                 &mut |_, id, value| {
                     if value > f32::NEG_INFINITY && f64::from(self.weight(value)) >= least {
                         entries.push(Entry { id, value });
@@ -151,9 +156,9 @@ pub fn top_entries(values: &[f32], k: usize) -> Vec<Entry> {
         scan(
             values,
             &mut |value, threshold| value > threshold,
-            &mut f32::NEG_INFINITY,
+            f32::NEG_INFINITY,
             &mut |threshold, id, value| {
-                heap.push(Entry { value, id });
+                heap.push(Entry { id, value });
                 if heap.len() > k {
                     heap.pop();
                 }
@@ -172,14 +177,14 @@ pub fn top_entries(values: &[f32], k: usize) -> Vec<Entry> {
 fn scan(
     values: &[f32],
     passes: &mut impl FnMut(f32, f32) -> bool,
-    threshold: &mut f32,
+    mut threshold: f32,
     take: &mut impl FnMut(&mut f32, u32, f32),
 ) {
     for (block, chunk) in values.chunks(SCAN_BLOCK).enumerate() {
-        if chunk.iter().fold(false, |any, &value| any | passes(value, *threshold)) {
+        if chunk.iter().fold(false, |any, &value| any | passes(value, threshold)) {
             for (at, &value) in chunk.iter().enumerate() {
-                if passes(value, *threshold) {
-                    take(threshold, (block * SCAN_BLOCK + at) as u32, value);
+                if passes(value, threshold) {
+                    take(&mut threshold, (block * SCAN_BLOCK + at) as u32, value);
                 }
             }
         }

@@ -2,6 +2,11 @@
 //!
 //! The bits are the same everywhere: plain multiplications and additions, no fused ones, and sums in fixed lanes.
 
+#![expect(
+    clippy::inline_always,
+    reason = "a loop has the widest vectors only when inlined into a function with them"
+)]
+
 /// Runs `body` with the widest vectors there are. What it calls must be `#[inline(always)]` to profit.
 #[inline(always)]
 pub fn widest<T>(body: impl FnOnce() -> T) -> T {

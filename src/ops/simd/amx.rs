@@ -68,6 +68,7 @@ struct Configuration {
     rows: [u8; 16],
 }
 
+#[expect(clippy::unused_self, reason = "`self` is the proof that the tiles are configured")]
 impl Tiles {
     /// # Safety
     /// `available()`; no other `Tiles` lives on this thread.
@@ -92,8 +93,8 @@ impl Tiles {
         static CONFIGURATION: Configuration = WHOLE;
         // SAFETY: reads 64 bytes that are there.
         unsafe {
-            asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(nostack, preserves_flags, readonly))
-        };
+            asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(nostack, preserves_flags, readonly));
+        }
         Self(())
     }
 
@@ -141,15 +142,6 @@ impl Tiles {
         // SAFETY: `self` says that the tiles are configured.
         unsafe {
             asm!("tdpbssd tmm{}, tmm{}, tmm{}", const C, const A, const B, options(nostack, preserves_flags, nomem));
-        };
-    }
-
-    /// C += A B: i32 sums of four products of signed (A) and unsigned (B) bytes.
-    #[inline(always)]
-    pub fn dot_i8_u8<const C: usize, const A: usize, const B: usize>(&self) {
-        // SAFETY: `self` says that the tiles are configured.
-        unsafe {
-            asm!("tdpbsud tmm{}, tmm{}, tmm{}", const C, const A, const B, options(nostack, preserves_flags, nomem));
         };
     }
 }

@@ -5,11 +5,6 @@ use crate::ops::aligned::Plain;
 
 /// An element of a panel or of the KV pool.
 pub(in crate::ops) trait Element: Plain {
-    /// Sixteen elements as f32 lanes.
-    ///
-    /// # Safety
-    /// The instruction set is present and `from` is valid for sixteen elements.
-    unsafe fn load<S: Simd>(from: *const Self) -> S::F;
     /// Two vectors that follow each other along the reduction: f32 one after the other, bf16 in pairs.
     ///
     /// # Safety
@@ -20,11 +15,6 @@ pub(in crate::ops) trait Element: Plain {
 }
 
 impl Element for f32 {
-    #[inline(always)]
-    unsafe fn load<S: Simd>(from: *const Self) -> S::F {
-        // SAFETY: the caller's word.
-        unsafe { S::load(from) }
-    }
     #[inline(always)]
     unsafe fn load_two<S: Simd>(from: *const Self) -> [S::F; 2] {
         // SAFETY: the caller's word.
@@ -38,11 +28,6 @@ impl Element for f32 {
 
 /// bf16 bits.
 impl Element for u16 {
-    #[inline(always)]
-    unsafe fn load<S: Simd>(from: *const Self) -> S::F {
-        // SAFETY: the caller's word.
-        unsafe { S::load_bf16(from) }
-    }
     #[inline(always)]
     unsafe fn load_two<S: Simd>(from: *const Self) -> [S::F; 2] {
         // SAFETY: the caller's word.

@@ -43,7 +43,6 @@ pub(super) trait Simd: Copy + 'static {
 
     unsafe fn splat(x: f32) -> Self::F;
     unsafe fn load(from: *const f32) -> Self::F;
-    unsafe fn load_bf16(from: *const u16) -> Self::F;
     /// Sixteen pairs of bf16: the first of each pair, and the second.
     unsafe fn load_bf16_pairs(from: *const u16) -> [Self::F; 2];
     unsafe fn store(to: *mut f32, x: Self::F);

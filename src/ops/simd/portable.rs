@@ -67,12 +67,6 @@ impl Simd for Portable {
         unsafe { from.cast::<F>().read_unaligned() }
     }
     #[inline(always)]
-    unsafe fn load_bf16(from: *const u16) -> F {
-        // SAFETY: valid for sixteen elements by the trait's contract.
-        let bits = unsafe { from.cast::<[u16; LANES]>().read_unaligned() };
-        bits.map(|bits| f32::from_bits(u32::from(bits) << 16))
-    }
-    #[inline(always)]
     unsafe fn load_bf16_pairs(from: *const u16) -> [F; 2] {
         // SAFETY: valid for sixteen pairs by the trait's contract.
         let pairs = unsafe { from.cast::<[[u16; 2]; LANES]>().read_unaligned() };

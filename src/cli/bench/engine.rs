@@ -1,0 +1,257 @@
+//! `xenoglot bench engine`: the engine's speed on a fixed workload, without HTTP and tokenizer.
+//!
+//! Each run has prompts of its own, so that no prefix is cached; the first runs warm up and are not counted; figures
+//! are medians.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use serde_json::json;
+
+use crate::engine::{EngineHandle, Event, Request, SamplingParams};
+use crate::registry::ServedModel;
+use crate::settings::ByteSize;
+
+use super::super::failure::Failure;
+use super::super::options::{GlobalOptions, ModelOptions, settings};
+use super::super::start;
+use super::workload::{Growth, Run, Workload, prompt};
+use super::{IsaOption, median, round};
+
+/// The types of weights a run can ask for; a plain model option has no `gguf` and `int8`.
+const DTYPES: [&str; 5] = ["auto", "f32", "bf16", "int8", "gguf"];
+
+#[derive(Debug, Args)]
+#[command(mut_arg("dtype", |dtype| dtype.value_parser(PossibleValuesParser::new(DTYPES))))]
+pub(super) struct Arguments {
+    /// a: 200-token prompt, 32 samples of 128 tokens; b: one sequence of 256 tokens; c: prefill of 2,048 tokens;
+    /// mixed: 32 clients with prompts of 50 to 800 tokens, 128 tokens each
+    #[arg(long, value_parser = PossibleValuesParser::new(Workload::NAMES))]
+    workload: String,
+    /// Samples of the prompt instead of the workload's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    samples: Option<u32>,
+    /// Tokens of a sample, prompt and answer together, instead of the workload's
+    #[arg(long, value_name = "TOKENS")]
+    context: Option<usize>,
+    /// A directory, a GGUF file or a name below the models directory [default: SmolLM2-135M-Instruct]
+    #[arg(long)]
+    model: Option<String>,
+    /// Counted runs
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    repeats: u16,
+    /// Runs before them
+    #[arg(long, default_value_t = 1)]
+    warm_up: u16,
+    /// One JSON object on stdout instead of text
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    isa: IsaOption,
+    #[command(flatten)]
+    model_options: ModelOptions,
+}
+
+pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Result<()> {
+    let growth = Growth { samples: arguments.samples, context: arguments.context };
+    let workload = Workload::new(&arguments.workload, growth)?;
+    let asked = arguments.model_options.dtype();
+    check_present(asked)?;
+    let settings = settings(global, arguments.model_options.overrides())?;
+    start::logging(&settings, true)?;
+    let started = Instant::now();
+    let workers = arguments.isa.workers(&settings)?;
+    let (threads, isa) = (workers.threads(), workers.isa().to_string());
+    let registry = start::registry(&settings, workers);
+    let model = start::load(&registry, arguments.model.as_deref(), &settings)?;
+    let load_seconds = started.elapsed().as_secs_f64();
+    check_blocks(asked, &model)?;
+
+    let mut runs = Vec::new();
+    for repeat in 0..arguments.warm_up + arguments.repeats {
+        let run = measure(&model.handle, &workload, u32::from(repeat))?;
+        let kind = if repeat < arguments.warm_up { "warm-up" } else { "run" };
+        let (speed, first_ms) = (workload.speed(&run), run.first_token * 1e3);
+        eprintln!("{kind} {repeat}: {speed:.1} tokens/s, first token after {first_ms:.0} ms");
+        if repeat >= arguments.warm_up {
+            runs.push(run);
+        }
+    }
+    let name = &arguments.workload;
+    let figures =
+        Figures { name, workload: &workload, runs: &runs, model: &model, load_seconds, threads, isa };
+    let mut out = std::io::stdout();
+    if arguments.json {
+        writeln!(out, "{}", figures.json())?;
+    } else {
+        writeln!(out, "{}", figures.text())?;
+    }
+    Ok(())
+}
+
+/// Refuses a type that no weights can be kept in yet.
+fn check_present(dtype: Option<&str>) -> Result<(), Failure> {
+    if dtype == Some("int8") {
+        return Err(Failure::usage("--dtype int8: the engine has no int8 weights yet")
+            .hint("use --dtype bf16, or --dtype gguf with a Q8_0 model"));
+    }
+    Ok(())
+}
+
+/// `gguf` is a statement about the model: only a GGUF file has blocks to keep.
+fn check_blocks(dtype: Option<&str>, model: &ServedModel) -> Result<(), Failure> {
+    if dtype == Some("gguf") && model.dtype != "gguf" {
+        let message = format!("--dtype gguf: {} is no GGUF file", model.source.display());
+        return Err(Failure::usage(message).hint("name one with --model FILE.gguf"));
+    }
+    Ok(())
+}
+
+/// Sends all requests at once and waits for all of them.
+fn measure(handle: &EngineHandle, workload: &Workload, run: u32) -> anyhow::Result<Run> {
+    let vocabulary = u32::try_from(handle.info().vocab_size).unwrap_or(u32::MAX).max(1);
+    let requests = workload.prompts.iter().enumerate().map(|(client, tokens)| Request {
+        id: format!("bench-{run}-{client}"),
+        prompt: prompt(*tokens, run, client, vocabulary),
+        sampling: SamplingParams {
+            n: workload.samples,
+            max_tokens: workload.tokens,
+            ignore_eos: true,
+            seed: u64::from(run) << 32 | client as u64,
+            ..SamplingParams::default()
+        },
+        cache_salt: None,
+        priority: 0,
+    });
+    let requests: Vec<Request> = requests.collect();
+    let started = Instant::now();
+    // A thread a client, which only waits: an answer is timed when it comes, not when its turn to be read comes.
+    let first_tokens = std::thread::scope(|scope| {
+        let clients: Vec<_> = requests
+            .into_iter()
+            .map(|request| scope.spawn(move || generate(handle, request, started)))
+            .collect();
+        let joined = clients.into_iter().map(|client| client.join().expect("a client does not panic"));
+        joined.collect::<anyhow::Result<Vec<f64>>>()
+    })?;
+    Ok(Run { first_token: median(first_tokens), total: started.elapsed().as_secs_f64() })
+}
+
+/// Takes all tokens of a request; the seconds until its first.
+fn generate(handle: &EngineHandle, request: Request, started: Instant) -> anyhow::Result<f64> {
+    let expected = request.sampling.n as usize * request.sampling.max_tokens;
+    let mut events = handle.generate(request).context("the model is too small for this workload")?;
+    let mut first_token = None;
+    let mut tokens = 0;
+    while let Some(event) = events.blocking_next() {
+        match event {
+            Event::Token { .. } => {
+                first_token.get_or_insert_with(|| started.elapsed());
+                tokens += 1;
+            }
+            Event::Failed { message } => bail!(message),
+            Event::Scheduled { .. } | Event::Finished { .. } => {}
+        }
+    }
+    if tokens != expected {
+        bail!("the engine made {tokens} tokens instead of {expected}");
+    }
+    Ok(first_token.as_ref().map_or(0.0, Duration::as_secs_f64))
+}
+
+struct Figures<'a> {
+    name: &'a str,
+    workload: &'a Workload,
+    runs: &'a [Run],
+    model: &'a Arc<ServedModel>,
+    load_seconds: f64,
+    threads: usize,
+    isa: String,
+}
+
+impl Figures<'_> {
+    fn speeds(&self) -> Vec<f64> {
+        self.runs.iter().map(|run| self.workload.speed(run)).collect()
+    }
+
+    fn first_token_ms(&self) -> f64 {
+        median(self.runs.iter().map(|run| run.first_token * 1e3).collect())
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "workload": self.name,
+            "requests": self.workload.prompts.len(),
+            "prompt_tokens": self.workload.prompt_tokens(),
+            "samples": self.workload.samples,
+            "tokens": self.workload.tokens,
+            "tokens_per_second": round(median(self.speeds())),
+            "tokens_per_second_runs": self.speeds().into_iter().map(round).collect::<Vec<_>>(),
+            "time_to_first_token_ms": round(self.first_token_ms()),
+            "load_seconds": round(self.load_seconds),
+            "weight_bytes": self.model.weight_bytes,
+            "memory_bytes": memory_bytes("VmRSS:"),
+            "peak_rss_bytes": memory_bytes("VmHWM:"),
+            "model": self.model.name,
+            "dtype": self.model.dtype,
+            "isa": self.isa,
+            "threads": self.threads,
+            "version": env!("CARGO_PKG_VERSION"),
+        })
+    }
+
+    fn text(&self) -> String {
+        let speeds = self.speeds();
+        let (lowest, highest) = speeds.iter().fold((f64::MAX, 0.0_f64), |(l, h), s| (l.min(*s), h.max(*s)));
+        let size =
+            |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), |b| ByteSize(b).to_string());
+        format!(
+            "workload {}: {:.1} tokens/s (median of {}, {lowest:.1} to {highest:.1}), first token after {:.0} ms\n\
+             {} in {}, {} threads on {}, loaded in {:.2} s, memory {}, peak {}",
+            self.name,
+            median(speeds.clone()),
+            speeds.len(),
+            self.first_token_ms(),
+            self.model.name,
+            self.model.dtype,
+            self.threads,
+            self.isa,
+            self.load_seconds,
+            size(memory_bytes("VmRSS:")),
+            size(memory_bytes("VmHWM:")),
+        )
+    }
+}
+
+/// The memory this process holds (`VmRSS:`) or has held at most (`VmHWM:`); `None` where the system does not say.
+fn memory_bytes(key: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_memory() {
+        for key in ["VmRSS:", "VmHWM:"] {
+            assert!(memory_bytes(key).is_some_and(|bytes| bytes > 1 << 20), "{key}");
+        }
+        assert_eq!(memory_bytes("VmNone:"), None);
+    }
+
+    #[test]
+    fn types_without_weights_are_refused() {
+        let check = |dtype, present| assert_eq!(check_present(dtype).is_ok(), present, "{dtype:?}");
+        check(None, true);
+        check(Some("bf16"), true);
+        check(Some("gguf"), true);
+        check(Some("int8"), false);
+    }
+}
