@@ -578,10 +578,10 @@ impl<const TILES: bool> Attend<'_, TILES> {
     unsafe fn through_dots(&self, together: &Together<'_>, next: Option<&Together<'_>>) -> usize {
         let count = together.positions.len();
         for tile in together.tiles.clone() {
-            self.prefetch(together, next, tile);
             let keys = self.work.tile(together.span, tile).as_ptr();
             // SAFETY: accumulators, scores and probabilities are sixteen rows.
             unsafe {
+                self.prefetch(together, next, tile);
                 let values = keys.add(self.work.layout.values());
                 let mut at = 0;
                 while at < count {

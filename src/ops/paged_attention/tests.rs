@@ -71,7 +71,9 @@ impl Case {
     fn exact(&self, rounded: bool) -> Vec<f64> {
         let (mut q, k, v) = (self.q(), self.k(), self.v());
         if rounded {
-            q.iter_mut().for_each(|x| *x = bf16::from_f32(*x).to_f32());
+            for x in &mut q {
+                *x = bf16::from_f32(*x).to_f32();
+            }
         }
         let (d, group) = (self.head_dim, self.heads / self.kv_heads);
         let mut out = Vec::new();
@@ -240,7 +242,7 @@ fn a_maximum_that_climbs_is_followed() {
     for dtype in [KvDtype::F32, KvDtype::Bf16] {
         for scale in [0.01, 1.0, 3.0, -2.0] {
             let settings = AttentionSettings { scale, ..SETTINGS };
-            check_against_f64(&Case { settings, dtype, seed: 3, ..Case::new(6, 2, 8, 300) });
+            check_against_f64(&Case { dtype, settings, seed: 3, ..Case::new(6, 2, 8, 300) });
         }
     }
 }
@@ -349,7 +351,7 @@ proptest! {
         cuts.sort_unstable();
         let settings = AttentionSettings { sliding_window: window, ..SETTINGS };
         let dtype = if bf16 { KvDtype::Bf16 } else { KvDtype::F32 };
-        let case = Case { settings, dtype, ..Case::new(2 * group, 2, head_dim, 90) };
+        let case = Case { dtype, settings, ..Case::new(2 * group, 2, head_dim, 90) };
         check_against_f64(&case);
         check_invariance(&case, &cuts, threads);
     }

@@ -10,7 +10,7 @@ use crate::ops::KvLayout;
 use crate::ops::kv_pool::BLOCK_SIZE;
 use crate::ops::parallel::{SharedMut, share};
 use crate::ops::rows::StridedRows;
-use crate::ops::simd::{Kernel, LANES, Simd};
+use crate::ops::simd::{Kernel, LANES, Simd, poke};
 
 /// Rows that are worth handing to a thread.
 const PART_ROWS: usize = 16;
@@ -56,30 +56,30 @@ impl WriteElement for u16 {
         let padded = layout.padded_head_dim();
         for i in (0..row.key.len()).step_by(LANES) {
             // SAFETY: the caller's word; K is [key_dims / 2][32][2], V is [16][padded][2], both padded to at least
-            // sixteen dimensions from `i` on, and u32s in them are aligned, as the tile is to 64 bytes.
+            // sixteen dimensions from `i` on.
             unsafe {
-                let keys = tile.add(i * BLOCK_SIZE + 2 * slot).cast::<u32>();
+                let keys = tile.add(i * BLOCK_SIZE + 2 * slot);
                 let values = tile.add(layout.values() + (slot / 2 * padded + i) * 2);
                 let (key, value) = (rounded(row.key, i), rounded(row.value, i));
                 if let Some(next) = next {
                     let (next_key, next_value) = (rounded(next.key, i), rounded(next.value, i));
                     for pair in 0..LANES / 2 {
-                        let at = keys.add(pair * BLOCK_SIZE);
-                        at.write(joined(key[2 * pair], key[2 * pair + 1]));
-                        at.add(1).write(joined(next_key[2 * pair], next_key[2 * pair + 1]));
+                        let at = keys.add(pair * 2 * BLOCK_SIZE);
+                        poke(at, joined(key[2 * pair], key[2 * pair + 1]));
+                        poke(at.add(2), joined(next_key[2 * pair], next_key[2 * pair + 1]));
                     }
                     let mut joint = [0; LANES];
                     for lane in 0..LANES {
                         joint[lane] = joined(value[lane], next_value[lane]);
                     }
-                    values.cast::<[u32; LANES]>().write(joint);
+                    poke(values, joint);
                 } else {
                     for pair in 0..LANES / 2 {
-                        keys.add(pair * BLOCK_SIZE).write(joined(key[2 * pair], key[2 * pair + 1]));
+                        poke(keys.add(pair * 2 * BLOCK_SIZE), joined(key[2 * pair], key[2 * pair + 1]));
                     }
                     // The other slot of the pair may be another thread's.
-                    for lane in 0..LANES {
-                        values.add(2 * lane + slot % 2).write(value[lane]);
+                    for (lane, &value) in value.iter().enumerate() {
+                        values.add(2 * lane + slot % 2).write(value);
                     }
                 }
             }
