@@ -99,6 +99,11 @@ fn named(text: &str, models_dir: &Path) -> Option<Found> {
     if !plain {
         return None;
     }
+    if let Some(HubName { repository, file: Some(file) }) = HubName::parse(text) {
+        // Where a pull puts it.
+        let path = models_dir.join(&repository).join(file);
+        return path.is_file().then_some(Found { name: repository, path });
+    }
     let exact = models_dir.join(text);
     let file = models_dir.join(format!("{text}.gguf"));
     let path = [exact, file].into_iter().find(|path| path.exists())?;
@@ -113,7 +118,7 @@ pub fn name_of(path: &Path) -> String {
     name.strip_suffix(".gguf").map(str::to_owned).unwrap_or(name)
 }
 
-/// Every model below `models_dir`, at most two directories deep (`org/name`), by name.
+/// Every model below `models_dir`, by name: directories at most two deep (`org/name`), GGUF files in them too.
 pub fn list(models_dir: &Path) -> Vec<Found> {
     let mut found = Vec::new();
     collect(models_dir, "", 2, &mut found);
@@ -129,11 +134,12 @@ fn collect(folder: &Path, prefix: &str, depth: usize, found: &mut Vec<Found>) {
             continue;
         }
         let name = format!("{prefix}{file_name}");
-        if path.join("config.json").is_file() {
+        let is_folder = depth > 0 && path.is_dir();
+        if is_folder && path.join("config.json").is_file() {
             found.push(Found { name, path });
         } else if let Some(stem) = name.strip_suffix(".gguf").filter(|_| path.is_file()) {
             found.push(Found { name: stem.to_owned(), path });
-        } else if depth > 1 && path.is_dir() {
+        } else if is_folder {
             collect(&path, &format!("{name}/"), depth - 1, found);
         }
     }
@@ -150,6 +156,8 @@ mod tests {
             std::fs::write(folder.path().join(name).join("config.json"), "{}").unwrap();
         }
         std::fs::write(folder.path().join("tiny.Q4_1.gguf"), "").unwrap();
+        std::fs::create_dir(folder.path().join("org/hub")).unwrap();
+        std::fs::write(folder.path().join("org/hub/a.Q4_0.gguf"), "").unwrap();
         std::fs::create_dir(folder.path().join("empty")).unwrap();
         folder
     }
@@ -166,10 +174,13 @@ mod tests {
         check(Some("org/small"), "org/small", "org/small");
         check(Some("tiny.Q4_1"), "tiny.Q4_1", "tiny.Q4_1.gguf");
         check(Some("tiny.Q4_1.gguf"), "tiny.Q4_1", "tiny.Q4_1.gguf");
+        check(Some("org/hub"), "org/hub", "org/hub");
+        check(Some("org/hub:a.Q4_0.gguf"), "org/hub", "org/hub/a.Q4_0.gguf");
+        check(Some("org/hub/a.Q4_0"), "org/hub/a.Q4_0", "org/hub/a.Q4_0.gguf");
         let absolute = root.join("org/small").display().to_string();
         check(Some(&absolute), "small", "org/small");
         let names: Vec<String> = list(root).into_iter().map(|found| found.name).collect();
-        assert_eq!(names, [DEFAULT_MODEL, "org/small", "tiny.Q4_1"]);
+        assert_eq!(names, [DEFAULT_MODEL, "org/hub/a.Q4_0", "org/small", "tiny.Q4_1"]);
     }
 
     #[test]
@@ -186,7 +197,8 @@ mod tests {
         let folder = models();
         let message = |model| resolve(model, folder.path(), &|_| ()).unwrap_err().to_string();
         assert!(message(Some("tiny.Q4")).contains("did you mean `tiny.Q4_1`?"));
-        assert!(message(Some("a/b/c")).contains("which holds SmolLM2-135M-Instruct, org/small, tiny.Q4_1"));
+        let holds = "which holds SmolLM2-135M-Instruct, org/hub/a.Q4_0, org/small, tiny.Q4_1";
+        assert!(message(Some("a/b/c")).contains(holds));
         std::fs::remove_dir_all(folder.path().join(DEFAULT_MODEL)).unwrap();
         assert!(message(None).contains("scripts/fetch-models"));
     }
