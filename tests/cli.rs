@@ -142,11 +142,32 @@ fn missing_models_are_said_with_the_way_out() {
     run.fails(&["models", "show", "a/b/c"], 1, &["no model `a/b/c`"]);
     let offline = Run::new().variable("HF_ENDPOINT", "http://127.0.0.1:1");
     offline.fails(&["models", "pull", "org/name"], 1, &["cannot be reached", "scripts/fetch-models"]);
+    let absent = "no local path `org/name`; the hub at http://127.0.0.1:1 cannot be reached";
+    offline.fails(&["serve", "--port", "0", "org/name"], 1, &[absent]);
+    // Looking asks no hub, and neither does a path with a slip in it.
+    offline.fails(&["models", "show", "org/name"], 1, &["no model `org/name`", "models pull org/name"]);
+    std::fs::create_dir_all(offline.folder.path().join("out/bf16")).unwrap();
+    let slip = &["no model `out/bf61`", "did you mean `out/bf16`?"];
+    offline.fails(&["serve", "--port", "0", "out/bf61"], 1, slip);
     let broken = Run::new().file("x.gguf", "GGUF").file("config.json", "{}");
     broken.fails(&["models", "show", "x.gguf"], 1, &["x.gguf"]);
     broken.fails(&["serve", "--port", "0", "."], 1, &["error: "]);
     broken.fails(&["models", "convert", "absent.gguf", "out"], 1, &["absent.gguf"]);
     assert!(!broken.folder.path().join("out").exists());
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_shown_before_it_is_refused() {
+    let run = Run::new();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/qwen3");
+    let shown = run.output(&["models", "show", model, "--json", "--kv-cache-memory", "1"]);
+    let facts: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("the facts");
+    assert!(facts["weight_bytes"].as_u64() > Some(0) && facts["kv_bytes"].is_null(), "{facts}");
+    let refusal = text(&shown.stderr);
+    assert!(refusal.contains("too few") && refusal.contains("--kv-cache-memory"), "{refusal}");
+    assert_eq!(shown.status.code(), Some(1));
+    let shown = run.output(&["models", "show", model]);
+    assert!(shown.status.success() && text(&shown.stdout).contains("kv_bytes "), "{}", text(&shown.stderr));
 }
 
 #[test]
