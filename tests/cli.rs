@@ -170,6 +170,24 @@ fn a_model_that_does_not_fit_is_shown_before_it_is_refused() {
     assert!(shown.status.success() && text(&shown.stdout).contains("kv_bytes "), "{}", text(&shown.stderr));
 }
 
+/// A module named pip stands in for one that reaches no index.
+#[test]
+fn without_an_index_the_script_says_what_else_works() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("pip.py"), "raise SystemExit(1)\n").unwrap();
+    let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/fetch-models"))
+        .env("PYTHONPATH", folder.path())
+        .arg("--models")
+        .arg(folder.path().join("models"))
+        .output()
+        .expect("python3 is there");
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    for part in ["PIP_INDEX_URL", "xenoglot serve PATH", "xenoglot models pull"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
 #[test]
 fn a_port_that_is_taken_is_said_before_a_model_is_loaded() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
