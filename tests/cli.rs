@@ -197,6 +197,13 @@ fn missing_models_are_said_with_the_way_out() {
     run.fails(&["models", "show", "a/b/c"], 1, &["no model `a/b/c`"]);
     let offline = Run::new().variable("HF_ENDPOINT", "http://127.0.0.1:1");
     offline.fails(&["models", "pull", "org/name"], 1, &["cannot be reached", "scripts/fetch-models"]);
+    let absent = "no local path `org/name`; the hub at http://127.0.0.1:1 cannot be reached";
+    offline.fails(&["serve", "--port", "0", "org/name"], 1, &[absent]);
+    // Looking asks no hub, and neither does a path with a slip in it.
+    offline.fails(&["models", "show", "org/name"], 1, &["no model `org/name`", "models pull org/name"]);
+    std::fs::create_dir_all(offline.folder.path().join("out/bf16")).unwrap();
+    let slip = &["no model `out/bf61`", "did you mean `out/bf16`?"];
+    offline.fails(&["serve", "--port", "0", "out/bf61"], 1, slip);
     let broken = Run::new().file("x.gguf", "GGUF").file("config.json", "{}");
     broken.fails(&["models", "show", "x.gguf"], 1, &["x.gguf"]);
     broken.fails(&["serve", "--port", "0", "."], 1, &["error: "]);
@@ -246,6 +253,38 @@ fn a_context_beyond_the_models_own_is_refused() {
     let shown = Run::new().output(&["models", "show", model, "--max-model-len", "128"]);
     assert!(shown.status.success(), "{}", text(&shown.stderr));
     assert!(text(&shown.stdout).contains("RoPE table"));
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_shown_before_it_is_refused() {
+    let run = Run::new();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/qwen3");
+    let shown = run.output(&["models", "show", model, "--json", "--kv-cache-memory", "1"]);
+    let facts: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("the facts");
+    assert!(facts["weight_bytes"].as_u64() > Some(0) && facts["kv_bytes"].is_null(), "{facts}");
+    let refusal = text(&shown.stderr);
+    assert!(refusal.contains("too few") && refusal.contains("--kv-cache-memory"), "{refusal}");
+    assert_eq!(shown.status.code(), Some(1));
+    let shown = run.output(&["models", "show", model]);
+    assert!(shown.status.success() && text(&shown.stdout).contains("kv_bytes "), "{}", text(&shown.stderr));
+}
+
+/// A module named pip stands in for one that reaches no index.
+#[test]
+fn without_an_index_the_script_says_what_else_works() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("pip.py"), "raise SystemExit(1)\n").unwrap();
+    let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/fetch-models"))
+        .env("PYTHONPATH", folder.path())
+        .arg("--models")
+        .arg(folder.path().join("models"))
+        .output()
+        .expect("python3 is there");
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    for part in ["PIP_INDEX_URL", "xenoglot serve PATH", "xenoglot models pull"] {
+        assert!(message.contains(part), "{message}");
+    }
 }
 
 #[test]

@@ -119,10 +119,8 @@ fn size_on_disk(path: &Path) -> u64 {
 }
 
 fn show(model: Option<&str>, settings: &Settings, json: bool) -> anyhow::Result<()> {
-    let bars = PullBars::new();
-    let found = registry::resolve(model, &settings.models_dir, &|event| bars.show(event))?;
-    bars.finish();
-    let Inspection { checkpoint, config, plan, kv_bytes_per_token } =
+    let found = registry::find(model, &settings.models_dir)?;
+    let Inspection { checkpoint, config, weight_bytes, kv_bytes_per_token, available_bytes, plan } =
         registry::inspect(&found.path, &EngineOptions::from(settings))
             .with_context(|| format!("reading {}", found.path.display()))?;
     let text = |value: &serde_json::Value| value.as_str().unwrap_or("unknown").to_owned();
@@ -139,23 +137,27 @@ fn show(model: Option<&str>, settings: &Settings, json: bool) -> anyhow::Result<
         ("vocab_size", json!(config.vocab_size)),
         ("context", json!(config.max_position_embeddings)),
         ("chat_template", json!(checkpoint.chat_template.is_some())),
-        ("weight_bytes", json!(plan.weight_bytes)),
+        ("weight_bytes", json!(weight_bytes)),
         ("kv_bytes_per_token", json!(kv_bytes_per_token)),
-        ("kv_bytes", json!(plan.kv_bytes)),
-        ("available_bytes", json!(plan.available_bytes)),
+        ("kv_bytes", json!(plan.as_ref().ok().map(|plan| plan.kv_bytes))),
+        ("available_bytes", json!(available_bytes)),
     ];
     let mut out = std::io::stdout().lock();
     if json {
         let facts: serde_json::Map<_, _> =
             facts.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
         writeln!(out, "{}", serde_json::Value::Object(facts))?;
-        return Ok(());
+    } else {
+        for (key, value) in facts.into_iter().filter(|(_, value)| !value.is_null()) {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            writeln!(out, "{key:20}{value}")?;
+        }
+        if let Ok(plan) = &plan {
+            writeln!(out, "\n{plan}")?;
+        }
     }
-    for (key, value) in facts {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        writeln!(out, "{key:20}{value}")?;
-    }
-    writeln!(out, "\n{plan}")?;
+    // Whoever asks about a model that does not fit wants the facts before the refusal.
+    plan.context("this model cannot run here now")?;
     Ok(())
 }
 

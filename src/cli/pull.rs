@@ -17,11 +17,15 @@ impl PullBars {
     pub fn show(&self, event: PullEvent) {
         let mut bar = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            PullEvent::File { name, bytes } => {
-                if let Some(done) = bar.replace(file_bar(name, bytes)) {
-                    done.finish();
+            PullEvent::File { name, bytes } => match &*bar {
+                // It is said again when its transfer begins, and when it begins anew.
+                Some(bar) if bar.message() == name => bar.set_position(0),
+                _ => {
+                    if let Some(done) = bar.replace(file_bar(name, bytes)) {
+                        done.finish();
+                    }
                 }
-            }
+            },
             PullEvent::Bytes(bytes) => {
                 if let Some(bar) = &*bar {
                     bar.inc(bytes);

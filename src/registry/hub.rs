@@ -1,15 +1,19 @@
 //! Pulls a model by its hub name into the models directory, through the hf-hub crate.
 //!
 //! Only files a model is read from are fetched (no code, no pickles), under their plain names. A pull goes to a
-//! cache beside the models and is moved into place when it is whole; an interrupted one goes on where it stopped.
-//! hf-hub sets no time-outs, so the work is done on a thread of its own and given up when nothing arrives.
+//! hidden folder beside the models and is moved into place when it is whole; an interrupted one goes on where it
+//! stopped. hf-hub sets no time-outs, so the work is done on a thread of its own and given up when nothing arrives.
+
+mod pull_folder;
+mod transfer;
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use hf_hub::api::Progress;
-use hf_hub::api::sync::{ApiBuilder, ApiRepo};
+use pull_folder::PullFolder;
+use transfer::{Message, fetch};
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const STALL_TIMEOUT: Duration = Duration::from_mins(2);
@@ -35,6 +39,11 @@ pub enum HubError {
     ChooseFile { repository: String, found: String },
     #[error("`{repository}` has no {wanted}; it holds {files}")]
     NoUsableFiles { repository: String, wanted: String, files: String },
+    #[error(
+        "`{repository}` is being pulled by another process, which holds {}: when it is done, run the command again",
+        path.display()
+    )]
+    Busy { repository: String, path: PathBuf },
     #[error("fetching {file} of `{repository}`: {problem}; run the command again to go on where it stopped")]
     Download { repository: String, file: String, problem: String },
     #[error("{}: {source}", path.display())]
@@ -62,6 +71,7 @@ impl HubName {
     }
 }
 
+/// By its name, as a hub lists it.
 fn is_gguf(file: &str) -> bool {
     Path::new(file).extension().is_some_and(|extension| extension == "gguf")
 }
@@ -81,25 +91,20 @@ fn pull_from(
     models_dir: &Path,
     progress: &PullProgress<'_>,
 ) -> Result<PathBuf, HubError> {
-    let cache = models_dir.join(".hub");
-    std::fs::create_dir_all(&cache).map_err(|source| HubError::Io { path: cache.clone(), source })?;
+    let folder = Arc::new(PullFolder::hold(name, models_dir)?);
     let (sender, receiver) = channel();
-    let (owned_endpoint, owned_name, owned_cache) = (endpoint.to_owned(), name.clone(), cache.clone());
+    let (owned_endpoint, owned_name, held) = (endpoint.to_owned(), name.clone(), Arc::clone(&folder));
+    // A thread that is left behind still writes to the folder, so it holds it too.
     std::thread::spawn(move || {
-        let fetched = fetch(&owned_endpoint, &owned_name, &owned_cache, &sender);
+        let fetched = fetch(&owned_endpoint, &owned_name, &held.hub, &sender);
+        drop(held);
         // The receiver is gone only if the pull was given up.
         let _ = sender.send(Message::Done(fetched));
     });
-    let files = wait(endpoint, &receiver, progress)?;
-    let placed = place(name, models_dir, &files)?;
-    // What is left are the hub's own records of files that have been moved away.
-    let _ = std::fs::remove_dir_all(&cache);
+    let files = wait(endpoint, &receiver, progress).inspect_err(|_| folder.remove_if_empty())?;
+    let placed = place(name, models_dir, &folder.folder.join("staged"), &files)?;
+    folder.remove();
     Ok(placed)
-}
-
-enum Message {
-    Event(PullEvent),
-    Done(Result<Vec<(String, PathBuf)>, HubError>),
 }
 
 fn wait(
@@ -123,61 +128,6 @@ fn wait(
         }
         timeout = STALL_TIMEOUT;
     }
-}
-
-/// Runs on the thread that may be left behind.
-fn fetch(
-    endpoint: &str,
-    name: &HubName,
-    cache: &Path,
-    events: &Sender<Message>,
-) -> Result<Vec<(String, PathBuf)>, HubError> {
-    let unreachable = |problem: String| HubError::Unreachable { endpoint: endpoint.to_owned(), problem };
-    let token = std::env::var("HF_TOKEN").ok();
-    let builder = ApiBuilder::new().with_cache_dir(cache.to_owned()).with_endpoint(endpoint.to_owned());
-    let api =
-        builder.with_token(token).with_retries(2).build().map_err(|error| unreachable(error.to_string()))?;
-    let repository = api.model(name.repository.clone());
-    let listed = repository.info().map_err(|error| {
-        let text = error.to_string();
-        if ["401", "403", "404"].iter().any(|status| text.contains(status)) {
-            HubError::NoSuchModel { endpoint: endpoint.to_owned(), repository: name.repository.clone() }
-        } else {
-            unreachable(text)
-        }
-    })?;
-    let listed: Vec<String> = listed.siblings.into_iter().map(|sibling| sibling.rfilename).collect();
-    let wanted = choose(name, &listed)?;
-    wanted.into_iter().map(|file| download(&repository, name, file, events)).collect()
-}
-
-fn download(
-    repository: &ApiRepo,
-    name: &HubName,
-    file: String,
-    events: &Sender<Message>,
-) -> Result<(String, PathBuf), HubError> {
-    match repository.download_with_progress(&file, Report(events.clone())) {
-        Ok(path) => Ok((file, path)),
-        Err(error) => {
-            Err(HubError::Download { repository: name.repository.clone(), file, problem: error.to_string() })
-        }
-    }
-}
-
-struct Report(Sender<Message>);
-
-impl Progress for Report {
-    fn init(&mut self, size: usize, filename: &str) {
-        let _ =
-            self.0.send(Message::Event(PullEvent::File { name: filename.to_owned(), bytes: size as u64 }));
-    }
-
-    fn update(&mut self, size: usize) {
-        let _ = self.0.send(Message::Event(PullEvent::Bytes(size as u64)));
-    }
-
-    fn finish(&mut self) {}
 }
 
 /// The files of a repository that a model is read from.
@@ -226,27 +176,42 @@ fn choose(name: &HubName, listed: &[String]) -> Result<Vec<String>, HubError> {
     }
 }
 
-/// Moves the fetched files to `models_dir/org/name`, the directory appearing whole or not at all.
-fn place(name: &HubName, models_dir: &Path, files: &[(String, PathBuf)]) -> Result<PathBuf, HubError> {
+/// Moves the fetched files by way of `staged` to `models_dir/org/name`, the directory appearing whole or not at all.
+fn place(
+    name: &HubName,
+    models_dir: &Path,
+    staged: &Path,
+    files: &[(String, PathBuf)],
+) -> Result<PathBuf, HubError> {
     let io = |path: &Path| {
         let path = path.to_owned();
         move |source| HubError::Io { path, source }
     };
-    let target = models_dir.join(&name.repository);
-    let staged = target.with_extension(format!("incoming-{}", std::process::id()));
-    std::fs::create_dir_all(&staged).map_err(io(&staged))?;
-    for (file, cached) in files {
-        let real = cached.canonicalize().map_err(io(cached))?;
-        std::fs::rename(&real, staged.join(file)).map_err(io(&real))?;
+    if staged.exists() {
+        // A pull was killed while it moved its files.
+        std::fs::remove_dir_all(staged).map_err(io(staged))?;
     }
+    std::fs::create_dir_all(staged).map_err(io(staged))?;
+    for (at, (file, blob)) in files.iter().enumerate() {
+        // Files of the same content are one blob, which leaves with the last of them.
+        let is_wanted_again = files[at + 1..].iter().any(|(_, later)| later == blob);
+        let moved = if is_wanted_again {
+            std::fs::copy(blob, staged.join(file)).map(|_| ())
+        } else {
+            std::fs::rename(blob, staged.join(file))
+        };
+        moved.map_err(io(blob))?;
+    }
+    let target = models_dir.join(&name.repository);
     if target.is_dir() {
         // Another GGUF file of a repository that was pulled before.
         for (file, _) in files {
             std::fs::rename(staged.join(file), target.join(file)).map_err(io(&target))?;
         }
-        std::fs::remove_dir_all(&staged).map_err(io(&staged))?;
     } else {
-        std::fs::rename(&staged, &target).map_err(io(&target))?;
+        let parent = target.parent().unwrap_or(models_dir);
+        std::fs::create_dir_all(parent).map_err(io(parent))?;
+        std::fs::rename(staged, &target).map_err(io(&target))?;
     }
     Ok(match files {
         [(file, _)] if is_gguf(file) => target.join(file),

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::chat::ChatTemplate;
 use crate::engine::{
-    self, BLOCK_SIZE, EngineConfig, MemoryPlan, MemoryRequest, available_memory, memory_plan,
+    self, BLOCK_SIZE, EngineConfig, MemoryError, MemoryPlan, MemoryRequest, available_memory, memory_plan,
 };
 use crate::model::{ComputeDtype, Decoder, DecoderConfig, LoadOptions, weight_bytes_estimate};
 use crate::ops::{KvDtype as PoolDtype, Workers};
@@ -53,7 +53,8 @@ fn load_beside(
     let max_model_len = max_model_len(&checkpoint, &config, &options)?;
     let mut engine_config = engine_config(&options, kv_dtype(options.kv_dtype, dtype), max_model_len);
     engine_config.eos_token_ids.clone_from(&checkpoint.eos_token_ids);
-    let plan = plan(&checkpoint, &config, dtype, &engine_config, &options, promised_bytes)?;
+    let request = memory_request(&checkpoint, &config, dtype, &engine_config, &options, promised_bytes)?;
+    let plan = memory_plan(&request)?;
     engine_config.num_blocks = plan.num_blocks;
     let (shown, dtype_name) = (path.display(), dtype_name(dtype));
     tracing::info!("{name} from {shown}, {dtype_name}, context {max_model_len}; memory plan:\n{plan}");
@@ -86,20 +87,29 @@ fn load_beside(
 pub struct Inspection {
     pub checkpoint: Checkpoint,
     pub config: DecoderConfig,
-    pub plan: MemoryPlan,
+    pub weight_bytes: u64,
     pub kv_bytes_per_token: u64,
+    pub available_bytes: u64,
+    /// Or why it cannot run here now.
+    pub plan: Result<MemoryPlan, MemoryError>,
 }
 
 /// # Errors
-/// As [`load`].
+/// As [`load`], but for the memory.
 pub fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, RegistryError> {
     let (checkpoint, config) = open(path)?;
     let dtype = compute_dtype(options.dtype, checkpoint.dtype);
     let max_model_len = max_model_len(&checkpoint, &config, options)?;
     let engine_config = engine_config(options, kv_dtype(options.kv_dtype, dtype), max_model_len);
-    let plan = plan(&checkpoint, &config, dtype, &engine_config, options, 0)?;
-    let kv_bytes_per_token = plan.kv_bytes / (plan.num_blocks * BLOCK_SIZE).max(1) as u64;
-    Ok(Inspection { checkpoint, config, plan, kv_bytes_per_token })
+    let request = memory_request(&checkpoint, &config, dtype, &engine_config, options, 0)?;
+    Ok(Inspection {
+        checkpoint,
+        config,
+        weight_bytes: request.weight_bytes,
+        kv_bytes_per_token: request.kv_bytes_per_block / BLOCK_SIZE as u64,
+        available_bytes: request.available_bytes,
+        plan: memory_plan(&request),
+    })
 }
 
 /// What was asked for, never more than the model was made for: beyond it, answers fall apart.
@@ -131,22 +141,22 @@ fn engine_config(options: &EngineOptions, kv_dtype: PoolDtype, max_model_len: us
     }
 }
 
-/// Divides the memory that is free now; where the system does not say how much that is, nothing is refused.
-fn plan(
+/// What must fit into the memory that is free now; where the system does not say how much that is, everything does.
+fn memory_request(
     checkpoint: &Checkpoint,
     config: &DecoderConfig,
     dtype: ComputeDtype,
     engine_config: &EngineConfig,
     options: &EngineOptions,
     promised_bytes: u64,
-) -> Result<MemoryPlan, RegistryError> {
+) -> Result<MemoryRequest, RegistryError> {
     let available = available_memory().unwrap_or(u64::MAX >> 8);
     let weight_bytes = weight_bytes_estimate(config, &*checkpoint.tensors, dtype)?;
     let mut request = MemoryRequest::new(config, weight_bytes, engine_config, available);
     request.promised_bytes = promised_bytes;
     request.num_blocks =
         options.kv_cache_memory.map(|size| (size.0 / request.kv_bytes_per_block.max(1)) as usize);
-    Ok(memory_plan(&request)?)
+    Ok(request)
 }
 
 fn compute_dtype(asked: Dtype, stored: CheckpointDtype) -> ComputeDtype {

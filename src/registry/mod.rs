@@ -19,7 +19,7 @@ pub use generation::GenerationDefaults;
 pub use hub::{HubError, HubName, PullEvent, PullProgress, pull};
 pub use load::{Inspection, inspect, load};
 pub use open::open;
-pub use resolve::{DEFAULT_MODEL, Found, ResolveError, below, list, name_of, resolve};
+pub use resolve::{DEFAULT_MODEL, Found, ResolveError, below, find, list, name_of, resolve};
 pub use served::{EngineOptions, LoadSpec, ServedModel};
 
 use crate::ops::Workers;

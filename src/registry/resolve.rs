@@ -26,13 +26,14 @@ pub enum ResolveError {
     )]
     NoDefault { path: PathBuf },
     #[error(
-        "no model `{name}`: it is no directory, no GGUF file, nothing below {}{} and no hub name (org/name)",
+        "no model `{name}`: it is no directory, no GGUF file and nothing below {}{}; {}",
         models_dir.display(),
-        there(available, nearest.as_deref())
+        there(available, nearest.as_deref()),
+        hub_text(name)
     )]
     NotFound { name: String, models_dir: PathBuf, available: Vec<String>, nearest: Option<String> },
-    #[error(transparent)]
-    Hub(#[from] HubError),
+    #[error("no local path `{name}`; {source}")]
+    Hub { name: String, source: HubError },
 }
 
 fn there(available: &[String], nearest: Option<&str>) -> String {
@@ -40,6 +41,13 @@ fn there(available: &[String], nearest: Option<&str>) -> String {
         (Some(name), _) => format!(" (did you mean `{name}`?)"),
         (None, []) => " (which holds none)".to_owned(),
         (None, names) => format!(" (which holds {})", names.join(", ")),
+    }
+}
+
+fn hub_text(name: &str) -> String {
+    match HubName::parse(name) {
+        Some(_) => format!("if a hub has it, `xenoglot models pull {name}` fetches it"),
+        None => "the name of a model on a hub is org/name or org/name:FILE.gguf".to_owned(),
     }
 }
 
@@ -52,6 +60,25 @@ pub fn resolve(
     models_dir: &Path,
     progress: &PullProgress<'_>,
 ) -> Result<Found, ResolveError> {
+    let missing = match find(model, models_dir) {
+        Err(missing @ ResolveError::NotFound { .. }) => missing,
+        done => return done,
+    };
+    match model.and_then(|text| Some((text, HubName::parse(text)?))) {
+        Some((text, name)) if !begins_with_a_directory(text) => {
+            let pulled = hub::pull(&name, models_dir, progress);
+            let path = pulled.map_err(|source| ResolveError::Hub { name: text.to_owned(), source })?;
+            Ok(Found { name: name.repository, path })
+        }
+        _ => Err(missing),
+    }
+}
+
+/// Finds a model on this machine: a path that exists, or a name below `models_dir`.
+///
+/// # Errors
+/// `NoDefault` or `NotFound`.
+pub fn find(model: Option<&str>, models_dir: &Path) -> Result<Found, ResolveError> {
     let Some(text) = model else {
         let path = models_dir.join(DEFAULT_MODEL);
         if path.is_dir() {
@@ -59,30 +86,34 @@ pub fn resolve(
         }
         return Err(ResolveError::NoDefault { path });
     };
-    if let Some(found) = find(text, models_dir) {
-        return Ok(found);
+    let path = Path::new(text);
+    if path.is_dir() || path.is_file() {
+        return Ok(Found { name: name_of(path), path: path.to_owned() });
     }
-    if let Some(name) = HubName::parse(text) {
-        let path = hub::pull(&name, models_dir, progress)?;
-        return Ok(Found { name: name.repository, path });
-    }
-    let available: Vec<String> = list(models_dir).into_iter().map(|found| found.name).collect();
-    let nearest = nearest(text, available.iter().map(String::as_str)).map(str::to_owned);
-    Err(ResolveError::NotFound {
-        name: text.to_owned(),
-        models_dir: models_dir.to_owned(),
-        available,
-        nearest,
+    named(text, models_dir).ok_or_else(|| {
+        let available: Vec<String> = list(models_dir).into_iter().map(|found| found.name).collect();
+        let beside = beside(text);
+        let nearest = nearest(text, available.iter().chain(&beside).map(String::as_str)).map(str::to_owned);
+        ResolveError::NotFound {
+            name: text.to_owned(),
+            models_dir: models_dir.to_owned(),
+            available,
+            nearest,
+        }
     })
 }
 
-/// A path that exists, or a name below `models_dir`.
-fn find(text: &str, models_dir: &Path) -> Option<Found> {
-    let path = Path::new(text);
-    if path.is_dir() || path.is_file() {
-        return Some(Found { name: name_of(path), path: path.to_owned() });
-    }
-    named(text, models_dir)
+/// `out/step-200` with a directory `out` at hand is a path with a slip in it: no reason to ask a hub.
+fn begins_with_a_directory(text: &str) -> bool {
+    text.split_once('/').is_some_and(|(first, _)| Path::new(first).is_dir())
+}
+
+/// The paths in the directory that `text` leads to, written as `text` is.
+fn beside(text: &str) -> Vec<String> {
+    let Some((folder, _)) = text.rsplit_once('/') else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(format!("{folder}/")) else { return Vec::new() };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter(|name| !name.starts_with('.')).map(|name| format!("{folder}/{name}")).collect()
 }
 
 /// A model below `models_dir` by its relative name; never one outside of it, not even through a link. For names
@@ -99,6 +130,11 @@ fn named(text: &str, models_dir: &Path) -> Option<Found> {
     if !plain {
         return None;
     }
+    if let Some(HubName { repository, file: Some(file) }) = HubName::parse(text) {
+        // Where a pull puts it.
+        let path = models_dir.join(&repository).join(file);
+        return path.is_file().then_some(Found { name: repository, path });
+    }
     let exact = models_dir.join(text);
     let file = models_dir.join(format!("{text}.gguf"));
     let path = [exact, file].into_iter().find(|path| path.exists())?;
@@ -113,7 +149,7 @@ pub fn name_of(path: &Path) -> String {
     name.strip_suffix(".gguf").map(str::to_owned).unwrap_or(name)
 }
 
-/// Every model below `models_dir`, at most two directories deep (`org/name`), by name.
+/// Every model below `models_dir`, by name: directories at most two deep (`org/name`), GGUF files in them too.
 pub fn list(models_dir: &Path) -> Vec<Found> {
     let mut found = Vec::new();
     collect(models_dir, "", 2, &mut found);
@@ -129,11 +165,12 @@ fn collect(folder: &Path, prefix: &str, depth: usize, found: &mut Vec<Found>) {
             continue;
         }
         let name = format!("{prefix}{file_name}");
-        if path.join("config.json").is_file() {
+        let is_folder = depth > 0 && path.is_dir();
+        if is_folder && path.join("config.json").is_file() {
             found.push(Found { name, path });
         } else if let Some(stem) = name.strip_suffix(".gguf").filter(|_| path.is_file()) {
             found.push(Found { name: stem.to_owned(), path });
-        } else if depth > 1 && path.is_dir() {
+        } else if is_folder {
             collect(&path, &format!("{name}/"), depth - 1, found);
         }
     }
@@ -150,6 +187,8 @@ mod tests {
             std::fs::write(folder.path().join(name).join("config.json"), "{}").unwrap();
         }
         std::fs::write(folder.path().join("tiny.Q4_1.gguf"), "").unwrap();
+        std::fs::create_dir(folder.path().join("org/hub")).unwrap();
+        std::fs::write(folder.path().join("org/hub/a.Q4_0.gguf"), "").unwrap();
         std::fs::create_dir(folder.path().join("empty")).unwrap();
         folder
     }
@@ -166,10 +205,13 @@ mod tests {
         check(Some("org/small"), "org/small", "org/small");
         check(Some("tiny.Q4_1"), "tiny.Q4_1", "tiny.Q4_1.gguf");
         check(Some("tiny.Q4_1.gguf"), "tiny.Q4_1", "tiny.Q4_1.gguf");
+        check(Some("org/hub"), "org/hub", "org/hub");
+        check(Some("org/hub:a.Q4_0.gguf"), "org/hub", "org/hub/a.Q4_0.gguf");
+        check(Some("org/hub/a.Q4_0"), "org/hub/a.Q4_0", "org/hub/a.Q4_0.gguf");
         let absolute = root.join("org/small").display().to_string();
         check(Some(&absolute), "small", "org/small");
         let names: Vec<String> = list(root).into_iter().map(|found| found.name).collect();
-        assert_eq!(names, [DEFAULT_MODEL, "org/small", "tiny.Q4_1"]);
+        assert_eq!(names, [DEFAULT_MODEL, "org/hub/a.Q4_0", "org/small", "tiny.Q4_1"]);
     }
 
     #[test]
@@ -186,7 +228,10 @@ mod tests {
         let folder = models();
         let message = |model| resolve(model, folder.path(), &|_| ()).unwrap_err().to_string();
         assert!(message(Some("tiny.Q4")).contains("did you mean `tiny.Q4_1`?"));
-        assert!(message(Some("a/b/c")).contains("which holds SmolLM2-135M-Instruct, org/small, tiny.Q4_1"));
+        let holds = "which holds SmolLM2-135M-Instruct, org/hub/a.Q4_0, org/small, tiny.Q4_1";
+        assert!(message(Some("a/b/c")).contains(holds));
+        let slip = folder.path().join("org/smal").display().to_string();
+        assert!(message(Some(&slip)).contains("org/small`?"), "{}", message(Some(&slip)));
         std::fs::remove_dir_all(folder.path().join(DEFAULT_MODEL)).unwrap();
         assert!(message(None).contains("scripts/fetch-models"));
     }

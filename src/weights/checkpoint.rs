@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::directory::{open_tensors, read_json, read_object_if_present};
+use super::gguf::{GgufFile, is_gguf};
 use super::source::{TensorSource, TensorType};
 use super::{Tokenizer, WeightsError};
 
@@ -47,15 +48,15 @@ pub enum CheckpointDtype {
 }
 
 impl Checkpoint {
-    /// Opens a Hugging Face directory or a GGUF file.
+    /// Opens a Hugging Face directory, a GGUF file, or a directory whose one model is a GGUF file.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
         let refuse =
             |problem: &str| WeightsError::NotACheckpoint { path: path.to_owned(), problem: problem.into() };
         if path.is_dir() {
             open_directory(path)
         } else if path.is_file() {
-            if super::gguf::is_gguf(path) {
-                super::gguf::GgufFile::open(path)?.into_checkpoint()
+            if is_gguf(path) {
+                GgufFile::open(path)?.into_checkpoint()
             } else {
                 Err(refuse("is not a model: a GGUF file (*.gguf) or a Hugging Face directory is"))
             }
@@ -81,9 +82,7 @@ fn open_directory(path: &Path) -> Result<Checkpoint, WeightsError> {
     let config_path = path.join("config.json");
     let config = read_object_if_present(&config_path)?;
     if config.is_null() {
-        let problem = "has no config.json; a model is a directory with config.json, tokenizer.json and \
-            model.safetensors, or a GGUF file (*.gguf)";
-        return Err(WeightsError::NotACheckpoint { path: path.to_owned(), problem: problem.into() });
+        return open_only_gguf(path);
     }
     let tensors = open_tensors(path)?;
     let tokenizer = Tokenizer::load(path)?;
@@ -111,6 +110,43 @@ fn open_directory(path: &Path) -> Result<Checkpoint, WeightsError> {
         special,
         eos_token_ids,
     })
+}
+
+/// Hubs keep GGUF files, often several of one model, in a directory without a config.json.
+fn open_only_gguf(directory: &Path) -> Result<Checkpoint, WeightsError> {
+    let refuse = |problem| WeightsError::NotACheckpoint { path: directory.to_owned(), problem };
+    let files = gguf_files(directory).map_err(|source| WeightsError::Io {
+        path: directory.to_owned(),
+        action: "list it",
+        source,
+    })?;
+    match files.as_slice() {
+        [] => Err(refuse(
+            "has no config.json; a model is a directory with config.json, tokenizer.json and model.safetensors, \
+             or a GGUF file (*.gguf)"
+                .to_owned(),
+        )),
+        [only] => GgufFile::open(&directory.join(only))?.into_checkpoint(),
+        several => Err(refuse(format!(
+            "has no config.json and {} GGUF files ({}); name one of them, as in {}",
+            several.len(),
+            several.join(", "),
+            directory.join(&several[0]).display()
+        ))),
+    }
+}
+
+/// The names, in order.
+fn gguf_files(directory: &Path) -> std::io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_file() && path.extension().is_some_and(|extension| extension == "gguf") {
+            names.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Keeps the first of each id.

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use xenoglot::weights::{Checkpoint, CheckpointDtype};
 
 use super::files::{check_refused, directory, safetensors, tokenizer_json, write};
+use super::gguf_writer::tiny_llama;
 
 /// A directory with `file` replaced is refused with `parts`.
 fn check_with(file: &str, bytes: &[u8], parts: &[&str]) {
@@ -45,6 +46,18 @@ fn what_is_no_model_is_told() {
     std::fs::rename(pickled.path().join("model.safetensors"), pickled.path().join("pytorch_model.bin"))
         .expect("moved");
     check_refused(pickled.path(), &["pytorch_model.bin", "convert it"]);
+}
+
+/// As a pull leaves it: the directory of a repository, and the GGUF files that were asked for.
+#[test]
+fn a_directory_with_one_gguf_file_is_that_file() {
+    let folder = TempDir::new().expect("a temporary directory");
+    tiny_llama().write(&folder.path().join("b.gguf"));
+    write(folder.path(), "README.md", b"");
+    let checkpoint = Checkpoint::open(folder.path()).expect("it opens");
+    assert_eq!(checkpoint.path, folder.path().join("b.gguf"));
+    write(folder.path(), "a.gguf", b"");
+    check_refused(folder.path(), &["2 GGUF files (a.gguf, b.gguf)", "name one of them", "a.gguf"]);
 }
 
 #[test]
