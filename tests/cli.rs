@@ -4,9 +4,11 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::eval::records;
 use crate::real_weights::real_model;
 
 const SUITES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/eval-suites");
@@ -111,6 +113,56 @@ fn samples_in_process_are_not_bounded_by_the_limit_of_servers() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let samples = std::fs::read_to_string(run.folder.path().join("r/samples.jsonl")).unwrap();
     assert_eq!(samples.lines().count(), 300);
+}
+
+#[test]
+fn a_killed_run_resumes_to_what_an_uninterrupted_one_writes() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/qwen3");
+    let words =
+        "eval run . --n 64 --max-tokens 60 --temperature 1 --concurrency 1 --threads 1 --out r --model";
+    let mut arguments: Vec<&str> = words.split(' ').collect();
+    arguments.push(model);
+    let new_run = || {
+        let run = Run::new();
+        crate::eval::write_suite(run.folder.path());
+        run
+    };
+    let samples = |run: &Run| run.folder.path().join("r/samples.jsonl");
+    let total = 3 * 2 * 64;
+
+    let killed = new_run();
+    let mut done = 0;
+    // Each time some way further, so that kills fall between problems and within them.
+    for further in [1, 50, 70] {
+        let quiet = |command: &mut Command| command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let mut child = quiet(&mut killed.command(&arguments)).unwrap();
+        let written = || std::fs::read_to_string(samples(&killed)).unwrap_or_default();
+        // A piece of a line has no end of its own.
+        while written().matches('\n').count() < done + further {
+            assert!(child.try_wait().unwrap().is_none(), "it ended by itself after {done} samples");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // SIGKILL: nothing is flushed or tidied up.
+        child.kill().unwrap();
+        assert!(!child.wait().unwrap().success());
+        let before = done;
+        done = records(&killed.folder.path().join("r")).len();
+        assert!((before + further..total).contains(&done), "{done} of {total} samples when it was killed");
+        // A write that the kill cut, which is too rare to wait for.
+        let mut file = std::fs::OpenOptions::new().append(true).open(samples(&killed)).unwrap();
+        file.write_all(b"{\"problem\": \"p3\", \"langu").unwrap();
+    }
+    let resumed = killed.output(&arguments);
+    assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+    assert!(text(&resumed.stderr).contains("samples were there from before"));
+
+    let whole = new_run();
+    let uninterrupted = whole.output(&arguments);
+    assert!(uninterrupted.status.success(), "{}", text(&uninterrupted.stderr));
+    let records = |run: &Run| records(&run.folder.path().join("r"));
+    assert_eq!(records(&whole).len(), total);
+    assert!(records(&killed) == records(&whole), "a resumed sample differs");
+    assert_eq!(text(&resumed.stdout), text(&uninterrupted.stdout));
 }
 
 #[test]
