@@ -61,8 +61,8 @@ impl<'a> PagedSequences<'a> {
             self.lengths[*sequence] += tokens.len();
         }
         let (positions, cu_seqlens) = (Arc::new(positions), Arc::new(cu_seqlens));
-        let tables = parts.iter().map(|(sequence, _)| self.block_tables[*sequence].clone()).collect();
-        let paged = PagedBatch::new(Arc::clone(&cu_seqlens), Arc::clone(&positions), tables);
+        let block_tables = parts.iter().map(|(sequence, _)| self.block_tables[*sequence].clone()).collect();
+        let paged = PagedBatch::new(Arc::clone(&cu_seqlens), Arc::clone(&positions), block_tables);
         let batch = Batch { ids, positions, cu_seqlens, logit_rows };
         let decoder = self.decoder;
         let mut attention = Paged { sequences: self, paged: Arc::new(paged) };
