@@ -9,19 +9,24 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
+use super::byte_rows::ByteRows;
 use super::finish::{Finish, Then};
 use super::gemm::Gemm;
+use super::int8::{Int8Panels, IntegerSums, Scale};
 use super::{PANELS_MAX, PackedLinear, Panels};
 #[cfg(target_arch = "x86_64")]
 use super::{
-    activations::Bf16Rows,
-    bf16_dot::{TileDot, VectorDot},
+    activations::TileRows,
+    bf16_rows::bf16_rows,
+    dot::{Bytes, Pairs, TileDot, VectorDot},
 };
+#[cfg(target_arch = "x86_64")]
+use crate::ops::aligned::Plain;
 use crate::ops::parallel::{SharedMut, output, share};
 use crate::ops::rows::contiguous_f32;
 use crate::ops::simd::LANES;
 #[cfg(target_arch = "x86_64")]
-use crate::ops::simd::avx512::run_bf16_dot;
+use crate::ops::simd::avx512::{run_bf16_dot, run_byte_dot};
 use crate::ops::{OpsError, Workers, shape_error};
 
 const OP: &str = "packed_linear";
@@ -31,6 +36,9 @@ const PART_MULTIPLY_ADDS: usize = 1 << 17;
 const PARTS_PER_THREAD: usize = 4;
 /// Rows whose sums lie in the scratch at once.
 const ROWS_MAX: usize = 128;
+/// Rows from which on a tile of bytes is faster than vectors, though it takes the time of sixteen.
+#[cfg(target_arch = "x86_64")]
+const TILE_ROWS_MIN: usize = 6;
 
 /// `x W^T + b`: x f32 `[tokens, in_features]`, result f32 `[tokens, out_features]`. No gradient: `backward`
 /// through it is an error. The same holds for the operations below.
@@ -142,26 +150,27 @@ fn check(weights: &[Arc<PackedLinear>], gated: bool, x: &Shape) -> Result<(usize
     Ok((x.dims().first().copied().unwrap_or(0), width))
 }
 
-/// x as the kernels of the weights read it.
+/// x as the kernels of the weights read it, each form made once however many weights share it.
 struct Operand<'a> {
     floats: &'a [f32],
+    bytes: Option<ByteRows>,
     #[cfg(target_arch = "x86_64")]
-    bf16: Option<Bf16Rows>,
+    bf16: Option<TileRows>,
 }
 
 impl<'a> Operand<'a> {
     fn new(x: &'a [f32], rows: usize, weights: &[Arc<PackedLinear>], workers: &Workers) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let in_pairs = weights.iter().find(|weight| weight.multiplies_bf16()).filter(|_| rows > 0);
-            // SAFETY: such a weight exists only where the instruction set has the products.
-            let bf16 = in_pairs.map(|weight| unsafe { Bf16Rows::new(x, weight.in_features, workers) });
-            Self { floats: x, bf16 }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            let _ = (rows, weights, workers);
-            Self { floats: x }
+        let any = |is: &dyn Fn(&PackedLinear) -> bool| {
+            weights.iter().find(|weight| is(weight)).filter(|_| rows > 0).map(|weight| weight.in_features)
+        };
+        Self {
+            floats: x,
+            bytes: any(&|weight| matches!(weight.panels, Panels::Int8(_)))
+                .map(|in_features| ByteRows::new(x, in_features, workers)),
+            #[cfg(target_arch = "x86_64")]
+            bf16: any(&PackedLinear::multiplies_bf16)
+                // SAFETY: such a weight exists only where the instruction set has the products.
+                .map(|in_features| unsafe { bf16_rows(x, in_features, workers) }),
         }
     }
 }
@@ -266,17 +275,87 @@ impl Call<'_> {
     fn multiply(&self, weight: &PackedLinear, panels: Range<usize>, rows: Range<usize>, out: *mut f32) {
         let isa = self.workers.isa();
         let in_features = weight.in_features;
-        #[cfg(target_arch = "x86_64")]
-        if let (Panels::Bf16(elements), Some(x)) = (&weight.panels, &self.x.bf16) {
-            let dot = VectorDot { x, rows, in_features, weight: elements, panels, out };
-            // SAFETY: x was rounded, so the instruction set has the products, and tiles where it says so; the panels
-            // and rows are there, and `out` takes whole blocks of them.
-            return unsafe { if isa.has_tiles() { run_bf16_dot(TileDot(dot)) } else { run_bf16_dot(dot) } };
+        match (&weight.panels, &self.x) {
+            (Panels::Int8(int8), Operand { bytes: Some(x), .. }) => {
+                return self.multiply_int8(int8, x, in_features, panels, rows, out);
+            }
+            #[cfg(target_arch = "x86_64")]
+            (Panels::Bf16(weight), Operand { bf16: Some(x), .. }) => {
+                let weight = as_bytes(weight);
+                let dot = VectorDot { product: Pairs, x, rows, starts: None, weight, panels, out };
+                // SAFETY: x was rounded, so the instruction set has the products, and tiles where it says so; the
+                // panels and rows are there, and `out` takes whole blocks of them.
+                return unsafe {
+                    if isa.has_tiles() { run_bf16_dot(TileDot(dot)) } else { run_bf16_dot(dot) }
+                };
+            }
+            _ => {}
         }
         let x = &self.x.floats[rows.start * in_features..rows.end * in_features];
         // SAFETY: the panels and rows are there, and `out` takes them.
         unsafe { isa.dispatch(Gemm { x, in_features, weight: &weight.panels, panels, out }) };
     }
+
+    /// `multiply` for int8 panels: integers by the instruction that is fastest for so many rows, then the scales.
+    fn multiply_int8(
+        &self,
+        weight: &Int8Panels,
+        x: &ByteRows,
+        in_features: usize,
+        panels: Range<usize>,
+        rows: Range<usize>,
+        out: *mut f32,
+    ) {
+        let isa = self.workers.isa();
+        let scale = Scale {
+            row_scales: &x.scales[rows.clone()],
+            column_scales: &weight.scales[panels.start * LANES..panels.end * LANES],
+            sums: out,
+        };
+        // SAFETY: the set has the instructions; the panels and rows are there, and `out` takes whole blocks of them.
+        unsafe {
+            #[cfg(target_arch = "x86_64")]
+            let done = isa.has_byte_dot() && {
+                let tiles = isa.has_tiles() && rows.len() >= TILE_ROWS_MIN;
+                let (starts, weight) = (Some(x.starts.as_slice()), as_bytes(&weight.bytes));
+                let dot = VectorDot {
+                    product: Bytes,
+                    x: &x.rows,
+                    rows: rows.clone(),
+                    starts,
+                    weight,
+                    panels: panels.clone(),
+                    out,
+                };
+                if tiles {
+                    run_byte_dot(TileDot(dot))
+                } else {
+                    run_byte_dot(dot)
+                }
+                true
+            };
+            #[cfg(not(target_arch = "x86_64"))]
+            let done = false;
+            if !done {
+                isa.dispatch(IntegerSums {
+                    x,
+                    rows,
+                    in_features,
+                    weight: &weight.bytes,
+                    panels,
+                    out: out.cast(),
+                });
+            }
+            isa.dispatch(scale);
+        }
+    }
+}
+
+/// The memory of a panel's elements.
+#[cfg(target_arch = "x86_64")]
+fn as_bytes<T: Plain>(elements: &[T]) -> &[u8] {
+    // SAFETY: plain elements have no padding, and every byte is a value.
+    unsafe { std::slice::from_raw_parts(elements.as_ptr().cast(), size_of_val(elements)) }
 }
 
 impl PackedLinear {

@@ -23,19 +23,19 @@ const BLOCK_DTYPES: [GgmlDType; 9] = [
 ];
 
 /// A weight and a bias of a shape, in a storage.
-struct Case {
-    n: usize,
-    k: usize,
-    storage: Storage,
-    dtype: GgmlDType,
+pub struct Case {
+    pub n: usize,
+    pub k: usize,
+    pub storage: Storage,
+    pub dtype: GgmlDType,
 }
 
 impl Case {
-    fn new(n: usize, k: usize, storage: Storage) -> Self {
+    pub fn new(n: usize, k: usize, storage: Storage) -> Self {
         Self { n, k, storage, dtype: GgmlDType::F32 }
     }
 
-    fn blocks(n: usize, k: usize, dtype: GgmlDType) -> Self {
+    pub fn blocks(n: usize, k: usize, dtype: GgmlDType) -> Self {
         Self { n, k, storage: Storage::Blocks, dtype }
     }
 
@@ -45,11 +45,11 @@ impl Case {
         QTensor::quantize(&weight, self.dtype).unwrap()
     }
 
-    fn bias(&self) -> Vec<f32> {
+    pub fn bias(&self) -> Vec<f32> {
         numbers(12, self.n)
     }
 
-    fn pack(&self, workers: &Arc<Workers>) -> Arc<PackedLinear> {
+    pub fn pack(&self, workers: &Arc<Workers>) -> Arc<PackedLinear> {
         let quantized = self.quantized();
         let bytes = quantized.data().unwrap();
         let weight = WeightData::Blocks { dtype: self.dtype, bytes: &bytes };
@@ -57,7 +57,12 @@ impl Case {
     }
 
     /// The weight as the kernel sees it, row-major.
-    fn weight(&self) -> Vec<f32> {
+    pub fn weight(&self) -> Vec<f32> {
+        if let Storage::Int8(_) = self.storage {
+            let ids: Vec<u32> = (0..self.n as u32).collect();
+            let rows = embedding(&ids, &self.pack(&Workers::with_isa(1, Isa::available()[0]))).unwrap();
+            return rows.flatten_all().unwrap().to_vec1().unwrap();
+        }
         let weight = self.quantized().dequantize(&Device::Cpu).unwrap();
         let weight = weight.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         match self.storage {
@@ -67,7 +72,7 @@ impl Case {
     }
 }
 
-fn forward(x: &[f32], weight: &Arc<PackedLinear>) -> Vec<f32> {
+pub fn forward(x: &[f32], weight: &Arc<PackedLinear>) -> Vec<f32> {
     let k = weight.in_features();
     let x = Tensor::from_slice(x, (x.len() / k, k), &Device::Cpu).unwrap();
     linear(&x, weight).unwrap().flatten_all().unwrap().to_vec1().unwrap()
@@ -104,7 +109,7 @@ fn check_against_f64(case: &Case, rows: usize) {
 }
 
 /// Every row alone, and every batch of the first `m` rows, on 1 to 4 threads.
-fn check_invariance(case: &Case, batches: &[usize]) {
+pub fn check_invariance(case: &Case, batches: &[usize]) {
     let most = batches.iter().copied().max().unwrap();
     let x = numbers(14, most * case.k);
     for isa in Isa::available() {
