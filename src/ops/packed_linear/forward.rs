@@ -19,6 +19,8 @@ use super::{
     activations::TileRows,
     bf16_rows::bf16_rows,
     dot::{Bytes, Pairs, TileDot, VectorDot},
+    group_rows::GroupRows,
+    grouped::{self, GroupDot},
 };
 #[cfg(target_arch = "x86_64")]
 use crate::ops::aligned::Plain;
@@ -156,6 +158,8 @@ struct Operand<'a> {
     bytes: Option<ByteRows>,
     #[cfg(target_arch = "x86_64")]
     bf16: Option<TileRows>,
+    #[cfg(target_arch = "x86_64")]
+    groups: Option<GroupRows>,
 }
 
 impl<'a> Operand<'a> {
@@ -171,6 +175,10 @@ impl<'a> Operand<'a> {
             bf16: any(&PackedLinear::multiplies_bf16)
                 // SAFETY: such a weight exists only where the instruction set has the products.
                 .map(|in_features| unsafe { bf16_rows(x, in_features, workers) }),
+            #[cfg(target_arch = "x86_64")]
+            groups: any(&PackedLinear::multiplies_groups)
+                // SAFETY: as above.
+                .map(|in_features| unsafe { GroupRows::new(x, in_features, workers) }),
         }
     }
 }
@@ -289,6 +297,15 @@ impl Call<'_> {
                     if isa.has_tiles() { run_bf16_dot(TileDot(dot)) } else { run_bf16_dot(dot) }
                 };
             }
+            #[cfg(target_arch = "x86_64")]
+            (&Panels::Blocks { format, ref bytes }, Operand { groups: Some(x), .. })
+                if grouped::multiplies(format) =>
+            {
+                let tiles = isa.has_tiles() && rows.len() >= TILE_ROWS_MIN;
+                let dot = GroupDot { x, rows, in_features, weight: bytes, panels, out };
+                // SAFETY: x was quantised, so the instruction set has the products; as above.
+                return unsafe { dot.run(format, tiles) };
+            }
             _ => {}
         }
         let x = &self.x.floats[rows.start * in_features..rows.end * in_features];
@@ -359,6 +376,15 @@ fn as_bytes<T: Plain>(elements: &[T]) -> &[u8] {
 }
 
 impl PackedLinear {
+    /// Whether x is quantised to a byte a group of 32 for this weight.
+    pub(super) fn multiplies_groups(&self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.workers.isa().has_byte_dot()
+            && matches!(self.panels, Panels::Blocks { format, .. } if grouped::multiplies(format));
+        #[cfg(not(target_arch = "x86_64"))]
+        return false;
+    }
+
     /// Whether x is rounded to bf16 for this weight.
     pub(super) fn multiplies_bf16(&self) -> bool {
         matches!(self.panels, Panels::Bf16(_)) && self.workers.isa().has_bf16_dot()

@@ -1,5 +1,6 @@
 //! Weights in bytes and x in bytes: against plain integers, against f64, and against themselves.
 
+use candle_core::quantized::GgmlDType;
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;
 
@@ -101,7 +102,6 @@ fn odd_rows_stay_themselves() {
 
 #[test]
 fn int8_is_packed_from_any_weight_and_gathered() {
-    use candle_core::quantized::GgmlDType;
     let scales = [Int8Scales::PerChannel, Int8Scales::PerGroup32, Int8Scales::PerGroup64];
     for (storage, width) in scales.into_iter().zip([800, 32, 64]) {
         for (dtype, k) in
@@ -127,11 +127,149 @@ fn int8_is_packed_from_any_weight_and_gathered() {
     }
 }
 
+const GROUPED: [GgmlDType; 6] =
+    [GgmlDType::Q8_0, GgmlDType::Q4_0, GgmlDType::Q4_1, GgmlDType::Q4K, GgmlDType::Q5K, GgmlDType::Q6K];
+
+/// x as the kernels of blocks multiply it.
+fn seen_in_groups(x: &[f32], k: usize) -> Vec<f64> {
+    let group = |group: &[f32]| {
+        let (scale, bytes) = quantized(group);
+        bytes.into_iter().map(|byte| byte as f64 * f64::from(scale)).collect::<Vec<_>>()
+    };
+    x.chunks(k).flat_map(|row| row.chunks(32).flat_map(group).collect::<Vec<_>>()).collect()
+}
+
+/// Where x is multiplied in bytes a group: the bits are those of every such instruction set (VNNI and AMX), and beside
+/// x as it is seen only a rounding or three a group remains, of the magnitudes of the scaled quants and minimums.
+fn check_groups(case: &Case, rows: usize) {
+    let (n, k) = (case.n, case.k);
+    let (x, weight, bias) = (numbers(13, rows * k), case.weight(), case.bias());
+    let seen = seen_in_groups(&x, k);
+    let mut first: Option<Vec<f32>> = None;
+    for isa in Isa::available() {
+        let packed = case.pack(&Workers::with_isa(2, isa));
+        if !packed.multiplies_groups() {
+            continue;
+        }
+        let out = forward(&x, &packed);
+        for (at, &y) in out.iter().enumerate() {
+            let (x, weight) = (&seen[at / n * k..][..k], &weight[at % n * k..][..k]);
+            let exact = x.iter().zip(weight).map(|(x, &w)| x * f64::from(w)).sum::<f64>();
+            let exact = exact + f64::from(bias[at % n]);
+            let magnitude = x.chunks(32).zip(weight.chunks(32)).map(|(x, w)| {
+                let largest = w.iter().fold(0.0f32, |largest, w| largest.max(w.abs()));
+                3.0 * f64::from(largest) * x.iter().map(|x| x.abs()).sum::<f64>()
+            });
+            let bound = (3 * k.div_ceil(32) + 4) as f64 * f64::from(f32::EPSILON) / 2.0;
+            let bound = bound * (magnitude.sum::<f64>() + 1.0);
+            let error = (f64::from(y) - exact).abs();
+            assert!(error <= bound, "{isa}, {packed:?}, {rows} rows: {y}, exact {exact}, bound {bound}");
+        }
+        let first = first.get_or_insert_with(|| out.clone());
+        assert!(bits(first) == bits(&out), "{isa}, {packed:?}, {rows} rows");
+    }
+}
+
+#[test]
+fn blocks_in_groups_follow_f64_and_have_the_same_bits_by_vectors_and_tiles() {
+    for dtype in GROUPED {
+        for (n, k) in [(1, 256), (15, 512), (50, 768), (33, 1536)] {
+            for rows in [1, 2, 3, 5, 6, 7, 8, 15, 16, 17, 33, 150] {
+                check_groups(&Case::blocks(n, k, dtype), rows);
+            }
+        }
+    }
+    for dtype in &GROUPED[..3] {
+        for (n, k) in [(17, 32), (40, 96), (20, 576), (20, 544)] {
+            for rows in [1, 6, 17] {
+                check_groups(&Case::blocks(n, k, *dtype), rows);
+            }
+        }
+    }
+    for scales in [Int8Scales::PerGroup32, Int8Scales::PerGroup64] {
+        for (n, k) in [(1, 1), (17, 31), (50, 33), (20, 64), (40, 97), (33, 700)] {
+            for rows in [1, 2, 6, 17, 150] {
+                check_groups(&Case::new(n, k, Storage::Int8(scales)), rows);
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_in_groups_have_the_same_bits_in_every_batch() {
+    let all: Vec<usize> = (1..=33).collect();
+    for dtype in GROUPED {
+        check_invariance(&Case::blocks(150, 768, dtype), &all);
+    }
+    for scales in [Int8Scales::PerGroup32, Int8Scales::PerGroup64] {
+        check_invariance(&Case::new(130, 70, Storage::Int8(scales)), &all);
+    }
+}
+
+/// Weights of every kind on one x, as a file mixes them: each takes x in its own form.
+#[test]
+fn kinds_mix() {
+    for isa in Isa::available() {
+        let workers = Workers::with_isa(2, isa);
+        let blocks = |dtype| Case::blocks(33, 768, dtype).pack(&workers);
+        let stored = |storage| Case::new(17, 768, storage).pack(&workers);
+        let weights = [
+            blocks(GgmlDType::Q4K),
+            stored(Storage::Bf16),
+            blocks(GgmlDType::Q6K),
+            stored(PER_CHANNEL),
+            blocks(GgmlDType::Q5_0),
+            stored(Storage::F32),
+        ];
+        for rows in [1, 40] {
+            let x = Tensor::from_vec(numbers(8, rows * 768), (rows, 768), &Device::Cpu).unwrap();
+            let apart: Vec<_> = weights.iter().map(|weight| linear(&x, weight).unwrap()).collect();
+            let apart = Tensor::cat(&apart, 1).unwrap().to_vec2::<f32>().unwrap();
+            let all: Vec<_> = weights.iter().collect();
+            assert_eq!(linears(&x, &all).unwrap().to_vec2::<f32>().unwrap(), apart, "{isa}");
+
+            let (gate, up) = (&weights[0], &weights[2]);
+            let middle = crate::ops::swiglu(&linear(&x, gate).unwrap(), &linear(&x, up).unwrap(), &workers);
+            let middle = middle.unwrap().to_vec2::<f32>().unwrap();
+            assert_eq!(gated_linear(&x, gate, up).unwrap().to_vec2::<f32>().unwrap(), middle, "{isa}");
+        }
+    }
+}
+
+#[test]
+fn odd_groups_stay_themselves() {
+    for isa in Isa::available() {
+        let case = Case::blocks(20, 256, GgmlDType::Q4K);
+        let weight = case.pack(&Workers::with_isa(1, isa));
+        let mut x = numbers(3, 4 * 256);
+        x[..256].fill(0.0);
+        x[256..512].fill(1e-42);
+        x[600] = f32::NAN;
+        x[1000] = f32::INFINITY;
+        let out = forward(&x, &weight);
+        assert!(out[..20] == case.bias() && out[20..40] == case.bias(), "{isa}");
+        assert!(out[40..].iter().all(|y| !y.is_finite()), "{isa}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn any_int8_shape_is_right_and_invariant(n in 1usize..100, k in 1usize..200, rows in 1usize..40) {
         check_int8(n, k, rows);
         check_invariance(&Case::new(n, k, PER_CHANNEL), &[1, rows]);
+    }
+
+    #[test]
+    fn any_shape_in_groups_is_right_and_invariant(
+        n in 1usize..70, blocks in 1usize..20, rows in 1usize..40, dtype in 0..GROUPED.len(), k in 1usize..200,
+    ) {
+        let dtype = GROUPED[dtype];
+        let k_blocks = if dtype.block_size() == 32 { 32 * blocks } else { 256 * blocks.div_ceil(8) };
+        let scales = if blocks % 2 == 0 { Int8Scales::PerGroup32 } else { Int8Scales::PerGroup64 };
+        for case in [Case::blocks(n, k_blocks, dtype), Case::new(n, k, Storage::Int8(scales))] {
+            check_groups(&case, rows);
+            check_invariance(&case, &[1, rows]);
+        }
     }
 }

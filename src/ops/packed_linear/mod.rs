@@ -26,8 +26,14 @@ mod embedding;
 mod finish;
 mod forward;
 mod gemm;
+#[cfg(target_arch = "x86_64")]
+mod group_rows;
+#[cfg(target_arch = "x86_64")]
+mod grouped;
 mod int8;
 mod pack;
+#[cfg(target_arch = "x86_64")]
+mod quants;
 
 use std::sync::Arc;
 
