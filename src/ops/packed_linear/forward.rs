@@ -29,7 +29,7 @@ use crate::ops::rows::contiguous_f32;
 use crate::ops::simd::LANES;
 #[cfg(target_arch = "x86_64")]
 use crate::ops::simd::avx512::{run_bf16_dot, run_byte_dot};
-use crate::ops::{OpsError, Workers, shape_error};
+use crate::ops::{Isa, OpsError, Workers, shape_error};
 
 const OP: &str = "packed_linear";
 /// Multiply-adds that are worth handing to a thread, some microseconds.
@@ -40,7 +40,10 @@ const PARTS_PER_THREAD: usize = 4;
 const ROWS_MAX: usize = 128;
 /// Rows from which on a tile of bytes is faster than vectors, though it takes the time of sixteen.
 #[cfg(target_arch = "x86_64")]
-const TILE_ROWS_MIN: usize = 6;
+const TILE_ROWS_MIN: usize = 5;
+/// The same for groups, whose sums leave the tiles after every group.
+#[cfg(target_arch = "x86_64")]
+const GROUP_TILE_ROWS_MIN: usize = 9;
 
 /// `x W^T + b`: x f32 `[tokens, in_features]`, result f32 `[tokens, out_features]`. No gradient: `backward`
 /// through it is an error. The same holds for the operations below.
@@ -178,7 +181,14 @@ impl<'a> Operand<'a> {
             #[cfg(target_arch = "x86_64")]
             groups: any(&PackedLinear::multiplies_groups)
                 // SAFETY: as above.
-                .map(|in_features| unsafe { GroupRows::new(x, in_features, workers) }),
+                .map(|in_features| unsafe {
+                    GroupRows::new(
+                        x,
+                        in_features,
+                        !by_tiles(rows, GROUP_TILE_ROWS_MIN, workers.isa()),
+                        workers,
+                    )
+                }),
         }
     }
 }
@@ -301,7 +311,7 @@ impl Call<'_> {
             (&Panels::Blocks { format, ref bytes }, Operand { groups: Some(x), .. })
                 if grouped::multiplies(format) =>
             {
-                let tiles = isa.has_tiles() && rows.len() >= TILE_ROWS_MIN;
+                let tiles = by_tiles(self.rows, GROUP_TILE_ROWS_MIN, isa);
                 let dot = GroupDot { x, rows, in_features, weight: bytes, panels, out };
                 // SAFETY: x was quantised, so the instruction set has the products; as above.
                 return unsafe { dot.run(format, tiles) };
@@ -333,7 +343,7 @@ impl Call<'_> {
         unsafe {
             #[cfg(target_arch = "x86_64")]
             let done = isa.has_byte_dot() && {
-                let tiles = isa.has_tiles() && rows.len() >= TILE_ROWS_MIN;
+                let tiles = by_tiles(self.rows, TILE_ROWS_MIN, isa);
                 let (starts, weight) = (Some(x.starts.as_slice()), as_bytes(&weight.bytes));
                 let dot = VectorDot {
                     product: Bytes,
@@ -366,6 +376,12 @@ impl Call<'_> {
             isa.dispatch(scale);
         }
     }
+}
+
+/// Whether so many rows of bytes are multiplied by tiles.
+#[cfg(target_arch = "x86_64")]
+fn by_tiles(rows: usize, rows_min: usize, isa: Isa) -> bool {
+    isa.has_tiles() && rows >= rows_min
 }
 
 /// The memory of a panel's elements.

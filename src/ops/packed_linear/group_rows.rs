@@ -25,26 +25,42 @@ const GROUPS_PER_LINE: usize = LINE_BYTES / GROUP;
 pub struct GroupRows {
     pub rows: TileRows,
     pub scales: Vec<f32>,
-    /// Minus the sum of the first and of the second sixteen bytes.
-    pub negative_sums: [Vec<i32>; 2],
+    /// What sums of x's bytes times unsigned quants start from, for each `Start`; empty where only tiles are used,
+    /// which multiply signed quants.
+    pub starts: [Vec<i32>; 4],
     /// The scale times the sum of the bytes.
     pub totals: Vec<f32>,
 }
 
+/// Minus x's sum times what makes quants unsigned.
+#[derive(Clone, Copy)]
+pub enum Start {
+    /// 8 times the sum of a group.
+    Eight,
+    /// 128 times the sum of a group.
+    HalfByte,
+    /// 32 times the sum of its first sixteen bytes.
+    ThirtyTwoFirst,
+    /// 32 times the sum of its second sixteen bytes.
+    ThirtyTwoSecond,
+}
+
 impl GroupRows {
-    /// Quantises x, whole rows of `in_features`.
+    /// Quantises x, whole rows of `in_features`, with the starts that vectors need or without.
     ///
     /// # Safety
     /// The instruction set has products of bytes.
-    pub unsafe fn new(x: &[f32], in_features: usize, workers: &Workers) -> Self {
+    pub unsafe fn new(x: &[f32], in_features: usize, for_vectors: bool, workers: &Workers) -> Self {
         let rows = x.len() / in_features;
         let blocks_per_row = in_features.div_ceil(LINE_BYTES);
         let block_numbers = blocks_per_row * GROUPS_PER_LINE * BLOCK_ROWS;
         let numbers = rows.div_ceil(BLOCK_ROWS) * block_numbers;
         let (mut scales, mut totals) = (vec![0.0; numbers], vec![0.0; numbers]);
-        let (mut first, mut second) = (vec![0; numbers], vec![0; numbers]);
+        let starts_length = if for_vectors { numbers } else { 0 };
+        let mut starts = [const { Vec::new() }; 4];
+        starts.fill_with(|| vec![0; starts_length]);
         let shared = (SharedMut::new(&mut scales), SharedMut::new(&mut totals));
-        let shared_sums = (SharedMut::new(&mut first), SharedMut::new(&mut second));
+        let shared_starts = starts.each_mut().map(|starts| SharedMut::new(starts));
         let fill = |blocks: Range<usize>, out| {
             let (from, count) = (blocks.start * block_numbers, blocks.len() * block_numbers);
             // SAFETY: each part has the numbers and lines of its own rows, and writes the lines whole; the caller
@@ -57,14 +73,15 @@ impl GroupRows {
                     rows: blocks.start * BLOCK_ROWS..blocks.end * BLOCK_ROWS,
                     scales: shared.0.slice(from, count),
                     totals: shared.1.slice(from, count),
-                    negative_sums: [shared_sums.0.slice(from, count), shared_sums.1.slice(from, count)],
+                    starts: for_vectors
+                        .then(|| shared_starts.each_ref().map(|starts| starts.slice(from, count))),
                     out,
                 });
             }
         };
         // SAFETY: as above.
         let rows = unsafe { TileRows::new(rows, blocks_per_row, workers, &fill) };
-        Self { rows, scales, negative_sums: [first, second], totals }
+        Self { rows, scales, starts, totals }
     }
 
     /// Where the number of a row's group lies.
@@ -83,16 +100,16 @@ struct Quantize<'a> {
     rows: Range<usize>,
     scales: &'a mut [f32],
     totals: &'a mut [f32],
-    negative_sums: [&'a mut [i32]; 2],
+    starts: Option<[&'a mut [i32]; 4]>,
     out: *mut Line,
 }
 
 impl DotKernel for Quantize<'_> {
     #[inline(always)]
-    unsafe fn run(self) {
+    unsafe fn run(mut self) {
         let k = self.in_features;
         let exist = self.x.len() / k;
-        for (at, row) in self.rows.enumerate() {
+        for (at, row) in self.rows.clone().enumerate() {
             let (block, line) = (at / BLOCK_ROWS, at % BLOCK_ROWS);
             for i in 0..self.blocks_per_row {
                 let index = (block * self.blocks_per_row + i) * BLOCK_ROWS + line;
@@ -111,8 +128,12 @@ impl DotKernel for Quantize<'_> {
                         let [first, second] = [sums[2 * half], sums[2 * half + 1]];
                         self.scales[number] = scale;
                         self.totals[number] = scale * (first + second) as f32;
-                        self.negative_sums[0][number] = -first;
-                        self.negative_sums[1][number] = -second;
+                        if let Some(starts) = &mut self.starts {
+                            starts[Start::Eight as usize][number] = -8 * (first + second);
+                            starts[Start::HalfByte as usize][number] = -128 * (first + second);
+                            starts[Start::ThirtyTwoFirst as usize][number] = -32 * first;
+                            starts[Start::ThirtyTwoSecond as usize][number] = -32 * second;
+                        }
                     }
                 }
             }

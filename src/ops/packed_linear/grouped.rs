@@ -7,9 +7,9 @@
 //! |x| / 254, times |w|.
 
 use std::arch::x86_64::{
-    __m512, __m512i, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_mul_ps,
-    _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
-    _mm512_slli_epi32, _mm512_sub_epi8,
+    __m512, __m512i, _mm512_add_epi32, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
+    _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_setzero_si512, _mm512_sub_epi8,
 };
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -21,7 +21,7 @@ use super::blocks::BlockFormat;
 use super::group_rows::{GROUP, GroupRows};
 use super::quants::{Int8x64, Q4_0, Q4_1, Q4K, Q5K, Q6K, Q8_0, Quants, VECTORS};
 use crate::ops::simd::amx::{Depth, Tiles};
-use crate::ops::simd::avx512::{DotKernel, run_byte_dot};
+use crate::ops::simd::avx512::{DotKernel, prefetch, run_byte_dot};
 use crate::ops::simd::{LANES, peek, poke, unroll};
 
 const OUT_STRIDE: usize = PANELS_MAX * LANES;
@@ -29,6 +29,9 @@ const OUT_STRIDE: usize = PANELS_MAX * LANES;
 const GROUP_BYTES: usize = VECTORS * 64;
 /// Groups that are unpacked for tiles at once: whole blocks of every format, and little enough for the first cache.
 const CHUNK_GROUPS: usize = 16;
+const TWO: usize = 2;
+/// Products whose sums have not joined their chains yet, at most.
+const IN_FLIGHT: usize = 4;
 
 /// Some rows of x times some panels.
 pub struct GroupDot<'a> {
@@ -127,7 +130,10 @@ unsafe fn vector_tile<W: Quants, const R: usize>(dot: &GroupDot<'_>, row: usize,
     let numbers = dot.x.at(first, 0);
     let scales = dot.x.scales.as_ptr().wrapping_add(numbers);
     let totals = dot.x.totals.as_ptr().wrapping_add(numbers);
-    let negative_sums = [0, 1].map(|half: usize| dot.x.negative_sums[half].as_ptr().wrapping_add(numbers));
+    let starts = W::STARTS.map(|start| match start {
+        Some(start) => dot.x.starts[start as usize][numbers..].as_ptr(),
+        None => std::ptr::null(),
+    });
     let block_bytes = W::FORMAT.block_bytes() * LANES;
     let mut block = dot.panel::<W>(panel);
     let mut chains = [_mm512_setzero_ps(); R];
@@ -136,19 +142,20 @@ unsafe fn vector_tile<W: Quants, const R: usize>(dot: &GroupDot<'_>, row: usize,
             let group = start + within;
             // SAFETY: the caller vouches for R rows of x, the panel, and the processor.
             unsafe {
+                if R == 1 {
+                    prefetch(block.wrapping_add(within * block_bytes / W::GROUPS), block_bytes / W::GROUPS);
+                }
                 let w = W::quants(block, within);
                 let w_scales = W::scales(block, within);
-                let x = x.wrapping_add(group / 2 * BLOCK_ROWS * LINE_BYTES + group % 2 * GROUP);
+                let x = x.wrapping_add(group / 2 * (BLOCK_ROWS * LINE_BYTES) + group % 2 * GROUP);
                 unroll!(r < R, {
                     let number = group * BLOCK_ROWS + r;
-                    let start = |half: usize| match W::OFFSET_LOG2 {
-                        Some(log2) => {
-                            let sum = _mm512_set1_epi32(peek(negative_sums[half].wrapping_add(number)));
-                            shift_left(sum, log2)
+                    let mut sums = [_mm512_setzero_si512(); 2];
+                    unroll!(half < TWO, {
+                        if W::STARTS[half].is_some() {
+                            sums[half] = _mm512_set1_epi32(peek(starts[half].wrapping_add(number)));
                         }
-                        None => _mm512_setzero_si512(),
-                    };
-                    let mut sums = [start(0), start(1)];
+                    });
                     let x = x.wrapping_add(r * LINE_BYTES);
                     unroll!(q < VECTORS, {
                         let x = _mm512_set1_epi32(peek(x.wrapping_add(4 * q)));
@@ -159,7 +166,7 @@ unsafe fn vector_tile<W: Quants, const R: usize>(dot: &GroupDot<'_>, row: usize,
                         chains[r] = link(sums[0], w_scales.scales[0], x_scale, chains[r]);
                         chains[r] = link(sums[1], w_scales.scales[1], x_scale, chains[r]);
                     } else {
-                        let sum = std::arch::x86_64::_mm512_add_epi32(sums[0], sums[1]);
+                        let sum = _mm512_add_epi32(sums[0], sums[1]);
                         chains[r] = link(sum, w_scales.scales[0], x_scale, chains[r]);
                     }
                     if W::MINIMUM {
@@ -176,16 +183,6 @@ unsafe fn vector_tile<W: Quants, const R: usize>(dot: &GroupDot<'_>, row: usize,
         unsafe { poke(dot.out.wrapping_add((row + r) * OUT_STRIDE + panel * LANES), chains[r]) };
     });
     R
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn shift_left(x: __m512i, count: u32) -> __m512i {
-    match count {
-        3 => _mm512_slli_epi32::<3>(x),
-        5 => _mm512_slli_epi32::<5>(x),
-        _ => _mm512_slli_epi32::<7>(x),
-    }
 }
 
 /// The chain with one more group.
@@ -247,12 +244,13 @@ unsafe fn unpack<W: Quants>(mut block: *const u8, count: usize, out: *mut Unpack
         for within in 0..W::GROUPS {
             // SAFETY: the caller vouches for the blocks, and for room in `out`.
             unsafe {
+                let bytes = W::FORMAT.block_bytes() * LANES / W::GROUPS;
+                prefetch(block.wrapping_add(within * bytes), bytes);
                 let group = start + within;
                 let quants = (&raw mut (*out).quants).cast::<u8>().wrapping_add(group * GROUP_BYTES);
                 let w = W::quants(block, within);
                 unroll!(q < VECTORS, {
-                    let offset = W::OFFSET_LOG2.map_or(0, |log2| (1u8 << log2) as i8);
-                    let signed = _mm512_sub_epi8(w[q], _mm512_set1_epi8(offset));
+                    let signed = _mm512_sub_epi8(w[q], _mm512_set1_epi8(W::OFFSET as i8));
                     poke(quants.wrapping_add(q * 64), signed);
                 });
                 let scales = W::scales(block, within);
@@ -279,7 +277,8 @@ struct TileSums([[i32; LANES]; BLOCK_ROWS]);
 
 /// Sixteen rows by a panel over some groups, from an even one on, whose chains rest in `out` before and after.
 ///
-/// The product of the next step is on its way while the sums of this one join the chains.
+/// The products of the next steps are on their way while the sums of this one join the chains: what a tile stores can
+/// be loaded only a good while later.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
 #[inline(never)]
 unsafe fn row_block<W: Quants>(
@@ -296,73 +295,69 @@ unsafe fn row_block<W: Quants>(
     let bytes = x.rows.row_block(block).wrapping_add(groups.start / 2 * BLOCK_ROWS * LINE_BYTES);
     let numbers = x.at(block * BLOCK_ROWS, groups.start);
     let (x_scales, totals) = (x.scales[numbers..].as_ptr(), x.totals[numbers..].as_ptr());
-    let mut sums = [const { MaybeUninit::<TileSums>::uninit() }; 2];
-    let (even, odd) = {
-        let [even, odd] = &mut sums;
-        (even.as_mut_ptr().cast::<u8>(), odd.as_mut_ptr().cast::<u8>())
-    };
+    let mut sums = MaybeUninit::<[TileSums; IN_FLIGHT]>::uninit();
+    let sums = sums.as_mut_ptr().cast::<TileSums>();
     // SAFETY: the caller vouches for the rows, the unpacked groups, `out` and the tiles.
     unsafe {
         let quants = (&raw const (*w).quants).cast::<u8>();
-        let x_at = |step: usize| {
-            let at = step * depth;
-            bytes.wrapping_add(at / LINE_BYTES * BLOCK_ROWS * LINE_BYTES + at % LINE_BYTES)
-        };
-        let w_at = |step: usize| quants.wrapping_add(step * depth * LANES);
-        let multiply_even = |step: usize| {
-            tiles.zero::<0>();
-            tiles.load::<4>(x_at(step), LINE_BYTES);
-            tiles.load::<6>(w_at(step), 64);
-            tiles.dot_i8::<0, 4, 6>();
-            tiles.store::<0>(even, 64);
-        };
-        let multiply_odd = |step: usize| {
-            tiles.zero::<1>();
-            tiles.load::<5>(x_at(step), LINE_BYTES);
-            tiles.load::<7>(w_at(step), 64);
-            tiles.dot_i8::<1, 5, 7>();
-            tiles.store::<1>(odd, 64);
-        };
+        macro_rules! multiply {
+            ($step:expr, $c:literal, $a:literal, $b:literal) => {
+                let at = $step.wrapping_mul(depth);
+                let x = bytes.wrapping_add((at / LINE_BYTES).wrapping_mul(BLOCK_ROWS * LINE_BYTES));
+                tiles.zero::<$c>();
+                tiles.load::<$a>(x.wrapping_add(at % LINE_BYTES), LINE_BYTES);
+                tiles.load::<$b>(quants.wrapping_add(at.wrapping_mul(LANES)), 64);
+                tiles.dot_i8::<$c, $a, $b>();
+                tiles.store::<$c>(sums.wrapping_add($c).cast(), 64);
+            };
+        }
         let mut chains = [_mm512_setzero_ps(); BLOCK_ROWS];
         if groups.start > 0 {
             unroll!(r < BLOCK_ROWS, {
                 chains[r] = peek(out.wrapping_add(r * OUT_STRIDE));
             });
         }
+        // Links a step to the chains, after sending the third step after it on its way.
         macro_rules! link_step {
-            ($sums:ident, $step:expr) => {
-                let group = $step / per_group;
-                let w_scale: __m512 =
-                    peek((&raw const (*w).scales).cast::<[f32; LANES]>().wrapping_add($step));
-                let x_scales = x_scales.wrapping_add(group * BLOCK_ROWS);
-                let sums = $sums.cast_const().cast::<[i32; LANES]>();
-                unroll!(r < BLOCK_ROWS, {
-                    let x_scale = _mm512_set1_ps(peek(x_scales.wrapping_add(r)));
-                    chains[r] = link(peek(sums.wrapping_add(r)), w_scale, x_scale, chains[r]);
-                });
-                if W::MINIMUM {
-                    let minimum: __m512 =
-                        peek((&raw const (*w).minimums).cast::<[f32; LANES]>().wrapping_add(group));
-                    let totals = totals.wrapping_add(group * BLOCK_ROWS);
+            ($step:expr, $sums:literal, $c:literal, $a:literal, $b:literal) => {
+                let step: usize = $step;
+                if step + 3 < steps {
+                    multiply!((step + 3), $c, $a, $b);
+                }
+                if step < steps {
+                    let group = step / per_group;
+                    let w_scale: __m512 =
+                        peek((&raw const (*w).scales).cast::<[f32; LANES]>().wrapping_add(step));
+                    let x_scales = x_scales.wrapping_add(group.wrapping_mul(BLOCK_ROWS));
+                    let sums = sums.wrapping_add($sums).cast_const().cast::<[i32; LANES]>();
                     unroll!(r < BLOCK_ROWS, {
-                        let total = _mm512_set1_ps(peek(totals.wrapping_add(r)));
-                        chains[r] = _mm512_fmadd_ps(minimum, total, chains[r]);
+                        let x_scale = _mm512_set1_ps(peek(x_scales.wrapping_add(r)));
+                        chains[r] = link(peek(sums.wrapping_add(r)), w_scale, x_scale, chains[r]);
                     });
+                    if W::MINIMUM {
+                        let minimum: __m512 =
+                            peek((&raw const (*w).minimums).cast::<[f32; LANES]>().wrapping_add(group));
+                        let totals = totals.wrapping_add(group.wrapping_mul(BLOCK_ROWS));
+                        unroll!(r < BLOCK_ROWS, {
+                            let total = _mm512_set1_ps(peek(totals.wrapping_add(r)));
+                            chains[r] = _mm512_fmadd_ps(minimum, total, chains[r]);
+                        });
+                    }
                 }
             };
         }
-        multiply_even(0);
-        for step in (0..steps).step_by(2) {
-            if step + 1 < steps {
-                multiply_odd(step + 1);
-            }
-            link_step!(even, step);
-            if step + 1 < steps {
-                if step + 2 < steps {
-                    multiply_even(step + 2);
-                }
-                link_step!(odd, step + 1);
-            }
+        multiply!(0usize, 0, 4, 6);
+        if steps > 1 {
+            multiply!(1usize, 1, 5, 7);
+        }
+        if steps > 2 {
+            multiply!(2usize, 2, 4, 6);
+        }
+        for first in (0..steps).step_by(4) {
+            link_step!(first, 0, 3, 5, 7);
+            link_step!((first + 1), 1, 0, 4, 6);
+            link_step!((first + 2), 2, 1, 5, 7);
+            link_step!((first + 3), 3, 2, 4, 6);
         }
         unroll!(r < BLOCK_ROWS, {
             poke(out.wrapping_add(r * OUT_STRIDE), chains[r]);

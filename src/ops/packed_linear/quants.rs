@@ -12,7 +12,7 @@ use std::arch::x86_64::{
 };
 
 use super::blocks::BlockFormat;
-use super::group_rows::GROUP;
+use super::group_rows::{GROUP, Start};
 use crate::ops::simd::{LANES, peek, unroll};
 
 /// Vectors of a group.
@@ -29,11 +29,13 @@ pub struct GroupScales {
     pub minimum: __m512,
 }
 
-/// A block format: an element is scale * (quant - 2^OFFSET_LOG2, if there is one) + minimum.
+/// A block format: an element is scale * (quant - OFFSET) + minimum.
 pub trait Quants {
     const FORMAT: BlockFormat;
-    /// The unsigned quants are this power of two above the signed ones.
-    const OFFSET_LOG2: Option<u32>;
+    /// What the unsigned quants are above the signed ones.
+    const OFFSET: u8;
+    /// What the sums of the first and of the second four vectors of a group start from, or 0.
+    const STARTS: [Option<Start>; 2] = [None; 2];
     const MINIMUM: bool = false;
     /// Each sixteen elements have a scale of their own.
     const HALVES: bool = false;
@@ -108,7 +110,8 @@ unsafe fn signed_bytes(from: *const u8) -> [__m512i; VECTORS] {
 
 impl Quants for Q4_0 {
     const FORMAT: BlockFormat = BlockFormat::Q4_0;
-    const OFFSET_LOG2: Option<u32> = Some(3);
+    const OFFSET: u8 = 8;
+    const STARTS: [Option<Start>; 2] = [Some(Start::Eight), None];
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
@@ -126,7 +129,7 @@ impl Quants for Q4_0 {
 
 impl Quants for Q4_1 {
     const FORMAT: BlockFormat = BlockFormat::Q4_1;
-    const OFFSET_LOG2: Option<u32> = None;
+    const OFFSET: u8 = 0;
     const MINIMUM: bool = true;
 
     #[inline]
@@ -145,7 +148,8 @@ impl Quants for Q4_1 {
 
 impl Quants for Q8_0 {
     const FORMAT: BlockFormat = BlockFormat::Q8_0;
-    const OFFSET_LOG2: Option<u32> = Some(7);
+    const OFFSET: u8 = 128;
+    const STARTS: [Option<Start>; 2] = [Some(Start::HalfByte), None];
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
@@ -163,7 +167,8 @@ impl Quants for Q8_0 {
 
 impl Quants for Int8x64 {
     const FORMAT: BlockFormat = BlockFormat::Int8x64;
-    const OFFSET_LOG2: Option<u32> = Some(7);
+    const OFFSET: u8 = 128;
+    const STARTS: [Option<Start>; 2] = [Some(Start::HalfByte), None];
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
@@ -222,7 +227,7 @@ unsafe fn six_bit_scales(block: *const u8, group: usize) -> GroupScales {
 
 impl Quants for Q4K {
     const FORMAT: BlockFormat = BlockFormat::Q4K;
-    const OFFSET_LOG2: Option<u32> = None;
+    const OFFSET: u8 = 0;
     const MINIMUM: bool = true;
 
     #[inline]
@@ -241,7 +246,7 @@ impl Quants for Q4K {
 
 impl Quants for Q5K {
     const FORMAT: BlockFormat = BlockFormat::Q5K;
-    const OFFSET_LOG2: Option<u32> = None;
+    const OFFSET: u8 = 0;
     const MINIMUM: bool = true;
 
     #[inline]
@@ -267,7 +272,8 @@ impl Quants for Q5K {
 
 impl Quants for Q6K {
     const FORMAT: BlockFormat = BlockFormat::Q6K;
-    const OFFSET_LOG2: Option<u32> = Some(5);
+    const OFFSET: u8 = 32;
+    const STARTS: [Option<Start>; 2] = [Some(Start::ThirtyTwoFirst), Some(Start::ThirtyTwoSecond)];
     const HALVES: bool = true;
 
     #[inline]
