@@ -40,6 +40,8 @@ fn spec_bytes(spec: &TensorSpec, source: &dyn TensorSource, dtype: ComputeDtype)
         _ if spec.shape.len() == 1 => elements * 4,
         Storage::F32 => elements * 4,
         Storage::Bf16 => elements * 2,
+        // The bytes and, at most, a half a group of 32.
+        Storage::Int8(_) => elements + elements.div_ceil(32) * 2,
         Storage::Blocks => elements / stored.block_elements() as u64 * stored.block_bytes() as u64,
     })
 }

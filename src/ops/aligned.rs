@@ -19,6 +19,8 @@ pub(super) unsafe trait Plain: Copy + Send + Sync + 'static {}
 // SAFETY: an integer.
 unsafe impl Plain for u8 {}
 // SAFETY: an integer.
+unsafe impl Plain for i8 {}
+// SAFETY: an integer.
 unsafe impl Plain for u16 {}
 // SAFETY: every bit pattern is an f32.
 unsafe impl Plain for f32 {}

@@ -34,7 +34,7 @@ pub use error::OpsError;
 use error::shape_error;
 pub use kv_pool::{KvDtype, KvLayout, KvPool};
 pub use packed_linear::{
-    PackedLinear, Storage, WeightData, embedding, gated_linear, linear, linear_add, linears,
+    Int8Scales, PackedLinear, Storage, WeightData, embedding, gated_linear, linear, linear_add, linears,
 };
 pub use paged_attention::{AttentionSettings, PagedBatch, paged_attention};
 pub use peak::Peak;

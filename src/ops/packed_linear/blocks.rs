@@ -1,9 +1,12 @@
 //! GGUF block formats in panel form, and their widening to f32.
 //!
-//! A panel stores, for each block along the row, the bytes of its sixteen columns interleaved: byte i of the block
-//! is sixteen consecutive bytes, one a column. Widening is then ggml's scalar algorithm with sixteen lanes in the
-//! place of each value, and gives the very bits that `dequantize_row_*` of ggml and candle give. Nothing is added
-//! to the file's bytes. References: ggml-quants.c, and candle-core's `quantized/k_quants.rs`.
+//! A panel stores, for each block along the row, the bytes of its sixteen columns interleaved in units: quantised
+//! values in units of four bytes, so that a vector is sixteen columns by four bytes, what VPDPBUSD and AMX multiply;
+//! halves in units of two, the six- and eight-bit scales in units of one. Widening is then ggml's scalar algorithm
+//! with sixteen lanes in the place of each value, and gives the very bits that `dequantize_row_*` of ggml and candle
+//! give. Nothing is added to the file's bytes. References: ggml-quants.c, and candle-core's `quantized/k_quants.rs`.
+//!
+//! One format is not ggml's: `Int8x64`, sixty-four signed bytes after a half, for weights quantised at load.
 
 use candle_core::quantized::GgmlDType;
 
@@ -24,6 +27,7 @@ pub enum BlockFormat {
     Q4K,
     Q5K,
     Q6K,
+    Int8x64,
 }
 
 impl BlockFormat {
@@ -48,6 +52,7 @@ impl BlockFormat {
         match self {
             Self::F16 => 1,
             Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
+            Self::Int8x64 => 64,
             Self::Q4K | Self::Q5K | Self::Q6K => 256,
         }
     }
@@ -64,12 +69,32 @@ impl BlockFormat {
             Self::Q4K => 144,
             Self::Q5K => 176,
             Self::Q6K => 210,
+            Self::Int8x64 => 66,
         }
     }
 
-    /// Bytes of `elements` of a row, a multiple of the block size.
+    /// Bytes of `elements` of a row, in whole blocks.
     pub const fn row_bytes(self, elements: usize) -> usize {
-        elements / self.block_size() * self.block_bytes()
+        elements.div_ceil(self.block_size()) * self.block_bytes()
+    }
+
+    /// Where byte `index` of a block's first column lies among the bytes of sixteen blocks, and how many bytes further
+    /// on that of the next column.
+    pub const fn position(self, index: usize) -> (usize, usize) {
+        let (field, unit) = match self {
+            Self::F16 => (0, 2),
+            Self::Q4_0 | Self::Q5_0 | Self::Q8_0 | Self::Int8x64 if index < 2 => (0, 2),
+            Self::Q4_0 | Self::Q5_0 | Self::Q8_0 | Self::Int8x64 => (2, 4),
+            Self::Q4_1 | Self::Q5_1 | Self::Q4K | Self::Q5K if index < 4 => (0, 2),
+            Self::Q4_1 | Self::Q5_1 => (4, 4),
+            Self::Q4K | Self::Q5K if index < 16 => (4, 1),
+            Self::Q4K | Self::Q5K => (16, 4),
+            Self::Q6K if index < 192 => (0, 4),
+            Self::Q6K if index < 208 => (192, 1),
+            Self::Q6K => (208, 2),
+        };
+        let within = index - field;
+        (field * LANES + within / unit * unit * LANES + within % unit, unit)
     }
 }
 
@@ -90,7 +115,8 @@ pub unsafe fn widen<S: Simd>(format: BlockFormat, panel: *const u8, elements: us
                 BlockFormat::Q4_1 => x.q4_1::<S>(y),
                 BlockFormat::Q5_0 => x.q5::<S>(2, y),
                 BlockFormat::Q5_1 => x.q5::<S>(4, y),
-                BlockFormat::Q8_0 => x.q8_0::<S>(y),
+                BlockFormat::Q8_0 => x.signed_bytes::<S>(32, y),
+                BlockFormat::Int8x64 => x.signed_bytes::<S>(64, y),
                 BlockFormat::Q4K => x.q4k::<S>(y),
                 BlockFormat::Q5K => x.q5k::<S>(y),
                 BlockFormat::Q6K => x.q6k::<S>(y),
@@ -114,7 +140,15 @@ impl Block {
     #[inline(always)]
     unsafe fn half<S: Simd>(self, index: usize) -> S::F {
         // SAFETY: the index is inside the block.
-        unsafe { S::half(self.byte::<S>(index), self.byte::<S>(index + 1)) }
+        unsafe { S::load_halves(self.0.wrapping_add(index * LANES)) }
+    }
+
+    /// Byte `at` of the quantised values from byte `field` of the block on.
+    #[inline(always)]
+    unsafe fn quant<S: Simd>(self, field: usize, at: usize) -> S::B {
+        let quads = self.0.wrapping_add((field + at / 4 * 4) * LANES);
+        // SAFETY: the quad is inside the block.
+        unsafe { S::load_byte_of_quads(quads, at % 4) }
     }
 
     /// d, qs[16]: (q - 8) d.
@@ -125,7 +159,7 @@ impl Block {
             let d = self.half::<S>(0);
             let eight = S::splat(8.0);
             for j in 0..16 {
-                let q = self.byte::<S>(2 + j);
+                let q = self.quant::<S>(2, j);
                 let low = S::sub(S::unsigned(S::bits(q, 0, 15)), eight);
                 let high = S::sub(S::unsigned(S::bits(q, 4, 15)), eight);
                 S::store(y.wrapping_add(j * LANES), S::mul(low, d));
@@ -141,7 +175,7 @@ impl Block {
         unsafe {
             let (d, m) = (self.half::<S>(0), self.half::<S>(2));
             for j in 0..16 {
-                let q = self.byte::<S>(4 + j);
+                let q = self.quant::<S>(4, j);
                 let low = S::mul(S::unsigned(S::bits(q, 0, 15)), d);
                 let high = S::mul(S::unsigned(S::bits(q, 4, 15)), d);
                 S::store(y.wrapping_add(j * LANES), S::add(low, m));
@@ -159,8 +193,8 @@ impl Block {
             let has_minimum = high_bits == 4;
             let m = if has_minimum { self.half::<S>(2) } else { S::splat(0.0) };
             for j in 0..32 {
-                let q = S::bits(self.byte::<S>(high_bits + 4 + j % 16), 4 * (j as u32 / 16), 15);
-                let bit = S::bits(self.byte::<S>(high_bits + j / 8), j as u32 % 8, 1);
+                let q = S::bits(self.quant::<S>(high_bits + 4, j % 16), 4 * (j as u32 / 16), 15);
+                let bit = S::bits(self.quant::<S>(high_bits, j / 8), j as u32 % 8, 1);
                 let q = S::unsigned(S::or_shifted(q, bit, 4));
                 let x =
                     if has_minimum { S::add(S::mul(q, d), m) } else { S::mul(S::sub(q, S::splat(16.0)), d) };
@@ -169,14 +203,14 @@ impl Block {
         }
     }
 
-    /// d, qs[32]: q d.
+    /// d, then signed bytes: q d.
     #[inline(always)]
-    unsafe fn q8_0<S: Simd>(self, y: *mut f32) {
+    unsafe fn signed_bytes<S: Simd>(self, count: usize, y: *mut f32) {
         // SAFETY: see `Block`.
         unsafe {
             let d = self.half::<S>(0);
-            for j in 0..32 {
-                S::store(y.wrapping_add(j * LANES), S::mul(S::signed(self.byte::<S>(2 + j)), d));
+            for j in 0..count {
+                S::store(y.wrapping_add(j * LANES), S::mul(S::signed(self.quant::<S>(2, j)), d));
             }
         }
     }
@@ -210,7 +244,7 @@ impl Block {
                 let (d, m) = self.scale_and_minimum::<S>(j);
                 let shift = 4 * (j as u32 % 2);
                 for l in 0..32 {
-                    let q = S::unsigned(S::bits(self.byte::<S>(16 + j / 2 * 32 + l), shift, 15));
+                    let q = S::unsigned(S::bits(self.quant::<S>(16, j / 2 * 32 + l), shift, 15));
                     S::store(y.wrapping_add((j * 32 + l) * LANES), S::sub(S::mul(d, q), m));
                 }
             }
@@ -226,8 +260,8 @@ impl Block {
                 let (d, m) = self.scale_and_minimum::<S>(j);
                 let shift = 4 * (j as u32 % 2);
                 for l in 0..32 {
-                    let low = S::bits(self.byte::<S>(48 + j / 2 * 32 + l), shift, 15);
-                    let bit = S::bits(self.byte::<S>(16 + l), j as u32, 1);
+                    let low = S::bits(self.quant::<S>(48, j / 2 * 32 + l), shift, 15);
+                    let bit = S::bits(self.quant::<S>(16, l), j as u32, 1);
                     let q = S::unsigned(S::or_shifted(low, bit, 4));
                     S::store(y.wrapping_add((j * 32 + l) * LANES), S::sub(S::mul(d, q), m));
                 }
@@ -246,9 +280,9 @@ impl Block {
                 // Half of the block, quarter of the half, and half of the quarter.
                 let (half, quarter, first) = (j / 8, j % 8 / 2, j % 2 * 16);
                 for l in first..first + 16 {
-                    let low = self.byte::<S>(half * 64 + quarter % 2 * 32 + l);
+                    let low = self.quant::<S>(0, half * 64 + quarter % 2 * 32 + l);
                     let low = S::bits(low, 4 * (quarter as u32 / 2), 15);
-                    let high = S::bits(self.byte::<S>(128 + half * 32 + l), 2 * quarter as u32, 3);
+                    let high = S::bits(self.quant::<S>(128, half * 32 + l), 2 * quarter as u32, 3);
                     let q = S::sub(S::unsigned(S::or_shifted(low, high, 4)), S::splat(32.0));
                     S::store(y.wrapping_add((half * 128 + quarter * 32 + l) * LANES), S::mul(scale, q));
                 }

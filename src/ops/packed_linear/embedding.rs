@@ -58,6 +58,10 @@ impl Kernel for Gather<'_> {
                     Panels::Bf16(panels) => {
                         gather(panels, panel, column, width, out, |x| f32::from_bits(u32::from(x) << 16));
                     }
+                    Panels::Int8(panels) => {
+                        let scale = panels.scale(id as usize);
+                        gather(&panels.bytes, panel, column, width, out, |x: i8| f32::from(x) * scale);
+                    }
                     Panels::Blocks { format, bytes } => {
                         gather_blocks::<S>(*format, bytes, panel, column, width, out);
                     }
@@ -102,7 +106,12 @@ unsafe fn gather_blocks<S: Simd>(
         let from = (panel * format.row_bytes(width) + format.row_bytes(start)) * LANES;
         // SAFETY: the chunk is inside the panel, the scratch takes it, and `out` takes the row.
         unsafe {
-            blocks::widen::<S>(format, bytes.as_ptr().add(from), k, scratch);
+            blocks::widen::<S>(
+                format,
+                bytes.as_ptr().add(from),
+                k.next_multiple_of(format.block_size()),
+                scratch,
+            );
             for i in 0..k {
                 out.add(start + i).write(scratch.add(i * LANES + column).read());
             }

@@ -4,25 +4,33 @@
 //! Work goes out in units of a few panels of one weight (for SwiGLU: of both). A unit takes the rows in blocks, whose
 //! sums rest in a scratch that stays in the second-level cache until `Finish` has taken them into the output.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
+use super::byte_rows::ByteRows;
 use super::finish::{Finish, Then};
 use super::gemm::Gemm;
+use super::int8::{Int8Panels, IntegerSums, Scale};
 use super::{PANELS_MAX, PackedLinear, Panels};
 #[cfg(target_arch = "x86_64")]
 use super::{
-    activations::Bf16Rows,
-    bf16_dot::{TileDot, VectorDot},
+    activations::TileRows,
+    bf16_rows::bf16_rows,
+    dot::{Bytes, Pairs, TileDot, VectorDot},
+    group_rows::GroupRows,
+    grouped::{self, GroupDot},
 };
+#[cfg(target_arch = "x86_64")]
+use crate::ops::aligned::Plain;
 use crate::ops::parallel::{SharedMut, output, share};
 use crate::ops::rows::contiguous_f32;
 use crate::ops::simd::LANES;
 #[cfg(target_arch = "x86_64")]
-use crate::ops::simd::avx512::run_bf16_dot;
-use crate::ops::{OpsError, Workers, shape_error};
+use crate::ops::simd::avx512::{run_bf16_dot, run_byte_dot};
+use crate::ops::{Isa, OpsError, Workers, shape_error};
 
 const OP: &str = "packed_linear";
 /// Multiply-adds that are worth handing to a thread, some microseconds.
@@ -31,6 +39,12 @@ const PART_MULTIPLY_ADDS: usize = 1 << 17;
 const PARTS_PER_THREAD: usize = 4;
 /// Rows whose sums lie in the scratch at once.
 const ROWS_MAX: usize = 128;
+/// Rows from which on a tile of bytes is faster than vectors, though it takes the time of sixteen.
+#[cfg(target_arch = "x86_64")]
+const TILE_ROWS_MIN: usize = 5;
+/// The same for groups, whose sums leave the tiles after every group.
+#[cfg(target_arch = "x86_64")]
+const GROUP_TILE_ROWS_MIN: usize = 9;
 
 /// `x W^T + b`: x f32 `[tokens, in_features]`, result f32 `[tokens, out_features]`. No gradient: `backward`
 /// through it is an error. The same holds for the operations below.
@@ -142,26 +156,40 @@ fn check(weights: &[Arc<PackedLinear>], gated: bool, x: &Shape) -> Result<(usize
     Ok((x.dims().first().copied().unwrap_or(0), width))
 }
 
-/// x as the kernels of the weights read it.
+/// x as the kernels of the weights read it, each form made once however many weights share it.
 struct Operand<'a> {
     floats: &'a [f32],
+    bytes: Option<ByteRows>,
     #[cfg(target_arch = "x86_64")]
-    bf16: Option<Bf16Rows>,
+    bf16: Option<TileRows>,
+    #[cfg(target_arch = "x86_64")]
+    groups: Option<GroupRows>,
 }
 
 impl<'a> Operand<'a> {
     fn new(x: &'a [f32], rows: usize, weights: &[Arc<PackedLinear>], workers: &Workers) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let in_pairs = weights.iter().find(|weight| weight.multiplies_bf16()).filter(|_| rows > 0);
-            // SAFETY: such a weight exists only where the instruction set has the products.
-            let bf16 = in_pairs.map(|weight| unsafe { Bf16Rows::new(x, weight.in_features, workers) });
-            Self { floats: x, bf16 }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            let _ = (rows, weights, workers);
-            Self { floats: x }
+        let any = |is: &dyn Fn(&PackedLinear) -> bool| {
+            weights.iter().find(|weight| is(weight)).filter(|_| rows > 0).map(|weight| weight.in_features)
+        };
+        Self {
+            floats: x,
+            bytes: any(&|weight| matches!(weight.panels, Panels::Int8(_)))
+                .map(|in_features| ByteRows::new(x, in_features, workers)),
+            #[cfg(target_arch = "x86_64")]
+            bf16: any(&PackedLinear::multiplies_bf16)
+                // SAFETY: such a weight exists only where the instruction set has the products.
+                .map(|in_features| unsafe { bf16_rows(x, in_features, workers) }),
+            #[cfg(target_arch = "x86_64")]
+            groups: any(&PackedLinear::multiplies_groups)
+                // SAFETY: as above.
+                .map(|in_features| unsafe {
+                    GroupRows::new(
+                        x,
+                        in_features,
+                        !by_tiles(rows, GROUP_TILE_ROWS_MIN, workers.isa()),
+                        workers,
+                    )
+                }),
         }
     }
 }
@@ -266,20 +294,115 @@ impl Call<'_> {
     fn multiply(&self, weight: &PackedLinear, panels: Range<usize>, rows: Range<usize>, out: *mut f32) {
         let isa = self.workers.isa();
         let in_features = weight.in_features;
-        #[cfg(target_arch = "x86_64")]
-        if let (Panels::Bf16(elements), Some(x)) = (&weight.panels, &self.x.bf16) {
-            let dot = VectorDot { x, rows, in_features, weight: elements, panels, out };
-            // SAFETY: x was rounded, so the instruction set has the products, and tiles where it says so; the panels
-            // and rows are there, and `out` takes whole blocks of them.
-            return unsafe { if isa.has_tiles() { run_bf16_dot(TileDot(dot)) } else { run_bf16_dot(dot) } };
+        match (&weight.panels, &self.x) {
+            (Panels::Int8(int8), Operand { bytes: Some(x), .. }) => {
+                return self.multiply_int8(int8, x, in_features, panels, rows, out);
+            }
+            #[cfg(target_arch = "x86_64")]
+            (Panels::Bf16(weight), Operand { bf16: Some(x), .. }) => {
+                let weight = as_bytes(weight);
+                let dot =
+                    VectorDot { product: PhantomData::<Pairs>, x, rows, starts: None, weight, panels, out };
+                // SAFETY: x was rounded, so the instruction set has the products, and tiles where it says so; the
+                // panels and rows are there, and `out` takes whole blocks of them.
+                return unsafe {
+                    if isa.has_tiles() { run_bf16_dot(TileDot(dot)) } else { run_bf16_dot(dot) }
+                };
+            }
+            #[cfg(target_arch = "x86_64")]
+            (&Panels::Blocks { format, ref bytes }, Operand { groups: Some(x), .. })
+                if grouped::multiplies(format) =>
+            {
+                let tiles = by_tiles(self.rows, GROUP_TILE_ROWS_MIN, isa);
+                let dot = GroupDot { x, rows, in_features, weight: bytes, panels, out };
+                // SAFETY: x was quantised, so the instruction set has the products; as above.
+                return unsafe { dot.run(format, tiles) };
+            }
+            _ => {}
         }
         let x = &self.x.floats[rows.start * in_features..rows.end * in_features];
         // SAFETY: the panels and rows are there, and `out` takes them.
         unsafe { isa.dispatch(Gemm { x, in_features, weight: &weight.panels, panels, out }) };
     }
+
+    /// `multiply` for int8 panels: integers by the instruction that is fastest for so many rows, then the scales.
+    fn multiply_int8(
+        &self,
+        weight: &Int8Panels,
+        x: &ByteRows,
+        in_features: usize,
+        panels: Range<usize>,
+        rows: Range<usize>,
+        out: *mut f32,
+    ) {
+        let isa = self.workers.isa();
+        let scale = Scale {
+            row_scales: &x.scales[rows.clone()],
+            column_scales: &weight.scales[panels.start * LANES..panels.end * LANES],
+            sums: out,
+        };
+        // SAFETY: the set has the instructions; the panels and rows are there, and `out` takes whole blocks of them.
+        unsafe {
+            #[cfg(target_arch = "x86_64")]
+            let done = isa.has_byte_dot() && {
+                let tiles = by_tiles(self.rows, TILE_ROWS_MIN, isa);
+                let (starts, weight) = (Some(x.starts.as_slice()), as_bytes(&weight.bytes));
+                let dot = VectorDot {
+                    product: PhantomData::<Bytes>,
+                    x: &x.rows,
+                    rows: rows.clone(),
+                    starts,
+                    weight,
+                    panels: panels.clone(),
+                    out,
+                };
+                if tiles {
+                    run_byte_dot(TileDot(dot));
+                } else {
+                    run_byte_dot(dot);
+                }
+                true
+            };
+            #[cfg(not(target_arch = "x86_64"))]
+            let done = false;
+            if !done {
+                isa.dispatch(IntegerSums {
+                    x,
+                    rows,
+                    in_features,
+                    weight: &weight.bytes,
+                    panels,
+                    out: out.cast(),
+                });
+            }
+            isa.dispatch(scale);
+        }
+    }
+}
+
+/// Whether so many rows of bytes are multiplied by tiles.
+#[cfg(target_arch = "x86_64")]
+fn by_tiles(rows: usize, rows_min: usize, isa: Isa) -> bool {
+    isa.has_tiles() && rows >= rows_min
+}
+
+/// The memory of a panel's elements.
+#[cfg(target_arch = "x86_64")]
+fn as_bytes<T: Plain>(elements: &[T]) -> &[u8] {
+    // SAFETY: plain elements have no padding, and every byte is a value.
+    unsafe { std::slice::from_raw_parts(elements.as_ptr().cast(), size_of_val(elements)) }
 }
 
 impl PackedLinear {
+    /// Whether x is quantised to a byte a group of 32 for this weight.
+    pub(super) fn multiplies_groups(&self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.workers.isa().has_byte_dot()
+            && matches!(self.panels, Panels::Blocks { format, .. } if grouped::multiplies(format));
+        #[cfg(not(target_arch = "x86_64"))]
+        return false;
+    }
+
     /// Whether x is rounded to bf16 for this weight.
     pub(super) fn multiplies_bf16(&self) -> bool {
         matches!(self.panels, Panels::Bf16(_)) && self.workers.isa().has_bf16_dot()

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::blocks::{self, BlockFormat, CHUNK};
 use super::{PANELS_MAX, PanelElement, Panels};
-use crate::ops::simd::{Kernel, LANES, Simd, peek, unroll};
+use crate::ops::simd::{Element, Kernel, LANES, Simd, peek, unroll};
 
 /// Some rows of x times some panels.
 pub struct Gemm<'a> {
@@ -32,6 +32,7 @@ impl Kernel for Gemm<'_> {
                 Panels::F32(panels) => self.dense::<S, f32>(panels),
                 Panels::Bf16(panels) => self.dense::<S, u16>(panels),
                 Panels::Blocks { format, bytes } => self.blocks::<S>(*format, bytes),
+                Panels::Int8(_) => unreachable!("int8 panels have a kernel of their own"),
             }
         }
     }
@@ -43,7 +44,7 @@ impl Gemm<'_> {
     }
 
     #[inline(always)]
-    unsafe fn dense<S: Simd, W: PanelElement>(&self, panels: &[W]) {
+    unsafe fn dense<S: Simd, W: PanelElement + Element>(&self, panels: &[W]) {
         let stride = W::panel_elements(self.in_features);
         let strip = Strip {
             x: self.x.as_ptr(),
@@ -72,7 +73,12 @@ impl Gemm<'_> {
                 for (i, panel) in self.panels.clone().enumerate() {
                     let from = panel * stride + format.row_bytes(start) * LANES;
                     let to = scratch.add(i * CHUNK * LANES);
-                    blocks::widen::<S>(format, bytes.as_ptr().add(from), k, to);
+                    blocks::widen::<S>(
+                        format,
+                        bytes.as_ptr().add(from),
+                        k.next_multiple_of(format.block_size()),
+                        to,
+                    );
                 }
                 let strip = Strip {
                     x: self.x.as_ptr().add(start),
@@ -104,7 +110,7 @@ struct Strip<W> {
     first: bool,
 }
 
-impl<W: PanelElement> Strip<W> {
+impl<W: PanelElement + Element> Strip<W> {
     #[inline(always)]
     unsafe fn run<S: Simd>(&self, panels: usize) {
         let mut panel = 0;
@@ -174,7 +180,7 @@ struct Tile<'a, W, const R: usize, const P: usize> {
     panel: usize,
 }
 
-impl<W: PanelElement, const R: usize, const P: usize> Kernel for Tile<'_, W, R, P> {
+impl<W: PanelElement + Element, const R: usize, const P: usize> Kernel for Tile<'_, W, R, P> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Strip { x, x_stride, k, weight, panel_stride, out, first, .. } = *self.strip;

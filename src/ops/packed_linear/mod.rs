@@ -1,36 +1,51 @@
 //! A linear layer's weight, packed once at load, and `y = x W^T + b` on it.
 //!
 //! The weight lies in panels of sixteen output columns, so that a kernel reads it front to back and one vector
-//! holds sixteen outputs. f32 panels are `[columns / 16][in][16]`, bf16 panels `[columns / 16][in / 2][16][2]`, the
-//! pairs that VDPBF16PS and AMX multiply; GGUF blocks keep their bytes, those of sixteen columns interleaved
-//! (`blocks.rs`), and are widened into a small scratch inside the kernel.
+//! holds sixteen outputs. f32 panels are `[columns / 16][in][16]`, bf16 panels `[columns / 16][in / 2][16][2]` and
+//! int8 panels `[columns / 16][in / 4][16][4]`, the pairs and fours that the processor's dot products and AMX multiply;
+//! GGUF blocks keep their bytes, those of sixteen columns interleaved (`blocks.rs`).
 //! Every output element is ONE chain of sums over `in`, ascending from 0, and the bias after it, whatever the number
 //! of rows, the tile and the thread: a row's bits do not depend on its batch.
 //!
-//! bf16 weights are multiplied by x rounded to bf16 where the processor has such products (`bf16_dot.rs`), and by
-//! x in f32 elsewhere (`gemm.rs`). Not here: activations in int8.
+//! What x is multiplied as depends on the weight, and on the processor:
+//! - f32 weights: as it is, in f32 (`gemm.rs`).
+//! - bf16 weights: rounded to bf16 where the processor has such products (`dot.rs`), else as f32 weights.
+//! - int8 weights with a scale a column: quantised to bytes a row (`byte_rows.rs`). The sums are exact integers and the
+//!   result has the same bits on every instruction set (`dot.rs`, `int8.rs`).
+//! - blocks, and int8 weights with a scale a group: quantised to bytes a group of 32 where the processor has products
+//!   of bytes (`group_rows.rs`, `grouped.rs`), else the blocks are widened and x is taken as it is (`gemm.rs`).
 
-#[cfg(target_arch = "x86_64")]
 mod activations;
 #[cfg(target_arch = "x86_64")]
-mod bf16_dot;
+mod bf16_rows;
 mod blocks;
+mod byte_rows;
+#[cfg(target_arch = "x86_64")]
+mod dot;
 mod embedding;
 mod finish;
 mod forward;
 mod gemm;
+#[cfg(target_arch = "x86_64")]
+mod group_rows;
+#[cfg(target_arch = "x86_64")]
+mod grouped;
+mod int8;
 mod pack;
+#[cfg(target_arch = "x86_64")]
+mod quants;
 
 use std::sync::Arc;
 
 use candle_core::quantized::GgmlDType;
 
-use super::aligned::AlignedBuffer;
-use super::simd::{Element, LANES};
+use super::aligned::{AlignedBuffer, Plain};
+use super::simd::LANES;
 use super::{OpsError, Workers};
 use blocks::BlockFormat;
 pub use embedding::embedding;
 pub use forward::{gated_linear, linear, linear_add, linears};
+use int8::Int8Panels;
 
 /// Panels that a kernel takes at once, at most.
 const PANELS_MAX: usize = 4;
@@ -54,8 +69,21 @@ pub enum Storage {
     F32,
     /// Rounded to nearest even.
     Bf16,
+    /// Signed bytes with scales, symmetric.
+    Int8(Int8Scales),
     /// The checkpoint's own GGUF blocks, bit for bit (also F32, F16 and BF16 tensors of a GGUF file).
     Blocks,
+}
+
+/// What elements of an int8 weight share a scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Int8Scales {
+    /// A row of the weight, an output: f32 scales.
+    PerChannel,
+    /// 32 neighbours of a row: half scales, as GGUF's Q8_0.
+    PerGroup32,
+    /// 64 neighbours of a row: half scales.
+    PerGroup64,
 }
 
 /// A packed weight with its bias.
@@ -71,11 +99,12 @@ pub struct PackedLinear {
 enum Panels {
     F32(AlignedBuffer<f32>),
     Bf16(AlignedBuffer<u16>),
+    Int8(Int8Panels),
     Blocks { format: BlockFormat, bytes: AlignedBuffer<u8> },
 }
 
-/// How the elements of a floating-point panel lie.
-trait PanelElement: Element {
+/// How the elements of a panel lie.
+trait PanelElement: Plain {
     /// A panel's rows are padded with zeros to a multiple of this.
     const IN_MULTIPLE: usize;
 
@@ -104,11 +133,21 @@ impl PanelElement for u16 {
     }
 }
 
+/// Whole AMX tiles of sixteen fours.
+impl PanelElement for i8 {
+    const IN_MULTIPLE: usize = 64;
+
+    fn at(k: usize, column: usize) -> usize {
+        (k / 4 * LANES + column) * 4 + k % 4
+    }
+}
+
 impl std::fmt::Debug for PackedLinear {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kind = match &self.panels {
             Panels::F32(_) => "f32".to_owned(),
             Panels::Bf16(_) => "bf16".to_owned(),
+            Panels::Int8(_) => "int8".to_owned(),
             Panels::Blocks { format, .. } => format!("{format:?}"),
         };
         write!(f, "PackedLinear({} -> {}, {kind})", self.in_features, self.out_features)
@@ -145,11 +184,14 @@ impl PackedLinear {
         let weight = match &self.panels {
             Panels::F32(panels) => size_of_val(&**panels),
             Panels::Bf16(panels) => size_of_val(&**panels),
+            Panels::Int8(panels) => panels.memory_bytes(),
             Panels::Blocks { bytes, .. } => bytes.len(),
         };
         weight + self.bias.as_ref().map_or(0, |bias| size_of_val(bias.as_slice()))
     }
 }
 
+#[cfg(test)]
+mod integer_tests;
 #[cfg(test)]
 mod tests;

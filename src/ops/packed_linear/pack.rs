@@ -4,7 +4,9 @@ use candle_core::quantized::GgmlDType;
 use half::{bf16, f16};
 
 use super::blocks::{self, BlockFormat};
-use super::{PanelElement, Panels, Storage, WeightData};
+use super::byte_rows::SMALLEST;
+use super::int8::{IN_FEATURES_MAX, Int8Panels};
+use super::{Int8Scales, PanelElement, Panels, Storage, WeightData};
 use crate::ops::aligned::{AlignedBuffer, Plain};
 use crate::ops::parallel::SharedMut;
 use crate::ops::simd::{Element, Kernel, LANES, Simd};
@@ -25,6 +27,9 @@ pub fn pack(
     match (storage, weight) {
         (Storage::F32, weight) => packer.floats(weight, f32::from_f32).map(Panels::F32),
         (Storage::Bf16, weight) => packer.floats(weight, u16::from_f32).map(Panels::Bf16),
+        (Storage::Int8(Int8Scales::PerChannel), weight) => packer.int8(weight).map(Panels::Int8),
+        (Storage::Int8(Int8Scales::PerGroup32), weight) => packer.int8_groups(weight, BlockFormat::Q8_0),
+        (Storage::Int8(Int8Scales::PerGroup64), weight) => packer.int8_groups(weight, BlockFormat::Int8x64),
         (Storage::Blocks, WeightData::Blocks { dtype: GgmlDType::F32, .. }) => {
             packer.floats(weight, f32::from_f32).map(Panels::F32)
         }
@@ -104,10 +109,107 @@ impl Packer<'_> {
             WeightData::Blocks { dtype: GgmlDType::BF16, bytes } => {
                 self.transpose(|at| round(bf16::from_le_bytes(bytes_at(bytes, at)).to_f32()))
             }
-            WeightData::Blocks { dtype, bytes } => {
-                self.widened(BlockFormat::from_dtype(dtype)?, bytes, &round)
+            WeightData::Blocks { .. } => {
+                let k = self.in_features;
+                let mut buffer = AlignedBuffer::zeroed(OP, self.panels() * T::panel_elements(k))?;
+                self.each_panel(&mut buffer, &|panel, out| {
+                    for (at, x) in self.panel_floats(weight, panel).into_iter().enumerate() {
+                        out[T::at(at / LANES, at % LANES)] = round(x);
+                    }
+                });
+                Ok(buffer)
             }
         }
+    }
+
+    /// Signed bytes with a scale a column.
+    fn int8(&self, weight: WeightData<'_>) -> Result<Int8Panels, OpsError> {
+        let k = self.in_features;
+        if k > IN_FEATURES_MAX {
+            let detail = format!(
+                "int8 takes rows of at most {IN_FEATURES_MAX} elements, not {k}; use scales per group, or bf16"
+            );
+            return Err(OpsError::shape(OP, detail));
+        }
+        let mut bytes = AlignedBuffer::zeroed(OP, self.panels() * i8::panel_elements(k))?;
+        let mut scales = AlignedBuffer::zeroed(OP, self.panels() * LANES)?;
+        let shared = SharedMut::new(&mut scales);
+        self.each_panel(&mut bytes, &|panel, out| {
+            let floats = self.panel_floats(weight, panel);
+            // SAFETY: each part takes its own panel.
+            let scales = unsafe { shared.slice(panel * LANES, LANES) };
+            for (column, scale) in scales.iter_mut().enumerate() {
+                let values = || floats.iter().skip(column).step_by(LANES);
+                *scale = scale_of(values());
+                for (i, &x) in values().enumerate() {
+                    out[i8::at(i, column)] = quantize(x, *scale);
+                }
+            }
+        });
+        Ok(Int8Panels { bytes, scales })
+    }
+
+    /// Signed bytes with a half scale a block, of `Q8_0` or `Int8x64`.
+    fn int8_groups(&self, weight: WeightData<'_>, format: BlockFormat) -> Result<Panels, OpsError> {
+        let stride = format.row_bytes(self.in_features) * LANES;
+        let mut bytes = AlignedBuffer::zeroed(OP, self.panels() * stride)?;
+        self.each_panel(&mut bytes, &|panel, out| {
+            let floats = self.panel_floats(weight, panel);
+            let blocks = out.chunks_exact_mut(format.block_bytes() * LANES);
+            for (block, floats) in blocks.zip(floats.chunks(format.block_size() * LANES)) {
+                for column in 0..LANES {
+                    let values = || floats.iter().skip(column).step_by(LANES);
+                    let mut put = |index, byte| {
+                        let (first, unit) = format.position(index);
+                        block[first + column * unit] = byte;
+                    };
+                    let half = f16::from_f32(scale_of(values()));
+                    let [low, high] = half.to_le_bytes();
+                    put(0, low);
+                    put(1, high);
+                    for (i, &x) in values().enumerate() {
+                        put(2 + i, quantize(x, half.to_f32()) as u8);
+                    }
+                }
+            }
+        });
+        Ok(Panels::Blocks { format, bytes })
+    }
+
+    /// A panel of a weight of any kind in f32, `[in_features, 16]`.
+    fn panel_floats(&self, weight: WeightData<'_>, panel: usize) -> Vec<f32> {
+        let k = self.in_features;
+        let mut floats = vec![0.0; LANES * k];
+        let mut fill = |value: &dyn Fn(usize) -> f32| {
+            for column in 0..LANES.min(self.out_features - panel * LANES) {
+                let row = (panel * LANES + column) * k;
+                for i in 0..k {
+                    floats[i * LANES + column] = value(row + i);
+                }
+            }
+        };
+        match weight {
+            WeightData::F32(x) => fill(&|at| x[at]),
+            WeightData::F16(x) => fill(&|at| x[at].to_f32()),
+            WeightData::Bf16(x) => fill(&|at| x[at].to_f32()),
+            WeightData::Blocks { dtype: GgmlDType::F32, bytes } => {
+                fill(&|at| f32::from_le_bytes(bytes_at(bytes, at)));
+            }
+            WeightData::Blocks { dtype: GgmlDType::BF16, bytes } => {
+                fill(&|at| bf16::from_le_bytes(bytes_at(bytes, at)).to_f32());
+            }
+            WeightData::Blocks { dtype, bytes } => {
+                // `check_length` has refused every other type.
+                if let Ok(format) = BlockFormat::from_dtype(dtype) {
+                    let mut interleaved = vec![0; LANES * format.row_bytes(k)];
+                    self.interleave(format, bytes, panel, &mut interleaved);
+                    let kernel = Widen { format, panel: &interleaved, out: &mut floats };
+                    // SAFETY: both slices hold one whole panel.
+                    unsafe { self.workers.isa().dispatch(kernel) };
+                }
+            }
+        }
+        floats
     }
 
     /// Panels of `value(row-major index)`.
@@ -137,36 +239,17 @@ impl Packer<'_> {
     }
 
     fn interleave(&self, format: BlockFormat, bytes: &[u8], panel: usize, out: &mut [u8]) {
-        let row_bytes = format.row_bytes(self.in_features);
+        let (row_bytes, block_bytes) = (format.row_bytes(self.in_features), format.block_bytes());
+        let positions: Vec<_> = (0..block_bytes).map(|index| format.position(index)).collect();
         for column in 0..LANES.min(self.out_features - panel * LANES) {
             let row = &bytes[(panel * LANES + column) * row_bytes..][..row_bytes];
-            for (slot, &byte) in out[column..].iter_mut().step_by(LANES).zip(row) {
-                *slot = byte;
+            let blocks = out.chunks_exact_mut(block_bytes * LANES);
+            for (out, block) in blocks.zip(row.chunks_exact(block_bytes)) {
+                for (&(first, unit), &byte) in positions.iter().zip(block) {
+                    out[first + column * unit] = byte;
+                }
             }
         }
-    }
-
-    /// Blocks widened at load, for a storage of f32 or bf16.
-    fn widened<T: PanelElement>(
-        &self,
-        format: BlockFormat,
-        bytes: &[u8],
-        round: &(impl Fn(f32) -> T + Sync),
-    ) -> Result<AlignedBuffer<T>, OpsError> {
-        let k = self.in_features;
-        let mut buffer = AlignedBuffer::zeroed(OP, self.panels() * T::panel_elements(k))?;
-        self.each_panel(&mut buffer, &|panel, out| {
-            let mut interleaved = vec![0; LANES * format.row_bytes(k)];
-            self.interleave(format, bytes, panel, &mut interleaved);
-            let mut floats = vec![0.0; LANES * k];
-            let kernel = Widen { format, panel: &interleaved, out: &mut floats };
-            // SAFETY: both slices hold one whole panel.
-            unsafe { self.workers.isa().dispatch(kernel) };
-            for (at, x) in floats.into_iter().enumerate() {
-                out[T::at(at / LANES, at % LANES)] = round(x);
-            }
-        });
-        Ok(buffer)
     }
 
     /// Runs `fill(panel, the panel's slice)` on all threads.
@@ -182,6 +265,17 @@ impl Packer<'_> {
             fill(panel, unsafe { shared.slice(panel * length, length) });
         });
     }
+}
+
+/// The scale with which the largest magnitude becomes 127. NaN where a value is not finite.
+fn scale_of<'a>(values: impl Iterator<Item = &'a f32>) -> f32 {
+    let largest = values.fold(0.0f32, |largest, x| largest.max(x.abs() + x * 0.0));
+    if largest > SMALLEST { largest / 127.0 } else { largest * 0.0 }
+}
+
+/// To the nearest byte, ties to even.
+fn quantize(x: f32, scale: f32) -> i8 {
+    if scale == 0.0 { 0 } else { (x / scale).round_ties_even().clamp(-127.0, 127.0) as i8 }
 }
 
 fn bytes_at<const N: usize>(bytes: &[u8], index: usize) -> [u8; N] {

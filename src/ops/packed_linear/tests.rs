@@ -23,19 +23,19 @@ const BLOCK_DTYPES: [GgmlDType; 9] = [
 ];
 
 /// A weight and a bias of a shape, in a storage.
-struct Case {
-    n: usize,
-    k: usize,
-    storage: Storage,
-    dtype: GgmlDType,
+pub struct Case {
+    pub n: usize,
+    pub k: usize,
+    pub storage: Storage,
+    pub dtype: GgmlDType,
 }
 
 impl Case {
-    fn new(n: usize, k: usize, storage: Storage) -> Self {
+    pub fn new(n: usize, k: usize, storage: Storage) -> Self {
         Self { n, k, storage, dtype: GgmlDType::F32 }
     }
 
-    fn blocks(n: usize, k: usize, dtype: GgmlDType) -> Self {
+    pub fn blocks(n: usize, k: usize, dtype: GgmlDType) -> Self {
         Self { n, k, storage: Storage::Blocks, dtype }
     }
 
@@ -45,11 +45,11 @@ impl Case {
         QTensor::quantize(&weight, self.dtype).unwrap()
     }
 
-    fn bias(&self) -> Vec<f32> {
+    pub fn bias(&self) -> Vec<f32> {
         numbers(12, self.n)
     }
 
-    fn pack(&self, workers: &Arc<Workers>) -> Arc<PackedLinear> {
+    pub fn pack(&self, workers: &Arc<Workers>) -> Arc<PackedLinear> {
         let quantized = self.quantized();
         let bytes = quantized.data().unwrap();
         let weight = WeightData::Blocks { dtype: self.dtype, bytes: &bytes };
@@ -57,7 +57,12 @@ impl Case {
     }
 
     /// The weight as the kernel sees it, row-major.
-    fn weight(&self) -> Vec<f32> {
+    pub fn weight(&self) -> Vec<f32> {
+        if let Storage::Int8(_) = self.storage {
+            let ids: Vec<u32> = (0..self.n as u32).collect();
+            let rows = embedding(&ids, &self.pack(&Workers::with_isa(1, Isa::available()[0]))).unwrap();
+            return rows.flatten_all().unwrap().to_vec1().unwrap();
+        }
         let weight = self.quantized().dequantize(&Device::Cpu).unwrap();
         let weight = weight.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         match self.storage {
@@ -67,7 +72,7 @@ impl Case {
     }
 }
 
-fn forward(x: &[f32], weight: &Arc<PackedLinear>) -> Vec<f32> {
+pub fn forward(x: &[f32], weight: &Arc<PackedLinear>) -> Vec<f32> {
     let k = weight.in_features();
     let x = Tensor::from_slice(x, (x.len() / k, k), &Device::Cpu).unwrap();
     linear(&x, weight).unwrap().flatten_all().unwrap().to_vec1().unwrap()
@@ -79,20 +84,36 @@ fn seen(x: &[f32], weight: &PackedLinear) -> Vec<f32> {
     if weight.multiplies_bf16() { x.iter().map(round).collect() } else { x.to_vec() }
 }
 
-/// The error of a chain of k multiply-adds is at most k roundings of the sum of the magnitudes.
+/// Half the step to which the kernels round each element of x, where they round it to bytes a group.
+fn half_steps(x: &[f32], weight: &PackedLinear) -> Vec<f64> {
+    let half_step = |group: &[f32]| {
+        let largest = group.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+        vec![f64::from(largest) / 254.0 * 1.00001; group.len()]
+    };
+    let rounds = weight.multiplies_groups();
+    let row = |row: &[f32]| row.chunks(32).flat_map(half_step).collect::<Vec<_>>();
+    if rounds { x.chunks(weight.in_features()).flat_map(row).collect() } else { vec![0.0; x.len()] }
+}
+
+/// The error of a chain of k multiply-adds is at most k roundings of the sum of the magnitudes; where x is rounded to
+/// bytes, half a step times |w| comes on top.
 fn check_against_f64(case: &Case, rows: usize) {
     let (given, weight, bias) = (numbers(13, rows * case.k), case.weight(), case.bias());
     for isa in Isa::available() {
         let packed = case.pack(&Workers::with_isa(2, isa));
         let out = forward(&given, &packed);
         let x = seen(&given, &packed);
+        let half_steps = half_steps(&given, &packed);
         for (at, &y) in out.iter().enumerate() {
             let (row, column) = (at / case.n, at % case.n);
             let terms =
                 (0..case.k).map(|i| f64::from(x[row * case.k + i]) * f64::from(weight[column * case.k + i]));
             let exact = terms.clone().sum::<f64>() + f64::from(bias[column]);
             let magnitude = terms.map(f64::abs).sum::<f64>() + 1.0;
-            let bound = (case.k + 2) as f64 * f64::from(f32::EPSILON) / 2.0 * magnitude;
+            let bound = (case.k + 2) as f64 * f64::from(f32::EPSILON) / 2.0 * magnitude
+                + (0..case.k)
+                    .map(|i| half_steps[row * case.k + i] * f64::from(weight[column * case.k + i].abs()))
+                    .sum::<f64>();
             assert!(
                 (f64::from(y) - exact).abs() <= bound,
                 "{isa} {} x {}: {y}, exact {exact}",
@@ -104,7 +125,7 @@ fn check_against_f64(case: &Case, rows: usize) {
 }
 
 /// Every row alone, and every batch of the first `m` rows, on 1 to 4 threads.
-fn check_invariance(case: &Case, batches: &[usize]) {
+pub fn check_invariance(case: &Case, batches: &[usize]) {
     let most = batches.iter().copied().max().unwrap();
     let x = numbers(14, most * case.k);
     for isa in Isa::available() {
@@ -177,13 +198,16 @@ fn blocks_widen_to_candles_bits() {
 }
 
 #[test]
-fn blocks_compute_as_their_f32_weight_does() {
+fn widened_blocks_compute_as_their_f32_weight_does() {
     for dtype in BLOCK_DTYPES {
         for isa in Isa::available() {
             let workers = Workers::with_isa(2, isa);
             let (blocks, wide) = (Case::blocks(40, 768, dtype), Case::blocks(40, 768, dtype));
             let wide = Case { storage: Storage::F32, ..wide };
             let x = numbers(15, 5 * 768);
+            if blocks.pack(&workers).multiplies_groups() {
+                continue; // x is rounded: `integer_tests.rs`
+            }
             assert_eq!(bits(&forward(&x, &blocks.pack(&workers))), bits(&forward(&x, &wide.pack(&workers))));
         }
     }
@@ -251,7 +275,8 @@ fn check_fused(storage: Storage, rows: usize, k: usize) {
 
 #[test]
 fn fused_operations_are_the_plain_ones() {
-    for storage in [Storage::F32, Storage::Bf16, Storage::Blocks] {
+    let int8 = [Int8Scales::PerChannel, Int8Scales::PerGroup32, Int8Scales::PerGroup64].map(Storage::Int8);
+    for storage in [Storage::F32, Storage::Bf16, Storage::Blocks].into_iter().chain(int8) {
         for rows in [1, 5, 17, 40, 150] {
             check_fused(storage, rows, 96);
         }

@@ -8,7 +8,7 @@
 //!
 //! The compiler has no stable intrinsics for these, so they are single instructions in `asm!`. Tile registers are
 //! unknown to the compiler, hence live across statements; every user keeps to one function with no call between.
-//! All tiles are always whole: rows that do not exist are zeros, since a product takes the same time for one row.
+//! Rows that do not exist are zeros, since a product takes about the same time for one row as for sixteen.
 
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _xgetbv};
@@ -68,32 +68,65 @@ struct Configuration {
     rows: [u8; 16],
 }
 
+impl Configuration {
+    /// Left sides (4, 5) of `depth` bytes a row, right sides (6, 7) of as many rows as meet them, all else whole.
+    const fn depth(depth: usize) -> Self {
+        let mut configuration =
+            Self { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
+        let mut tile = 0;
+        while tile < 8 {
+            let (left, right) = (tile / 2 == 2, tile / 2 == 3);
+            configuration.row_bytes[tile] = (if left { depth } else { ROW_BYTES }) as u16;
+            configuration.rows[tile] = (if right { depth / 4 } else { ROWS }) as u8;
+            tile += 1;
+        }
+        configuration
+    }
+}
+
+/// How far a product of tiles reaches along the reduction.
+#[derive(Clone, Copy)]
+pub enum Depth {
+    Bytes16,
+    Bytes32,
+}
+
 #[expect(clippy::unused_self, reason = "`self` is the proof that the tiles are configured")]
 impl Tiles {
+    /// All tiles whole.
+    ///
     /// # Safety
     /// `available()`; no other `Tiles` lives on this thread.
     #[inline(always)]
     pub unsafe fn configure() -> Self {
-        const WHOLE: Configuration = {
-            let mut whole = Configuration {
-                palette: 1,
-                start_row: 0,
-                reserved: [0; 14],
-                row_bytes: [0; 16],
-                rows: [0; 16],
-            };
-            let mut tile = 0;
-            while tile < 8 {
-                whole.row_bytes[tile] = ROW_BYTES as u16;
-                whole.rows[tile] = ROWS as u8;
-                tile += 1;
-            }
-            whole
-        };
-        static CONFIGURATION: Configuration = WHOLE;
+        static WHOLE: Configuration = Configuration::depth(ROW_BYTES);
+        // SAFETY: the caller's word.
+        unsafe { Self::load_configuration(&WHOLE) }
+    }
+
+    /// Tiles 0 to 3 whole; 4 and 5, for left sides, of so many bytes a row, and 6 and 7, for right sides, of as many
+    /// rows as meet them.
+    ///
+    /// # Safety
+    /// That of `configure`.
+    #[inline(always)]
+    pub unsafe fn configure_depth(depth: Depth) -> Self {
+        static BYTES_16: Configuration = Configuration::depth(16);
+        static BYTES_32: Configuration = Configuration::depth(32);
+        // SAFETY: the caller's word.
+        unsafe {
+            Self::load_configuration(match depth {
+                Depth::Bytes16 => &BYTES_16,
+                Depth::Bytes32 => &BYTES_32,
+            })
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_configuration(configuration: &'static Configuration) -> Self {
         // SAFETY: reads 64 bytes that are there.
         unsafe {
-            asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(nostack, preserves_flags, readonly));
+            asm!("ldtilecfg [{}]", in(reg) &raw const *configuration, options(nostack, preserves_flags, readonly));
         }
         Self(())
     }

@@ -2,13 +2,16 @@
 
 use std::arch::x86_64::{
     __m128i, __m256, __m256i, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
-    _mm_add_ps, _mm_add_ss, _mm_and_si128, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_max_ps, _mm_max_ss,
-    _mm_movehl_ps, _mm_or_si128, _mm_set1_epi8, _mm_shuffle_ps, _mm_sll_epi16, _mm_srl_epi16, _mm_srli_si128,
-    _mm_unpackhi_epi8, _mm_unpacklo_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256,
-    _mm256_blendv_ps, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi8_epi32,
-    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_div_ps,
-    _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_round_ps,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_ps, _mm256_slli_epi32, _mm256_sub_ps,
+    _mm_add_ps, _mm_add_ss, _mm_and_si128, _mm_cvtepi8_epi16, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_max_ps,
+    _mm_max_ss, _mm_movehl_ps, _mm_or_si128, _mm_packus_epi16, _mm_set1_epi8, _mm_shuffle_ps, _mm_sll_epi16,
+    _mm_srl_epi16, _mm_srli_si128, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256,
+    _mm256_blendv_ps, _mm256_broadcastq_epi64, _mm256_castps256_ps128, _mm256_castsi256_ps,
+    _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi8_epi16, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps,
+    _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_extractf128_ps,
+    _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_hadd_epi32, _mm256_madd_epi16, _mm256_max_ps,
+    _mm256_min_ps, _mm256_mul_ps, _mm256_packus_epi32, _mm256_permute4x64_epi64, _mm256_round_ps,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_ps, _mm256_setzero_si256, _mm256_slli_epi32,
+    _mm256_srl_epi32, _mm256_sub_ps,
 };
 
 use super::{Kernel, Simd, peek, poke};
@@ -75,6 +78,8 @@ fn second_of_pairs(pairs: __m256i) -> __m256 {
 impl Simd for Avx2 {
     type F = F;
     type B = B;
+    type Quads = [__m256i; 4];
+    type Sums = [__m256i; 4];
     const TILE_ROWS: usize = 6;
     const TILE_PANELS: usize = 1;
     const ATTENTION_ROWS: usize = 3;
@@ -207,7 +212,78 @@ impl Simd for Avx2 {
     }
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn half(low: B, high: B) -> F {
-        (_mm256_cvtph_ps(_mm_unpacklo_epi8(low, high)), _mm256_cvtph_ps(_mm_unpackhi_epi8(low, high)))
+    unsafe fn load_halves(from: *const u8) -> F {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        let (low, high) = unsafe { (peek(from), peek(from.wrapping_add(16))) };
+        (_mm256_cvtph_ps(low), _mm256_cvtph_ps(high))
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load_byte_of_quads(from: *const u8, index: usize) -> B {
+        // SAFETY: valid for sixteen quads by the trait's contract.
+        let (low, high): (__m256i, __m256i) = unsafe { (peek(from), peek(from.wrapping_add(32))) };
+        let shift = _mm_cvtsi32_si128(8 * index as i32);
+        let byte = |x| _mm256_and_si256(_mm256_srl_epi32(x, shift), _mm256_set1_epi32(0xff));
+        // Two packings interleave quarters, which the permutation puts right.
+        let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(byte(low), byte(high)));
+        _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load_integers(from: *const i32) -> F {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        let (low, high) = unsafe { (peek(from), peek(from.wrapping_add(8))) };
+        (_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn store_signed(to: *mut u8, x: F) {
+        // The low byte of an integer is it as a signed byte, and of what NaN becomes, 0.
+        let byte = |x| _mm256_and_si256(_mm256_cvtps_epi32(x), _mm256_set1_epi32(0xff));
+        let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(byte(x.0), byte(x.1)));
+        let bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        unsafe { poke(to, bytes) }
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn load_quads(from: *const u8) -> Self::Quads {
+        // SAFETY: valid for sixteen quads by the trait's contract.
+        let load = |at: usize| unsafe { peek::<__m128i, _>(from.wrapping_add(16 * at)) };
+        [
+            _mm256_cvtepi8_epi16(load(0)),
+            _mm256_cvtepi8_epi16(load(1)),
+            _mm256_cvtepi8_epi16(load(2)),
+            _mm256_cvtepi8_epi16(load(3)),
+        ]
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn zero_sums() -> Self::Sums {
+        [_mm256_setzero_si256(); 4]
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn dot_quads(sums: Self::Sums, x: i32, w: Self::Quads) -> Self::Sums {
+        // Sixteen-bit products in pairs: sums of two i16 products fit an i32, so nothing saturates.
+        let x = _mm256_broadcastq_epi64(_mm_cvtepi8_epi16(_mm_cvtsi32_si128(x)));
+        [
+            _mm256_add_epi32(sums[0], _mm256_madd_epi16(x, w[0])),
+            _mm256_add_epi32(sums[1], _mm256_madd_epi16(x, w[1])),
+            _mm256_add_epi32(sums[2], _mm256_madd_epi16(x, w[2])),
+            _mm256_add_epi32(sums[3], _mm256_madd_epi16(x, w[3])),
+        ]
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn store_sums(to: *mut i32, sums: Self::Sums) {
+        // A column's two halves stand side by side; adding them interleaves the columns of two vectors in pairs.
+        let join = |a, b| _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(a, b));
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        unsafe {
+            poke(to, join(sums[0], sums[1]));
+            poke(to.wrapping_add(8), join(sums[2], sums[3]));
+        }
     }
 }

@@ -1,15 +1,16 @@
 //! The sixteen lanes as one AVX-512 register.
 
 use std::arch::x86_64::{
-    __m128i, __m512, __m512i, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_and_si128, _mm_cvtsi32_si128,
-    _mm_or_si128, _mm_set1_epi8, _mm_sll_epi16, _mm_srl_epi16, _mm_unpackhi_epi8, _mm_unpacklo_epi8,
-    _mm256_castsi128_si256, _mm256_inserti128_si256, _mm512_add_ps, _mm512_and_si512, _mm512_castsi512_ps,
-    _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_div_ps,
+    __m128i, __m512, __m512i, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, _mm_and_si128,
+    _mm_cvtsi32_si128, _mm_or_si128, _mm_prefetch, _mm_set1_epi8, _mm_sll_epi16, _mm_srl_epi16,
+    _mm512_add_ps, _mm512_and_si512, _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_epi8,
+    _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_div_ps,
     _mm512_fmadd_ps, _mm512_mask_blend_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_add_ps,
     _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_slli_epi32, _mm512_sub_ps,
+    _mm512_slli_epi32, _mm512_srl_epi32, _mm512_sub_ps,
 };
 
+use super::avx2::Avx2;
 use super::{Kernel, Simd, peek, poke};
 
 #[derive(Clone, Copy)]
@@ -50,9 +51,25 @@ pub unsafe fn run_byte_dot<K: DotKernel>(kernel: K) {
     unsafe { kernel.run() }
 }
 
+/// Asks for memory that a kernel will read soon. A kernel that passes over a weight once is as fast as memory only if it
+/// asks this far ahead: the processor by itself looks less far.
+///
+/// # Safety
+/// Any address will do; the processor has AVX-512.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub unsafe fn prefetch(from: *const u8, bytes: usize) {
+    const AHEAD_BYTES: usize = 4096;
+    for line in 0..bytes.div_ceil(64) {
+        _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(AHEAD_BYTES + line * 64).cast());
+    }
+}
+
 impl Simd for Avx512 {
     type F = F;
     type B = B;
+    type Quads = <Avx2 as Simd>::Quads;
+    type Sums = <Avx2 as Simd>::Sums;
     const TILE_ROWS: usize = 8;
     const TILE_PANELS: usize = 3;
     const ATTENTION_ROWS: usize = 8;
@@ -180,8 +197,53 @@ impl Simd for Avx512 {
     }
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn half(low: B, high: B) -> F {
-        let first = _mm256_castsi128_si256(_mm_unpacklo_epi8(low, high));
-        _mm512_cvtph_ps(_mm256_inserti128_si256::<1>(first, _mm_unpackhi_epi8(low, high)))
+    unsafe fn load_halves(from: *const u8) -> F {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        _mm512_cvtph_ps(unsafe { peek(from) })
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn load_byte_of_quads(from: *const u8, index: usize) -> B {
+        // SAFETY: valid for sixteen quads by the trait's contract.
+        let quads: __m512i = unsafe { peek(from) };
+        _mm512_cvtepi32_epi8(_mm512_srl_epi32(quads, _mm_cvtsi32_si128(8 * index as i32)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn load_integers(from: *const i32) -> F {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        _mm512_cvtepi32_ps(unsafe { peek(from) })
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn store_signed(to: *mut u8, x: F) {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        unsafe { poke(to, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x))) }
+    }
+    // Without VPDPBUSD the bytes go AVX2's way.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+    unsafe fn load_quads(from: *const u8) -> Self::Quads {
+        // SAFETY: the caller's word.
+        unsafe { Avx2::load_quads(from) }
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+    unsafe fn zero_sums() -> Self::Sums {
+        // SAFETY: the caller's word.
+        unsafe { Avx2::zero_sums() }
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+    unsafe fn dot_quads(sums: Self::Sums, x: i32, w: Self::Quads) -> Self::Sums {
+        // SAFETY: the caller's word.
+        unsafe { Avx2::dot_quads(sums, x, w) }
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+    unsafe fn store_sums(to: *mut i32, sums: Self::Sums) {
+        // SAFETY: the caller's word.
+        unsafe { Avx2::store_sums(to, sums) }
     }
 }

@@ -31,6 +31,10 @@ pub(super) const LANES: usize = 16;
 pub(super) trait Simd: Copy + 'static {
     type F: Copy;
     type B: Copy;
+    /// Sixteen times four signed bytes, widened to what `dot_quads` multiplies.
+    type Quads: Copy;
+    /// Sixteen i32 sums, in parts.
+    type Sums: Copy;
     /// Rows of a matrix tile for the highest throughput; smaller tiles take the rest.
     const TILE_ROWS: usize;
     /// Panels of a matrix tile of several rows.
@@ -74,8 +78,20 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn or_shifted(a: Self::B, b: Self::B, shift: u32) -> Self::B;
     unsafe fn unsigned(bytes: Self::B) -> Self::F;
     unsafe fn signed(bytes: Self::B) -> Self::F;
-    /// IEEE halves given by their low and high bytes.
-    unsafe fn half(low: Self::B, high: Self::B) -> Self::F;
+    /// Sixteen IEEE halves.
+    unsafe fn load_halves(from: *const u8) -> Self::F;
+    /// Byte `index` of each of sixteen quads of bytes.
+    unsafe fn load_byte_of_quads(from: *const u8, index: usize) -> Self::B;
+
+    /// Sixteen integers.
+    unsafe fn load_integers(from: *const i32) -> Self::F;
+    /// Integral lanes in -128..=127 as signed bytes; NaN as 0.
+    unsafe fn store_signed(to: *mut u8, x: Self::F);
+    unsafe fn load_quads(from: *const u8) -> Self::Quads;
+    unsafe fn zero_sums() -> Self::Sums;
+    /// `sums + x w` in exact integers, x four signed bytes that meet each quad of w.
+    unsafe fn dot_quads(sums: Self::Sums, x: i32, w: Self::Quads) -> Self::Sums;
+    unsafe fn store_sums(to: *mut i32, sums: Self::Sums);
 }
 
 /// A value at any alignment. Access through this type compiles to the bare load or store in a development build
@@ -105,11 +121,11 @@ pub(super) trait Kernel {
     unsafe fn run<S: Simd>(self);
 }
 
-/// The body for each index below a constant of at most 8, written out: an array of vectors stays in registers
+/// The body for each index below a constant of at most 16, written out: an array of vectors stays in registers
 /// only when every index into it is a constant, and the compiler does not unroll loops this large by itself.
 macro_rules! unroll {
     ($index:ident < $count:ident, $body:block) => {
-        unroll!($index, $count, $body, 0 1 2 3 4 5 6 7)
+        unroll!($index, $count, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
     };
     ($index:ident, $count:ident, $body:block, $($value:literal)*) => {
         $(if $value < $count {

@@ -47,6 +47,8 @@ fn fold(mut x: F, f: impl Fn(f32, f32) -> f32) -> f32 {
 impl Simd for Portable {
     type F = F;
     type B = B;
+    type Quads = [[i8; 4]; LANES];
+    type Sums = [i32; LANES];
     const TILE_ROWS: usize = 2;
     const TILE_PANELS: usize = 1;
     const ATTENTION_ROWS: usize = 1;
@@ -164,11 +166,50 @@ impl Simd for Portable {
         widen(bytes, |byte| f32::from(byte as i8))
     }
     #[inline(always)]
-    unsafe fn half(low: B, high: B) -> F {
-        let mut out = [0.0; LANES];
+    unsafe fn load_halves(from: *const u8) -> F {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        let halves = unsafe { from.cast::<[[u8; 2]; LANES]>().read_unaligned() };
+        halves.map(|half| half::f16::from_le_bytes(half).to_f32())
+    }
+    #[inline(always)]
+    unsafe fn load_byte_of_quads(from: *const u8, index: usize) -> B {
+        // SAFETY: valid for sixteen quads by the trait's contract.
+        let quads = unsafe { from.cast::<[[u8; 4]; LANES]>().read_unaligned() };
+        quads.map(|quad| quad[index])
+    }
+
+    #[inline(always)]
+    unsafe fn load_integers(from: *const i32) -> F {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        unsafe { from.cast::<[i32; LANES]>().read_unaligned() }.map(|x| x as f32)
+    }
+    #[inline(always)]
+    unsafe fn store_signed(to: *mut u8, x: F) {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        unsafe { to.cast::<B>().write_unaligned(x.map(|x| x as i8 as u8)) }
+    }
+    #[inline(always)]
+    unsafe fn load_quads(from: *const u8) -> Self::Quads {
+        // SAFETY: valid for sixteen quads by the trait's contract.
+        unsafe { from.cast::<[[i8; 4]; LANES]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn zero_sums() -> Self::Sums {
+        [0; LANES]
+    }
+    #[inline(always)]
+    unsafe fn dot_quads(mut sums: Self::Sums, x: i32, w: Self::Quads) -> Self::Sums {
+        let x = x.to_le_bytes();
         for lane in 0..LANES {
-            out[lane] = half::f16::from_le_bytes([low[lane], high[lane]]).to_f32();
+            for at in 0..4 {
+                sums[lane] += i32::from(x[at] as i8) * i32::from(w[lane][at]);
+            }
         }
-        out
+        sums
+    }
+    #[inline(always)]
+    unsafe fn store_sums(to: *mut i32, sums: Self::Sums) {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        unsafe { to.cast::<Self::Sums>().write_unaligned(sums) }
     }
 }
