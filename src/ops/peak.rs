@@ -86,7 +86,7 @@ impl Kernel for FmaChains<'_> {
         unsafe {
             // The compiler knows neither factor, so it cannot do the products beforehand.
             let (a, b) = (S::splat(black_box(1.0)), S::splat(black_box(1e-3)));
-            let mut sums = [[S::splat(0.0); 8]; 8];
+            let mut sums = [[S::splat(0.0); 16]; 16];
             for _ in 0..self.rounds {
                 unroll!(row < rows, {
                     unroll!(panel < panels, {
