@@ -22,7 +22,8 @@ demo: models ## the main job: serve the default model, evaluate three languages 
 	scripts/demo --xenoglot $(XENOGLOT)
 
 test: ## every test, on real weights too
-	$(MAKE) models PROFILE=dev
+	cargo test --no-run --locked
+	scripts/fetch-models --xenoglot target/debug/xenoglot
 	scripts/run-tests
 
 lint: ## formatting and clippy, warnings are errors

@@ -8,9 +8,10 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::llama::{Cache, Llama, LlamaConfig};
 use serde_json::Value;
 use xenoglot::model::{ComputeDtype, Decoder};
+use xenoglot::ops::{Isa, Workers};
 
 use crate::model::attention::PagedSequences;
-use crate::model::logits::{largest_difference, load};
+use crate::model::logits::{largest_difference, load, load_on};
 
 const CONVERTED: &str = "SmolLM2-135M-Instruct";
 const GGUF: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -101,13 +102,32 @@ fn logits_agree_with_candle_transformers() {
     }
 }
 
+/// Logits of a file of blocks, computed in a type on an instruction set.
+fn logits_of_blocks(dtype: ComputeDtype, isa: Isa) -> Vec<f32> {
+    let (_, prompt, _) = &recorded()[0];
+    let decoder = load_on(&real_model(GGUF), dtype, |_| (), &Workers::with_isa(2, isa));
+    PagedSequences::new(&decoder, 1, prompt.len()).step(&[(0, prompt)]).concat()
+}
+
 /// Blocks dequantised inside the kernel are the values that f32 weights are packed from.
 #[test]
-fn gguf_blocks_compute_what_their_f32_values_do() {
-    let (_, prompt, _) = &recorded()[0];
-    let logits = |dtype| {
-        let decoder = load(&real_model(GGUF), dtype);
-        PagedSequences::new(&decoder, 1, prompt.len()).step(&[(0, prompt)])
-    };
-    assert!(logits(ComputeDtype::Gguf) == logits(ComputeDtype::F32), "logits of blocks and of f32 differ");
+fn widened_gguf_blocks_compute_what_their_f32_values_do() {
+    let widens = |isa: &Isa| matches!(isa.to_string().as_str(), "portable" | "avx2" | "avx512");
+    let isa = Isa::available().into_iter().rfind(widens).unwrap();
+    let (blocks, wide) =
+        (logits_of_blocks(ComputeDtype::Gguf, isa), logits_of_blocks(ComputeDtype::F32, isa));
+    assert!(blocks == wide, "logits of blocks and of f32 differ");
+}
+
+/// Where blocks are multiplied in integers, x is rounded to a byte a group of 32 before every linear.
+#[test]
+fn gguf_blocks_in_integers_stay_near_their_f32_values() {
+    let isa = Isa::detect();
+    let (blocks, wide) =
+        (logits_of_blocks(ComputeDtype::Gguf, isa), logits_of_blocks(ComputeDtype::F32, isa));
+    let largest = wide.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+    let difference = largest_difference(&blocks, &wide);
+    println!("largest difference {difference} of {largest}");
+    assert!(difference < 0.05 * largest, "logits differ by {difference} of {largest}");
+    assert_eq!(argmax(&blocks), argmax(&wide));
 }

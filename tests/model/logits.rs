@@ -68,10 +68,20 @@ pub fn load(folder: &Path, dtype: ComputeDtype) -> Decoder {
 
 /// Loads a checkpoint with a changed config.
 fn load_with(folder: &Path, dtype: ComputeDtype, change: impl Fn(&mut DecoderConfig)) -> Decoder {
+    load_on(folder, dtype, change, &Workers::new(2))
+}
+
+/// Loads a checkpoint with a changed config, to run on the given threads and their instruction set.
+pub fn load_on(
+    folder: &Path,
+    dtype: ComputeDtype,
+    change: impl Fn(&mut DecoderConfig),
+    workers: &Arc<Workers>,
+) -> Decoder {
     let checkpoint = Checkpoint::open(folder).unwrap();
     let mut config = families::translate(&checkpoint.config).unwrap();
     change(&mut config);
-    Decoder::load(config, checkpoint.tensors.as_ref(), &LoadOptions::new(dtype, &Workers::new(2))).unwrap()
+    Decoder::load(config, checkpoint.tensors.as_ref(), &LoadOptions::new(dtype, workers)).unwrap()
 }
 
 /// All of one sequence at once, logits of every row.
