@@ -103,10 +103,10 @@ fn logits_agree_with_candle_transformers() {
 }
 
 /// Logits of a file of blocks, computed in a type on an instruction set.
-fn logits_of_blocks(dtype: ComputeDtype, isa: Isa) -> Vec<f32> {
+fn logits_of_blocks(dtype: ComputeDtype, isa: Isa) -> Vec<Vec<f32>> {
     let (_, prompt, _) = &recorded()[0];
     let decoder = load_on(&real_model(GGUF), dtype, |_| (), &Workers::with_isa(2, isa));
-    PagedSequences::new(&decoder, 1, prompt.len()).step(&[(0, prompt)]).concat()
+    PagedSequences::new(&decoder, 1, prompt.len()).step(&[(0, prompt)])
 }
 
 /// Blocks dequantised inside the kernel are the values that f32 weights are packed from.
@@ -119,15 +119,25 @@ fn widened_gguf_blocks_compute_what_their_f32_values_do() {
     assert!(blocks == wide, "logits of blocks and of f32 differ");
 }
 
-/// Where blocks are multiplied in integers, x is rounded to a byte a group of 32 before every linear.
+/// Where blocks are multiplied in integers, x is rounded to a byte a group of 32 before every linear. What that costs
+/// is the mean over positions of the divergence from the distribution of f32: 0 where they are widened.
 #[test]
 fn gguf_blocks_in_integers_stay_near_their_f32_values() {
     let isa = Isa::detect();
     let (blocks, wide) =
         (logits_of_blocks(ComputeDtype::Gguf, isa), logits_of_blocks(ComputeDtype::F32, isa));
-    let largest = wide.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
-    let difference = largest_difference(&blocks, &wide);
-    println!("largest difference {difference} of {largest}");
-    assert!(difference < 0.05 * largest, "logits differ by {difference} of {largest}");
-    assert_eq!(argmax(&blocks), argmax(&wide));
+    let divergences: Vec<f64> =
+        wide.iter().zip(&blocks).map(|(wide, blocks)| divergence(wide, blocks)).collect();
+    let mean = divergences.iter().sum::<f64>() / divergences.len() as f64;
+    println!("divergences {divergences:?}, mean {mean}");
+    assert!(mean < 0.01, "{divergences:?}");
+}
+
+/// Kullback-Leibler, in nats, of the softmax of logits from that of the reference.
+fn divergence(reference: &[f32], found: &[f32]) -> f64 {
+    let logprobs = |logits: &[f32]| {
+        let total = logits.iter().map(|&x| f64::from(x).exp()).sum::<f64>().ln();
+        logits.iter().map(move |&x| f64::from(x) - total).collect::<Vec<_>>()
+    };
+    logprobs(reference).iter().zip(logprobs(found)).map(|(p, q)| p.exp() * (p - q)).sum()
 }
