@@ -102,7 +102,8 @@ impl Generation {
         if let Some((index, first)) = generation.pending.pop_front() {
             generation.submit(index, first)?;
         }
-        generation.submit_pending()?;
+        // The request is taken: what stops the rest of a list, `next` meets again and tells in its turn.
+        let _ = generation.submit_pending();
         // Only now: a meter dropped with a refused request would count its choices as aborted.
         let meter = || Meter::start(metrics, &generation.model, choices);
         generation.meters = std::iter::repeat_with(meter).take(prompts).collect();
@@ -165,11 +166,10 @@ impl Generation {
         {
             match self.submit(index, request.clone()) {
                 Ok(()) => {}
-                Err(EngineError::QueueFull { .. }) => {
+                Err(error) => {
                     self.pending.push_front((index, request));
-                    return Ok(());
+                    return if matches!(error, EngineError::QueueFull { .. }) { Ok(()) } else { Err(error) };
                 }
-                Err(error) => return Err(error),
             }
         }
         Ok(())

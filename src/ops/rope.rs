@@ -213,6 +213,18 @@ mod tests {
     }
 
     #[test]
+    fn views_of_nothing_are_nothing() {
+        let workers = Workers::new(1);
+        let table = RopeTable::new(&frequencies(4), 1.0, 10);
+        let wide = Tensor::zeros((0, 3, 8), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let part = wide.narrow(1, 2, 1).unwrap();
+        assert_eq!(rope(&part, &table, &Arc::new(vec![]), &workers).unwrap().dims(), [0, 1, 8]);
+        let weight = Tensor::ones(8, candle_core::DType::F32, &Device::Cpu).unwrap();
+        let normed = super::super::rms_norm(&part, &weight, 1e-5, &workers).unwrap();
+        assert_eq!(normed.dims(), [0, 1, 8]);
+    }
+
+    #[test]
     fn wrong_operands_are_errors() {
         let workers = Workers::new(1);
         let table = RopeTable::new(&frequencies(4), 1.0, 10);

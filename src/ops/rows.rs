@@ -17,6 +17,8 @@ pub(super) fn contiguous_f32<'a>(
         return Err(shape_error(op, format!("{operand} must be f32, it is {:?}", storage.dtype())));
     };
     match layout.contiguous_offsets() {
+        // A view of an empty tensor may start behind its end.
+        Some((start, end)) if start == end => Ok(&[]),
         Some((start, end)) => Ok(&elements[start..end]),
         None => Err(shape_error(op, format!("{operand} must be contiguous, its layout is {layout:?}"))),
     }
@@ -44,8 +46,13 @@ impl<'a> StridedRows<'a> {
         if !rows_are_contiguous(layout) {
             return Err(wrong());
         }
-        let needed = if rows == 0 { 0 } else { (rows - 1) * stride + m * n };
-        let elements = elements.get(layout.start_offset()..).and_then(|rest| rest.get(..needed));
+        // A view of an empty tensor may start behind its end.
+        let elements = match rows.checked_sub(1) {
+            Some(last) => {
+                elements.get(layout.start_offset()..).and_then(|rest| rest.get(..last * stride + m * n))
+            }
+            None => Some([].as_slice()),
+        };
         Ok(Self { elements: elements.ok_or_else(wrong)?, width: m * n, stride })
     }
 
