@@ -81,7 +81,8 @@ fn wrong_arguments_exit_with_2() {
     run.fails(&["serve", "--kv-cache-memory", "lots"], 2, &["2GiB"]);
     run.fails(&["bench", "engine", "--workload", "z"], 2, &["a, b, c, mixed"]);
     run.fails(&["bench", "engine", "--workload", "mixed", "--samples", "2"], 2, &["workload a, b or c"]);
-    run.fails(&["bench", "engine", "--workload", "a", "--dtype", "int8"], 2, &["--dtype bf16"]);
+    run.fails(&["bench", "engine", "--workload", "a", "--dtype", "int4"], 2, &["int8", "gguf"]);
+    run.fails(&["serve", "--quantize", "int4"], 2, &["none, int8, int8-g64, int8-g32"]);
     run.fails(&["bench", "peak", "--isa", "mmx"], 2, &["`mmx`", "it has portable"]);
     run.fails(&["eval", "run", "x", "--languages", "en,klingon"], 2, &["klingon"]);
     run.fails(&["models", "pull", "no hub name"], 2, &["org/name"]);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use crate::settings::{ByteSize, Device, Dtype, KvDtype, Overrides, Settings, Sources};
+use crate::settings::{ByteSize, Device, Dtype, KvDtype, Overrides, Quantize, Settings, Sources};
 
 use super::failure::Failure;
 
@@ -29,6 +29,9 @@ pub(super) struct ModelOptions {
     /// Weights in memory
     #[arg(long, value_parser = PossibleValuesParser::new(Dtype::CHOICES))]
     dtype: Option<String>,
+    /// Quantise the weights while they are loaded
+    #[arg(long, value_parser = PossibleValuesParser::new(Quantize::CHOICES))]
+    quantize: Option<String>,
     /// KV cache
     #[arg(long, value_parser = PossibleValuesParser::new(KvDtype::CHOICES))]
     kv_dtype: Option<String>,
@@ -65,10 +68,12 @@ impl ModelOptions {
     }
 
     pub fn overrides(&self) -> Overrides {
-        // The parser has checked the spellings. `bench` knows more types; those are no setting.
-        let parse = |text: &Option<String>| text.as_ref().and_then(|text| text.parse().ok());
+        // The parser has checked the spellings. `bench engine` knows more types: `gguf` is no setting, and `int8`
+        // another one.
+        let dtype = self.dtype();
         Overrides {
-            dtype: parse(&self.dtype),
+            dtype: dtype.and_then(|text| text.parse().ok()),
+            quantize: self.quantize.as_deref().or(dtype).and_then(|text| text.parse().ok()),
             kv_dtype: self.kv_dtype.as_ref().and_then(|text| text.parse().ok()),
             device: self.device.as_ref().and_then(|text| text.parse().ok()),
             max_model_len: self.max_model_len.map(Some),

@@ -21,6 +21,7 @@ mod scheduler;
 mod sequence;
 mod step_sampling;
 mod stop_strings;
+mod text_logits;
 mod validate;
 mod worker;
 
@@ -31,3 +32,4 @@ pub use handle::{EngineError, EngineHandle, EngineInfo, EngineStats, EventStream
 pub use memory_plan::{MemoryError, MemoryPlan, MemoryRequest, memory_plan};
 pub use output::{Output, OutputOptions, OutputStream, StopCause};
 pub use request::{Event, FinishReason, LogprobsMode, Request, SamplingParams, TokenLogprob, TokenLogprobs};
+pub use text_logits::TextLogits;

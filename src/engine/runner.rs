@@ -73,6 +73,11 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
+    /// `[rows, vocab]`
+    pub fn all(&self) -> &'a [f32] {
+        self.values
+    }
+
     pub fn row(&self, at: usize) -> &'a [f32] {
         &self.values[at * self.vocab..(at + 1) * self.vocab]
     }

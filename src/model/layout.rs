@@ -1,7 +1,7 @@
 //! Which tensors a config asks for, under their Hugging Face names, and whether a checkpoint has them. The
 //! check runs before anything is packed, so that a wrong checkpoint is answered at once and in full.
 
-use crate::ops::Storage;
+use crate::ops::{Int8Scales, Storage};
 use crate::weights::TensorSource;
 
 use super::{ComputeDtype, DecoderConfig, ModelError, loader};
@@ -40,10 +40,20 @@ fn spec_bytes(spec: &TensorSpec, source: &dyn TensorSource, dtype: ComputeDtype)
         _ if spec.shape.len() == 1 => elements * 4,
         Storage::F32 => elements * 4,
         Storage::Bf16 => elements * 2,
-        // The bytes and, at most, a half a group of 32.
-        Storage::Int8(_) => elements + elements.div_ceil(32) * 2,
+        Storage::Int8(scales) => elements + scale_bytes(&spec.shape, scales),
         Storage::Blocks => elements / stored.block_elements() as u64 * stored.block_bytes() as u64,
     })
+}
+
+/// The bytes of an int8 weight's scales.
+fn scale_bytes(shape: &[usize], scales: Int8Scales) -> u64 {
+    let (rows, row) = (shape[0] as u64, shape[1] as u64);
+    match scales {
+        Int8Scales::PerChannel => rows * 4,
+        // The last group of a row is filled up with zeros.
+        Int8Scales::PerGroup32 => rows * (row.div_ceil(32) * 34 - row),
+        Int8Scales::PerGroup64 => rows * (row.div_ceil(64) * 66 - row),
+    }
 }
 
 pub(super) fn tensor_specs(config: &DecoderConfig) -> Vec<TensorSpec> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
-use crate::ops::{PackedLinear, Storage, WeightData, Workers};
+use crate::ops::{Int8Scales, PackedLinear, Storage, WeightData, Workers};
 use crate::weights::{TensorSource, TensorType, TensorView};
 
 use super::{DecoderConfig, ModelError, layout};
@@ -17,6 +17,8 @@ pub enum ComputeDtype {
     Bf16,
     /// GGUF blocks stay as they are in the file; its F16 and BF16 tensors become bf16, its F32 ones f32.
     Gguf,
+    /// Every weight as bytes, whatever it was; activations are rounded to bytes too, a token at a time.
+    Int8(Int8Scales),
 }
 
 #[derive(Clone)]
@@ -78,6 +80,7 @@ impl<'a> Loader<'a> {
 /// How a weight of a stored type is kept.
 pub(super) fn storage(dtype: ComputeDtype, stored: TensorType) -> Storage {
     match (dtype, stored) {
+        (ComputeDtype::Int8(scales), _) => Storage::Int8(scales),
         (ComputeDtype::F32, _) | (ComputeDtype::Gguf, TensorType::F32) => Storage::F32,
         (ComputeDtype::Gguf, TensorType::Ggml(_)) => Storage::Blocks,
         (ComputeDtype::Bf16, _) | (ComputeDtype::Gguf, TensorType::F16 | TensorType::Bf16) => Storage::Bf16,

@@ -15,6 +15,9 @@ pub struct LoadModelRequest {
     /// `auto`, `f32` or `bf16`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dtype: Option<String>,
+    /// `none`, `int8`, `int8-g64` or `int8-g32`; by default as the server was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantize: Option<String>,
     /// Tokens of prompt and completion together; by default what the model was made for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_model_len: Option<u32>,

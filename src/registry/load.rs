@@ -10,8 +10,8 @@ use crate::engine::{
     self, BLOCK_SIZE, EngineConfig, MemoryError, MemoryPlan, MemoryRequest, available_memory, memory_plan,
 };
 use crate::model::{ComputeDtype, Decoder, DecoderConfig, LoadOptions, weight_bytes_estimate};
-use crate::ops::{KvDtype as PoolDtype, Workers};
-use crate::settings::{Dtype, KvDtype};
+use crate::ops::{Int8Scales, KvDtype as PoolDtype, Workers};
+use crate::settings::{Dtype, KvDtype, Quantize};
 use crate::weights::{Checkpoint, CheckpointDtype, SpecialTokens};
 
 use super::{EngineOptions, GenerationDefaults, LoadSpec, Registry, RegistryError, ServedModel, open};
@@ -49,9 +49,9 @@ fn load_beside(
     let (checkpoint, config) = open(&path)?;
     let generation_defaults =
         GenerationDefaults::from_config(&checkpoint.generation_config, &checkpoint.path)?;
-    let dtype = compute_dtype(options.dtype, checkpoint.dtype);
+    let dtype = compute_dtype(&options, &checkpoint);
     let max_model_len = max_model_len(&checkpoint, &config, &options)?;
-    let mut engine_config = engine_config(&options, kv_dtype(options.kv_dtype, dtype), max_model_len);
+    let mut engine_config = engine_config(&options, kv_dtype(&options, &checkpoint), max_model_len);
     engine_config.eos_token_ids.clone_from(&checkpoint.eos_token_ids);
     let request = memory_request(&checkpoint, &config, dtype, &engine_config, &options, promised_bytes)?;
     let plan = memory_plan(&request)?;
@@ -83,6 +83,32 @@ fn load_beside(
     })
 }
 
+/// A model's weights with its tokenizer, without an engine: for measures and for training.
+pub struct LoadedDecoder {
+    pub checkpoint: Checkpoint,
+    pub decoder: Decoder,
+    /// How the weights are kept, as `ServedModel::dtype`.
+    pub dtype: &'static str,
+    pub kv_dtype: PoolDtype,
+}
+
+/// # Errors
+/// As [`load`], but for the KV cache's memory.
+pub fn load_decoder(
+    path: &Path,
+    options: &EngineOptions,
+    workers: &Arc<Workers>,
+) -> Result<LoadedDecoder, RegistryError> {
+    let (checkpoint, config) = open(path)?;
+    let dtype = compute_dtype(options, &checkpoint);
+    let max_positions = Some(max_model_len(&checkpoint, &config, options)?);
+    let load_options = LoadOptions { max_positions, ..LoadOptions::new(dtype, workers) };
+    let decoder =
+        Decoder::load(config, &*checkpoint.tensors, &load_options).map_err(|error| error.at(&checkpoint))?;
+    let kv_dtype = kv_dtype(options, &checkpoint);
+    Ok(LoadedDecoder { checkpoint, decoder, dtype: dtype_name(dtype), kv_dtype })
+}
+
 /// What a model is and the memory it would take, found out without loading it.
 pub struct Inspection {
     pub checkpoint: Checkpoint,
@@ -98,9 +124,9 @@ pub struct Inspection {
 /// As [`load`], but for the memory.
 pub fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, RegistryError> {
     let (checkpoint, config) = open(path)?;
-    let dtype = compute_dtype(options.dtype, checkpoint.dtype);
+    let dtype = compute_dtype(options, &checkpoint);
     let max_model_len = max_model_len(&checkpoint, &config, options)?;
-    let engine_config = engine_config(options, kv_dtype(options.kv_dtype, dtype), max_model_len);
+    let engine_config = engine_config(options, kv_dtype(options, &checkpoint), max_model_len);
     let request = memory_request(&checkpoint, &config, dtype, &engine_config, options, 0)?;
     Ok(Inspection {
         checkpoint,
@@ -159,7 +185,21 @@ fn memory_request(
     Ok(request)
 }
 
-fn compute_dtype(asked: Dtype, stored: CheckpointDtype) -> ComputeDtype {
+fn compute_dtype(options: &EngineOptions, checkpoint: &Checkpoint) -> ComputeDtype {
+    let scales = match options.quantize {
+        Quantize::None => return plain_dtype(options.dtype, checkpoint.dtype),
+        Quantize::Int8 => Int8Scales::PerChannel,
+        Quantize::Int8Group64 => Int8Scales::PerGroup64,
+        Quantize::Int8Group32 => Int8Scales::PerGroup32,
+    };
+    if checkpoint.dtype == CheckpointDtype::Gguf {
+        let (path, quantize) = (checkpoint.path.display(), options.quantize);
+        tracing::warn!("{path} is quantised already; --quantize {quantize} rounds its weights a second time");
+    }
+    ComputeDtype::Int8(scales)
+}
+
+fn plain_dtype(asked: Dtype, stored: CheckpointDtype) -> ComputeDtype {
     match (asked, stored) {
         (Dtype::F32, _) | (Dtype::Auto, CheckpointDtype::F32) => ComputeDtype::F32,
         (Dtype::Bf16, _) | (Dtype::Auto, CheckpointDtype::F16 | CheckpointDtype::Bf16) => ComputeDtype::Bf16,
@@ -167,18 +207,27 @@ fn compute_dtype(asked: Dtype, stored: CheckpointDtype) -> ComputeDtype {
     }
 }
 
-fn kv_dtype(asked: KvDtype, compute: ComputeDtype) -> PoolDtype {
+/// Follows the type that was asked for or stored, not what the weights are quantised to.
+fn kv_dtype(options: &EngineOptions, checkpoint: &Checkpoint) -> PoolDtype {
+    pool_dtype(options.kv_dtype, plain_dtype(options.dtype, checkpoint.dtype))
+}
+
+fn pool_dtype(asked: KvDtype, compute: ComputeDtype) -> PoolDtype {
     match (asked, compute) {
         (KvDtype::F32, _) | (KvDtype::Auto, ComputeDtype::F32) => PoolDtype::F32,
         (KvDtype::Bf16 | KvDtype::Auto, _) => PoolDtype::Bf16,
     }
 }
 
+/// As `--dtype` and `--quantize` spell it.
 fn dtype_name(dtype: ComputeDtype) -> &'static str {
     match dtype {
         ComputeDtype::F32 => "f32",
         ComputeDtype::Bf16 => "bf16",
         ComputeDtype::Gguf => "gguf",
+        ComputeDtype::Int8(Int8Scales::PerChannel) => "int8",
+        ComputeDtype::Int8(Int8Scales::PerGroup64) => "int8-g64",
+        ComputeDtype::Int8(Int8Scales::PerGroup32) => "int8-g32",
     }
 }
 
@@ -214,13 +263,13 @@ mod tests {
     #[test]
     fn types_follow_the_checkpoint_unless_asked() {
         let check = |asked, stored, compute, pool| {
-            let dtype = compute_dtype(asked, stored);
-            assert_eq!((dtype, kv_dtype(KvDtype::Auto, dtype)), (compute, pool));
+            let dtype = plain_dtype(asked, stored);
+            assert_eq!((dtype, pool_dtype(KvDtype::Auto, dtype)), (compute, pool));
         };
         check(Dtype::Auto, CheckpointDtype::F32, ComputeDtype::F32, PoolDtype::F32);
         check(Dtype::Auto, CheckpointDtype::F16, ComputeDtype::Bf16, PoolDtype::Bf16);
         check(Dtype::Auto, CheckpointDtype::Gguf, ComputeDtype::Gguf, PoolDtype::Bf16);
         check(Dtype::F32, CheckpointDtype::Gguf, ComputeDtype::F32, PoolDtype::F32);
-        assert_eq!(kv_dtype(KvDtype::F32, ComputeDtype::Bf16), PoolDtype::F32);
+        assert_eq!(pool_dtype(KvDtype::F32, ComputeDtype::Bf16), PoolDtype::F32);
     }
 }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 pub use error::RegistryError;
 pub use generation::GenerationDefaults;
 pub use hub::{HubError, HubName, PullEvent, PullProgress, pull};
-pub use load::{Inspection, inspect, load};
+pub use load::{Inspection, LoadedDecoder, inspect, load, load_decoder};
 pub use open::open;
 pub use resolve::{DEFAULT_MODEL, Found, ResolveError, below, find, list, name_of, resolve};
 pub use served::{EngineOptions, LoadSpec, ServedModel};

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::chat::ChatTemplate;
 use crate::engine::{EngineHandle, MemoryPlan};
-use crate::settings::{ByteSize, Dtype, KvDtype, Settings};
+use crate::settings::{ByteSize, Dtype, KvDtype, Quantize, Settings};
 use crate::weights::{SpecialTokens, Tokenizer};
 
 use super::GenerationDefaults;
@@ -31,7 +31,7 @@ pub struct ServedModel {
     pub max_model_len: usize,
     /// The model writes `<think>` blocks, so that answers are split unless the request says otherwise.
     pub default_reasoning: bool,
-    /// How the weights are kept: `f32`, `bf16` or `gguf`.
+    /// How the weights are kept: `f32`, `bf16`, `gguf`, `int8`, `int8-g64` or `int8-g32`.
     pub dtype: &'static str,
     /// Memory the weights take.
     pub weight_bytes: u64,
@@ -65,6 +65,7 @@ pub struct LoadSpec {
 #[derive(Debug, Clone, PartialEq)]
 pub struct EngineOptions {
     pub dtype: Dtype,
+    pub quantize: Quantize,
     pub kv_dtype: KvDtype,
     /// `None`: the model's own.
     pub max_model_len: Option<usize>,
@@ -84,6 +85,7 @@ impl From<&Settings> for EngineOptions {
     fn from(settings: &Settings) -> Self {
         Self {
             dtype: settings.dtype,
+            quantize: settings.quantize,
             kv_dtype: settings.kv_dtype,
             max_model_len: settings.max_model_len,
             max_num_seqs: settings.max_num_seqs,

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 pub use nearest::nearest;
 pub use sources::{SettingsError, Sources};
-pub use values::{ByteSize, Device, Dtype, KvDtype, LogFormat};
+pub use values::{ByteSize, Device, Dtype, KvDtype, LogFormat, Quantize};
 
 use values::Text;
 
@@ -74,6 +74,8 @@ settings! {
     served_model_name: Option<String> = None;
     /// Type of the weights in memory.
     dtype: Dtype = Dtype::Auto;
+    /// Weights quantised while they are loaded.
+    quantize: Quantize = Quantize::None;
     /// Type of the KV cache.
     kv_dtype: KvDtype = KvDtype::Auto;
     /// Where to compute.
@@ -83,7 +85,7 @@ settings! {
     /// Sequences that run at once.
     max_num_seqs: usize = 128;
     /// Tokens computed in one engine step.
-    max_batch_tokens: usize = 2048;
+    max_batch_tokens: usize = 1024;
     /// Requests that may wait; more are refused with 429.
     max_queue: usize = 1024;
     /// Memory for the KV cache; without it, a share of what is free.

@@ -120,6 +120,19 @@ choice! {
 }
 
 choice! {
+    /// Weights quantised while they are loaded. Activations are then rounded to bytes, a scale a token, at every linear.
+    Quantize {
+        None = "none",
+        /// Bytes, an f32 scale an output row.
+        Int8 = "int8",
+        /// Bytes, a half scale for 64 neighbours of a row.
+        Int8Group64 = "int8-g64",
+        /// Bytes, a half scale for 32 neighbours of a row, as GGUF's Q8_0.
+        Int8Group32 = "int8-g32",
+    }
+}
+
+choice! {
     /// Type of the KV cache.
     KvDtype {
         /// Follows the compute type: f32 under f32, bf16 otherwise.

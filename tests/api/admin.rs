@@ -107,6 +107,7 @@ async fn what_cannot_be_loaded_is_refused() {
     check(json!({"name": "a", "path": "SOURCE.json"}), "path").await;
     check(json!({"name": "a b", "path": "llama2"}), "name").await;
     check(json!({"name": "a", "path": "llama2", "dtype": "int3"}), "dtype").await;
+    check(json!({"name": "a", "path": "llama2", "quantize": "int3"}), "quantize").await;
     check(json!({"name": "a", "path": "llama2", "max_model_len": 0}), "max_model_len").await;
     check(json!({"name": "a", "path": "llama2", "max_model_len": 129}), "max_model_len").await;
     check(json!({"name": "a", "path": "llama2", "gpu": true}), "gpu").await;

@@ -5,12 +5,14 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use xenoglot::engine::{EngineConfig, EngineHandle, LogprobsMode, Request, SamplingParams};
 use xenoglot::model::ComputeDtype;
+use xenoglot::ops::Int8Scales;
 
 use super::{Told, engine, prompt, read, request};
 
 /// Two families: one with full attention, one with a sliding window shorter than a block.
 const MODELS: [&str; 2] = ["llama3", "mistral"];
-const DTYPES: [ComputeDtype; 2] = [ComputeDtype::F32, ComputeDtype::Bf16];
+const DTYPES: [ComputeDtype; 3] =
+    [ComputeDtype::F32, ComputeDtype::Bf16, ComputeDtype::Int8(Int8Scales::PerChannel)];
 
 /// Requests with different ways to sample; prompts end within a block and on its edge.
 fn subjects() -> Vec<Request> {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use xenoglot::model::{ComputeDtype, Decoder, DecoderConfig, LoadOptions, families, weight_bytes_estimate};
-use xenoglot::ops::Workers;
+use xenoglot::ops::{Int8Scales, Workers};
 use xenoglot::weights::Checkpoint;
 
 use super::logits::{FAMILIES, fixture};
@@ -117,7 +117,9 @@ fn the_estimate_is_what_the_weights_take() {
         assert!((estimate..=most).contains(&found), "{path}: {found} bytes, estimated {estimate}");
     };
     for name in FAMILIES {
-        for dtype in [ComputeDtype::F32, ComputeDtype::Bf16] {
+        let int8 =
+            [Int8Scales::PerChannel, Int8Scales::PerGroup64, Int8Scales::PerGroup32].map(ComputeDtype::Int8);
+        for dtype in [ComputeDtype::F32, ComputeDtype::Bf16].into_iter().chain(int8) {
             check(&Checkpoint::open(&fixture(name)).unwrap(), dtype, 2.0);
         }
     }

@@ -2,6 +2,7 @@
 //! stands on this.
 
 use xenoglot::model::{ComputeDtype, Decoder};
+use xenoglot::ops::Int8Scales;
 
 use super::attention::PagedSequences;
 use super::logits::{FAMILIES, TOLERANCE, expected, fixture, largest_difference, load};
@@ -21,7 +22,7 @@ fn in_chunks(decoder: &Decoder, ids: &[u32], sizes: &[usize]) -> Vec<Vec<f32>> {
 
 fn every_family(check: impl Fn(&str, &Decoder, &[u32], &[Vec<f32>])) {
     for name in FAMILIES {
-        for dtype in [ComputeDtype::F32, ComputeDtype::Bf16] {
+        for dtype in [ComputeDtype::F32, ComputeDtype::Bf16, ComputeDtype::Int8(Int8Scales::PerChannel)] {
             let (decoder, expected) = (load(&fixture(name), dtype), expected(name));
             let whole = in_chunks(&decoder, &expected.ids, &[expected.ids.len()]);
             check(name, &decoder, &expected.ids, &whole);

@@ -1,6 +1,7 @@
 //! Admin: the prefix cache, and models that come and go.
 
 use std::path::{Path as FilePath, PathBuf};
+use std::str::FromStr;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -14,7 +15,6 @@ use crate::protocol::ErrorResponse;
 use crate::protocol::admin::{Done, LoadModelRequest, UnloadedModel};
 use crate::protocol::models::ModelCard;
 use crate::registry::LoadSpec;
-use crate::settings::Dtype;
 
 /// Forget every cached prefix that no running request holds.
 #[utoipa::path(
@@ -51,7 +51,10 @@ pub async fn load_model(
     check_name(&request.name)?;
     let mut options = registry.defaults().clone();
     if let Some(dtype) = &request.dtype {
-        options.dtype = parse_dtype(dtype)?;
+        options.dtype = parse("dtype", dtype)?;
+    }
+    if let Some(quantize) = &request.quantize {
+        options.quantize = parse("quantize", quantize)?;
     }
     if request.max_model_len == Some(0) {
         return Err(ApiError::invalid("max_model_len", "`max_model_len` must be at least 1"));
@@ -109,13 +112,9 @@ fn check_name(name: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn parse_dtype(text: &str) -> Result<Dtype, ApiError> {
-    match text {
-        "auto" => Ok(Dtype::Auto),
-        "f32" => Ok(Dtype::F32),
-        "bf16" => Ok(Dtype::Bf16),
-        _ => Err(ApiError::invalid("dtype", "`dtype` must be auto, f32 or bf16")),
-    }
+/// An option's value, spelled as in the settings.
+fn parse<T: FromStr<Err = String>>(field: &'static str, text: &str) -> Result<T, ApiError> {
+    text.parse().map_err(|message: String| ApiError::invalid(field, format!("`{field}`: {message}")))
 }
 
 /// The real path, links followed, which must lie below `root`: a request may not read the rest of the disk, nor

@@ -22,7 +22,7 @@ use super::super::start;
 use super::workload::{Growth, Run, Workload, prompt};
 use super::{IsaOption, median, round};
 
-/// The types of weights a run can ask for; a plain model option has no `gguf` and `int8`.
+/// The types of weights a run can ask for; a plain model option has no `gguf`, and for `int8` there is `--quantize`.
 const DTYPES: [&str; 5] = ["auto", "f32", "bf16", "int8", "gguf"];
 
 #[derive(Debug, Args)]
@@ -60,7 +60,6 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
     let growth = Growth { samples: arguments.samples, context: arguments.context };
     let workload = Workload::new(&arguments.workload, growth)?;
     let asked = arguments.model_options.dtype();
-    check_present(asked)?;
     let settings = settings(global, arguments.model_options.overrides())?;
     start::logging(&settings, true)?;
     let started = Instant::now();
@@ -89,15 +88,6 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
         writeln!(out, "{}", figures.json())?;
     } else {
         writeln!(out, "{}", figures.text())?;
-    }
-    Ok(())
-}
-
-/// Refuses a type that no weights can be kept in yet.
-fn check_present(dtype: Option<&str>) -> Result<(), Failure> {
-    if dtype == Some("int8") {
-        return Err(Failure::usage("--dtype int8: the engine has no int8 weights yet")
-            .hint("use --dtype bf16, or --dtype gguf with a Q8_0 model"));
     }
     Ok(())
 }
@@ -244,14 +234,5 @@ mod tests {
             assert!(memory_bytes(key).is_some_and(|bytes| bytes > 1 << 20), "{key}");
         }
         assert_eq!(memory_bytes("VmNone:"), None);
-    }
-
-    #[test]
-    fn types_without_weights_are_refused() {
-        let check = |dtype, present| assert_eq!(check_present(dtype).is_ok(), present, "{dtype:?}");
-        check(None, true);
-        check(Some("bf16"), true);
-        check(Some("gguf"), true);
-        check(Some("int8"), false);
     }
 }

@@ -179,7 +179,7 @@ impl<D: Product> DotKernel for VectorDot<'_, D> {
             // SAFETY: the caller vouches for x, the weight and `out`.
             unsafe {
                 panel += match self.panels.len() - panel {
-                    4.. if self.rows.len() == 1 => self.all_rows::<4>(panel),
+                    4.. if self.rows.len() <= 2 => self.all_rows::<4>(panel),
                     3.. => self.all_rows::<3>(panel),
                     2 => self.all_rows::<2>(panel),
                     _ => self.all_rows::<1>(panel),

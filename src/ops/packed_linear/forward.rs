@@ -39,7 +39,13 @@ const PART_MULTIPLY_ADDS: usize = 1 << 17;
 const PARTS_PER_THREAD: usize = 4;
 /// Rows whose sums lie in the scratch at once.
 const ROWS_MAX: usize = 128;
-/// Rows from which on a tile of bytes is faster than vectors, though it takes the time of sixteen.
+/// The same where tiles multiply: two blocks of sixteen, whose lines stay in the first-level cache from panel to panel.
+const TILE_ROWS_MAX: usize = 32;
+/// Rows that are a part of their own where there are many: their x stays in the second-level cache.
+const PART_ROWS: usize = 1024;
+/// Panels of a unit of few rows: as many streams as the processor fetches ahead well.
+const FEW_ROWS_PANELS: usize = 4;
+/// Rows of bytes from which on a tile is faster than vectors, though it takes the time of sixteen.
 #[cfg(target_arch = "x86_64")]
 const TILE_ROWS_MIN: usize = 5;
 /// The same for groups, whose sums leave the tiles after every group.
@@ -213,7 +219,10 @@ type Sums = std::mem::MaybeUninit<[f32; ROWS_MAX * PANELS_MAX * LANES]>;
 impl Call<'_> {
     fn run(&self) -> Vec<f32> {
         let unit = self.unit_panels();
-        let units = |weight: &Arc<PackedLinear>| weight.out_features.div_ceil(LANES).div_ceil(unit);
+        let row_parts = self.rows.div_ceil(PART_ROWS).max(1);
+        // Of all rows of some panels, one after the other.
+        let units =
+            |weight: &Arc<PackedLinear>| weight.out_features.div_ceil(LANES).div_ceil(unit) * row_parts;
         // A gated unit takes the same panels of both weights.
         let dealt = if self.gated { &self.weights[..1] } else { self.weights };
         let total: usize = dealt.iter().map(units).sum();
@@ -233,9 +242,11 @@ impl Call<'_> {
                     for (index, weight) in dealt.iter().enumerate() {
                         let count = units(weight);
                         for at in start.max(first)..end.min(first + count) {
-                            let from = (at - first) * unit;
+                            let from = (at - first) / row_parts * unit;
                             let panels = from..(from + unit).min(weight.out_features.div_ceil(LANES));
-                            self.unit(index, panels, offset, out);
+                            let row = (at - first) % row_parts * PART_ROWS;
+                            let rows = row..self.rows.min(row + PART_ROWS);
+                            self.unit(index, panels, rows, offset, out);
                         }
                         first += count;
                         offset += weight.out_features;
@@ -248,22 +259,50 @@ impl Call<'_> {
     /// Panels of a unit: what the kernels like best, by the instruction set and the rows.
     fn unit_panels(&self) -> usize {
         let isa = self.workers.isa();
-        if self.gated {
+        if self.rows > TILE_ROWS_MAX && self.by_tiles() {
+            PANELS_MAX
+        } else if self.gated {
             2
         } else if self.rows <= isa.few_rows() {
-            PANELS_MAX
+            FEW_ROWS_PANELS
         } else {
             isa.tile_panels()
         }
     }
 
-    /// All rows of some panels of a weight, whose columns begin at `offset` in the output.
-    unsafe fn unit(&self, index: usize, panels: Range<usize>, offset: usize, out: &SharedMut<'_, f32>) {
+    /// Whether all weights are multiplied by tiles whose sums leave them at the end of a row.
+    fn by_tiles(&self) -> bool {
+        self.workers.isa().has_tiles()
+            && self.weights.iter().all(|weight| matches!(weight.panels, Panels::Bf16(_) | Panels::Int8(_)))
+    }
+
+    /// Rows whose sums are taken at once.
+    fn rows_at_once(&self) -> usize {
+        if self.by_tiles() {
+            TILE_ROWS_MAX
+        } else if self.x.bytes.is_some() {
+            // The sums of two bytes a row.
+            ROWS_MAX / 2
+        } else {
+            ROWS_MAX
+        }
+    }
+
+    /// Some rows of some panels of a weight, whose columns begin at `offset` in the output.
+    unsafe fn unit(
+        &self,
+        index: usize,
+        panels: Range<usize>,
+        rows: Range<usize>,
+        offset: usize,
+        out: &SharedMut<'_, f32>,
+    ) {
         let (mut sums, mut up_sums) = (Sums::uninit(), Sums::uninit());
         let sums = sums.as_mut_ptr().cast::<f32>();
         let weight = &*self.weights[index];
-        for start in (0..self.rows).step_by(ROWS_MAX) {
-            let rows = start..self.rows.min(start + ROWS_MAX);
+        let at_once = self.rows_at_once();
+        for start in rows.clone().step_by(at_once) {
+            let rows = start..rows.end.min(start + at_once);
             self.multiply(weight, panels.clone(), rows.clone(), sums);
             let then = match self.residual {
                 _ if self.gated => {
@@ -336,8 +375,10 @@ impl Call<'_> {
         out: *mut f32,
     ) {
         let isa = self.workers.isa();
+        // Of bytes.
+        let byte_rows = 2 * rows.start..2 * rows.end;
         let scale = Scale {
-            row_scales: &x.scales[rows.clone()],
+            row_scales: &x.scales[rows],
             column_scales: &weight.scales[panels.start * LANES..panels.end * LANES],
             sums: out,
         };
@@ -345,12 +386,12 @@ impl Call<'_> {
         unsafe {
             #[cfg(target_arch = "x86_64")]
             let done = isa.has_byte_dot() && {
-                let tiles = by_tiles(self.rows, TILE_ROWS_MIN, isa);
+                let tiles = by_tiles(2 * self.rows, TILE_ROWS_MIN, isa);
                 let (starts, weight) = (Some(x.starts.as_slice()), as_bytes(&weight.bytes));
                 let dot = VectorDot {
                     product: PhantomData::<Bytes>,
                     x: &x.rows,
-                    rows: rows.clone(),
+                    rows: byte_rows.clone(),
                     starts,
                     weight,
                     panels: panels.clone(),
@@ -368,7 +409,7 @@ impl Call<'_> {
             if !done {
                 isa.dispatch(IntegerSums {
                     x,
-                    rows,
+                    rows: byte_rows,
                     in_features,
                     weight: &weight.bytes,
                     panels,

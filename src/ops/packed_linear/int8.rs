@@ -1,7 +1,7 @@
 //! Int8 weights with a scale a column. A sum of x's bytes times the weight's is an exact integer, by whatever
-//! instruction (`dot.rs` has the processor's own products; here is the kernel for processors without), and an output is
-//! that integer as f32 times (the row's scale times the column's): two roundings and no chain. So the result has the
-//! same bits on every instruction set.
+//! instruction (`dot.rs` has the processor's own products; here is the kernel for processors without). An output is 256
+//! times the sum of x's high bytes plus that of its low ones, in f32, times (the row's scale times the column's): a few
+//! roundings and no chain. So the result has the same bits on every instruction set.
 
 use std::ops::Range;
 
@@ -31,7 +31,7 @@ impl Int8Panels {
     }
 }
 
-/// Integer sums of some rows times some panels, on any instruction set.
+/// Integer sums of some rows of bytes times some panels, on any instruction set.
 pub struct IntegerSums<'a> {
     pub x: &'a ByteRows,
     /// From a multiple of sixteen on.
@@ -91,12 +91,14 @@ impl IntegerSums<'_> {
     }
 }
 
-/// Takes integer sums to floats, in place.
+/// Takes the integer sums of high and low bytes, two rows after the other, to floats: row i from rows 2 i and 2 i + 1,
+/// in place.
 pub struct Scale<'a> {
+    /// Of x.
     pub row_scales: &'a [f32],
     /// Of the panels' columns.
     pub column_scales: &'a [f32],
-    /// `[rows, PANELS_MAX * 16]`
+    /// `[2 rows, PANELS_MAX * 16]`
     pub sums: *mut f32,
 }
 
@@ -107,9 +109,13 @@ impl Kernel for Scale<'_> {
             for (panel, scales) in self.column_scales.chunks_exact(LANES).enumerate() {
                 // SAFETY: the caller vouches for sums of these rows and panels.
                 unsafe {
-                    let sums = self.sums.add((row * PANELS_MAX + panel) * LANES);
+                    let high = self.sums.add((2 * row * PANELS_MAX + panel) * LANES);
+                    let low = high.add(PANELS_MAX * LANES);
+                    // Times 256 is exact.
+                    let sum =
+                        S::fma(S::load_integers(high.cast()), S::splat(256.0), S::load_integers(low.cast()));
                     let scale = S::mul(S::splat(row_scale), S::load(scales.as_ptr()));
-                    S::store(sums, S::mul(S::load_integers(sums.cast()), scale));
+                    S::store(self.sums.add((row * PANELS_MAX + panel) * LANES), S::mul(sum, scale));
                 }
             }
         }

@@ -11,33 +11,45 @@ use crate::ops::testing::{bits, numbers};
 
 const PER_CHANNEL: Storage = Storage::Int8(Int8Scales::PerChannel);
 
-/// A row's scale and bytes.
-fn quantized(row: &[f32]) -> (f32, Vec<i64>) {
+/// 256 times the largest byte, and that byte.
+const MOST: f32 = 32_639.0;
+
+/// The scale and the numbers, `most` at most, of a row or a group of it.
+fn quantized(row: &[f32], most: f32) -> (f32, Vec<i64>) {
     let largest = row.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
-    (largest / 127.0, row.iter().map(|x| (x * (127.0 / largest)).round_ties_even() as i64).collect())
+    (largest / most, row.iter().map(|x| (x * (most / largest)).round_ties_even() as i64).collect())
+}
+
+/// A number's two bytes, which both are signed.
+fn two_bytes(number: i64) -> [i64; 2] {
+    let high = (number + 128).div_euclid(256);
+    let bytes = [high, number - 256 * high];
+    assert!(bytes.iter().all(|byte| (-128..=127).contains(byte)), "{number}");
+    bytes
 }
 
 /// Every instruction set gives the bits of plain integer arithmetic, and lies within half a step of x of the exact
-/// product: sum |w| * (largest |x| of the row / 254), and a few roundings.
+/// product: sum |w| * (largest |x| of the row / 65,278), and a few roundings.
 fn check_int8(n: usize, k: usize, rows: usize) {
     let case = Case::new(n, k, PER_CHANNEL);
     let (weight, bias, x) = (Case::new(n, k, Storage::F32).weight(), case.bias(), numbers(13, rows * k));
     let mut expected = Vec::new();
     for row in x.chunks(k) {
-        let (row_scale, row_bytes) = quantized(row);
+        let (row_scale, row_bytes) = quantized(row, MOST);
         for (column, weight) in weight.chunks(k).enumerate() {
             let largest = weight.iter().fold(0.0f32, |largest, w| largest.max(w.abs()));
             let scale = largest / 127.0;
             let bytes = weight.iter().map(|w| (w / scale).round_ties_even() as i64);
-            let sum: i64 = bytes.clone().zip(&row_bytes).map(|(w, x)| w * x).sum();
-            let y = sum as f32 * (row_scale * scale) + bias[column];
+            let [high, low] = [0, 1]
+                .map(|byte| bytes.clone().zip(&row_bytes).map(|(w, &x)| w * two_bytes(x)[byte]).sum::<i64>());
+            let y = (high as f32 * 256.0 + low as f32) * (row_scale * scale) + bias[column];
             expected.push(y);
 
             let seen = || bytes.clone().map(|w| w as f64 * f64::from(scale));
             let exact =
                 seen().zip(row).map(|(w, &x)| w * f64::from(x)).sum::<f64>() + f64::from(bias[column]);
-            let magnitude = seen().map(f64::abs).sum::<f64>() * f64::from(row_scale) * 127.0 + 1.0;
-            let bound = magnitude / 254.0 + 6.0 * f64::from(f32::EPSILON) * magnitude;
+            let magnitude = seen().map(f64::abs).sum::<f64>() * f64::from(row_scale * MOST) + 1.0;
+            let bound = magnitude / f64::from(2.0 * MOST) + 6.0 * f64::from(f32::EPSILON) * magnitude;
             assert!((f64::from(y) - exact).abs() <= bound, "{n} x {k}: {y}, exact {exact}");
         }
     }
@@ -72,9 +84,15 @@ fn the_longest_row_does_not_overflow() {
         let workers = Workers::with_isa(1, isa);
         let weight = PackedLinear::pack(WeightData::F32(&vec![127.0; k]), 1, k, None, PER_CHANNEL, &workers);
         let weight = weight.unwrap();
-        for (x, rows) in [(-127.0, 1), (127.0, 1), (-127.0, 9)] {
-            let expected = x * 127.0 * k as f32;
-            assert_eq!(forward(&vec![x; rows * k], &weight), vec![expected; rows], "{isa}");
+        // The last has the bytes 127 and -128, and a first element that makes the scale 1.
+        for (x, rows) in [(-MOST, 1), (MOST, 1), (-MOST, 9), (32_384.0, 1), (32_384.0, 9)] {
+            let mut all = vec![x; rows * k];
+            all.iter_mut().step_by(k).for_each(|first| *first = MOST.copysign(x));
+            let expected = 127.0 * (f64::from(x) * (k - 1) as f64 + f64::from(MOST.copysign(x)));
+            for y in forward(&all, &weight) {
+                let off = (f64::from(y) / expected - 1.0).abs();
+                assert!(off < 4.0 * f64::from(f32::EPSILON), "{isa}: {y}, not {expected}");
+            }
         }
     }
     let workers = Workers::new(1);
@@ -133,7 +151,7 @@ const GROUPED: [GgmlDType; 6] =
 /// x as the kernels of blocks multiply it.
 fn seen_in_groups(x: &[f32], k: usize) -> Vec<f64> {
     let group = |group: &[f32]| {
-        let (scale, bytes) = quantized(group);
+        let (scale, bytes) = quantized(group, 127.0);
         bytes.into_iter().map(|byte| byte as f64 * f64::from(scale)).collect::<Vec<_>>()
     };
     x.chunks(k).flat_map(|row| row.chunks(32).flat_map(group).collect::<Vec<_>>()).collect()

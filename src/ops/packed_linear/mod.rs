@@ -48,7 +48,7 @@ pub use forward::{gated_linear, linear, linear_add, linears};
 use int8::Int8Panels;
 
 /// Panels that a kernel takes at once, at most.
-const PANELS_MAX: usize = 4;
+const PANELS_MAX: usize = 8;
 
 /// The elements of a weight as a checkpoint stores them: row-major `[out_features, in_features]`.
 #[derive(Debug, Clone, Copy)]
