@@ -16,8 +16,8 @@ type Ngram = [u32; LONGEST];
 
 #[derive(Debug, Default)]
 pub struct NgramIndex {
-    /// Where the latest occurrence of an n-gram ends. Three entries of some 40 bytes a token, a small part of
-    /// what the token's keys and values take.
+    /// Where the latest occurrence of an n-gram ends. Three entries a token, 85 bytes together: a small part of what
+    /// the token's keys and values take.
     ends: HashMap<Ngram, u32>,
     /// The n-grams that end before this position are in `ends`.
     known: usize,
