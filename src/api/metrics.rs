@@ -236,6 +236,12 @@ const COUNTERS: &[Counter] = &[
     ("num_preemptions_total", "Sequences put back to be computed again.", |engine| {
         engine.stats().preemptions.load(Ordering::Relaxed)
     }),
+    ("spec_decode_num_draft_tokens_total", "Tokens guessed by speculation.", |engine| {
+        engine.stats().draft_tokens.load(Ordering::Relaxed)
+    }),
+    ("spec_decode_num_accepted_tokens_total", "Guessed tokens that were right.", |engine| {
+        engine.stats().accepted_draft_tokens.load(Ordering::Relaxed)
+    }),
     ("prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", |engine| {
         engine.stats().prefix_cache_queries.load(Ordering::Relaxed)
     }),

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use crate::settings::{ByteSize, Device, Dtype, KvDtype, Overrides, Quantize, Settings, Sources};
+use crate::settings::{
+    ByteSize, Device, Dtype, KvDtype, Overrides, Quantize, Settings, Sources, Speculation,
+};
 
 use super::failure::Failure;
 
@@ -56,6 +58,9 @@ pub(super) struct ModelOptions {
     /// Do not reuse the KV of prompts that begin alike
     #[arg(long)]
     no_prefix_caching: bool,
+    /// Guess tokens while few sequences run; changes no token, only the speed
+    #[arg(long, value_parser = PossibleValuesParser::new(Speculation::CHOICES))]
+    speculation: Option<String>,
     /// Computing threads
     #[arg(allow_negative_numbers = true, long, value_name = "N")]
     threads: Option<usize>,
@@ -82,6 +87,7 @@ impl ModelOptions {
             max_queue: self.max_queue,
             kv_cache_memory: self.kv_cache_memory.map(Some),
             prefix_caching: self.no_prefix_caching.then_some(false),
+            speculation: self.speculation.as_ref().and_then(|text| text.parse().ok()),
             threads: self.threads.map(Some),
             ..Overrides::default()
         }

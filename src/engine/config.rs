@@ -31,6 +31,8 @@ pub struct EngineConfig {
     pub max_waiting: usize,
     pub kv_dtype: KvDtype,
     pub enable_prefix_caching: bool,
+    /// Draft tokens by n-gram lookup while few sequences run; changes no token and no logprob.
+    pub speculation: bool,
     pub eos_token_ids: Vec<u32>,
     /// Part of every prefix-cache name.
     pub weight_version: u64,
@@ -50,6 +52,7 @@ impl Default for EngineConfig {
             max_waiting: 1024,
             kv_dtype: KvDtype::F32,
             enable_prefix_caching: true,
+            speculation: true,
             eos_token_ids: Vec::new(),
             weight_version: 0,
             max_n: 1024,
@@ -66,6 +69,7 @@ impl EngineConfig {
             max_batch_tokens: self.max_batch_tokens.max(self.max_num_seqs),
             max_prompt_logit_rows: MAX_PROMPT_LOGIT_ROWS,
             enable_prefix_caching: self.enable_prefix_caching,
+            speculation: self.speculation,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The block pool and the prefix cache as one: what a sequence does with its blocks over its life.
 //!
 //! admit (reuse cached blocks, allocate the rest) -> append (a block more, or a private copy of a shared one)
-//! -> publish (name the full blocks) -> release. Only full blocks are ever named, and a sequence writes only
+//! -> publish (name the full blocks) -> release; extend and trim around a step with drafts. Only full blocks are ever named, and a sequence writes only
 //! behind what it has computed, so a named block is never written again.
 
 use super::block_pool::{BLOCK_SIZE, BlockId, BlockPool};
@@ -72,6 +72,24 @@ impl KvBlocks {
             }
         }
         true
+    }
+
+    /// Makes the places after the next token writable too, which `append` has prepared, as far as that leaves
+    /// `keep_free` blocks. How many of the `count` asked for are.
+    pub fn extend(&mut self, sequence: &mut Sequence, count: usize, keep_free: usize) -> usize {
+        let next = sequence.num_computed + 1;
+        while sequence.block_table.len() * BLOCK_SIZE < next + count && self.pool.free() > keep_free {
+            let Some(fresh) = self.allocate() else { break };
+            sequence.block_table.push(fresh);
+        }
+        count.min(sequence.block_table.len() * BLOCK_SIZE - next)
+    }
+
+    /// Takes back the blocks that lie behind all tokens.
+    pub fn trim(&mut self, sequence: &mut Sequence) {
+        let keep = sequence.tokens.len().div_ceil(BLOCK_SIZE).min(sequence.block_table.len());
+        let behind = sequence.block_table.split_off(keep);
+        self.release_table(&behind);
     }
 
     /// Names the blocks that became full since `computed_before`, so that others can reuse them.
@@ -183,6 +201,27 @@ mod tests {
         assert_eq!(copies, [BlockCopy { from: 1, to: 2 }]);
         assert_eq!((&first.block_table[..], &second.block_table[..]), (&[0, 2][..], &[0, 1][..]));
         assert_eq!(blocks.in_use(), 3);
+    }
+
+    #[test]
+    fn drafts_get_blocks_of_their_own_and_give_them_back() {
+        let check = |num_blocks, keep_free, count, expected| {
+            let mut blocks = KvBlocks::new(num_blocks, true);
+            let mut sequence = computed(&mut blocks, 60);
+            sequence.tokens.push(7);
+            assert!(blocks.append(&mut sequence, 0, &mut Vec::new()));
+            assert_eq!(blocks.extend(&mut sequence, count, keep_free), expected, "{count} of {num_blocks}");
+            assert!(sequence.block_table.len() <= num_blocks - keep_free);
+            blocks.trim(&mut sequence);
+            assert_eq!((blocks.in_use(), sequence.block_table.len()), (2, 2));
+        };
+        // Positions 61, 62 and 63 are in the second block.
+        check(2, 0, 7, 3);
+        check(8, 0, 2, 2);
+        check(8, 0, 7, 7);
+        check(8, 0, 40, 40);
+        check(3, 1, 7, 3);
+        check(4, 1, 100, 35);
     }
 
     #[test]

@@ -38,22 +38,39 @@ fn serde_text(character: char) -> String {
     }
 }
 
+#[derive(Debug, PartialEq)]
 struct Told {
     text: String,
     finished: Option<(FinishReason, Option<StopCause>, usize)>,
     cancelled: bool,
 }
 
-/// Sends the bytes as tokens, then `end`, and reads everything that comes out for choice 0.
+/// Sends the bytes as tokens, then `end`, and reads everything that comes out for choice 0. It must be the same when a
+/// message holds one token and when it holds several, as it does after speculation.
 fn tell(tokens: &[u32], end: FinishReason, options: &OutputOptions) -> Told {
+    let told = tell_in_messages(tokens, end, options, 1);
+    for tokens_a_message in [3, usize::MAX] {
+        assert_eq!(tell_in_messages(tokens, end, options, tokens_a_message), told);
+    }
+    told
+}
+
+fn tell_in_messages(
+    tokens: &[u32],
+    end: FinishReason,
+    options: &OutputOptions,
+    tokens_a_message: usize,
+) -> Told {
     let (sender, receiver) = unbounded_channel();
     let (commands, received) = std::sync::mpsc::channel();
-    for (at, &token) in tokens.iter().enumerate() {
-        let mut batch = vec![Event::Token { choice: 0, token, logprobs: None }];
-        if at + 1 == tokens.len() {
-            batch.push(Event::Finished { choice: 0, reason: end });
-        }
-        sender.send(batch).unwrap();
+    let event = |&token| Event::Token { choice: 0, token, logprobs: None };
+    let mut events: Vec<Event> = tokens.iter().map(event).collect();
+    events.push(Event::Finished { choice: 0, reason: end });
+    while !events.is_empty() {
+        // The end comes with the last token.
+        let count =
+            if events.len() <= tokens_a_message.saturating_add(1) { events.len() } else { tokens_a_message };
+        sender.send(events.drain(..count).collect()).unwrap();
     }
     let mut stream =
         OutputStream::new(EventStream::new(receiver, commands, 0), byte_tokenizer(), options.clone());

@@ -118,7 +118,7 @@ mod tests {
     fn scheduled(ids: &[u32], start: usize, choices: &[u32], prompt_logprobs: bool) -> Scheduled {
         let key = SequenceKey { priority: 0, ticket: 0, choice: 0 };
         let (ids, choices) = (ids.to_vec(), choices.to_vec());
-        Scheduled { key, ids, start, block_table: vec![0], choices, prompt_logprobs }
+        Scheduled { key, ids, start, drafts: 0, block_table: vec![0], choices, prompt_logprobs }
     }
 
     #[test]
@@ -133,5 +133,12 @@ mod tests {
         assert_eq!(*batch.cu_seqlens, [0, 3, 5, 8]);
         assert_eq!(batch.logit_rows, [4, 5, 6, 7]);
         assert_eq!(rows, [0..0, 0..1, 1..4]);
+    }
+
+    #[test]
+    fn drafts_have_logits_too() {
+        let drafted = Scheduled { drafts: 2, ..scheduled(&[5, 6, 7], 9, &[0], false) };
+        let (batch, rows) = ragged_batch(&[drafted, scheduled(&[8], 3, &[0], false)]);
+        assert_eq!((batch.logit_rows, rows), (vec![0, 1, 2, 3], vec![0..3, 3..4]));
     }
 }

@@ -1,4 +1,5 @@
-//! Decides what the next step computes: continuous batching with a token budget and chunked prefill.
+//! Decides what the next step computes: continuous batching with a token budget, chunked prefill, and drafts
+//! (`speculation`) where the machine would be idle.
 //!
 //! Pure: no tensor, no clock, no channel. `schedule` picks, the caller computes, `update` takes the sampled
 //! tokens in. The order everywhere is priority, then arrival, then choice. In a step, sequences that decode come
@@ -8,6 +9,8 @@
 //! blocks. Then the last in the order is preempted by recompute: its blocks are freed, its generated tokens are
 //! kept, and it waits to be prefilled again. The first in the order can always take what it needs and the door
 //! refused what cannot fit alone, so every step makes progress.
+
+mod speculation;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -26,6 +29,8 @@ pub struct SchedulerConfig {
     /// Rows a step whose logits are kept for prompt logprobs: they cost a vocabulary of floats each.
     pub max_prompt_logit_rows: usize,
     pub enable_prefix_caching: bool,
+    /// Guess tokens where a step has few rows.
+    pub speculation: bool,
 }
 
 /// What the scheduler needs to know of a request.
@@ -57,8 +62,10 @@ pub struct Scheduled {
     /// The tokens to compute, and the position of the first.
     pub ids: Vec<u32>,
     pub start: usize,
+    /// How many of the last `ids` are guesses at the next tokens of the one choice.
+    pub drafts: usize,
     pub block_table: Vec<BlockId>,
-    /// The choices whose next token is drawn from the last row; empty while the prompt is incomplete.
+    /// The choices whose next token is drawn from the last row before the drafts; empty while the prompt is incomplete.
     pub choices: Vec<u32>,
     pub prompt_logprobs: bool,
 }
@@ -66,7 +73,11 @@ pub struct Scheduled {
 impl Scheduled {
     /// How many of its last rows need logits.
     pub fn logit_rows(&self) -> usize {
-        if self.prompt_logprobs { self.ids.len() } else { usize::from(!self.choices.is_empty()) }
+        if self.prompt_logprobs {
+            self.ids.len()
+        } else {
+            usize::from(!self.choices.is_empty()) + self.drafts
+        }
     }
 }
 
@@ -117,22 +128,27 @@ impl Scheduler {
         self.decode(&mut step);
         self.continue_prefills(&mut step);
         self.admit(&mut step);
+        self.speculate(&mut step);
         step
     }
 
-    /// Takes in what was computed: `sampled[i][j]` is the token of choice `step.scheduled[i].choices[j]`.
-    /// Sequences that were removed since `schedule` are passed over.
+    /// Takes in what was computed: `sampled[i][j]` is the token of choice `step.scheduled[i].choices[j]`, followed by
+    /// those of the rows whose drafts were right. Sequences that were removed since `schedule` are passed over.
     pub fn update(&mut self, step: &Step, sampled: &[Vec<u32>]) -> Vec<Progress> {
         let mut progress = Vec::new();
         for (scheduled, tokens) in step.scheduled.iter().zip(sampled) {
             let Some(sequence) = self.running.get_mut(&scheduled.key) else { continue };
-            sequence.num_computed += scheduled.ids.len();
+            sequence.num_computed += scheduled.ids.len() - scheduled.drafts;
             self.blocks.publish(sequence, scheduled.start);
             if !scheduled.choices.is_empty() {
                 self.fork(scheduled);
             }
             for (&choice, &token) in scheduled.choices.iter().zip(tokens) {
                 progress.extend(self.append(SequenceKey { choice, ..scheduled.key }, token));
+            }
+            if scheduled.drafts > 0 {
+                let confirmed = tokens.get(scheduled.choices.len()..).unwrap_or_default();
+                self.confirm(scheduled.key, confirmed, &mut progress);
             }
         }
         progress
@@ -247,13 +263,18 @@ impl Scheduler {
 
     /// Blocks for a waiting sequence. While others run, a reserve stays free for their decoding.
     fn reserve(&mut self, key: SequenceKey, sequence: &mut Sequence, step: &mut Step) -> bool {
-        let watermark = if self.running.is_empty() { 0 } else { self.config.num_blocks.div_ceil(100) };
+        let watermark = if self.running.is_empty() { 0 } else { self.watermark() };
         if !sequence.block_table.is_empty() {
             return self.blocks.append(sequence, watermark, &mut step.copies);
         }
         let read_cache =
             self.groups.get(&key.ticket).is_some_and(|group| group.forked || !group.prompt_logprobs);
         self.blocks.admit(sequence, read_cache, watermark)
+    }
+
+    /// Blocks that stay free for running sequences.
+    fn watermark(&self) -> usize {
+        self.config.num_blocks.div_ceil(100)
     }
 
     /// Puts as much of a running sequence into the step as the budget allows.
@@ -281,6 +302,7 @@ impl Scheduler {
             key,
             ids: sequence.tokens[start..start + count].to_vec(),
             start,
+            drafts: 0,
             block_table: sequence.block_table.clone(),
             choices,
             prompt_logprobs,

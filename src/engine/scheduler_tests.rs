@@ -33,6 +33,7 @@ impl FakeModel {
         step.scheduled.iter().map(|scheduled| self.sample(scheduled)).collect()
     }
 
+    /// A token a choice, then one for each draft as long as they are right.
     fn sample(&self, scheduled: &Scheduled) -> Vec<u32> {
         let seen: Vec<u32> = (0..scheduled.start + scheduled.ids.len())
             .map(|position| {
@@ -40,13 +41,26 @@ impl FakeModel {
                 self.slots[block][position % BLOCK_SIZE].expect("a slot is written before it is read")
             })
             .collect();
-        scheduled.choices.iter().map(|&choice| next_token(&seen, choice)).collect()
+        let (known, drafts) = seen.split_at(seen.len() - scheduled.drafts);
+        let mut tokens: Vec<u32> =
+            scheduled.choices.iter().map(|&choice| next_token(known, choice)).collect();
+        for (at, draft) in drafts.iter().enumerate() {
+            if tokens.last() != Some(draft) {
+                break;
+            }
+            tokens.push(next_token(&seen[..=known.len() + at], scheduled.choices[0]));
+        }
+        tokens
     }
 }
 
+/// Three times of four what stood five tokens earlier, so that guessing pays; but which times depends on everything.
 fn next_token(seen: &[u32], choice: u32) -> u32 {
     let hash = seen.iter().fold(0x811c_9dc5_u32 ^ choice, |hash, id| (hash ^ id).wrapping_mul(0x0100_0193));
-    (hash >> 7) % 50
+    match seen.len().checked_sub(5) {
+        Some(earlier) if (hash >> 9) % 4 > 0 && seen[earlier] > 3 => seen[earlier],
+        _ => (hash >> 7) % 50,
+    }
 }
 
 /// What a choice must come to, however it was scheduled.
@@ -65,6 +79,7 @@ fn config(num_blocks: usize) -> SchedulerConfig {
         max_batch_tokens: 64,
         max_prompt_logit_rows: 16,
         enable_prefix_caching: true,
+        speculation: true,
     }
 }
 
@@ -94,13 +109,23 @@ struct Run {
     outputs: BTreeMap<(u64, u32), Vec<u32>>,
     preempted: usize,
     computed: usize,
+    drafted: usize,
+    accepted: usize,
 }
 
 impl Run {
     fn new(config: SchedulerConfig) -> Self {
         let model = FakeModel::new(config.num_blocks);
         let scheduler = Scheduler::new(config);
-        Self { scheduler, model, outputs: BTreeMap::new(), preempted: 0, computed: 0 }
+        Self {
+            scheduler,
+            model,
+            outputs: BTreeMap::new(),
+            preempted: 0,
+            computed: 0,
+            drafted: 0,
+            accepted: 0,
+        }
     }
 
     fn step(&mut self) -> Step {
@@ -113,7 +138,11 @@ impl Run {
         }
         self.scheduler.check_integrity().unwrap();
         self.preempted += step.preempted;
-        self.computed += step.scheduled.iter().map(|scheduled| scheduled.ids.len()).sum::<usize>();
+        for (scheduled, tokens) in step.scheduled.iter().zip(&sampled) {
+            self.computed += scheduled.ids.len();
+            self.drafted += scheduled.drafts;
+            self.accepted += if scheduled.drafts > 0 { tokens.len() - 1 } else { 0 };
+        }
         step
     }
 
@@ -192,9 +221,15 @@ proptest! {
         max_num_seqs in 1_usize..10,
         max_batch_tokens in 1_usize..200,
         enable_prefix_caching: bool,
+        speculation: bool,
     ) {
         let config = SchedulerConfig {
-            num_blocks, max_num_seqs, max_batch_tokens, enable_prefix_caching, max_prompt_logit_rows: 7,
+            num_blocks,
+            max_num_seqs,
+            max_batch_tokens,
+            max_prompt_logit_rows: 7,
+            enable_prefix_caching,
+            speculation,
         };
         let run = run_arrivals(&arrivals, config);
         for (ticket, arrival) in (0_u64..).zip(&arrivals) {
@@ -222,7 +257,7 @@ fn choices_share_the_prompt_and_pay_for_it_once() {
     assert_eq!((second.scheduled.len(), second.copies.len()), (8, 7));
     run.finish();
     let outputs: usize = run.outputs.values().map(Vec::len).sum();
-    assert_eq!(run.computed, 200 + outputs - 8);
+    assert_eq!(run.computed, 200 + outputs - 8 + run.drafted - run.accepted);
 }
 
 #[test]
@@ -314,4 +349,137 @@ fn cancelling_frees_the_blocks_at_once() {
     run.scheduler.remove(0);
     assert_eq!(run.scheduler.blocks_in_use(), 0);
     assert!(run.scheduler.is_idle());
+}
+
+/// The whole life of a group alone, and what it must have come to.
+fn run_alone(new: NewGroup, config: SchedulerConfig) -> Run {
+    let expected = expected_output(&new.prompt, 0, &new.rules);
+    let mut run = Run::new(config);
+    run.scheduler.add(new);
+    run.finish();
+    assert_eq!(run.outputs[&(0, 0)], expected);
+    run
+}
+
+/// A prompt whose continuation is drafted from the first step on.
+fn repetitive() -> Vec<u32> {
+    (0..40).map(|at| 10 + at % 5).collect()
+}
+
+#[test]
+fn right_drafts_are_gained_and_wrong_ones_cost_a_row() {
+    let run = run_alone(endless(0, repetitive(), 1, 200), config(100));
+    assert!(run.accepted > 50, "{} of {}", run.accepted, run.drafted);
+    assert!(run.drafted > run.accepted, "nothing was wrong");
+    assert_eq!(run.computed, 40 + 199 + run.drafted - run.accepted);
+    let off = SchedulerConfig { speculation: false, ..config(100) };
+    assert_eq!(run_alone(endless(0, repetitive(), 1, 200), off).drafted, 0);
+}
+
+#[test]
+fn drafts_stay_within_the_rules() {
+    for max_tokens in 1..30 {
+        let run = run_alone(endless(0, repetitive(), 1, max_tokens), config(100));
+        assert!(run.computed - run.drafted < 40 + max_tokens);
+        let mut new = endless(0, repetitive(), 1, 1000);
+        new.rules.max_model_len = 40 + max_tokens;
+        run_alone(new, config(100));
+    }
+}
+
+#[test]
+fn no_draft_ends_a_choice() {
+    for ending in 10..15 {
+        let mut new = endless(0, repetitive(), 1, 300);
+        new.rules.stop_token_ids = vec![ending];
+        let mut run = Run::new(config(100));
+        run.scheduler.add(new);
+        while !run.scheduler.is_idle() {
+            let step = run.step();
+            assert!(step.scheduled.iter().all(|of| !of.ids[of.ids.len() - of.drafts..].contains(&ending)));
+        }
+        let mut rules = endless(0, vec![], 1, 300).rules;
+        rules.stop_token_ids = vec![ending];
+        assert_eq!(run.outputs[&(0, 0)], expected_output(&repetitive(), 0, &rules));
+    }
+}
+
+/// 40 + 56 tokens lie in exactly three blocks; with the block of the watermark there is never one for a draft.
+#[test]
+fn drafts_take_no_block_that_others_may_need() {
+    for (num_blocks, free_in_need) in [(3, 0), (4, 1), (5, 1)] {
+        let mut run = Run::new(config(num_blocks));
+        run.scheduler.add(endless(0, repetitive(), 1, 56));
+        while !run.scheduler.is_idle() {
+            let step = run.step();
+            let [scheduled] = &step.scheduled[..] else { panic!("{step:?}") };
+            let plain = (scheduled.start + 1).div_ceil(BLOCK_SIZE);
+            let taken = scheduled.block_table.len();
+            assert!(taken == plain || taken + free_in_need <= num_blocks, "{taken} of {num_blocks}");
+            assert!(run.scheduler.blocks_in_use() <= plain + 1);
+        }
+        assert!(run.accepted > 0 && run.preempted == 0);
+    }
+}
+
+#[test]
+fn sequences_share_the_rows_and_many_leave_none() {
+    let check = |sequences: u64, most: usize| {
+        let mut run = Run::new(config(100));
+        for ticket in 0..sequences {
+            run.scheduler.add(endless(ticket, repetitive(), 1, 100));
+        }
+        let mut largest = 0;
+        while run.outputs.len() < sequences as usize || run.outputs.values().all(|output| output.len() < 80) {
+            let step = run.step();
+            let drafts = || step.scheduled.iter().map(|of| of.drafts);
+            assert!(drafts().sum::<usize>() == 0 || drafts().sum::<usize>() + step.scheduled.len() <= 8);
+            largest = largest.max(drafts().max().unwrap_or(0));
+        }
+        assert_eq!(largest, most, "{sequences} sequences");
+        run.finish();
+    };
+    check(1, 6);
+    check(2, 3);
+    check(4, 1);
+    check(5, 0);
+}
+
+#[test]
+fn nothing_is_drafted_beside_a_prefill() {
+    let mut run = Run::new(config(100));
+    run.scheduler.add(endless(0, repetitive(), 1, 100));
+    run.step();
+    run.scheduler.add(endless(1, vec![9; 640], 1, 5));
+    for _ in 0..10 {
+        assert_eq!(run.step().scheduled.iter().map(|of| of.drafts).sum::<usize>(), 0);
+    }
+}
+
+/// Plain and speculative runs leave the same names behind: a second turn finds as much of the first.
+#[test]
+fn the_prefix_cache_holds_accepted_tokens_alone() {
+    let hits = |speculation| {
+        let mut run =
+            run_alone(endless(0, repetitive(), 1, 120), SchedulerConfig { speculation, ..config(100) });
+        let turn = [repetitive(), run.outputs[&(0, 0)].clone(), vec![5; 10]].concat();
+        let expected = expected_output(&turn, 0, &endless(1, vec![], 1, 20).rules);
+        run.scheduler.add(endless(1, turn, 1, 20));
+        run.finish();
+        assert_eq!(run.outputs[&(1, 0)], expected);
+        run.scheduler.cache_counters().hits
+    };
+    assert_eq!((hits(true), hits(false)), (128, 128));
+}
+
+#[test]
+fn speculation_goes_on_after_a_preemption() {
+    let mut run = Run::new(config(7));
+    for ticket in 0..2 {
+        run.scheduler.add(endless(ticket, repetitive(), 1, 120));
+    }
+    run.finish();
+    assert!(run.preempted > 0 && run.accepted > 0);
+    let expected = expected_output(&repetitive(), 0, &endless(0, vec![], 1, 120).rules);
+    assert!(run.outputs.values().all(|output| *output == expected));
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::block_pool::{BLOCK_SIZE, BlockId};
+use super::drafter::Drafter;
 use super::prefix_cache::BlockKey;
 use super::request::FinishReason;
 
@@ -27,6 +28,8 @@ pub struct Sequence {
     pub num_cached: usize,
     /// Empty while the sequence waits, except for forks: they hold their prompt's blocks while they wait.
     pub block_table: Vec<BlockId>,
+    /// Guesses its next tokens. A fork's begins anew.
+    pub drafter: Drafter,
     /// Names of the full blocks of `tokens`, extended when asked for.
     keys: Vec<BlockKey>,
     root: BlockKey,
@@ -35,8 +38,8 @@ pub struct Sequence {
 impl Sequence {
     pub fn new(prompt: Vec<u32>, root: BlockKey) -> Self {
         let prompt_len = prompt.len();
-        let (keys, block_table) = (Vec::new(), Vec::new());
-        Self { tokens: prompt, prompt_len, num_computed: 0, num_cached: 0, block_table, keys, root }
+        let (keys, block_table, drafter) = (Vec::new(), Vec::new(), Drafter::default());
+        Self { tokens: prompt, prompt_len, num_computed: 0, num_cached: 0, block_table, drafter, keys, root }
     }
 
     /// A choice that continues from what this sequence has computed. The caller counts the shared blocks.
@@ -44,6 +47,7 @@ impl Sequence {
         Self {
             tokens: self.tokens.clone(),
             block_table: self.block_table.clone(),
+            drafter: Drafter::default(),
             keys: self.keys.clone(),
             ..*self
         }
@@ -99,14 +103,22 @@ impl StopRules {
     /// Whether the sequence ends with the token it ends with now.
     pub fn finished(&self, sequence: &Sequence) -> Option<FinishReason> {
         let token = *sequence.output().last()?;
-        let full = sequence.output().len() >= self.max_tokens || sequence.tokens.len() >= self.max_model_len;
+        self.ends(token).or_else(|| (self.room(sequence) == 0).then_some(FinishReason::Length))
+    }
+
+    /// How a choice ends that gains this token, if it does.
+    pub fn ends(&self, token: u32) -> Option<FinishReason> {
         if self.eos_token_ids.contains(&token) {
             Some(FinishReason::EndOfSequence(token))
-        } else if self.stop_token_ids.contains(&token) {
-            Some(FinishReason::StopToken(token))
         } else {
-            full.then_some(FinishReason::Length)
+            self.stop_token_ids.contains(&token).then_some(FinishReason::StopToken(token))
         }
+    }
+
+    /// Tokens the sequence may still gain.
+    pub fn room(&self, sequence: &Sequence) -> usize {
+        let of_context = self.max_model_len.saturating_sub(sequence.tokens.len());
+        self.max_tokens.saturating_sub(sequence.output().len()).min(of_context)
     }
 }
 

@@ -1,5 +1,7 @@
-//! Samples everything a step asks for, in parallel over the workers: one job a choice, one a prompt row.
+//! Samples everything a step asks for, in parallel over the workers: one job a choice, one a prompt row. The rows of
+//! a choice's drafts belong to its job, since each is wanted only if the one before confirmed its draft.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -15,7 +17,7 @@ use super::sequence::Sequence;
 /// What sampling made of one scheduled sequence.
 #[derive(Debug, Default)]
 pub struct StepSample {
-    /// One a choice of `Scheduled::choices`.
+    /// One a choice of `Scheduled::choices`; after a single choice's, those of the rows whose drafts were right.
     pub tokens: Vec<Sampled>,
     /// One a row of a prompt chunk whose next token is in the prompt.
     pub prompt_logprobs: Vec<TokenLogprobs>,
@@ -54,7 +56,7 @@ pub fn sample_step(
     let mut samples: Vec<_> = sequences.iter().map(|_| Ok(StepSample::default())).collect();
     for ((sequence, _), result) in jobs.into_iter().zip(results) {
         match (&mut samples[sequence], result) {
-            (Ok(sample), Ok(Done::Token(token))) => sample.tokens.push(token),
+            (Ok(sample), Ok(Done::Tokens(tokens))) => sample.tokens.extend(tokens),
             (Ok(sample), Ok(Done::PromptRow(logprobs))) => sample.prompt_logprobs.push(logprobs),
             (failed @ Ok(_), Err(error)) => *failed = Err(error),
             (Err(_), _) => {}
@@ -77,7 +79,7 @@ enum Job {
 }
 
 enum Done {
-    Token(Sampled),
+    Tokens(Vec<Sampled>),
     PromptRow(TokenLogprobs),
 }
 
@@ -96,16 +98,37 @@ impl Sampling<'_> {
             Job::PromptRow { row, next, k } => {
                 sampler::row_logprobs(rows.row(row), next, k).map(Done::PromptRow)
             }
-            Job::Token { choice } => sampler::sample(&SampleJob {
-                logits: rows.row(self.rows.end - 1),
-                params: &self.request.sampling,
-                prompt: self.sequence.prompt(),
-                output: self.sequence.output(),
-                choice,
-                eos_token_ids: &self.request.eos_token_ids,
-            })
-            .map(Done::Token),
+            Job::Token { choice } => self.sample(choice, rows).map(Done::Tokens),
         }
+    }
+
+    /// The choice's next token, then the next for each draft that was right, as plain steps would draw them. What goes
+    /// wrong behind a right draft goes wrong again in the next step, for now there are tokens to show.
+    fn sample(&self, choice: u32, rows: Rows<'_>) -> Result<Vec<Sampled>, SampleError> {
+        let Scheduled { ids, drafts, .. } = self.scheduled;
+        let first = self.rows.end - 1 - drafts;
+        let mut output = Cow::Borrowed(self.sequence.output());
+        let mut sampled = vec![self.sample_row(choice, rows.row(first), &output)?];
+        for (row, &draft) in (first + 1..).zip(&ids[ids.len() - drafts..]) {
+            if sampled.last().is_none_or(|last| last.token != draft) {
+                break;
+            }
+            output.to_mut().push(draft);
+            let Ok(next) = self.sample_row(choice, rows.row(row), &output) else { break };
+            sampled.push(next);
+        }
+        Ok(sampled)
+    }
+
+    fn sample_row(&self, choice: u32, logits: &[f32], output: &[u32]) -> Result<Sampled, SampleError> {
+        sampler::sample(&SampleJob {
+            logits,
+            params: &self.request.sampling,
+            prompt: self.sequence.prompt(),
+            output,
+            choice,
+            eos_token_ids: &self.request.eos_token_ids,
+        })
     }
 }
 

@@ -65,6 +65,7 @@ impl TextLogits {
             block_table: self.blocks.clone(),
             choices: Vec::new(),
             prompt_logprobs: true,
+            drafts: 0,
         });
         let logits = self.runner.forward(&step, &|| ())?;
         self.length += ids.len();

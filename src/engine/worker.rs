@@ -4,7 +4,7 @@
 //! the thread goes on. A client that is gone is noticed at the start of the next step. The heartbeat is written
 //! once a loop, busy or idle, and once a layer, so a watchdog must allow for the longest layer.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,7 +21,7 @@ use super::config::EngineConfig;
 use super::handle::{Command, Shared};
 use super::request::{FinishReason, TokenLogprobs};
 use super::runner::Logits;
-use super::scheduler::{Progress, Scheduler, Step};
+use super::scheduler::{Progress, Scheduled, Scheduler, Step};
 use super::step_sampling::{StepSample, sample_step};
 
 /// How often an idle thread shows that it lives.
@@ -128,8 +128,13 @@ impl<M: StepModel> Worker<M> {
                 }
             }
             tokens.push(sample.tokens.iter().map(|sampled| sampled.token).collect());
-            for (&choice, sampled) in scheduled.choices.iter().zip(sample.tokens) {
-                logprobs.insert((ticket, choice), sampled.logprobs);
+            self.note_drafts(scheduled, sample.tokens.len());
+            // The tokens of drafts follow a single choice's own.
+            let choices = scheduled.choices.iter().chain(scheduled.choices.last().into_iter().cycle());
+            for (&choice, sampled) in choices.zip(sample.tokens) {
+                if let Some(of_token) = sampled.logprobs {
+                    logprobs.entry((ticket, choice)).or_default().push_back(of_token);
+                }
             }
         }
         (tokens, logprobs)
@@ -140,7 +145,8 @@ impl<M: StepModel> Worker<M> {
         let mut touched = BTreeSet::new();
         for Progress { ticket, choice, token, finished } in progress {
             let Some(request) = self.requests.get_mut(&ticket) else { continue };
-            request.push_token(choice, token, logprobs.remove(&(ticket, choice)).flatten());
+            let of_token = logprobs.get_mut(&(ticket, choice)).and_then(VecDeque::pop_front);
+            request.push_token(choice, token, of_token);
             if let Some(reason) = finished {
                 request.push_finished(choice, reason);
             }
@@ -285,6 +291,15 @@ impl<M: StepModel> Worker<M> {
         self.shared.stats.kv_blocks_touched.fetch_add(fresh, Relaxed);
     }
 
+    /// `sampled` counts the sequence's own token and those that right drafts gave.
+    fn note_drafts(&self, scheduled: &Scheduled, sampled: usize) {
+        if scheduled.drafts > 0 {
+            let accepted = sampled.saturating_sub(1);
+            self.shared.stats.draft_tokens.fetch_add(scheduled.drafts as u64, Relaxed);
+            self.shared.stats.accepted_draft_tokens.fetch_add(accepted as u64, Relaxed);
+        }
+    }
+
     fn note_scheduled(&mut self, step: &Step) {
         let stats = &self.shared.stats;
         for scheduled in &step.scheduled {
@@ -323,8 +338,8 @@ impl<M> Drop for Worker<M> {
     }
 }
 
-/// Logprobs of the step's tokens by (ticket, choice).
-type Logprobs = HashMap<(u64, u32), Option<TokenLogprobs>>;
+/// Logprobs of the step's tokens by (ticket, choice), in the tokens' order; empty where nobody asked for them.
+type Logprobs = HashMap<(u64, u32), VecDeque<TokenLogprobs>>;
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());

@@ -16,9 +16,11 @@ const FAIL: u32 = 60;
 const PANIC: u32 = 61;
 const NAN: u32 = 62;
 
-/// Says (last token + 1) mod 10, which comes to the end of sequence, 9. Waits for the gate before every step.
+/// Says (last token + 1) mod 10, which comes to the end of sequence, 9, and after `poison` nothing that is a number.
+/// Waits for the gate before every step.
 struct Scripted {
     gate: Arc<Mutex<()>>,
+    poison: u32,
 }
 
 impl StepModel for Scripted {
@@ -36,7 +38,7 @@ impl StepModel for Scripted {
             }
             let first = values.len() / VOCAB;
             for id in &scheduled.ids[scheduled.ids.len() - scheduled.logit_rows()..] {
-                let mut row = vec![if *id == NAN { f32::NAN } else { 0.0 }; VOCAB];
+                let mut row = vec![if *id == self.poison { f32::NAN } else { 0.0 }; VOCAB];
                 row[(*id as usize + 1) % 10] = 5.0;
                 values.extend(row);
             }
@@ -52,10 +54,14 @@ struct Engine {
     gate: Arc<Mutex<()>>,
 }
 
-fn engine(mut config: EngineConfig) -> Engine {
+fn engine(config: EngineConfig) -> Engine {
+    poisoned_engine(config, NAN)
+}
+
+fn poisoned_engine(mut config: EngineConfig, poison: u32) -> Engine {
     let gate = Arc::new(Mutex::new(()));
     config.eos_token_ids = vec![EOS];
-    let model = Scripted { gate: Arc::clone(&gate) };
+    let model = Scripted { gate: Arc::clone(&gate), poison };
     let handle = start_with(model, VOCAB, config, Workers::new(1)).unwrap();
     Engine { handle, gate }
 }
@@ -146,6 +152,45 @@ fn damaged_logits_fail_one_request_of_a_batch() {
     drop(closed);
     assert!(told(&read(&mut bad), 0).is_err());
     assert_eq!(told(&read(&mut good), 0).unwrap().0, [8, 9]);
+}
+
+#[test]
+fn right_drafts_are_counted_and_save_steps() {
+    let count = |speculation| {
+        let engine = engine(EngineConfig { speculation, ..EngineConfig::default() });
+        let sampling = SamplingParams { ignore_eos: true, logprobs: Some(0), ..greedy(101) };
+        let events = read(&mut engine.handle.generate(request(&[3], sampling)).unwrap());
+        for event in &events {
+            let Event::Token { token, logprobs, .. } = event else { continue };
+            assert_eq!(logprobs.as_ref().map(|of| of.chosen.token), Some(*token));
+        }
+        let tokens: Vec<u32> = (4..105).map(|token| token % 10).collect();
+        assert_eq!(told(&events, 0), Ok((tokens, Some(FinishReason::Length))));
+        let stats = engine.handle.stats();
+        [&stats.steps, &stats.draft_tokens, &stats.accepted_draft_tokens].map(|count| count.load(Relaxed))
+    };
+    assert_eq!(count(false), [101, 0, 0]);
+    let [steps, drafts, accepted] = count(true);
+    assert!(drafts == accepted && steps + accepted == 101 && steps < 30, "{steps} {drafts} {accepted}");
+}
+
+/// Plain decoding shows the tokens before the damaged row, so speculation does.
+#[test]
+fn what_fails_behind_a_right_draft_fails_one_step_later() {
+    for speculation in [true, false] {
+        let engine = poisoned_engine(EngineConfig { speculation, ..EngineConfig::default() }, 7);
+        let events = read(&mut engine.handle.generate(request(&[5, 6, 7, 8, 5], greedy(10))).unwrap());
+        let [
+            Event::Scheduled { .. },
+            Event::Token { token: 6, .. },
+            Event::Token { token: 7, .. },
+            Event::Failed { .. },
+        ] = &events[..]
+        else {
+            panic!("{events:?}")
+        };
+        assert_eq!(engine.handle.stats().draft_tokens.load(Relaxed) > 0, speculation);
+    }
 }
 
 #[test]

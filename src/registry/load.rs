@@ -11,7 +11,7 @@ use crate::engine::{
 };
 use crate::model::{ComputeDtype, Decoder, DecoderConfig, LoadOptions, weight_bytes_estimate};
 use crate::ops::{Int8Scales, KvDtype as PoolDtype, Workers};
-use crate::settings::{Dtype, KvDtype, Quantize};
+use crate::settings::{Dtype, KvDtype, Quantize, Speculation};
 use crate::weights::{Checkpoint, CheckpointDtype, SpecialTokens};
 
 use super::{EngineOptions, GenerationDefaults, LoadSpec, Registry, RegistryError, ServedModel, open};
@@ -160,6 +160,7 @@ fn engine_config(options: &EngineOptions, kv_dtype: PoolDtype, max_model_len: us
         max_waiting: options.max_queue,
         kv_dtype,
         enable_prefix_caching: options.prefix_caching,
+        speculation: options.speculation == Speculation::Ngram,
         weight_version: 0,
         max_n: options.max_n as u32,
         max_logprobs: options.max_logprobs as u32,

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::chat::ChatTemplate;
 use crate::engine::{EngineHandle, MemoryPlan};
-use crate::settings::{ByteSize, Dtype, KvDtype, Quantize, Settings};
+use crate::settings::{ByteSize, Dtype, KvDtype, Quantize, Settings, Speculation};
 use crate::weights::{SpecialTokens, Tokenizer};
 
 use super::GenerationDefaults;
@@ -73,6 +73,7 @@ pub struct EngineOptions {
     pub max_batch_tokens: usize,
     pub max_queue: usize,
     pub prefix_caching: bool,
+    pub speculation: Speculation,
     /// Choices a request may ask for.
     pub max_n: usize,
     /// Alternatives a token that logprobs may ask for.
@@ -92,6 +93,7 @@ impl From<&Settings> for EngineOptions {
             max_batch_tokens: settings.max_batch_tokens,
             max_queue: settings.max_queue,
             prefix_caching: settings.prefix_caching,
+            speculation: settings.speculation,
             max_n: settings.max_n,
             max_logprobs: settings.max_logprobs,
             kv_cache_memory: settings.kv_cache_memory,

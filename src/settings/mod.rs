@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 pub use nearest::nearest;
 pub use sources::{SettingsError, Sources};
-pub use values::{ByteSize, Device, Dtype, KvDtype, LogFormat, Quantize};
+pub use values::{ByteSize, Device, Dtype, KvDtype, LogFormat, Quantize, Speculation};
 
 use values::Text;
 
@@ -92,6 +92,8 @@ settings! {
     kv_cache_memory: Option<ByteSize> = None;
     /// Keep the KV of finished prompts for requests that begin alike.
     prefix_caching: bool = true;
+    /// Guess tokens while few sequences run.
+    speculation: Speculation = Speculation::Ngram;
     /// Computing threads; without it, one a core.
     threads: Option<usize> = None;
     /// Keys that may use the inference routes. None: this machine alone may.

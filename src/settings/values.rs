@@ -148,6 +148,15 @@ choice! {
 }
 
 choice! {
+    /// Where guesses at the next tokens come from.
+    Speculation {
+        /// From what followed the same tokens earlier in the prompt and the output.
+        Ngram = "ngram",
+        Off = "off",
+    }
+}
+
+choice! {
     /// How log lines look.
     LogFormat { Text = "text", Json = "json" }
 }

@@ -2,6 +2,7 @@
 
 mod invariance;
 mod life_cycle;
+mod speculation;
 
 use xenoglot::engine::{
     EngineConfig, EngineHandle, Event, EventStream, FinishReason, Request, SamplingParams, TokenLogprobs,

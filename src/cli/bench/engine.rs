@@ -1,10 +1,12 @@
 //! `xenoglot bench engine`: the engine's speed on a fixed workload, without HTTP and tokenizer.
 //!
-//! Each run has prompts of its own, so that no prefix is cached; the first runs warm up and are not counted; figures
-//! are medians.
+//! Each run has prompts of its own, so that no prefix is cached (but for `--prompt`); the first runs warm up and are
+//! not counted; figures are medians.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -38,6 +40,12 @@ pub(super) struct Arguments {
     /// Tokens of a sample, prompt and answer together, instead of the workload's
     #[arg(long, value_name = "TOKENS")]
     context: Option<usize>,
+    /// The prompt is this file's text, special tokens and all, in a workload of one request
+    #[arg(long, value_name = "FILE", conflicts_with = "context")]
+    prompt: Option<PathBuf>,
+    /// 0 is greedy
+    #[arg(long, default_value_t = 1.0)]
+    temperature: f32,
     /// A directory, a GGUF file or a name below the models directory [default: SmolLM2-135M-Instruct]
     #[arg(long)]
     model: Option<String>,
@@ -58,7 +66,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Result<()> {
     let growth = Growth { samples: arguments.samples, context: arguments.context };
-    let workload = Workload::new(&arguments.workload, growth)?;
+    let mut workload = Workload::new(&arguments.workload, growth)?;
     let asked = arguments.model_options.dtype();
     let settings = settings(global, arguments.model_options.overrides())?;
     start::logging(&settings, true)?;
@@ -69,10 +77,13 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
     let model = start::load(&registry, arguments.model.as_deref(), &settings)?;
     let load_seconds = started.elapsed().as_secs_f64();
     check_blocks(asked, &model)?;
+    let text =
+        arguments.prompt.as_deref().map(|path| read_prompt(path, &mut workload, &model)).transpose()?;
 
     let mut runs = Vec::new();
     for repeat in 0..arguments.warm_up + arguments.repeats {
-        let run = measure(&model.handle, &workload, u32::from(repeat))?;
+        let run =
+            measure(&model.handle, &workload, text.as_deref(), arguments.temperature, u32::from(repeat))?;
         let kind = if repeat < arguments.warm_up { "warm-up" } else { "run" };
         let (speed, first_ms) = (workload.speed(&run), run.first_token * 1e3);
         eprintln!("{kind} {repeat}: {speed:.1} tokens/s, first token after {first_ms:.0} ms");
@@ -101,15 +112,35 @@ fn check_blocks(dtype: Option<&str>, model: &ServedModel) -> Result<(), Failure>
     Ok(())
 }
 
+/// The ids of the text, which take the place of the workload's prompt.
+fn read_prompt(path: &Path, workload: &mut Workload, model: &ServedModel) -> anyhow::Result<Vec<u32>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let ids = model.tokenizer.encode(&text, true)?;
+    let [prompt] = &mut workload.prompts[..] else {
+        return Err(Failure::usage("--prompt: the workload has many prompts")
+            .hint("use workload a, b or c")
+            .into());
+    };
+    *prompt = ids.len();
+    Ok(ids)
+}
+
 /// Sends all requests at once and waits for all of them.
-fn measure(handle: &EngineHandle, workload: &Workload, run: u32) -> anyhow::Result<Run> {
+fn measure(
+    handle: &EngineHandle,
+    workload: &Workload,
+    text: Option<&[u32]>,
+    temperature: f32,
+    run: u32,
+) -> anyhow::Result<Run> {
     let vocabulary = u32::try_from(handle.info().vocab_size).unwrap_or(u32::MAX).max(1);
     let requests = workload.prompts.iter().enumerate().map(|(client, tokens)| Request {
         id: format!("bench-{run}-{client}"),
-        prompt: prompt(*tokens, run, client, vocabulary),
+        prompt: text.map_or_else(|| prompt(*tokens, run, client, vocabulary), <[u32]>::to_vec),
         sampling: SamplingParams {
             n: workload.samples,
             max_tokens: workload.tokens,
+            temperature,
             ignore_eos: true,
             seed: u64::from(run) << 32 | client as u64,
             ..SamplingParams::default()
@@ -182,6 +213,8 @@ impl Figures<'_> {
             "tokens_per_second": round(median(self.speeds())),
             "tokens_per_second_runs": self.speeds().into_iter().map(round).collect::<Vec<_>>(),
             "time_to_first_token_ms": round(self.first_token_ms()),
+            "draft_tokens": self.model.handle.stats().draft_tokens.load(Relaxed),
+            "accepted_draft_tokens": self.model.handle.stats().accepted_draft_tokens.load(Relaxed),
             "load_seconds": round(self.load_seconds),
             "weight_bytes": self.model.weight_bytes,
             "memory_bytes": memory_bytes("VmRSS:"),
