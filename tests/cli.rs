@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::eval::records;
@@ -259,7 +260,7 @@ fn a_context_beyond_the_models_own_is_refused() {
 
 #[test]
 fn a_model_that_does_not_fit_is_shown_before_it_is_refused() {
-    let run = Run::new();
+    let run = Run::new().file("empty.txt", "");
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/qwen3");
     let shown = run.output(&["models", "show", model, "--json", "--kv-cache-memory", "1"]);
     let facts: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("the facts");
@@ -408,4 +409,40 @@ fn real_weights_the_benchmark_reports_json() {
     for key in ["memory_bytes", "peak_rss_bytes"] {
         assert!(figures[key].as_u64().unwrap() > 1 << 27, "{key}: {figures}");
     }
+}
+
+/// The gate of int8 on real weights: limits near what docs/benchmarks.md reports hold, and tighter ones fail the
+/// command after the figures.
+#[test]
+fn real_weights_the_quality_of_int8_is_measured_and_gated() {
+    let run = with_models();
+    let quality = |limits: &[&str]| {
+        let asked = ["bench", "quality", "--quantize", "int8", "--tokens", "96", "--json"];
+        run.output(&[&asked[..], limits].concat())
+    };
+    let passed = quality(&["--max-kl", "0.02", "--min-agreement", "0.9"]);
+    assert!(passed.status.success(), "{}", text(&passed.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&passed.stdout).unwrap();
+    assert_eq!((&report["tested"]["dtype"], &report["reference"]["dtype"]), (&json!("int8"), &json!("bf16")));
+    assert_eq!((&report["tokens"], report["texts"].as_object().unwrap().len()), (&json!(8 * 95), 8));
+    let number = |key: &str| report[key].as_f64().expect("a number");
+    assert!(number("mean_kl") > 1e-4 && number("kl_99") > number("mean_kl"), "{report}");
+    let worse = number("perplexity") / number("reference_perplexity");
+    assert!((0.98..1.02).contains(&worse), "{report}");
+
+    let failed = quality(&["--max-kl", "0.0001"]);
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(text(&failed.stderr).contains("--max-kl 0.0001"), "{}", text(&failed.stderr));
+    assert!(!failed.stdout.is_empty(), "the figures come all the same");
+}
+
+/// A model against itself loses nothing, and a text without positions is refused.
+#[test]
+fn quality_of_the_same_weights_is_perfect() {
+    let run = Run::new();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/llama3");
+    let plain = ["bench", "quality", "--model", model, "--dtype", "bf16", "--tokens", "40", "--json"];
+    let report: serde_json::Value = serde_json::from_slice(&run.output(&plain).stdout).unwrap();
+    assert_eq!((&report["mean_kl"], &report["agreement_percent"]), (&json!(0.0), &json!(100.0)));
+    run.fails(&["bench", "quality", "--model", model, "--text", "empty.txt"], 2, &["no two tokens"]);
 }

@@ -139,11 +139,10 @@ impl Layer {
         batch: &Batch,
         attention: &mut dyn Attention,
     ) -> candle_core::Result<Tensor> {
-        let normed = self.input_norm.forward(hidden, &decoder.workers)?;
-        let attended = self.attention.attend(decoder, index, &normed, batch, attention)?;
+        let attended = self.attention.attend(decoder, index, hidden, &self.input_norm, batch, attention)?;
         let hidden = ops::linear_add(&attended, &self.attention.o_proj, hidden)?; // [tokens, hidden]
-        let normed = self.post_attention_norm.forward(&hidden, &decoder.workers)?;
-        let gated = ops::gated_linear(&normed, &self.mlp.gate, &self.mlp.up)?; // [tokens, intermediate]
+        let RmsNorm { weight, eps } = &self.post_attention_norm;
+        let gated = ops::normed_gated_linear(&hidden, weight, *eps, &self.mlp.gate, &self.mlp.up)?; // [tokens, intermediate]
         ops::linear_add(&gated, &self.mlp.down, &hidden) // [tokens, hidden]
     }
 
@@ -178,14 +177,21 @@ impl SelfAttention {
         decoder: &Decoder,
         layer: usize,
         hidden: &Tensor,
+        norm: &RmsNorm,
         batch: &Batch,
         attention: &mut dyn Attention,
     ) -> candle_core::Result<Tensor> {
         let DecoderConfig { heads, kv_heads, head_dim, .. } = decoder.config;
-        let qkv = ops::linears(hidden, &[&self.q_proj, &self.k_proj, &self.v_proj])?;
+        let weights = [&self.q_proj, &self.k_proj, &self.v_proj];
+        let qkv = ops::normed_linears(hidden, &norm.weight, norm.eps, &weights)?;
         let qkv = qkv.reshape((hidden.dim(0)?, heads + 2 * kv_heads, head_dim))?;
-        let q = rotate(decoder, &qkv.narrow(1, 0, heads)?, self.q_norm.as_ref(), batch)?;
-        let k = rotate(decoder, &qkv.narrow(1, heads, kv_heads)?, self.k_norm.as_ref(), batch)?;
+        let (q, k) = if self.q_norm.is_none() && self.k_norm.is_none() {
+            let both = rotate(decoder, &qkv.narrow(1, 0, heads + kv_heads)?, None, batch)?;
+            (both.narrow(1, 0, heads)?, both.narrow(1, heads, kv_heads)?)
+        } else {
+            let q = rotate(decoder, &qkv.narrow(1, 0, heads)?, self.q_norm.as_ref(), batch)?;
+            (q, rotate(decoder, &qkv.narrow(1, heads, kv_heads)?, self.k_norm.as_ref(), batch)?)
+        };
         let v = qkv.narrow(1, heads + kv_heads, kv_heads)?;
         attention.attend(layer, &q, &k, &v, batch)
     }

@@ -35,6 +35,7 @@ use error::shape_error;
 pub use kv_pool::{KvDtype, KvLayout, KvPool};
 pub use packed_linear::{
     Int8Scales, PackedLinear, Storage, WeightData, embedding, gated_linear, linear, linear_add, linears,
+    normed_gated_linear, normed_linears,
 };
 pub use paged_attention::{AttentionSettings, PagedBatch, paged_attention};
 pub use peak::Peak;

@@ -9,7 +9,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use super::parallel::{output, share};
 use super::rows::{contiguous_f32, rows_of};
 use super::simd::{Kernel, LANES, Simd, load_some, store_some};
-use super::{Workers, shape_error};
+use super::{Isa, Workers, shape_error};
 
 const OP: &str = "rms_norm";
 /// Elements that are worth handing to a thread.
@@ -66,6 +66,15 @@ impl CustomOp2 for RmsNorm {
         };
         Ok((CpuStorage::F32(out), x_layout.shape().clone()))
     }
+}
+
+/// The norm of whole rows of the weight's width, on this thread.
+///
+/// # Safety
+/// `out` takes as many floats as x holds.
+pub(super) unsafe fn norm_rows(isa: Isa, x: &[f32], weight: &[f32], eps: f32, out: *mut f32) {
+    // SAFETY: the caller's word.
+    unsafe { isa.dispatch(Rows { x, weight, eps, out }) }
 }
 
 /// Whole rows of the weight's width; `out` takes as many floats as x holds.

@@ -3,6 +3,7 @@
 use std::arch::x86_64::{__m512bh, _mm512_cvtne2ps_pbh, _mm512_maskz_loadu_ps, _mm512_setzero_si512};
 use std::ops::Range;
 
+use super::Norm;
 use super::activations::{BLOCK_ROWS, LINE_BYTES, Line, TileRows};
 use crate::ops::Workers;
 use crate::ops::simd::avx512::{DotKernel, run_bf16_dot};
@@ -23,6 +24,34 @@ pub unsafe fn bf16_rows(x: &[f32], in_features: usize, workers: &Workers) -> Til
     };
     // SAFETY: as above.
     unsafe { TileRows::new(x.len() / in_features, in_features.div_ceil(BLOCK_WIDTH), workers, &fill) }
+}
+
+/// Rounds what `norm` makes of x: one pass over it, and no copy of the normed rows.
+///
+/// # Safety
+/// That of `bf16_rows`.
+pub unsafe fn normed_bf16_rows(x: &[f32], norm: Norm<'_>, workers: &Workers) -> TileRows {
+    let in_features = norm.weight.len();
+    let (exist, blocks_per_row) = (x.len() / in_features, in_features.div_ceil(BLOCK_WIDTH));
+    let fill = |blocks: Range<usize>, out: *mut Line| {
+        let mut normed = vec![0.0; in_features];
+        for row in blocks.start * BLOCK_ROWS..blocks.end * BLOCK_ROWS {
+            let at = row - blocks.start * BLOCK_ROWS;
+            // SAFETY: the caller vouches for the instructions; every line of the rows is written.
+            unsafe {
+                let out = out.add(at / BLOCK_ROWS * blocks_per_row * BLOCK_ROWS + at % BLOCK_ROWS);
+                let x: &[f32] = if row < exist {
+                    norm.rows(workers.isa(), &x[row * in_features..][..in_features], normed.as_mut_ptr());
+                    &normed
+                } else {
+                    &[]
+                };
+                run_bf16_dot(Rounding { x, in_features, rows: 0..1, out });
+            }
+        }
+    };
+    // SAFETY: as above.
+    unsafe { TileRows::new(exist, blocks_per_row, workers, &fill) }
 }
 
 struct Rounding<'a> {

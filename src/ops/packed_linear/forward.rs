@@ -4,6 +4,7 @@
 //! Work goes out in units of a few panels of one weight (for SwiGLU: of both). A unit takes the rows in blocks, whose
 //! sums rest in a scratch that stays in the second-level cache until `Finish` has taken them into the output.
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,11 +15,11 @@ use super::byte_rows::ByteRows;
 use super::finish::{Finish, Then};
 use super::gemm::Gemm;
 use super::int8::{Int8Panels, IntegerSums, Scale};
-use super::{PANELS_MAX, PackedLinear, Panels};
+use super::{Norm, PANELS_MAX, PackedLinear, Panels};
 #[cfg(target_arch = "x86_64")]
 use super::{
     activations::TileRows,
-    bf16_rows::bf16_rows,
+    bf16_rows::{bf16_rows, normed_bf16_rows},
     dot::{Bytes, Pairs, TileDot, VectorDot},
     group_rows::GroupRows,
     grouped::{self, GroupDot},
@@ -35,6 +36,8 @@ use crate::ops::{Isa, OpsError, Workers, shape_error};
 const OP: &str = "packed_linear";
 /// Multiply-adds that are worth handing to a thread, some microseconds.
 const PART_MULTIPLY_ADDS: usize = 1 << 17;
+/// Elements to norm that are worth handing to a thread.
+const PART_ELEMENTS: usize = 1 << 14;
 /// Parts a thread of an operation, so that a thread that was kept from running does not hold up all.
 const PARTS_PER_THREAD: usize = 4;
 /// Rows whose sums lie in the scratch at once.
@@ -64,6 +67,25 @@ pub fn linears(x: &Tensor, weights: &[&Arc<PackedLinear>]) -> Result<Tensor> {
     x.contiguous()?.apply_op1(Linears(Weights::SideBySide(weights)))
 }
 
+/// `linears` of `rms_norm(x, norm, eps)`, bit for bit, without the normed rows between them where it can be done so.
+pub fn normed_linears(x: &Tensor, norm: &Tensor, eps: f32, weights: &[&Arc<PackedLinear>]) -> Result<Tensor> {
+    let weights = weights.iter().map(|&weight| Arc::clone(weight)).collect();
+    let op = NormedLinears { linears: Linears(Weights::SideBySide(weights)), eps };
+    x.contiguous()?.apply_op2(&norm.contiguous()?, op)
+}
+
+/// `gated_linear` of `rms_norm(x, norm, eps)`, bit for bit.
+pub fn normed_gated_linear(
+    x: &Tensor,
+    norm: &Tensor,
+    eps: f32,
+    gate: &Arc<PackedLinear>,
+    up: &Arc<PackedLinear>,
+) -> Result<Tensor> {
+    let weights = Weights::Gated { gate: Arc::clone(gate), up: Arc::clone(up) };
+    x.contiguous()?.apply_op2(&norm.contiguous()?, NormedLinears { linears: Linears(weights), eps })
+}
+
 /// `residual + (x W^T + b)`, the residual f32 `[tokens, out_features]`.
 pub fn linear_add(x: &Tensor, weight: &Arc<PackedLinear>, residual: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op2(&residual.contiguous()?, Linears(Weights::SideBySide(vec![Arc::clone(weight)])))
@@ -87,7 +109,36 @@ impl CustomOp1 for Linears {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.forward(contiguous_f32(OP, "x", storage, layout)?, layout, None)
+        self.forward(contiguous_f32(OP, "x", storage, layout)?, layout, None, None)
+    }
+}
+
+/// Linears of x after a norm, whose weight is the second operand.
+struct NormedLinears {
+    linears: Linears,
+    eps: f32,
+}
+
+impl CustomOp2 for NormedLinears {
+    fn name(&self) -> &'static str {
+        OP
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        norm: &CpuStorage,
+        norm_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let x = contiguous_f32(OP, "x", x, x_layout)?;
+        let weight = contiguous_f32(OP, "norm", norm, norm_layout)?;
+        let (x_shape, norm_shape) = (x_layout.shape().dims(), norm_layout.shape().dims());
+        if x_shape.last() != Some(&weight.len()) || norm_shape.len() != 1 {
+            let detail = format!("a norm of shape {norm_shape:?} does not fit x of shape {x_shape:?}");
+            return Err(shape_error(OP, detail));
+        }
+        self.linears.forward(x, x_layout, None, Some(Norm { weight, eps: self.eps }))
     }
 }
 
@@ -105,7 +156,7 @@ impl CustomOp2 for Linears {
     ) -> Result<(CpuStorage, Shape)> {
         let x = contiguous_f32(OP, "x", x, x_layout)?;
         let elements = contiguous_f32(OP, "residual", residual, residual_layout)?;
-        self.forward(x, x_layout, Some((elements, residual_layout.shape())))
+        self.forward(x, x_layout, Some((elements, residual_layout.shape())), None)
     }
 }
 
@@ -115,6 +166,7 @@ impl Linears {
         x: &[f32],
         layout: &Layout,
         residual: Option<(&[f32], &Shape)>,
+        norm: Option<Norm<'_>>,
     ) -> Result<(CpuStorage, Shape)> {
         let weights = match &self.0 {
             Weights::SideBySide(weights) => weights.as_slice(),
@@ -133,7 +185,7 @@ impl Linears {
             return Ok((CpuStorage::F32(Vec::new()), shape));
         };
         let call = Call {
-            x: Operand::new(x, rows, weights, workers),
+            x: Operand::new(x, rows, weights, norm, workers),
             rows,
             width,
             weights,
@@ -164,7 +216,7 @@ fn check(weights: &[Arc<PackedLinear>], gated: bool, x: &Shape) -> Result<(usize
 
 /// x as the kernels of the weights read it, each form made once however many weights share it.
 struct Operand<'a> {
-    floats: &'a [f32],
+    floats: Cow<'a, [f32]>,
     bytes: Option<ByteRows>,
     #[cfg(target_arch = "x86_64")]
     bf16: Option<TileRows>,
@@ -173,30 +225,63 @@ struct Operand<'a> {
 }
 
 impl<'a> Operand<'a> {
-    fn new(x: &'a [f32], rows: usize, weights: &[Arc<PackedLinear>], workers: &Workers) -> Self {
+    fn new(
+        x: &'a [f32],
+        rows: usize,
+        weights: &[Arc<PackedLinear>],
+        norm: Option<Norm<'_>>,
+        workers: &Workers,
+    ) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(norm) = norm
+            && rows > 0
+            && weights.iter().all(|weight| weight.multiplies_bf16())
+        {
+            // SAFETY: such weights exist only where the instruction set has the products.
+            let bf16 = Some(unsafe { normed_bf16_rows(x, norm, workers) });
+            return Self { floats: Cow::Borrowed(&[]), bytes: None, bf16, groups: None };
+        }
+        let floats = norm.map_or(Cow::Borrowed(x), |norm| Cow::Owned(normed(x, norm, workers)));
+        let x = &*floats;
         let any = |is: &dyn Fn(&PackedLinear) -> bool| {
             weights.iter().find(|weight| is(weight)).filter(|_| rows > 0).map(|weight| weight.in_features)
         };
+        let bytes = any(&|weight| matches!(weight.panels, Panels::Int8(_)))
+            .map(|in_features| ByteRows::new(x, in_features, workers));
+        #[cfg(target_arch = "x86_64")]
+        let bf16 = any(&PackedLinear::multiplies_bf16)
+            // SAFETY: such a weight exists only where the instruction set has the products.
+            .map(|in_features| unsafe { bf16_rows(x, in_features, workers) });
+        #[cfg(target_arch = "x86_64")]
+        let groups = any(&PackedLinear::multiplies_groups).map(|in_features| {
+            let for_vectors = !by_tiles(rows, GROUP_TILE_ROWS_MIN, workers.isa());
+            // SAFETY: as above.
+            unsafe { GroupRows::new(x, in_features, for_vectors, workers) }
+        });
         Self {
-            floats: x,
-            bytes: any(&|weight| matches!(weight.panels, Panels::Int8(_)))
-                .map(|in_features| ByteRows::new(x, in_features, workers)),
+            floats,
+            bytes,
             #[cfg(target_arch = "x86_64")]
-            bf16: any(&PackedLinear::multiplies_bf16)
-                // SAFETY: such a weight exists only where the instruction set has the products.
-                .map(|in_features| unsafe { bf16_rows(x, in_features, workers) }),
+            bf16,
             #[cfg(target_arch = "x86_64")]
-            groups: any(&PackedLinear::multiplies_groups)
-                // SAFETY: as above.
-                .map(|in_features| unsafe {
-                    GroupRows::new(
-                        x,
-                        in_features,
-                        !by_tiles(rows, GROUP_TILE_ROWS_MIN, workers.isa()),
-                        workers,
-                    )
-                }),
+            groups,
         }
+    }
+}
+
+/// The norm of all rows.
+fn normed(x: &[f32], norm: Norm<'_>, workers: &Workers) -> Vec<f32> {
+    let width = norm.weight.len();
+    let rows = x.len() / width;
+    let parts = (x.len() / PART_ELEMENTS).clamp(1, workers.threads());
+    // SAFETY: the parts' rows cover all, and each is written whole.
+    unsafe {
+        output(x.len(), |out| {
+            workers.run(parts, &|part| {
+                let Range { start, end } = share(rows, parts, part);
+                norm.rows(workers.isa(), &x[start * width..end * width], out.start().add(start * width));
+            });
+        })
     }
 }
 

@@ -40,11 +40,12 @@ use std::sync::Arc;
 use candle_core::quantized::GgmlDType;
 
 use super::aligned::{AlignedBuffer, Plain};
+use super::rms_norm::norm_rows;
 use super::simd::LANES;
-use super::{OpsError, Workers};
+use super::{Isa, OpsError, Workers};
 use blocks::BlockFormat;
 pub use embedding::embedding;
-pub use forward::{gated_linear, linear, linear_add, linears};
+pub use forward::{gated_linear, linear, linear_add, linears, normed_gated_linear, normed_linears};
 use int8::Int8Panels;
 
 /// Panels that a kernel takes at once, at most.
@@ -84,6 +85,22 @@ pub enum Int8Scales {
     PerGroup32,
     /// 64 neighbours of a row: half scales.
     PerGroup64,
+}
+
+/// An RMS norm that x goes through before it is multiplied; see `rms_norm`.
+#[derive(Clone, Copy)]
+struct Norm<'a> {
+    /// One number an input feature.
+    weight: &'a [f32],
+    eps: f32,
+}
+
+impl Norm<'_> {
+    /// The norm of whole rows, into `out`, which takes as many floats.
+    unsafe fn rows(&self, isa: Isa, x: &[f32], out: *mut f32) {
+        // SAFETY: the caller's word.
+        unsafe { norm_rows(isa, x, self.weight, self.eps, out) }
+    }
 }
 
 /// A packed weight with its bias.

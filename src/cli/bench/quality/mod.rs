@@ -121,9 +121,9 @@ fn texts(arguments: &Arguments) -> anyhow::Result<Vec<(String, String)>> {
 fn gate(total: &Comparison, arguments: &Arguments) -> anyhow::Result<()> {
     let (kl, agreement) = (total.mean_kl(), total.agreement());
     let beyond = match (arguments.max_kl, arguments.min_agreement) {
-        // Not `>`: a divergence that is no number fails too.
-        (Some(most), _) if !(kl <= most) => format!("the mean divergence is {kl:.4} nats, --max-kl {most}"),
-        (_, Some(least)) if !(agreement >= least) => {
+        // A divergence that is no number fails too.
+        (Some(most), _) if kl.is_nan() || kl > most => format!("the mean divergence is {kl:.4} nats, --max-kl {most}"),
+        (_, Some(least)) if agreement < least => {
             format!("the likeliest tokens agree at {:.1} %, --min-agreement {least}", agreement * 100.0)
         }
         _ => return Ok(()),
@@ -174,6 +174,9 @@ fn compare(
         return Err(failure.hint("compare a model with another type of itself").into());
     }
     ids.truncate(tokens_max);
+    if ids.len() < 2 {
+        return Err(Failure::usage("the text has no two tokens, and nothing to compare at").into());
+    }
     tested.logits.restart();
     reference.logits.restart();
     let mut comparison = Comparison::default();
@@ -203,7 +206,7 @@ impl Report<'_> {
     fn json(&self) -> Value {
         let side = |reader: &Reader| {
             json!({
-                "model": printable(&reader.path.display().to_string()).to_string(),
+                "model": printable(&reader.path.display().to_string()),
                 "dtype": reader.dtype,
                 "weight_bytes": reader.weight_bytes,
             })
