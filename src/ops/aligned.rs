@@ -2,12 +2,16 @@
 //!
 //! Not a vector: the length is fixed. Zero pages come from the system untouched, so a large KV pool costs
 //! memory only where it has been written.
+//!
+//! In this crate's own tests a buffer ends where a page begins that nobody may touch: a kernel that goes beyond its
+//! weights or its KV pool, by whatever instruction, ends the test.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::alloc::Layout;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 use super::OpsError;
+use memory::{alloc_zeroed, dealloc};
 
 const CACHE_LINE: usize = 64;
 
@@ -74,6 +78,47 @@ impl<T: Plain> Drop for AlignedBuffer<T> {
         if let Some(layout) = Self::layout(self.len).filter(|_| self.len > 0) {
             // SAFETY: allocated in `zeroed` with this very layout.
             unsafe { dealloc(self.start.as_ptr().cast(), layout) }
+        }
+    }
+}
+
+#[cfg(not(all(test, unix)))]
+use std::alloc as memory;
+
+/// Memory before a page without access.
+#[cfg(all(test, unix))]
+mod memory {
+    use std::alloc::Layout;
+    use std::ptr::null_mut;
+
+    const PAGE: usize = 1 << 16;
+
+    /// Bytes of the mapping and, in it, of what lies before the memory.
+    fn sizes(layout: Layout) -> Option<(usize, usize)> {
+        let bytes = layout.pad_to_align().size();
+        let accessible = bytes.checked_next_multiple_of(PAGE)?;
+        Some((accessible.checked_add(PAGE)?, accessible - bytes))
+    }
+
+    pub unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
+        let Some((mapped, before)) = sizes(layout) else { return null_mut() };
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: new memory at an address of the system's choice, of which the last page is closed.
+        unsafe {
+            let start = libc::mmap(null_mut(), mapped, access, kind | libc::MAP_NORESERVE, -1, 0);
+            if start == libc::MAP_FAILED {
+                return null_mut();
+            }
+            let guard = start.cast::<u8>().add(mapped - PAGE);
+            assert_eq!(libc::mprotect(guard.cast(), PAGE, libc::PROT_NONE), 0);
+            start.cast::<u8>().add(before)
+        }
+    }
+
+    pub unsafe fn dealloc(start: *mut u8, layout: Layout) {
+        if let Some((mapped, before)) = sizes(layout) {
+            // SAFETY: mapped in `alloc_zeroed`, for the same layout.
+            unsafe { assert_eq!(libc::munmap(start.sub(before).cast(), mapped), 0) };
         }
     }
 }

@@ -122,7 +122,9 @@ fn gate(total: &Comparison, arguments: &Arguments) -> anyhow::Result<()> {
     let (kl, agreement) = (total.mean_kl(), total.agreement());
     let beyond = match (arguments.max_kl, arguments.min_agreement) {
         // A divergence that is no number fails too.
-        (Some(most), _) if kl.is_nan() || kl > most => format!("the mean divergence is {kl:.4} nats, --max-kl {most}"),
+        (Some(most), _) if kl.is_nan() || kl > most => {
+            format!("the mean divergence is {kl:.4} nats, --max-kl {most}")
+        }
         (_, Some(least)) if agreement < least => {
             format!("the likeliest tokens agree at {:.1} %, --min-agreement {least}", agreement * 100.0)
         }
