@@ -50,6 +50,11 @@ impl BlockPool {
         self.empty.len() + self.evictable.len()
     }
 
+    /// Of these, those that hold nothing anybody could reuse.
+    pub fn empty(&self) -> usize {
+        self.empty.len()
+    }
+
     pub fn in_use(&self) -> usize {
         self.len() - self.free()
     }

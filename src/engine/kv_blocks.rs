@@ -75,10 +75,13 @@ impl KvBlocks {
     }
 
     /// Makes the places after the next token writable too, which `append` has prepared, as far as that leaves
-    /// `keep_free` blocks. How many of the `count` asked for are.
+    /// `keep_free` blocks and costs no cached one. How many of the `count` asked for are.
     pub fn extend(&mut self, sequence: &mut Sequence, count: usize, keep_free: usize) -> usize {
         let next = sequence.num_computed + 1;
-        while sequence.block_table.len() * BLOCK_SIZE < next + count && self.pool.free() > keep_free {
+        while sequence.block_table.len() * BLOCK_SIZE < next + count
+            && self.pool.free() > keep_free
+            && self.pool.empty() > 0
+        {
             let Some(fresh) = self.allocate() else { break };
             sequence.block_table.push(fresh);
         }

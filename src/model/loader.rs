@@ -17,7 +17,7 @@ pub enum ComputeDtype {
     Bf16,
     /// GGUF blocks stay as they are in the file; its F16 and BF16 tensors become bf16, its F32 ones f32.
     Gguf,
-    /// Every weight as bytes, whatever it was; activations are rounded to bytes too, a token at a time.
+    /// Every weight as bytes, whatever it was.
     Int8(Int8Scales),
 }
 

@@ -3,8 +3,8 @@
 //! Not a vector: the length is fixed. Zero pages come from the system untouched, so a large KV pool costs
 //! memory only where it has been written.
 //!
-//! In this crate's own tests a buffer ends where a page begins that nobody may touch: a kernel that goes beyond its
-//! weights or its KV pool, by whatever instruction, ends the test.
+//! In this crate's own tests a buffer ends where, within a cache line, a page begins that nobody may touch: a kernel
+//! that goes beyond its weights or its KV pool, by whatever instruction, ends the test.
 
 use std::alloc::Layout;
 use std::ops::{Deref, DerefMut};

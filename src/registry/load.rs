@@ -93,7 +93,7 @@ pub struct LoadedDecoder {
 }
 
 /// # Errors
-/// As [`load`], but for the KV cache's memory.
+/// As [`load`]; of the KV cache's memory, a block is enough.
 pub fn load_decoder(
     path: &Path,
     options: &EngineOptions,
@@ -101,11 +101,14 @@ pub fn load_decoder(
 ) -> Result<LoadedDecoder, RegistryError> {
     let (checkpoint, config) = open(path)?;
     let dtype = compute_dtype(options, &checkpoint);
-    let max_positions = Some(max_model_len(&checkpoint, &config, options)?);
-    let load_options = LoadOptions { max_positions, ..LoadOptions::new(dtype, workers) };
+    let kv_dtype = kv_dtype(options, &checkpoint);
+    let max_model_len = max_model_len(&checkpoint, &config, options)?;
+    let engine_config = engine_config(options, kv_dtype, max_model_len);
+    let request = memory_request(&checkpoint, &config, dtype, &engine_config, options, 0)?;
+    memory_plan(&MemoryRequest { max_model_len: BLOCK_SIZE, num_blocks: Some(1), ..request })?;
+    let load_options = LoadOptions { max_positions: Some(max_model_len), ..LoadOptions::new(dtype, workers) };
     let decoder =
         Decoder::load(config, &*checkpoint.tensors, &load_options).map_err(|error| error.at(&checkpoint))?;
-    let kv_dtype = kv_dtype(options, &checkpoint);
     Ok(LoadedDecoder { checkpoint, decoder, dtype: dtype_name(dtype), kv_dtype })
 }
 

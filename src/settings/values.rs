@@ -120,12 +120,13 @@ choice! {
 }
 
 choice! {
-    /// Weights quantised while they are loaded. Activations are then rounded to bytes, a scale a token, at every linear.
+    /// Weights quantised while they are loaded.
     Quantize {
         None = "none",
-        /// Bytes, an f32 scale an output row.
+        /// Bytes, an f32 scale an output row. Activations are rounded to two bytes, a scale a token, at every linear.
         Int8 = "int8",
-        /// Bytes, a half scale for 64 neighbours of a row.
+        /// Bytes, a half scale for 64 neighbours of a row. Activations are rounded to a byte, a scale for 32, where the
+        /// processor multiplies bytes, and stay as they are elsewhere.
         Int8Group64 = "int8-g64",
         /// Bytes, a half scale for 32 neighbours of a row, as GGUF's Q8_0.
         Int8Group32 = "int8-g32",

@@ -18,8 +18,8 @@ use crate::ops::simd::{Kernel, LANES, Simd, load_some};
 /// The largest number of two signed bytes whose negative is one too, by the rounding of `Quantize`.
 const MOST: f32 = 127.0 * 256.0 + 127.0;
 
-/// Magnitudes below count as 0, so that `MOST` / largest is finite.
-pub const SMALLEST: f32 = 1e-36;
+/// Magnitudes below count as 0, so that `MOST` / largest is finite and a scale is a normal number.
+const SMALLEST: f32 = MOST * f32::MIN_POSITIVE;
 
 pub struct ByteRows {
     /// Rows 2 i and 2 i + 1 are the high and low bytes of x's row i.

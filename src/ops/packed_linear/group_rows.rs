@@ -10,8 +10,8 @@ use std::arch::x86_64::{
 };
 use std::ops::Range;
 
+use super::SMALLEST;
 use super::activations::{BLOCK_ROWS, LINE_BYTES, Line, TileRows};
-use super::byte_rows::SMALLEST;
 use crate::ops::Workers;
 use crate::ops::parallel::SharedMut;
 use crate::ops::simd::avx512::{DotKernel, run_byte_dot};

@@ -48,6 +48,9 @@ pub use embedding::embedding;
 pub use forward::{gated_linear, linear, linear_add, linears, normed_gated_linear, normed_linears};
 use int8::Int8Panels;
 
+/// Magnitudes below count as 0 where they are quantised to one byte, so that 127 / largest is finite.
+const SMALLEST: f32 = 1e-36;
+
 /// Panels that a kernel takes at once, at most.
 const PANELS_MAX: usize = 8;
 

@@ -4,9 +4,8 @@ use candle_core::quantized::GgmlDType;
 use half::{bf16, f16};
 
 use super::blocks::{self, BlockFormat};
-use super::byte_rows::SMALLEST;
 use super::int8::{IN_FEATURES_MAX, Int8Panels};
-use super::{Int8Scales, PanelElement, Panels, Storage, WeightData};
+use super::{Int8Scales, PanelElement, Panels, SMALLEST, Storage, WeightData};
 use crate::ops::aligned::{AlignedBuffer, Plain};
 use crate::ops::parallel::SharedMut;
 use crate::ops::simd::{Element, Kernel, LANES, Simd};

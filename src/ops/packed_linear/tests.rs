@@ -289,6 +289,8 @@ fn fused_operations_are_the_plain_ones() {
         for rows in [1, 5, 17, 40, 150] {
             check_fused(storage, rows, 96);
         }
+        // More rows than a part has.
+        check_fused(storage, 1030, 64);
     }
 }
 

@@ -408,6 +408,39 @@ fn wrong_operands_are_errors() {
     check(q, kv, 0, &[0, 2], &[0, 1], &[&[0]], Some(0), "sliding window");
 }
 
+/// A row that is computed beside its successors, as beside drafts, does not see what is wrong with their values; who
+/// sees such a value gets NaN.
+#[test]
+fn values_that_are_none_reach_those_who_see_them() {
+    for dtype in [KvDtype::F32, KvDtype::Bf16] {
+        for isa in Isa::available() {
+            for (bad, wrong) in [(3, f32::INFINITY), (4, f32::NAN), (33, f32::NEG_INFINITY), (40, f32::MAX)] {
+                let (case, workers) = (Case { dtype, ..Case::new(2, 1, 16, 45) }, Workers::with_isa(1, isa));
+                let run = |v: Vec<f32>| {
+                    let tensor = |values: Vec<f32>, heads| {
+                        Tensor::from_vec(values, (45, heads, 16), &Device::Cpu).unwrap()
+                    };
+                    let (q, k, v) = (tensor(case.q(), 2), tensor(case.k(), 1), tensor(v, 1));
+                    let batch =
+                        PagedBatch::new(Arc::new(vec![0, 45]), Arc::new((0..45).collect()), vec![vec![1, 0]]);
+                    let batch = Arc::new(batch);
+                    let out = paged_attention(&q, &k, &v, &case.pool(2), 1, &batch, SETTINGS, &workers);
+                    out.unwrap().to_vec2::<f32>().unwrap()
+                };
+                let mut v = case.v();
+                v[bad * 16 + 5] = wrong;
+                let (sound, found) = (run(case.v()), run(v));
+                assert!(found[..bad] == sound[..bad], "{isa} {dtype:?}: rows before {bad}");
+                // An f32 pool could hold the largest number, but need not.
+                assert!(
+                    found[bad..].iter().flatten().all(|y| y.is_nan()),
+                    "{isa} {dtype:?}: rows from {bad}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn a_gradient_is_refused() {
     let case = Case::new(1, 1, 4, 1);

@@ -2,6 +2,8 @@
 //!
 //! A tile whose first slot is written begins anew: it is zeroed, since kernels that work on whole tiles multiply
 //! what nobody sees by 0, and a former owner's NaN would stay NaN. All are zeroed before the first is written.
+//! For the same reason a value that is no finite number is not written: its row gets a key of NaN and a value of 0, so
+//! that whoever sees it still gets NaN, and whoever does not (a draft's predecessors) gets what is theirs.
 
 use super::PagedAttention;
 use super::attend::TileElement;
@@ -11,6 +13,9 @@ use crate::ops::kv_pool::BLOCK_SIZE;
 use crate::ops::parallel::{SharedMut, share};
 use crate::ops::rows::StridedRows;
 use crate::ops::simd::{Kernel, LANES, Simd, poke};
+
+/// The largest value that is finite in either type.
+const VALUE_MAX: f32 = half::bf16::MAX.to_f32_const();
 
 /// Rows that are worth handing to a thread.
 const PART_ROWS: usize = 16;
@@ -162,14 +167,21 @@ impl<T: WriteElement> Kernel for Write<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let head_dim = self.layout.head_dim;
+        let (no_key, no_value) = (vec![f32::NAN; head_dim], vec![0.0; head_dim]);
         let mut at = 0;
         while at < self.slots.len() {
             let Slot { block, slot } = self.slots[at];
             let paired = slot % 2 == 0 && self.slots.get(at + 1) == Some(&Slot { block, slot: slot + 1 });
             for kv_head in 0..self.layout.kv_heads {
-                let row = |at: usize| Row {
-                    key: &self.k.row(self.first + at)[kv_head * head_dim..][..head_dim],
-                    value: &self.v.row(self.first + at)[kv_head * head_dim..][..head_dim],
+                let row = |at: usize| {
+                    let value = &self.v.row(self.first + at)[kv_head * head_dim..][..head_dim];
+                    // Without a branch an element, so that it becomes vectors; a NaN fits nowhere.
+                    let fits = value.iter().fold(true, |fits, x| fits & (x.abs() <= VALUE_MAX));
+                    if fits {
+                        Row { key: &self.k.row(self.first + at)[kv_head * head_dim..][..head_dim], value }
+                    } else {
+                        Row { key: &no_key, value: &no_value }
+                    }
                 };
                 let tile = self.layout.tile(self.layer, block, kv_head);
                 // SAFETY: the slots are in the pool and nobody else's.

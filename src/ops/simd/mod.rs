@@ -231,9 +231,11 @@ impl Isa {
     }
 
     /// Whether there are tiles (`amx`).
-    #[cfg(target_arch = "x86_64")]
     pub(super) fn has_tiles(self) -> bool {
-        self.0 >= Set::Amx
+        #[cfg(target_arch = "x86_64")]
+        return self.0 >= Set::Amx;
+        #[cfg(not(target_arch = "x86_64"))]
+        return false;
     }
 
     /// Rows for which more panels at once pay, since one row of a panel gives one chain only.
