@@ -260,7 +260,7 @@ fn a_context_beyond_the_models_own_is_refused() {
 
 #[test]
 fn a_model_that_does_not_fit_is_shown_before_it_is_refused() {
-    let run = Run::new().file("empty.txt", "");
+    let run = Run::new();
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/qwen3");
     let shown = run.output(&["models", "show", model, "--json", "--kv-cache-memory", "1"]);
     let facts: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("the facts");
@@ -439,7 +439,7 @@ fn real_weights_the_quality_of_int8_is_measured_and_gated() {
 /// A model against itself loses nothing, and a text without positions is refused.
 #[test]
 fn quality_of_the_same_weights_is_perfect() {
-    let run = Run::new();
+    let run = Run::new().file("empty.txt", "");
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/llama3");
     let plain = ["bench", "quality", "--model", model, "--dtype", "bf16", "--tokens", "40", "--json"];
     let report: serde_json::Value = serde_json::from_slice(&run.output(&plain).stdout).unwrap();
