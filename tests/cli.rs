@@ -83,6 +83,11 @@ fn wrong_arguments_exit_with_2() {
     run.fails(&["bench", "engine", "--workload", "z"], 2, &["a, b, c, mixed"]);
     run.fails(&["bench", "engine", "--workload", "mixed", "--samples", "2"], 2, &["workload a, b or c"]);
     run.fails(&["bench", "engine", "--workload", "a", "--dtype", "int4"], 2, &["int8", "gguf"]);
+    for limit in ["nan", "-1", "inf", "much"] {
+        run.fails(&["bench", "quality", "--max-kl", limit], 2, &["a number of at least 0"]);
+        run.fails(&["bench", "quality", "--min-agreement", limit], 2, &["a number of at least 0"]);
+    }
+    run.fails(&["serve", "--speculation", "eagle"], 2, &["ngram, off"]);
     run.fails(&["serve", "--quantize", "int4"], 2, &["none, int8, int8-g64, int8-g32"]);
     run.fails(&["bench", "peak", "--isa", "mmx"], 2, &["`mmx`", "it has portable"]);
     run.fails(&["eval", "run", "x", "--languages", "en,klingon"], 2, &["klingon"]);

@@ -2,7 +2,6 @@
 of this machine's processor, and the default model as GGUF in BF16, Q8_0 and Q4_0."""
 
 import shutil
-import subprocess
 import tarfile
 from pathlib import Path
 
@@ -112,10 +111,6 @@ def converter_python(context) -> Path:
     from . import transformers_peer
 
     return transformers_peer.python(context, "sentencepiece", "protobuf")
-
-
-def flags_text() -> str:
-    return subprocess.list2cmdline(CMAKE_FLAGS)
 
 
 def processor_flags() -> list[str]:

@@ -326,8 +326,12 @@ mod tests {
             meter.tokens(0, 2);
             meter.finished(STOP);
             drop(meter);
-            let text = metrics.scrape(std::iter::empty()).unwrap();
+            served.handle.stats().draft_tokens.store(7, Ordering::Relaxed);
+            served.handle.stats().accepted_draft_tokens.store(5, Ordering::Relaxed);
+            let text = metrics.scrape(std::iter::once(("m", &served.handle))).unwrap();
             for line in [
+                "spec_decode_num_draft_tokens_total{model_name=\"m\"} 7",
+                "spec_decode_num_accepted_tokens_total{model_name=\"m\"} 5",
                 "request_success_total{finished_reason=\"stop\",model_name=\"m\"} 1",
                 "request_success_total{finished_reason=\"abort\",model_name=\"m\"} 1",
                 "time_to_first_token_seconds_count{model_name=\"m\"} 1",

@@ -92,7 +92,7 @@ pub enum MemoryError {
     #[error(
         "not enough memory: the weights take {}, the RoPE table {}, the working space {}, and one sequence of \
          {max_model_len} tokens {} of KV cache, but {} are available{}: lower --max-model-len, choose --kv-dtype bf16 \
-         or --quantize int8, or free memory",
+         or weights of fewer bits (--quantize int8 for those of 16), or free memory",
         Bytes(*weight_bytes), Bytes(*rope_bytes), Bytes(*scratch_bytes), Bytes(*sequence_bytes),
         Bytes(*available_bytes), promised_text(*promised_bytes)
     )]

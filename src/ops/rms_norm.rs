@@ -2,6 +2,7 @@
 //!
 //! Sixteen partial sums along the row, folded at its end: a row's bits do not depend on the rows beside it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
@@ -40,7 +41,7 @@ impl CustomOp2 for RmsNorm {
     ) -> Result<(CpuStorage, Shape)> {
         let x = contiguous_f32(OP, "x", x, x_layout)?;
         let weight = contiguous_f32(OP, "weight", weight, weight_layout)?;
-        let (rows, width) = rows_of(OP, "x", x_layout)?;
+        let (_, width) = rows_of(OP, "x", x_layout)?;
         if weight_layout.shape().dims() != [width] {
             let (x, weight) = (x_layout.shape().dims(), weight_layout.shape().dims());
             return Err(shape_error(
@@ -48,23 +49,24 @@ impl CustomOp2 for RmsNorm {
                 format!("a weight of shape {weight:?} does not fit x of shape {x:?}"),
             ));
         }
-        let parts = (x.len() / PART_ELEMENTS).clamp(1, self.workers.threads());
-        // SAFETY: the parts' rows cover all, and `Rows` writes its rows whole.
-        let out = unsafe {
-            output(x.len(), |out| {
-                self.workers.run(parts, &|part| {
-                    let rows = share(rows, parts, part);
-                    let kernel = Rows {
-                        x: &x[rows.start * width..rows.end * width],
-                        weight,
-                        eps: self.eps,
-                        out: out.start().add(rows.start * width),
-                    };
-                    self.workers.isa().dispatch(kernel);
-                });
-            })
-        };
+        let out = norm_all(x, weight, self.eps, &self.workers);
         Ok((CpuStorage::F32(out), x_layout.shape().clone()))
+    }
+}
+
+/// The norm of whole rows of the weight's width, on all threads.
+pub(super) fn norm_all(x: &[f32], weight: &[f32], eps: f32, workers: &Workers) -> Vec<f32> {
+    let width = weight.len();
+    let parts = (x.len() / PART_ELEMENTS).clamp(1, workers.threads());
+    // SAFETY: the parts' rows cover all, and `norm_rows` writes its rows whole.
+    unsafe {
+        output(x.len(), |out| {
+            workers.run(parts, &|part| {
+                let Range { start, end } = share(x.len() / width.max(1), parts, part);
+                let part = &x[start * width..end * width];
+                norm_rows(workers.isa(), part, weight, eps, out.start().add(start * width));
+            });
+        })
     }
 }
 

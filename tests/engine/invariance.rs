@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use xenoglot::engine::{EngineConfig, EngineHandle, LogprobsMode, Request, SamplingParams};
 use xenoglot::model::ComputeDtype;
-use xenoglot::ops::Int8Scales;
+use xenoglot::ops::{Int8Scales, Isa, Workers};
 
-use super::{Told, engine, prompt, read, request};
+use super::{Told, engine, engine_on, prompt, read, request};
 
 /// Two families: one with full attention, one with a sliding window shorter than a block.
 const MODELS: [&str; 2] = ["llama3", "mistral"];
@@ -142,18 +142,21 @@ fn a_choice_does_not_depend_on_how_many_there_are() {
     }
 }
 
+/// Bits may differ between instruction sets, not within one.
 #[test]
-fn the_thread_count_changes_no_bit() {
-    use xenoglot::engine::start;
-    use xenoglot::ops::Workers;
-
-    use crate::model::logits::{fixture, load};
-
-    let run_on = |threads: usize| {
-        let config = EngineConfig { max_model_len: 128, ..EngineConfig::default() };
-        let engine =
-            start(load(&fixture("llama3"), ComputeDtype::F32), config, Workers::new(threads)).unwrap();
-        run(&engine, subjects())
-    };
-    assert!(run_on(1) == run_on(3));
+fn the_thread_count_and_company_change_no_bit_on_any_instruction_set() {
+    for isa in Isa::available() {
+        for dtype in DTYPES {
+            let on = |threads: usize| engine_on("llama3", dtype, Workers::with_isa(threads, isa));
+            let alone: Vec<Told> =
+                subjects().into_iter().flat_map(|subject| run(&on(1), vec![subject])).collect();
+            for threads in [1, 2, 3] {
+                let mut requests = company(12);
+                requests.splice(6..6, subjects());
+                let told = run(&on(threads), requests)[6..6 + subjects().len()].to_vec();
+                let same = without_cache_counts(told) == without_cache_counts(alone.clone());
+                assert!(same, "{isa}, {dtype:?}, {threads} threads");
+            }
+        }
+    }
 }

@@ -4,6 +4,8 @@ mod invariance;
 mod life_cycle;
 mod speculation;
 
+use std::sync::Arc;
+
 use xenoglot::engine::{
     EngineConfig, EngineHandle, Event, EventStream, FinishReason, Request, SamplingParams, TokenLogprobs,
     start,
@@ -11,12 +13,27 @@ use xenoglot::engine::{
 use xenoglot::model::ComputeDtype;
 use xenoglot::ops::{KvDtype, Workers};
 
-use crate::model::logits::{fixture, load};
+use crate::model::logits::{fixture, load_on};
 
 pub fn engine(model: &str, dtype: ComputeDtype, config: EngineConfig) -> EngineHandle {
+    engine_with(model, dtype, config, Workers::new(2))
+}
+
+/// An engine whose kernels, all of them, run on these threads and their instruction set.
+pub fn engine_on(model: &str, dtype: ComputeDtype, workers: Arc<Workers>) -> EngineHandle {
+    engine_with(model, dtype, EngineConfig::default(), workers)
+}
+
+fn engine_with(
+    model: &str,
+    dtype: ComputeDtype,
+    config: EngineConfig,
+    workers: Arc<Workers>,
+) -> EngineHandle {
     let kv_dtype = if dtype == ComputeDtype::F32 { KvDtype::F32 } else { KvDtype::Bf16 };
     let config = EngineConfig { kv_dtype, max_model_len: 128, ..config };
-    start(load(&fixture(model), dtype), config, Workers::new(2)).expect("the engine starts")
+    let decoder = load_on(&fixture(model), dtype, |_| (), &workers);
+    start(decoder, config, workers).expect("the engine starts")
 }
 
 pub fn request(prompt: Vec<u32>, sampling: SamplingParams) -> Request {

@@ -8,7 +8,7 @@ use xenoglot::engine::{
     start,
 };
 use xenoglot::model::ComputeDtype;
-use xenoglot::ops::{KvDtype, Workers};
+use xenoglot::ops::{Int8Scales, KvDtype, Workers};
 use xenoglot::weights::Tokenizer;
 
 use super::{Told, prompt, read, request};
@@ -68,9 +68,13 @@ fn drafted(engine: &EngineHandle) -> (u64, u64) {
 
 #[test]
 fn no_bit_changes() {
-    for (model, dtype) in
-        [("llama3", ComputeDtype::F32), ("llama3", ComputeDtype::Bf16), ("mistral", ComputeDtype::Bf16)]
-    {
+    for (model, dtype) in [
+        ("llama3", ComputeDtype::F32),
+        ("llama3", ComputeDtype::Bf16),
+        ("llama3", ComputeDtype::Int8(Int8Scales::PerChannel)),
+        ("llama3", ComputeDtype::Int8(Int8Scales::PerGroup32)),
+        ("mistral", ComputeDtype::Bf16),
+    ] {
         for threads in [1, 2] {
             let [plain, speculative] = [false, true].map(|on| engine(&fixture(model), dtype, threads, on));
             let told = run(&plain);

@@ -3,7 +3,6 @@
 //! Each run has prompts of its own, so that no prefix is cached (but for `--prompt`); the first runs warm up and are
 //! not counted; figures are medians.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,7 +21,7 @@ use super::super::failure::Failure;
 use super::super::options::{GlobalOptions, ModelOptions, settings};
 use super::super::start;
 use super::workload::{Growth, Run, Workload, prompt};
-use super::{IsaOption, median, round};
+use super::{IsaOption, median, print, round};
 
 /// The types of weights a run can ask for; a plain model option has no `gguf`, and for `int8` there is `--quantize`.
 const DTYPES: [&str; 5] = ["auto", "f32", "bf16", "int8", "gguf"];
@@ -94,13 +93,7 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
     let name = &arguments.workload;
     let figures =
         Figures { name, workload: &workload, runs: &runs, model: &model, load_seconds, threads, isa };
-    let mut out = std::io::stdout();
-    if arguments.json {
-        writeln!(out, "{}", figures.json())?;
-    } else {
-        writeln!(out, "{}", figures.text())?;
-    }
-    Ok(())
+    print(arguments.json, &|| figures.json(), &|| figures.text())
 }
 
 /// `gguf` is a statement about the model: only a GGUF file has blocks to keep.
@@ -165,7 +158,7 @@ fn measure(
 /// Takes all tokens of a request; the seconds until its first.
 fn generate(handle: &EngineHandle, request: Request, started: Instant) -> anyhow::Result<f64> {
     let expected = request.sampling.n as usize * request.sampling.max_tokens;
-    let mut events = handle.generate(request).context("the model is too small for this workload")?;
+    let mut events = handle.generate(request).context("the model does not take this workload")?;
     let mut first_token = None;
     let mut tokens = 0;
     while let Some(event) = events.blocking_next() {

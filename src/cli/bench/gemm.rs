@@ -4,7 +4,6 @@
 //! Each shape has a weight a layer, up to a limit, and they are taken in turn: a step reads every weight once, so a
 //! weight that is still in the cache would flatter.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,7 +20,7 @@ use crate::settings::Overrides;
 
 use super::super::options::{GlobalOptions, settings};
 use super::super::start;
-use super::{IsaOption, median, round};
+use super::{IsaOption, median, print, round};
 
 /// Memory of one shape's weights.
 const COPIES_BYTES: usize = 256 << 20;
@@ -162,13 +161,7 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
         .map(|shape| measure(shape, kind, rows, arguments.repeats, &workers))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let figures = Figures { arguments, model: found.name, rows, peak, timed, workers: &workers };
-    let mut out = std::io::stdout();
-    if arguments.json {
-        writeln!(out, "{}", figures.json())?;
-    } else {
-        writeln!(out, "{}", figures.text())?;
-    }
-    Ok(())
+    print(arguments.json, &|| figures.json(), &|| figures.text())
 }
 
 fn measure(

@@ -10,9 +10,11 @@ mod peak;
 mod quality;
 mod workload;
 
+use std::io::Write;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use serde_json::Value;
 
 use crate::ops::{Isa, Workers};
 use crate::settings::Settings;
@@ -70,6 +72,13 @@ impl IsaOption {
                 .hint(format!("it has {}", present.join(", ")))
         })
     }
+}
+
+/// The result on stdout: one JSON object, or text.
+fn print(json: bool, as_json: &dyn Fn() -> Value, as_text: &dyn Fn() -> String) -> anyhow::Result<()> {
+    let result = if json { as_json().to_string() } else { as_text() };
+    writeln!(std::io::stdout(), "{result}")?;
+    Ok(())
 }
 
 /// To two decimals: nothing here is known better.

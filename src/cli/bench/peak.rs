@@ -1,7 +1,5 @@
 //! `xenoglot bench peak`: what the processor could do at most, measured on the spot (`ops::Peak`).
 
-use std::io::Write;
-
 use clap::Args;
 use serde_json::json;
 
@@ -10,7 +8,7 @@ use crate::settings::Overrides;
 
 use super::super::options::{GlobalOptions, settings};
 use super::super::start;
-use super::{IsaOption, round};
+use super::{IsaOption, print, round};
 
 /// Memory that is read: more than the largest last-level caches.
 const READ_BYTES: usize = 1 << 30;
@@ -33,13 +31,7 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
     start::logging(&settings, true)?;
     let workers = arguments.isa.workers(&settings)?;
     let peak = Peak::measure(&workers, READ_BYTES)?;
-    let mut out = std::io::stdout();
-    if arguments.json {
-        writeln!(out, "{}", json(&peak, &workers))?;
-    } else {
-        writeln!(out, "{}", text(&peak, &workers))?;
-    }
-    Ok(())
+    print(arguments.json, &|| json(&peak, &workers), &|| text(&peak, &workers))
 }
 
 fn json(peak: &Peak, workers: &Workers) -> serde_json::Value {

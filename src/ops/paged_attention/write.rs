@@ -5,6 +5,8 @@
 //! For the same reason a value that is no finite number is not written: its row gets a key of NaN and a value of 0, so
 //! that whoever sees it still gets NaN, and whoever does not (a draft's predecessors) gets what is theirs.
 
+use std::cell::OnceCell;
+
 use super::PagedAttention;
 use super::attend::TileElement;
 use super::batch::Slot;
@@ -167,7 +169,7 @@ impl<T: WriteElement> Kernel for Write<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let head_dim = self.layout.head_dim;
-        let (no_key, no_value) = (vec![f32::NAN; head_dim], vec![0.0; head_dim]);
+        let unsound = OnceCell::new();
         let mut at = 0;
         while at < self.slots.len() {
             let Slot { block, slot } = self.slots[at];
@@ -180,7 +182,9 @@ impl<T: WriteElement> Kernel for Write<'_, T> {
                     if fits {
                         Row { key: &self.k.row(self.first + at)[kv_head * head_dim..][..head_dim], value }
                     } else {
-                        Row { key: &no_key, value: &no_value }
+                        let (key, value) =
+                            unsound.get_or_init(|| (vec![f32::NAN; head_dim], vec![0.0; head_dim]));
+                        Row { key, value }
                     }
                 };
                 let tile = self.layout.tile(self.layer, block, kv_head);

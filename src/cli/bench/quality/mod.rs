@@ -9,7 +9,6 @@
 mod divergence;
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -28,7 +27,7 @@ use super::super::failure::Failure;
 use super::super::options::{GlobalOptions, ModelOptions, settings};
 use super::super::pull::PullBars;
 use super::super::start;
-use super::{IsaOption, round};
+use super::{IsaOption, print, round};
 use divergence::Comparison;
 
 /// Worked problems in prose, written for this project, so that no training set has them.
@@ -64,10 +63,10 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(2..))]
     tokens: u32,
     /// Fail if the mean divergence is above this, in nats
-    #[arg(long, value_name = "NATS")]
+    #[arg(long, value_name = "NATS", allow_negative_numbers = true, value_parser = limit)]
     max_kl: Option<f64>,
     /// Fail if the likeliest tokens agree at less than this share of the positions
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, value_parser = limit)]
     min_agreement: Option<f64>,
     /// One JSON object on stdout instead of text
     #[arg(long)]
@@ -100,13 +99,16 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
         total.add(part);
     }
     let report = Report { parts, total, tested, reference, isa: workers.isa().to_string() };
-    let mut out = std::io::stdout();
-    if arguments.json {
-        writeln!(out, "{}", report.json())?;
-    } else {
-        write!(out, "{}", report.text())?;
-    }
+    print(arguments.json, &|| report.json(), &|| report.text())?;
     gate(&report.total, arguments)
+}
+
+/// What no figure can be beyond is no limit, and a NaN would let everything pass.
+fn limit(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(limit) if limit.is_finite() && limit >= 0.0 => Ok(limit),
+        _ => Err("must be a number of at least 0".to_owned()),
+    }
 }
 
 /// The texts to read, by name.
@@ -243,6 +245,7 @@ impl Report<'_> {
                 part.agreement() * 100.0,
             );
         }
+        text.truncate(text.trim_end().len());
         text
     }
 }
