@@ -145,8 +145,9 @@ mod dot {
     };
     use std::hint::black_box;
 
+    use crate::ops::simd::DotKernel;
     use crate::ops::simd::amx::{ROW_BYTES, ROWS, Tiles};
-    use crate::ops::simd::avx512::{DotKernel, run_bf16_dot, run_byte_dot};
+    use crate::ops::simd::avx512::{run_bf16_dot, run_byte_dot};
 
     /// Independent sums of the vector chains: two a cycle, four to six cycles each, fit in.
     const CHAINS: usize = 16;

@@ -6,7 +6,8 @@ use std::ops::Range;
 use super::Norm;
 use super::activations::{BLOCK_ROWS, LINE_BYTES, Line, TileRows};
 use crate::ops::Workers;
-use crate::ops::simd::avx512::{DotKernel, run_bf16_dot};
+use crate::ops::simd::DotKernel;
+use crate::ops::simd::avx512::run_bf16_dot;
 use crate::ops::simd::poke;
 
 /// Elements of a block's row.

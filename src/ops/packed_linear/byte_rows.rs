@@ -1,6 +1,7 @@
 //! Rows of x in whole numbers of up to `MOST`, quantised per row ("per token"): scale = largest magnitude / `MOST`,
 //! number = x / scale rounded to nearest even. A number is two signed bytes, `256 high + low`, and each row of x two
-//! rows of bytes, in the blocks of `activations.rs`. Every instruction set gives the same bytes and scales.
+//! rows of bytes, in the blocks of `activations.rs`, for processors with dot products of bytes (`word_rows.rs` for the
+//! others). Every instruction set gives the same numbers and scales.
 //!
 //! One byte would not do: a few features of a language model's activations are a hundred times as large as the rest
 //! and set the scale, so that the rest would be left with one bit. The second byte costs a second product with a
@@ -75,20 +76,13 @@ impl Kernel for Quantize<'_> {
                 self.out.write_bytes(0, self.row_blocks * blocks * BLOCK_ROWS);
             }
             for (at, row) in self.rows.clone().enumerate() {
-                let x = self.x[row * k..(row + 1) * k].as_ptr();
+                let x = &self.x[row * k..(row + 1) * k];
                 let byte_row = 2 * at;
                 let line = self.out.add(byte_row / BLOCK_ROWS * blocks * BLOCK_ROWS + byte_row % BLOCK_ROWS);
-                let (zero, mut largest, mut poison) = (S::splat(0.0), S::splat(0.0), S::splat(0.0));
+                let rounding = Rounding::of::<S>(x);
+                let (mut high_sum, mut low_sum) = (S::splat(0.0), S::splat(0.0));
                 for i in (0..k).step_by(LANES) {
-                    let x = load_some::<S>(x.add(i), k - i);
-                    largest = S::max(S::max(x, S::sub(zero, x)), largest);
-                    poison = S::fma(x, zero, poison);
-                }
-                let largest = S::max_lane(largest);
-                let to_number = S::splat(if largest > SMALLEST { MOST / largest } else { 0.0 });
-                let (mut high_sum, mut low_sum) = (zero, zero);
-                for i in (0..k).step_by(LANES) {
-                    let number = S::round(S::mul(load_some::<S>(x.add(i), k - i), to_number));
+                    let number = rounding.number::<S>(load_some::<S>(x.as_ptr().add(i), k - i));
                     // A quarter more, for a tie must go up: the low byte is -128 to 127.
                     let high = S::round(S::mul(S::add(number, S::splat(0.25)), S::splat(1.0 / 256.0)));
                     let low = S::fma(high, S::splat(-256.0), number);
@@ -97,10 +91,45 @@ impl Kernel for Quantize<'_> {
                     S::store_signed(to, high);
                     S::store_signed(to.add(LINE_BYTES), low);
                 }
-                self.scales[at] = largest / MOST + S::sum(poison);
+                self.scales[at] = rounding.scale;
                 self.starts[byte_row] = -128 * S::sum(high_sum) as i32;
                 self.starts[byte_row + 1] = -128 * S::sum(low_sum) as i32;
             }
         }
+    }
+}
+
+/// How a row becomes whole numbers.
+pub struct Rounding {
+    to_number: f32,
+    /// NaN where the row holds an infinity or a NaN.
+    pub scale: f32,
+}
+
+impl Rounding {
+    /// # Safety
+    /// The instruction set is present.
+    #[inline(always)]
+    pub unsafe fn of<S: Simd>(row: &[f32]) -> Self {
+        // SAFETY: only the row is read.
+        unsafe {
+            let (zero, mut largest, mut poison) = (S::splat(0.0), S::splat(0.0), S::splat(0.0));
+            for i in (0..row.len()).step_by(LANES) {
+                let x = load_some::<S>(row.as_ptr().add(i), row.len() - i);
+                largest = S::max(S::max(x, S::sub(zero, x)), largest);
+                poison = S::fma(x, zero, poison);
+            }
+            let largest = S::max_lane(largest);
+            let to_number = if largest > SMALLEST { MOST / largest } else { 0.0 };
+            Self { to_number, scale: largest / MOST + S::sum(poison) }
+        }
+    }
+
+    /// # Safety
+    /// As above.
+    #[inline(always)]
+    pub unsafe fn number<S: Simd>(&self, x: S::F) -> S::F {
+        // SAFETY: the caller's word.
+        unsafe { S::round(S::mul(x, S::splat(self.to_number))) }
     }
 }

@@ -15,8 +15,8 @@ use std::ops::Range;
 
 use super::PANELS_MAX;
 use super::activations::{BLOCK_ROWS, TileRows};
+use crate::ops::simd::DotKernel;
 use crate::ops::simd::amx::{ROW_BYTES, Tiles};
-use crate::ops::simd::avx512::DotKernel;
 use crate::ops::simd::{LANES, peek, poke, unroll};
 
 /// Bytes of a step along the row: a tile, of sixteen rows of x or of sixteen vectors of a panel.

@@ -4,25 +4,22 @@
 //! Work goes out in units of a few panels of one weight (for SwiGLU: of both). A unit takes the rows in blocks, whose
 //! sums rest in a scratch that stays in the second-level cache until `Finish` has taken them into the output.
 
-use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
-use super::byte_rows::ByteRows;
 use super::finish::{Finish, Then};
 use super::gemm::Gemm;
 use super::int8::{Int8Panels, IntegerSums, Scale};
+use super::operand::Operand;
 use super::{Norm, PANELS_MAX, PackedLinear, Panels};
 #[cfg(target_arch = "x86_64")]
 use super::{
-    activations::TileRows,
-    bf16_rows::{bf16_rows, normed_bf16_rows},
     dot::{Bytes, Pairs, TileDot, VectorDot},
-    group_rows::GroupRows,
     grouped::{self, GroupDot},
+    operand::{GROUP_TILE_ROWS_MIN, by_tiles},
 };
 #[cfg(target_arch = "x86_64")]
 use crate::ops::aligned::Plain;
@@ -31,13 +28,11 @@ use crate::ops::rows::contiguous_f32;
 use crate::ops::simd::LANES;
 #[cfg(target_arch = "x86_64")]
 use crate::ops::simd::avx512::{run_bf16_dot, run_byte_dot};
-use crate::ops::{Isa, OpsError, Workers, shape_error};
+use crate::ops::{OpsError, Workers, shape_error};
 
 const OP: &str = "packed_linear";
 /// Multiply-adds that are worth handing to a thread, some microseconds.
 const PART_MULTIPLY_ADDS: usize = 1 << 17;
-/// Elements to norm that are worth handing to a thread.
-const PART_ELEMENTS: usize = 1 << 14;
 /// Parts a thread of an operation, so that a thread that was kept from running does not hold up all.
 const PARTS_PER_THREAD: usize = 4;
 /// Rows whose sums lie in the scratch at once.
@@ -51,9 +46,6 @@ const FEW_ROWS_PANELS: usize = 4;
 /// Rows of bytes from which on a tile is faster than vectors, though it takes the time of sixteen.
 #[cfg(target_arch = "x86_64")]
 const TILE_ROWS_MIN: usize = 5;
-/// The same for groups, whose sums leave the tiles after every group.
-#[cfg(target_arch = "x86_64")]
-const GROUP_TILE_ROWS_MIN: usize = 9;
 
 /// `x W^T + b`: x f32 `[tokens, in_features]`, result f32 `[tokens, out_features]`. No gradient: `backward`
 /// through it is an error. The same holds for the operations below.
@@ -214,77 +206,6 @@ fn check(weights: &[Arc<PackedLinear>], gated: bool, x: &Shape) -> Result<(usize
     Ok((x.dims().first().copied().unwrap_or(0), width))
 }
 
-/// x as the kernels of the weights read it, each form made once however many weights share it.
-struct Operand<'a> {
-    floats: Cow<'a, [f32]>,
-    bytes: Option<ByteRows>,
-    #[cfg(target_arch = "x86_64")]
-    bf16: Option<TileRows>,
-    #[cfg(target_arch = "x86_64")]
-    groups: Option<GroupRows>,
-}
-
-impl<'a> Operand<'a> {
-    fn new(
-        x: &'a [f32],
-        rows: usize,
-        weights: &[Arc<PackedLinear>],
-        norm: Option<Norm<'_>>,
-        workers: &Workers,
-    ) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(norm) = norm
-            && rows > 0
-            && weights.iter().all(|weight| weight.multiplies_bf16())
-        {
-            // SAFETY: such weights exist only where the instruction set has the products.
-            let bf16 = Some(unsafe { normed_bf16_rows(x, norm, workers) });
-            return Self { floats: Cow::Borrowed(&[]), bytes: None, bf16, groups: None };
-        }
-        let floats = norm.map_or(Cow::Borrowed(x), |norm| Cow::Owned(normed(x, norm, workers)));
-        let x = &*floats;
-        let any = |is: &dyn Fn(&PackedLinear) -> bool| {
-            weights.iter().find(|weight| is(weight)).filter(|_| rows > 0).map(|weight| weight.in_features)
-        };
-        let bytes = any(&|weight| matches!(weight.panels, Panels::Int8(_)))
-            .map(|in_features| ByteRows::new(x, in_features, workers));
-        #[cfg(target_arch = "x86_64")]
-        let bf16 = any(&PackedLinear::multiplies_bf16)
-            // SAFETY: such a weight exists only where the instruction set has the products.
-            .map(|in_features| unsafe { bf16_rows(x, in_features, workers) });
-        #[cfg(target_arch = "x86_64")]
-        let groups = any(&PackedLinear::multiplies_groups).map(|in_features| {
-            let for_vectors = !by_tiles(rows, GROUP_TILE_ROWS_MIN, workers.isa());
-            // SAFETY: as above.
-            unsafe { GroupRows::new(x, in_features, for_vectors, workers) }
-        });
-        Self {
-            floats,
-            bytes,
-            #[cfg(target_arch = "x86_64")]
-            bf16,
-            #[cfg(target_arch = "x86_64")]
-            groups,
-        }
-    }
-}
-
-/// The norm of all rows.
-fn normed(x: &[f32], norm: Norm<'_>, workers: &Workers) -> Vec<f32> {
-    let width = norm.weight.len();
-    let rows = x.len() / width;
-    let parts = (x.len() / PART_ELEMENTS).clamp(1, workers.threads());
-    // SAFETY: the parts' rows cover all, and each is written whole.
-    unsafe {
-        output(x.len(), |out| {
-            workers.run(parts, &|part| {
-                let Range { start, end } = share(rows, parts, part);
-                norm.rows(workers.isa(), &x[start * width..end * width], out.start().add(start * width));
-            });
-        })
-    }
-}
-
 /// One forward of checked operands.
 struct Call<'a> {
     x: Operand<'a>,
@@ -365,8 +286,8 @@ impl Call<'_> {
     fn rows_at_once(&self) -> usize {
         if self.by_tiles() {
             TILE_ROWS_MAX
-        } else if self.x.bytes.is_some() {
-            // The sums of two bytes a row.
+        } else if self.weights.iter().any(|weight| matches!(weight.panels, Panels::Int8(_))) {
+            // The sums of a row are in two parts.
             ROWS_MAX / 2
         } else {
             ROWS_MAX
@@ -419,8 +340,8 @@ impl Call<'_> {
         let isa = self.workers.isa();
         let in_features = weight.in_features;
         match (&weight.panels, &self.x) {
-            (Panels::Int8(int8), Operand { bytes: Some(x), .. }) => {
-                return self.multiply_int8(int8, x, in_features, panels, rows, out);
+            (Panels::Int8(int8), _) => {
+                return self.multiply_int8(int8, in_features, panels, rows, out);
             }
             #[cfg(target_arch = "x86_64")]
             (Panels::Bf16(weight), Operand { bf16: Some(x), .. }) => {
@@ -440,7 +361,7 @@ impl Call<'_> {
                 let tiles = by_tiles(self.rows, GROUP_TILE_ROWS_MIN, isa);
                 let dot = GroupDot { x, rows, in_features, weight: bytes, panels, out };
                 // SAFETY: x was quantised, so the instruction set has the products; as above.
-                return unsafe { dot.run(format, tiles) };
+                return unsafe { dot.run(format, isa, tiles) };
             }
             _ => {}
         }
@@ -453,63 +374,49 @@ impl Call<'_> {
     fn multiply_int8(
         &self,
         weight: &Int8Panels,
-        x: &ByteRows,
         in_features: usize,
         panels: Range<usize>,
         rows: Range<usize>,
         out: *mut f32,
     ) {
         let isa = self.workers.isa();
-        // Of bytes.
-        let byte_rows = 2 * rows.start..2 * rows.end;
-        let scale = Scale {
-            row_scales: &x.scales[rows],
-            column_scales: &weight.scales[panels.start * LANES..panels.end * LANES],
-            sums: out,
-        };
-        // SAFETY: the set has the instructions; the panels and rows are there, and `out` takes whole blocks of them.
-        unsafe {
+        let column_scales = &weight.scales[panels.start * LANES..panels.end * LANES];
+        let row_scales = match &self.x {
             #[cfg(target_arch = "x86_64")]
-            let done = isa.has_byte_dot() && {
-                let tiles = by_tiles(2 * self.rows, TILE_ROWS_MIN, isa);
-                let (starts, weight) = (Some(x.starts.as_slice()), as_bytes(&weight.bytes));
+            Operand { bytes: Some(x), .. } => {
                 let dot = VectorDot {
                     product: PhantomData::<Bytes>,
                     x: &x.rows,
-                    rows: byte_rows.clone(),
-                    starts,
-                    weight,
-                    panels: panels.clone(),
+                    rows: 2 * rows.start..2 * rows.end,
+                    starts: Some(x.starts.as_slice()),
+                    weight: as_bytes(&weight.bytes),
+                    panels,
                     out,
                 };
-                if tiles {
-                    run_byte_dot(TileDot(dot));
-                } else {
-                    run_byte_dot(dot);
-                }
-                true
-            };
-            #[cfg(not(target_arch = "x86_64"))]
-            let done = false;
-            if !done {
-                isa.dispatch(IntegerSums {
+                let tiles = by_tiles(2 * self.rows, TILE_ROWS_MIN, isa);
+                // SAFETY: x was cut into bytes, so the set has the products, and tiles where it says so; the panels and
+                // rows are there, and `out` takes whole blocks of them.
+                unsafe { if tiles { run_byte_dot(TileDot(dot)) } else { run_byte_dot(dot) } };
+                &x.scales[rows]
+            }
+            Operand { words: Some(x), .. } => {
+                let sums = IntegerSums {
                     x,
-                    rows: byte_rows,
+                    rows: rows.clone(),
                     in_features,
                     weight: &weight.bytes,
                     panels,
                     out: out.cast(),
-                });
+                };
+                // SAFETY: the panels and rows are there, and `out` takes two rows for each.
+                unsafe { isa.dispatch(sums) };
+                &x.scales[rows]
             }
-            isa.dispatch(scale);
-        }
+            _ => unreachable!("x is quantised for a weight in int8"),
+        };
+        // SAFETY: the sums of these rows and panels were written above.
+        unsafe { isa.dispatch(Scale { row_scales, column_scales, sums: out }) };
     }
-}
-
-/// Whether so many rows of bytes are multiplied by tiles.
-#[cfg(target_arch = "x86_64")]
-fn by_tiles(rows: usize, rows_min: usize, isa: Isa) -> bool {
-    isa.has_tiles() && rows >= rows_min
 }
 
 /// The memory of a panel's elements.
@@ -523,7 +430,7 @@ impl PackedLinear {
     /// Whether x is quantised to a byte a group of 32 for this weight.
     pub(super) fn multiplies_groups(&self) -> bool {
         #[cfg(target_arch = "x86_64")]
-        return self.workers.isa().has_byte_dot()
+        return self.workers.isa().multiplies_bytes()
             && matches!(self.panels, Panels::Blocks { format, .. } if grouped::multiplies(format));
         #[cfg(not(target_arch = "x86_64"))]
         return false;

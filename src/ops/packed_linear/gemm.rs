@@ -119,12 +119,16 @@ impl<W: PanelElement + Element> Strip<W> {
             // SAFETY: the caller vouches for `panels` panels behind the pointers. The comparisons with constants leave
             // only the tiles that the instruction set uses.
             panel += unsafe {
-                if self.rows == 1 {
-                    match left {
-                        4.. => self.tile::<S, 1, 4>(0, panel),
-                        2.. => self.tile::<S, 1, 2>(0, panel),
-                        _ => self.tile::<S, 1, 1>(0, panel),
-                    }
+                if self.rows == 1 && left >= 4 {
+                    self.tile::<S, 1, 4>(0, panel);
+                    4
+                } else if self.rows <= 3 && left >= 2 {
+                    match self.rows {
+                        3 => self.tile::<S, 3, 2>(0, panel),
+                        2 => self.tile::<S, 2, 2>(0, panel),
+                        _ => self.tile::<S, 1, 2>(0, panel),
+                    };
+                    2
                 } else if S::TILE_PANELS >= 3 && left >= 3 {
                     self.all_rows::<S, 3>(panel)
                 } else if S::TILE_PANELS >= 2 && left >= 2 {
@@ -143,33 +147,34 @@ impl<W: PanelElement + Element> Strip<W> {
             let left = self.rows - row;
             // SAFETY: the tile's rows are inside x and the output.
             unsafe {
-                row += if S::TILE_ROWS >= 8 && left >= 8 {
-                    self.tile::<S, 8, P>(row, panel);
-                    8
-                } else if S::TILE_ROWS == 6 && left >= 6 {
-                    self.tile::<S, 6, P>(row, panel);
-                    6
-                } else if S::TILE_ROWS >= 4 && left >= 4 {
-                    self.tile::<S, 4, P>(row, panel);
-                    4
-                } else if left >= 2 {
-                    self.tile::<S, 2, P>(row, panel);
-                    2
+                row += if S::TILE_ROWS == 5 {
+                    // Tiles of one panel have few chains, so none should be much smaller than the others.
+                    match left.div_ceil(left.div_ceil(5)) {
+                        5 => self.tile::<S, 5, P>(row, panel),
+                        4 => self.tile::<S, 4, P>(row, panel),
+                        3 => self.tile::<S, 3, P>(row, panel),
+                        2 => self.tile::<S, 2, P>(row, panel),
+                        _ => self.tile::<S, 1, P>(row, panel),
+                    }
                 } else {
-                    self.tile::<S, 1, P>(row, panel);
-                    1
+                    match left {
+                        8.. if S::TILE_ROWS >= 8 => self.tile::<S, 8, P>(row, panel),
+                        4.. if S::TILE_ROWS >= 4 => self.tile::<S, 4, P>(row, panel),
+                        2.. => self.tile::<S, 2, P>(row, panel),
+                        _ => self.tile::<S, 1, P>(row, panel),
+                    }
                 };
             }
         }
         P
     }
 
-    /// R rows from `row` by P panels from `panel`; returns P.
+    /// R rows from `row` by P panels from `panel`; returns R.
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize, const P: usize>(&self, row: usize, panel: usize) -> usize {
         // SAFETY: the caller vouches for R rows and P panels behind the pointers.
         unsafe { S::call(Tile::<W, R, P> { strip: self, row, panel }) };
-        P
+        R
     }
 }
 

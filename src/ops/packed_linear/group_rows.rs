@@ -1,21 +1,15 @@
 //! Rows of x in signed bytes, quantised per group of 32 neighbours: scale = largest magnitude / 127, byte = x / scale
-//! rounded to nearest even, in the blocks of `activations.rs`. For processors with VPDPBUSD.
+//! rounded to nearest even, in the blocks of `activations.rs`. Every instruction set gives the same bytes and scales.
 //!
 //! A group that holds an infinity or a NaN has a scale of NaN, which reaches all outputs of its row.
 
-use std::arch::x86_64::{
-    __m512i, _mm512_abs_ps, _mm512_add_epi32, _mm512_cvtepi32_epi8, _mm512_cvtps_epi32, _mm512_dpbusd_epi32,
-    _mm512_fpclass_ps_mask, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_reduce_max_ps,
-    _mm512_set1_epi8, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi32,
-};
 use std::ops::Range;
 
 use super::SMALLEST;
 use super::activations::{BLOCK_ROWS, LINE_BYTES, Line, TileRows};
 use crate::ops::Workers;
 use crate::ops::parallel::SharedMut;
-use crate::ops::simd::avx512::{DotKernel, run_byte_dot};
-use crate::ops::simd::{LANES, peek, poke};
+use crate::ops::simd::{Kernel, LANES, Simd, load_some};
 
 /// Elements of a group.
 pub const GROUP: usize = 32;
@@ -47,10 +41,7 @@ pub enum Start {
 
 impl GroupRows {
     /// Quantises x, whole rows of `in_features`, with the starts that vectors need or without.
-    ///
-    /// # Safety
-    /// The instruction set has products of bytes.
-    pub unsafe fn new(x: &[f32], in_features: usize, for_vectors: bool, workers: &Workers) -> Self {
+    pub fn new(x: &[f32], in_features: usize, for_vectors: bool, workers: &Workers) -> Self {
         let rows = x.len() / in_features;
         let blocks_per_row = in_features.div_ceil(LINE_BYTES);
         let block_numbers = blocks_per_row * GROUPS_PER_LINE * BLOCK_ROWS;
@@ -63,10 +54,9 @@ impl GroupRows {
         let shared_starts = starts.each_mut().map(|starts| SharedMut::new(starts));
         let fill = |blocks: Range<usize>, out| {
             let (from, count) = (blocks.start * block_numbers, blocks.len() * block_numbers);
-            // SAFETY: each part has the numbers and lines of its own rows, and writes the lines whole; the caller
-            // vouches for the instructions.
+            // SAFETY: each part has the numbers and lines of its own rows, and writes the lines whole.
             unsafe {
-                run_byte_dot(Quantize {
+                workers.isa().dispatch(Quantize {
                     x,
                     in_features,
                     blocks_per_row,
@@ -104,36 +94,29 @@ struct Quantize<'a> {
     out: *mut Line,
 }
 
-impl DotKernel for Quantize<'_> {
+impl Kernel for Quantize<'_> {
     #[inline(always)]
-    unsafe fn run(mut self) {
+    unsafe fn run<S: Simd>(mut self) {
         let k = self.in_features;
         let exist = self.x.len() / k;
         for (at, row) in self.rows.clone().enumerate() {
             let (block, line) = (at / BLOCK_ROWS, at % BLOCK_ROWS);
             for i in 0..self.blocks_per_row {
                 let index = (block * self.blocks_per_row + i) * BLOCK_ROWS + line;
-                // SAFETY: the line is one of the row block's; x is read where the row exists.
+                // SAFETY: the line is one of the row block's; x is read where the row and the element exist.
                 unsafe {
                     let to = self.out.add(index).cast::<u8>();
                     if row >= exist {
-                        poke(to, _mm512_setzero_si512());
+                        to.write_bytes(0, LINE_BYTES);
                         continue;
                     }
-                    let from = self.x.as_ptr().add(row * k + i * LINE_BYTES);
-                    let (scales, sums) = quantize_line(from, k - i * LINE_BYTES, to);
-                    for (half, scale) in scales.into_iter().enumerate() {
+                    for half in 0..GROUPS_PER_LINE {
+                        let element = i * LINE_BYTES + half * GROUP;
+                        let from = self.x.as_ptr().add(row * k).wrapping_add(element);
+                        let (scale, sums) =
+                            quantize_group::<S>(from, k.saturating_sub(element), to.add(half * GROUP));
                         let number = (block * self.blocks_per_row + i) * GROUPS_PER_LINE + half;
-                        let number = number * BLOCK_ROWS + line;
-                        let [first, second] = [sums[2 * half], sums[2 * half + 1]];
-                        self.scales[number] = scale;
-                        self.totals[number] = scale * (first + second) as f32;
-                        if let Some(starts) = &mut self.starts {
-                            starts[Start::Eight as usize][number] = -8 * (first + second);
-                            starts[Start::HalfByte as usize][number] = -128 * (first + second);
-                            starts[Start::ThirtyTwoFirst as usize][number] = -32 * first;
-                            starts[Start::ThirtyTwoSecond as usize][number] = -32 * second;
-                        }
+                        self.note(number * BLOCK_ROWS + line, scale, sums);
                     }
                 }
             }
@@ -141,39 +124,44 @@ impl DotKernel for Quantize<'_> {
     }
 }
 
-/// `count` floats, 64 at most, as two groups of bytes; the groups' scales, and the sums of each sixteen bytes.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn quantize_line(from: *const f32, count: usize, to: *mut u8) -> ([f32; 2], [i32; 4]) {
-    const NOT_FINITE: i32 = 0x99;
-    let mut x = [_mm512_setzero_ps(); 4];
-    for (at, x) in x.iter_mut().enumerate() {
-        let mask = ((1u32 << count.saturating_sub(at * LANES).min(LANES)) - 1) as u16;
-        // SAFETY: only what the mask says is read.
-        *x = unsafe { _mm512_maskz_loadu_ps(mask, from.wrapping_add(at * LANES)) };
-    }
-    let mut scales = [0.0; 2];
-    for half in 0..2 {
-        let pair = [x[2 * half], x[2 * half + 1]];
-        let largest = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(pair[0]), _mm512_abs_ps(pair[1])));
-        let odd =
-            _mm512_fpclass_ps_mask::<NOT_FINITE>(pair[0]) | _mm512_fpclass_ps_mask::<NOT_FINITE>(pair[1]);
-        let finite = odd == 0;
-        let to_bytes = if finite && largest > SMALLEST { 127.0 / largest } else { 0.0 };
-        scales[half] = if finite { largest / 127.0 } else { f32::NAN };
-        for (at, x) in pair.into_iter().enumerate() {
-            let bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(x, _mm512_set1_ps(to_bytes))));
-            // SAFETY: the caller vouches for 64 bytes.
-            unsafe { poke(to.wrapping_add((2 * half + at) * LANES), bytes) };
+impl Quantize<'_> {
+    /// What is known of a group beside its bytes: the scale, and the sums of its first and second sixteen bytes.
+    #[inline(always)]
+    fn note(&mut self, number: usize, scale: f32, [first, second]: [i32; 2]) {
+        self.scales[number] = scale;
+        self.totals[number] = scale * (first + second) as f32;
+        if let Some(starts) = &mut self.starts {
+            starts[Start::Eight as usize][number] = -8 * (first + second);
+            starts[Start::HalfByte as usize][number] = -128 * (first + second);
+            starts[Start::ThirtyTwoFirst as usize][number] = -32 * first;
+            starts[Start::ThirtyTwoSecond as usize][number] = -32 * second;
         }
     }
-    // SAFETY: written above.
-    let bytes: __m512i = unsafe { peek(to.cast_const()) };
-    let fours = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), bytes);
-    let pairs = _mm512_add_epi32(fours, _mm512_shuffle_epi32::<0b10_11_00_01>(fours));
-    let sums = _mm512_add_epi32(pairs, _mm512_shuffle_epi32::<0b01_00_11_10>(pairs));
-    let mut lanes = [0i32; LANES];
-    // SAFETY: sixteen lanes.
-    unsafe { poke(lanes.as_mut_ptr(), sums) };
-    (scales, [lanes[0], lanes[4], lanes[8], lanes[12]])
+}
+
+/// `count` floats, 32 at most, as a group of bytes; its scale, and the sums of each sixteen bytes.
+#[inline(always)]
+unsafe fn quantize_group<S: Simd>(from: *const f32, count: usize, to: *mut u8) -> (f32, [i32; 2]) {
+    // SAFETY: only `count` floats are read; the caller vouches for 32 bytes and for the instruction set.
+    unsafe {
+        let zero = S::splat(0.0);
+        let x = [
+            load_some::<S>(from, count),
+            load_some::<S>(from.wrapping_add(LANES), count.saturating_sub(LANES)),
+        ];
+        let magnitude = |x| S::max(x, S::sub(zero, x));
+        let largest = S::max_lane(S::max(magnitude(x[0]), magnitude(x[1])));
+        // 0, and NaN where an element is an infinity or none.
+        let poison = S::sum(S::fma(x[0], zero, S::mul(x[1], zero)));
+        let finite = poison == 0.0;
+        let to_bytes = S::splat(if finite && largest > SMALLEST { 127.0 / largest } else { 0.0 });
+        let mut sums = [0; 2];
+        for half in 0..2 {
+            let bytes = S::round(S::mul(x[half], to_bytes));
+            S::store_signed(to.add(half * LANES), bytes);
+            // Small integers: exact in f32, and 0 for NaN.
+            sums[half] = S::sum(bytes) as i32;
+        }
+        (if finite { largest / 127.0 } else { f32::NAN }, sums)
+    }
 }

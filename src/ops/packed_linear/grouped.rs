@@ -1,15 +1,14 @@
 //! Block weights times rows in bytes, each group of 32 with its scales: exact integer sums of a group, then a chain in
 //! f32 over the groups, ascending: fma(sum as f32, weight's scale * x's scale, chain), and where the format has
-//! minimums fma(minimum, x's scale * x's sum, chain). For processors with VPDPBUSD; for many rows by AMX.
+//! minimums fma(minimum, x's scale * x's sum, chain). By vectors of AVX2 or VNNI, and for many rows by AMX.
 //!
 //! Integers are exact and the chain is one and the same, so vectors and tiles, and all batches, give the same bits.
 //! The result differs from x times the widened weight by the rounding of x: at most half a step, a group's largest
 //! |x| / 254, times |w|.
 
 use std::arch::x86_64::{
-    __m512, __m512i, _mm512_add_epi32, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
-    _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_setzero_si512, _mm512_sub_epi8,
+    __m512, __m512i, _mm512_cvtepi32_ps, _mm512_fmadd_ps, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_sub_epi8,
 };
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -18,10 +17,13 @@ use std::ops::Range;
 use super::PANELS_MAX;
 use super::activations::{BLOCK_ROWS, LINE_BYTES};
 use super::blocks::BlockFormat;
+use super::byte_lanes::{Avx2Lanes, ByteLanes, VECTORS, VnniLanes, prefetch};
 use super::group_rows::{GROUP, GroupRows};
-use super::quants::{Int8x64, Q4_0, Q4_1, Q4K, Q5K, Q6K, Q8_0, Quants, VECTORS};
+use super::quants::{Columns, Int8x64, Q4_0, Q4_1, Q4K, Q5K, Q6K, Q8_0, Quants};
+use crate::ops::Isa;
+use crate::ops::simd::DotKernel;
 use crate::ops::simd::amx::{Depth, Tiles};
-use crate::ops::simd::avx512::{DotKernel, prefetch, run_byte_dot};
+use crate::ops::simd::avx512::run_byte_dot;
 use crate::ops::simd::{LANES, peek, poke, unroll};
 
 const OUT_STRIDE: usize = PANELS_MAX * LANES;
@@ -29,7 +31,6 @@ const OUT_STRIDE: usize = PANELS_MAX * LANES;
 const GROUP_BYTES: usize = VECTORS * 64;
 /// Groups that are unpacked for tiles at once: whole blocks of every format, and little enough for the first cache.
 const CHUNK_GROUPS: usize = 16;
-const TWO: usize = 2;
 /// Products whose sums have not joined their chains yet, at most.
 const IN_FLIGHT: usize = 4;
 
@@ -53,22 +54,22 @@ pub fn multiplies(format: BlockFormat) -> bool {
 }
 
 impl GroupDot<'_> {
-    /// Multiplies by the kernel of the format, by tiles or by vectors.
+    /// Multiplies by the kernel of the format, by tiles or by the set's vectors.
     ///
     /// # Safety
-    /// The processor has products of bytes, and tiles if they are asked for; `multiplies(format)`; x, the weight and
-    /// `out` are as long as the fields say.
-    pub unsafe fn run(self, format: BlockFormat, tiles: bool) {
+    /// The set `multiplies_bytes`, and has tiles if they are asked for; `multiplies(format)`; x, the weight and `out`
+    /// are as long as the fields say.
+    pub unsafe fn run(self, format: BlockFormat, isa: Isa, tiles: bool) {
         // SAFETY: the caller's word.
         unsafe {
             match format {
-                BlockFormat::Q4_0 => self.run_format::<Q4_0>(tiles),
-                BlockFormat::Q4_1 => self.run_format::<Q4_1>(tiles),
-                BlockFormat::Q8_0 => self.run_format::<Q8_0>(tiles),
-                BlockFormat::Int8x64 => self.run_format::<Int8x64>(tiles),
-                BlockFormat::Q4K => self.run_format::<Q4K>(tiles),
-                BlockFormat::Q5K => self.run_format::<Q5K>(tiles),
-                BlockFormat::Q6K => self.run_format::<Q6K>(tiles),
+                BlockFormat::Q4_0 => self.run_format::<Q4_0>(isa, tiles),
+                BlockFormat::Q4_1 => self.run_format::<Q4_1>(isa, tiles),
+                BlockFormat::Q8_0 => self.run_format::<Q8_0>(isa, tiles),
+                BlockFormat::Int8x64 => self.run_format::<Int8x64>(isa, tiles),
+                BlockFormat::Q4K => self.run_format::<Q4K>(isa, tiles),
+                BlockFormat::Q5K => self.run_format::<Q5K>(isa, tiles),
+                BlockFormat::Q6K => self.run_format::<Q6K>(isa, tiles),
                 BlockFormat::F16 | BlockFormat::Q5_0 | BlockFormat::Q5_1 => {
                     unreachable!("these formats are widened")
                 }
@@ -76,15 +77,44 @@ impl GroupDot<'_> {
         }
     }
 
-    unsafe fn run_format<W: Quants>(self, tiles: bool) {
+    unsafe fn run_format<W: Quants>(self, isa: Isa, tiles: bool) {
         // SAFETY: the caller's word.
         unsafe {
             if tiles {
                 run_byte_dot(ByTiles::<W>(self, PhantomData));
+            } else if isa.has_byte_dot() {
+                self.by_vectors::<W, VnniLanes>();
             } else {
-                run_byte_dot(ByVectors::<W>(self, PhantomData));
+                self.by_vectors::<W, Avx2Lanes>();
             }
         }
+    }
+
+    unsafe fn by_vectors<W: Quants, L: ByteLanes>(&self) {
+        for panel in 0..self.panels.len() {
+            let mut row = 0;
+            while row < self.rows.len() {
+                // SAFETY: the tile's rows lie in one block of sixteen, since they start at a multiple of their number.
+                unsafe {
+                    row += match self.rows.len() - row {
+                        8.. if L::ROWS >= 8 => self.tile::<W, L, 8>(row, panel),
+                        4.. => self.tile::<W, L, 4>(row, panel),
+                        2.. => self.tile::<W, L, 2>(row, panel),
+                        _ => self.tile::<W, L, 1>(row, panel),
+                    };
+                }
+            }
+        }
+    }
+
+    /// R rows of one block by a panel; returns R.
+    unsafe fn tile<W: Quants, L: ByteLanes, const R: usize>(&self, row: usize, panel: usize) -> usize {
+        for part in 0..L::PARTS {
+            let tile = VectorTile::<W, L, R> { dot: self, row, panel, part, kinds: PhantomData };
+            // SAFETY: the caller's word.
+            unsafe { L::call(tile) };
+        }
+        R
     }
 
     /// Groups of a row of the weight; x has as many or more.
@@ -98,91 +128,76 @@ impl GroupDot<'_> {
     }
 }
 
-struct ByVectors<'a, W>(GroupDot<'a>, PhantomData<W>);
-
-impl<W: Quants> DotKernel for ByVectors<'_, W> {
-    #[inline(always)]
-    unsafe fn run(self) {
-        let dot = self.0;
-        for panel in 0..dot.panels.len() {
-            let mut row = 0;
-            while row < dot.rows.len() {
-                // SAFETY: the tile's rows lie in one block of sixteen, since they start at a multiple of their number.
-                unsafe {
-                    row += match dot.rows.len() - row {
-                        8.. => vector_tile::<W, 8>(&dot, row, panel),
-                        4.. => vector_tile::<W, 4>(&dot, row, panel),
-                        2.. => vector_tile::<W, 2>(&dot, row, panel),
-                        _ => vector_tile::<W, 1>(&dot, row, panel),
-                    };
-                }
-            }
-        }
-    }
+/// R rows of one block, from the dot's row `row` on, by a part of a panel.
+struct VectorTile<'a, W, L, const R: usize> {
+    dot: &'a GroupDot<'a>,
+    row: usize,
+    panel: usize,
+    part: usize,
+    kinds: PhantomData<(W, L)>,
 }
 
-/// R rows of one block by a panel; returns R.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-#[inline(never)]
-unsafe fn vector_tile<W: Quants, const R: usize>(dot: &GroupDot<'_>, row: usize, panel: usize) -> usize {
-    let first = dot.rows.start + row;
-    let x = dot.x.rows.row_block(first / BLOCK_ROWS).wrapping_add(first % BLOCK_ROWS * LINE_BYTES);
-    let numbers = dot.x.at(first, 0);
-    let scales = dot.x.scales.as_ptr().wrapping_add(numbers);
-    let totals = dot.x.totals.as_ptr().wrapping_add(numbers);
-    let starts = W::STARTS.map(|start| match start {
-        Some(start) => dot.x.starts[start as usize][numbers..].as_ptr(),
-        None => std::ptr::null(),
-    });
-    let block_bytes = W::FORMAT.block_bytes() * LANES;
-    let mut block = dot.panel::<W>(panel);
-    let mut chains = [_mm512_setzero_ps(); R];
-    for start in (0..dot.groups::<W>()).step_by(W::GROUPS) {
-        for within in 0..W::GROUPS {
-            let group = start + within;
-            // SAFETY: the caller vouches for R rows of x, the panel, and the processor.
-            unsafe {
-                if R == 1 {
-                    prefetch(block.wrapping_add(within * block_bytes / W::GROUPS), block_bytes / W::GROUPS);
-                }
-                let w = W::quants(block, within);
-                let w_scales = W::scales(block, within);
-                let x = x.wrapping_add(group / 2 * (BLOCK_ROWS * LINE_BYTES) + group % 2 * GROUP);
-                unroll!(r < R, {
-                    let number = group * BLOCK_ROWS + r;
-                    let mut sums = [_mm512_setzero_si512(); 2];
-                    unroll!(half < TWO, {
-                        if W::STARTS[half].is_some() {
-                            sums[half] = _mm512_set1_epi32(peek(starts[half].wrapping_add(number)));
+impl<W: Quants, L: ByteLanes, const R: usize> DotKernel for VectorTile<'_, W, L, R> {
+    #[inline(always)]
+    unsafe fn run(self) {
+        let Self { dot, row, panel, part, .. } = self;
+        let first = dot.rows.start + row;
+        let x = dot.x.rows.row_block(first / BLOCK_ROWS).wrapping_add(first % BLOCK_ROWS * LINE_BYTES);
+        let numbers = dot.x.at(first, 0);
+        let scales = dot.x.scales.as_ptr().wrapping_add(numbers);
+        let totals = dot.x.totals.as_ptr().wrapping_add(numbers);
+        let counts = W::KIND.bits.is_some() || L::SHIFTS_SIGNED;
+        let starts = W::STARTS.map(|start| match start {
+            Some(start) if counts => dot.x.starts[start as usize][numbers..].as_ptr(),
+            _ => std::ptr::null(),
+        });
+        let block_bytes = W::FORMAT.block_bytes() * LANES;
+        let mut block = dot.panel::<W>(panel);
+        // SAFETY: the caller vouches for R rows of x, the panel, the processor and `out`.
+        unsafe {
+            let mut chains = [L::zero(); R];
+            for start in (0..dot.groups::<W>()).step_by(W::GROUPS) {
+                for within in 0..W::GROUPS {
+                    let group = start + within;
+                    if R == 1 && part == 0 {
+                        let bytes = block_bytes / W::GROUPS;
+                        prefetch(block.wrapping_add(within * bytes), bytes);
+                    }
+                    let columns = Columns::<L>::new(block, part);
+                    let w = W::quants(columns, within);
+                    let w_scales = W::scales(columns, within);
+                    let x = x.wrapping_add(group / 2 * (BLOCK_ROWS * LINE_BYTES) + group % 2 * GROUP);
+                    let number = group * BLOCK_ROWS;
+                    let mut begin = [[0; 2]; R];
+                    unroll!(r < R, {
+                        begin[r] = starts.map(|start| {
+                            if start.is_null() { 0 } else { peek(start.wrapping_add(number + r)) }
+                        });
+                    });
+                    let sums = L::sums(W::KIND, &w, x, begin);
+                    unroll!(r < R, {
+                        let x_scale = peek(scales.wrapping_add(number + r));
+                        if W::KIND.halves {
+                            chains[r] = L::link(sums[r][0], w_scales.scales[0], x_scale, chains[r]);
+                            chains[r] = L::link(sums[r][1], w_scales.scales[1], x_scale, chains[r]);
+                        } else {
+                            let sum = L::add(sums[r][0], sums[r][1]);
+                            chains[r] = L::link(sum, w_scales.scales[0], x_scale, chains[r]);
+                        }
+                        if W::MINIMUM {
+                            let total = peek(totals.wrapping_add(number + r));
+                            chains[r] = L::fma(w_scales.minimum, total, chains[r]);
                         }
                     });
-                    let x = x.wrapping_add(r * LINE_BYTES);
-                    unroll!(q < VECTORS, {
-                        let x = _mm512_set1_epi32(peek(x.wrapping_add(4 * q)));
-                        sums[q / 4] = _mm512_dpbusd_epi32(sums[q / 4], w[q], x);
-                    });
-                    let x_scale = _mm512_set1_ps(peek(scales.wrapping_add(number)));
-                    if W::HALVES {
-                        chains[r] = link(sums[0], w_scales.scales[0], x_scale, chains[r]);
-                        chains[r] = link(sums[1], w_scales.scales[1], x_scale, chains[r]);
-                    } else {
-                        let sum = _mm512_add_epi32(sums[0], sums[1]);
-                        chains[r] = link(sum, w_scales.scales[0], x_scale, chains[r]);
-                    }
-                    if W::MINIMUM {
-                        let total = _mm512_set1_ps(peek(totals.wrapping_add(number)));
-                        chains[r] = _mm512_fmadd_ps(w_scales.minimum, total, chains[r]);
-                    }
-                });
+                }
+                block = block.wrapping_add(block_bytes);
             }
+            unroll!(r < R, {
+                let at = (row + r) * OUT_STRIDE + panel * LANES + part * L::COLUMNS;
+                L::store_floats(dot.out.wrapping_add(at), chains[r]);
+            });
         }
-        block = block.wrapping_add(block_bytes);
     }
-    unroll!(r < R, {
-        // SAFETY: `out` takes R rows.
-        unsafe { poke(dot.out.wrapping_add((row + r) * OUT_STRIDE + panel * LANES), chains[r]) };
-    });
-    R
 }
 
 /// The chain with one more group.
@@ -213,7 +228,7 @@ impl<W: Quants> DotKernel for ByTiles<'_, W> {
         let blocks = dot.rows.start / BLOCK_ROWS..dot.rows.end.div_ceil(BLOCK_ROWS);
         // SAFETY: the caller vouches for tiles, x, the weight and `out`; no other kernel runs on this thread.
         unsafe {
-            let tiles = Tiles::configure_depth(if W::HALVES { Depth::Bytes16 } else { Depth::Bytes32 });
+            let tiles = Tiles::configure_depth(if W::KIND.halves { Depth::Bytes16 } else { Depth::Bytes32 });
             for start in (0..groups).step_by(CHUNK_GROUPS) {
                 let count = CHUNK_GROUPS.min(groups - start);
                 for panel in 0..dot.panels.len() {
@@ -248,14 +263,15 @@ unsafe fn unpack<W: Quants>(mut block: *const u8, count: usize, out: *mut Unpack
                 prefetch(block.wrapping_add(within * bytes), bytes);
                 let group = start + within;
                 let quants = (&raw mut (*out).quants).cast::<u8>().wrapping_add(group * GROUP_BYTES);
-                let w = W::quants(block, within);
+                let columns = Columns::<VnniLanes>::new(block, 0);
+                let w = W::quants(columns, within);
                 unroll!(q < VECTORS, {
                     let signed = _mm512_sub_epi8(w[q], _mm512_set1_epi8(W::OFFSET as i8));
                     poke(quants.wrapping_add(q * 64), signed);
                 });
-                let scales = W::scales(block, within);
+                let scales = W::scales(columns, within);
                 let to = (&raw mut (*out).scales).cast::<[f32; LANES]>();
-                if W::HALVES {
+                if W::KIND.halves {
                     poke(to.wrapping_add(2 * group), scales.scales[0]);
                     poke(to.wrapping_add(2 * group + 1), scales.scales[1]);
                 } else {
@@ -289,7 +305,7 @@ unsafe fn row_block<W: Quants>(
     w: *const Unpacked,
     out: *mut f32,
 ) {
-    let per_group = if W::HALVES { 2 } else { 1 };
+    let per_group = if W::KIND.halves { 2 } else { 1 };
     let depth = GROUP / per_group;
     let steps = groups.len() * per_group;
     let bytes = x.rows.row_block(block).wrapping_add(groups.start / 2 * BLOCK_ROWS * LINE_BYTES);

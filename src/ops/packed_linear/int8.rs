@@ -1,18 +1,20 @@
-//! Int8 weights with a scale a column. A sum of x's bytes times the weight's is an exact integer, by whatever
-//! instruction (`dot.rs` has the processor's own products; here is the kernel for processors without). An output is 256
-//! times the sum of x's high bytes plus that of its low ones, in f32, times (the row's scale times the column's): a few
-//! roundings and no chain. So the result has the same bits on every instruction set.
+//! Int8 weights with a scale a column. The sum of x's whole numbers times the weight's is an exact integer, by whatever
+//! instruction: by the processor's own products of bytes from x's high and low bytes (`dot.rs`), or from x's numbers in
+//! one piece (here). It is rounded to f32 once, and multiplied by (the row's scale times the column's). So the result has
+//! the same bits on every instruction set.
 
 use std::ops::Range;
 
-use super::activations::{BLOCK_ROWS, LINE_BYTES};
-use super::byte_rows::ByteRows;
+use super::word_rows::WordRows;
 use super::{PANELS_MAX, PanelElement};
 use crate::ops::aligned::AlignedBuffer;
 use crate::ops::simd::{Kernel, LANES, Simd, peek, unroll};
 
-/// The longest row whose sums fit an i32 (and a sum of bytes an f32).
+/// The longest row whose sums fit two i32 of which one counts 256 times.
 pub const IN_FEATURES_MAX: usize = 1 << 17;
+
+/// Elements of a row whose products fit an i32 in two parts: 512 * 2^15 * 127 < 2^31.
+const CHUNK: usize = 1024;
 
 pub struct Int8Panels {
     pub bytes: AlignedBuffer<i8>,
@@ -31,16 +33,16 @@ impl Int8Panels {
     }
 }
 
-/// Integer sums of some rows of bytes times some panels, on any instruction set.
+/// Integer sums of some rows of x times some panels, on any instruction set.
 pub struct IntegerSums<'a> {
-    pub x: &'a ByteRows,
-    /// From a multiple of sixteen on.
+    pub x: &'a WordRows,
     pub rows: Range<usize>,
     pub in_features: usize,
     pub weight: &'a [i8],
     /// At most `PANELS_MAX`.
     pub panels: Range<usize>,
-    /// Takes `[rows, PANELS_MAX * 16]`, of which the kernel writes the columns of its panels.
+    /// Takes `[2 rows, PANELS_MAX * 16]`, of which the kernel writes the columns of its panels: a row's sums in two parts,
+    /// as `Scale` reads them.
     pub out: *mut i32,
 }
 
@@ -49,17 +51,22 @@ impl Kernel for IntegerSums<'_> {
     unsafe fn run<S: Simd>(self) {
         let length = i8::panel_elements(self.in_features);
         for (index, panel) in self.panels.clone().enumerate() {
-            let weight = self.weight[panel * length..][..length].as_ptr().cast();
-            let mut row = 0;
-            while row < self.rows.len() {
-                // SAFETY: the rows lie in one block, and `out` takes them.
-                unsafe {
-                    let out = self.out.add((row * PANELS_MAX + index) * LANES);
-                    row += if self.rows.len() - row >= 2 {
-                        self.tile::<S, 2>(row, weight, out)
-                    } else {
-                        self.tile::<S, 1>(row, weight, out)
-                    };
+            let weight = self.weight[panel * length..][..length].as_ptr().cast::<u8>();
+            for column in (0..LANES).step_by(S::QUAD_COLUMNS) {
+                let mut row = 0;
+                while row < self.rows.len() {
+                    // SAFETY: the rows exist, and `out` takes them. The comparisons with constants leave only the tiles
+                    // that the instruction set uses.
+                    unsafe {
+                        let weight = weight.wrapping_add(4 * column);
+                        let out = self.out.add((2 * row * PANELS_MAX + index) * LANES + column);
+                        row += match self.rows.len() - row {
+                            6.. if S::QUAD_ROWS >= 6 => self.tile::<S, 6>(row, weight, out),
+                            4.. if S::QUAD_ROWS >= 4 => self.tile::<S, 4>(row, weight, out),
+                            2.. => self.tile::<S, 2>(row, weight, out),
+                            _ => self.tile::<S, 1>(row, weight, out),
+                        };
+                    }
                 }
             }
         }
@@ -67,32 +74,54 @@ impl Kernel for IntegerSums<'_> {
 }
 
 impl IntegerSums<'_> {
-    /// R rows, which lie in one block, by a panel; returns R.
+    /// R rows by some columns of a panel; returns R.
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize>(&self, row: usize, weight: *const u8, out: *mut i32) -> usize {
-        let first = self.rows.start + row;
-        let block = self.x.rows.row_block(first / BLOCK_ROWS);
-        // SAFETY: the caller vouches for the rows, the panel and `out`.
-        unsafe {
-            let mut sums = [S::zero_sums(); R];
-            for four in 0..self.x.rows.blocks_per_row() * LINE_BYTES / 4 {
-                let w = S::load_quads(weight.wrapping_add(four * 4 * LANES));
-                let line = four * 4 / LINE_BYTES * BLOCK_ROWS + first % BLOCK_ROWS;
-                let x = block.wrapping_add(line * LINE_BYTES + four * 4 % LINE_BYTES);
-                unroll!(r < R, {
-                    sums[r] = S::dot_quads(sums[r], peek(x.wrapping_add(r * LINE_BYTES)), w);
-                });
-            }
-            unroll!(r < R, {
-                S::store_sums(out.wrapping_add(r * PANELS_MAX * LANES), sums[r]);
-            });
-        }
+        // SAFETY: the caller's word.
+        unsafe { S::call(Tile::<R> { sums: self, row: self.rows.start + row, weight, out }) };
         R
     }
 }
 
-/// Takes the integer sums of high and low bytes, two rows after the other, to floats: row i from rows 2 i and 2 i + 1,
-/// in place.
+/// R rows by the columns of a panel from `weight` on, as many as the set takes at once.
+struct Tile<'a, const R: usize> {
+    sums: &'a IntegerSums<'a>,
+    row: usize,
+    weight: *const u8,
+    out: *mut i32,
+}
+
+impl<const R: usize> Kernel for Tile<'_, R> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { sums: IntegerSums { x, .. }, row, weight, out } = self;
+        let mut rows = [x.row(row).as_ptr(); R];
+        unroll!(r < R, {
+            rows[r] = x.row(row + r).as_ptr();
+        });
+        let length = x.row(row).len();
+        // SAFETY: the caller vouches for the panel and `out`; rows are as long as a panel.
+        unsafe {
+            for start in (0..length).step_by(CHUNK) {
+                let mut sums = [S::zero_sums(); R];
+                for k in (start..length.min(start + CHUNK)).step_by(4) {
+                    let w = S::load_quads(weight.wrapping_add(k * LANES));
+                    unroll!(r < R, {
+                        sums[r] = S::dot_quads(sums[r], peek(rows[r].wrapping_add(k)), w);
+                    });
+                }
+                unroll!(r < R, {
+                    let high = out.wrapping_add(2 * r * PANELS_MAX * LANES);
+                    let low = high.wrapping_add(PANELS_MAX * LANES);
+                    S::store_parts(high, low, sums[r], start > 0);
+                });
+            }
+        }
+    }
+}
+
+/// Takes the integer sums, two rows after the other of which the first counts 256 times, to floats: row i from rows 2 i
+/// and 2 i + 1, in place.
 pub struct Scale<'a> {
     /// Of x.
     pub row_scales: &'a [f32],
@@ -110,10 +139,7 @@ impl Kernel for Scale<'_> {
                 // SAFETY: the caller vouches for sums of these rows and panels.
                 unsafe {
                     let high = self.sums.add((2 * row * PANELS_MAX + panel) * LANES);
-                    let low = high.add(PANELS_MAX * LANES);
-                    // Times 256 is exact.
-                    let sum =
-                        S::fma(S::load_integers(high.cast()), S::splat(256.0), S::load_integers(low.cast()));
+                    let sum = S::join_parts(high.cast(), high.add(PANELS_MAX * LANES).cast());
                     let scale = S::mul(S::splat(row_scale), S::load(scales.as_ptr()));
                     S::store(self.sums.add((row * PANELS_MAX + panel) * LANES), S::mul(sum, scale));
                 }

@@ -20,14 +20,6 @@ fn quantized(row: &[f32], most: f32) -> (f32, Vec<i64>) {
     (largest / most, row.iter().map(|x| (x * (most / largest)).round_ties_even() as i64).collect())
 }
 
-/// A number's two bytes, which both are signed.
-fn two_bytes(number: i64) -> [i64; 2] {
-    let high = (number + 128).div_euclid(256);
-    let bytes = [high, number - 256 * high];
-    assert!(bytes.iter().all(|byte| (-128..=127).contains(byte)), "{number}");
-    bytes
-}
-
 /// Every instruction set gives the bits of plain integer arithmetic, and lies within half a step of x of the exact
 /// product: sum |w| * (largest |x| of the row / 65,278), and a few roundings.
 fn check_int8(n: usize, k: usize, rows: usize) {
@@ -35,14 +27,13 @@ fn check_int8(n: usize, k: usize, rows: usize) {
     let (weight, bias, x) = (Case::new(n, k, Storage::F32).weight(), case.bias(), numbers(13, rows * k));
     let mut expected = Vec::new();
     for row in x.chunks(k) {
-        let (row_scale, row_bytes) = quantized(row, MOST);
+        let (row_scale, row_numbers) = quantized(row, MOST);
         for (column, weight) in weight.chunks(k).enumerate() {
             let largest = weight.iter().fold(0.0f32, |largest, w| largest.max(w.abs()));
             let scale = largest / 127.0;
             let bytes = weight.iter().map(|w| (w / scale).round_ties_even() as i64);
-            let [high, low] = [0, 1]
-                .map(|byte| bytes.clone().zip(&row_bytes).map(|(w, &x)| w * two_bytes(x)[byte]).sum::<i64>());
-            let y = (high as f32 * 256.0 + low as f32) * (row_scale * scale) + bias[column];
+            let sum: i64 = bytes.clone().zip(&row_numbers).map(|(w, &x)| w * x).sum();
+            let y = sum as f32 * (row_scale * scale) + bias[column];
             expected.push(y);
 
             let seen = || bytes.clone().map(|w| w as f64 * f64::from(scale));

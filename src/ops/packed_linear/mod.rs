@@ -10,15 +10,17 @@
 //! What x is multiplied as depends on the weight, and on the processor:
 //! - f32 weights: as it is, in f32 (`gemm.rs`).
 //! - bf16 weights: rounded to bf16 where the processor has such products (`dot.rs`), else as f32 weights.
-//! - int8 weights with a scale a column: quantised to bytes a row (`byte_rows.rs`). The sums are exact integers and the
-//!   result has the same bits on every instruction set (`dot.rs`, `int8.rs`).
-//! - blocks, and int8 weights with a scale a group: quantised to bytes a group of 32 where the processor has products
-//!   of bytes (`group_rows.rs`, `grouped.rs`), else the blocks are widened and x is taken as it is (`gemm.rs`).
+//! - int8 weights with a scale a column: quantised to sixteen bits a row (`byte_rows.rs`, `word_rows.rs`). The sums are
+//!   exact integers and the result has the same bits on every instruction set (`dot.rs`, `int8.rs`).
+//! - blocks, and int8 weights with a scale a group: quantised to bytes a group of 32 (`group_rows.rs`, `grouped.rs`), the
+//!   same bits again; the portable set, and a few formats anywhere, widen the blocks and take x as it is (`gemm.rs`).
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
 mod bf16_rows;
 mod blocks;
+#[cfg(target_arch = "x86_64")]
+mod byte_lanes;
 mod byte_rows;
 #[cfg(target_arch = "x86_64")]
 mod dot;
@@ -31,9 +33,11 @@ mod group_rows;
 #[cfg(target_arch = "x86_64")]
 mod grouped;
 mod int8;
+mod operand;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod quants;
+mod word_rows;
 
 use std::sync::Arc;
 
@@ -131,8 +135,12 @@ trait PanelElement: Plain {
     /// Where element `k` of a column lies in its panel.
     fn at(k: usize, column: usize) -> usize;
 
+    fn padded(in_features: usize) -> usize {
+        in_features.next_multiple_of(Self::IN_MULTIPLE)
+    }
+
     fn panel_elements(in_features: usize) -> usize {
-        in_features.next_multiple_of(Self::IN_MULTIPLE) * LANES
+        Self::padded(in_features) * LANES
     }
 }
 

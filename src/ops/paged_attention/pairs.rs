@@ -26,8 +26,9 @@ use super::scratch::with_scratch;
 use super::work::Work;
 use crate::ops::Isa;
 use crate::ops::kv_pool::BLOCK_SIZE;
+use crate::ops::simd::DotKernel;
 use crate::ops::simd::amx::Tiles;
-use crate::ops::simd::avx512::{Avx512, DotKernel, run_bf16_dot};
+use crate::ops::simd::avx512::{Avx512, run_bf16_dot};
 use crate::ops::simd::{LANES, load_some, poke, store_some};
 
 /// How far a score may rise above a lane's reference before the reference follows, in powers of 2. Probabilities

@@ -2,19 +2,20 @@
 
 use std::arch::x86_64::{
     __m128i, __m256, __m256i, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
-    _mm_add_ps, _mm_add_ss, _mm_and_si128, _mm_cvtepi8_epi16, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_max_ps,
-    _mm_max_ss, _mm_movehl_ps, _mm_or_si128, _mm_packus_epi16, _mm_set1_epi8, _mm_shuffle_ps, _mm_sll_epi16,
+    _mm_add_ps, _mm_add_ss, _mm_and_si128, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_max_ps, _mm_max_ss,
+    _mm_movehl_ps, _mm_or_si128, _mm_packus_epi16, _mm_set1_epi8, _mm_shuffle_ps, _mm_sll_epi16,
     _mm_srl_epi16, _mm_srli_si128, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256,
-    _mm256_blendv_ps, _mm256_broadcastq_epi64, _mm256_castps256_ps128, _mm256_castsi256_ps,
-    _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi8_epi16, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps,
-    _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_extractf128_ps,
-    _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_hadd_epi32, _mm256_madd_epi16, _mm256_max_ps,
-    _mm256_min_ps, _mm256_mul_ps, _mm256_packus_epi32, _mm256_permute4x64_epi64, _mm256_round_ps,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_ps, _mm256_setzero_si256, _mm256_slli_epi32,
-    _mm256_srl_epi32, _mm256_sub_ps,
+    _mm256_blendv_ps, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmp_ps,
+    _mm256_cvtepi8_epi16, _mm256_cvtepi8_epi32, _mm256_cvtepi32_pd, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
+    _mm256_cvtpd_ps, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_extractf128_ps,
+    _mm256_extracti128_si256, _mm256_fmadd_pd, _mm256_fmadd_ps, _mm256_hadd_epi32, _mm256_madd_epi16,
+    _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_packs_epi32, _mm256_packus_epi32,
+    _mm256_permute4x64_epi64, _mm256_round_ps, _mm256_set_m128, _mm256_set1_epi32, _mm256_set1_epi64x,
+    _mm256_set1_pd, _mm256_set1_ps, _mm256_setr_ps, _mm256_setzero_si256, _mm256_slli_epi32,
+    _mm256_srai_epi32, _mm256_srl_epi32, _mm256_sub_ps,
 };
 
-use super::{Kernel, Simd, peek, poke};
+use super::{DotKernel, Kernel, Simd, peek, poke};
 
 #[derive(Clone, Copy)]
 pub struct Avx2;
@@ -75,12 +76,22 @@ fn second_of_pairs(pairs: __m256i) -> __m256 {
     _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(0xffff_0000_u32 as i32)))
 }
 
+/// Runs a kernel that is written for AVX2 alone.
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub unsafe fn run_dot<K: DotKernel>(kernel: K) {
+    // SAFETY: the features are those of this function; the caller vouches for the rest.
+    unsafe { kernel.run() }
+}
+
 impl Simd for Avx2 {
     type F = F;
     type B = B;
-    type Quads = [__m256i; 4];
-    type Sums = [__m256i; 4];
-    const TILE_ROWS: usize = 6;
+    type Quads = [__m256i; 2];
+    type Sums = [__m256i; 2];
+    const QUAD_COLUMNS: usize = 8;
+    const QUAD_ROWS: usize = 6;
+    const TILE_ROWS: usize = 5;
     const TILE_PANELS: usize = 1;
     const ATTENTION_ROWS: usize = 3;
 
@@ -231,13 +242,6 @@ impl Simd for Avx2 {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn load_integers(from: *const i32) -> F {
-        // SAFETY: valid for sixteen elements by the trait's contract.
-        let (low, high) = unsafe { (peek(from), peek(from.wrapping_add(8))) };
-        (_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
-    }
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn store_signed(to: *mut u8, x: F) {
         // The low byte of an integer is it as a signed byte, and of what NaN becomes, 0.
         let byte = |x| _mm256_and_si256(_mm256_cvtps_epi32(x), _mm256_set1_epi32(0xff));
@@ -248,42 +252,63 @@ impl Simd for Avx2 {
     }
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn store_words(to: *mut i16, x: F) {
+        let words = _mm256_packs_epi32(_mm256_cvtps_epi32(x.0), _mm256_cvtps_epi32(x.1));
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        unsafe { poke(to, _mm256_permute4x64_epi64::<0b11_01_10_00>(words)) }
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn load_quads(from: *const u8) -> Self::Quads {
-        // SAFETY: valid for sixteen quads by the trait's contract.
+        // SAFETY: valid for eight quads by the trait's contract.
         let load = |at: usize| unsafe { peek::<__m128i, _>(from.wrapping_add(16 * at)) };
-        [
-            _mm256_cvtepi8_epi16(load(0)),
-            _mm256_cvtepi8_epi16(load(1)),
-            _mm256_cvtepi8_epi16(load(2)),
-            _mm256_cvtepi8_epi16(load(3)),
-        ]
+        [_mm256_cvtepi8_epi16(load(0)), _mm256_cvtepi8_epi16(load(1))]
     }
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn zero_sums() -> Self::Sums {
-        [_mm256_setzero_si256(); 4]
+        [_mm256_setzero_si256(); 2]
     }
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn dot_quads(sums: Self::Sums, x: i32, w: Self::Quads) -> Self::Sums {
-        // Sixteen-bit products in pairs: sums of two i16 products fit an i32, so nothing saturates.
-        let x = _mm256_broadcastq_epi64(_mm_cvtepi8_epi16(_mm_cvtsi32_si128(x)));
+    unsafe fn dot_quads(sums: Self::Sums, x: [i16; 4], w: Self::Quads) -> Self::Sums {
+        // SAFETY: of one size.
+        let x = _mm256_set1_epi64x(unsafe { std::mem::transmute::<[i16; 4], i64>(x) });
         [
             _mm256_add_epi32(sums[0], _mm256_madd_epi16(x, w[0])),
             _mm256_add_epi32(sums[1], _mm256_madd_epi16(x, w[1])),
-            _mm256_add_epi32(sums[2], _mm256_madd_epi16(x, w[2])),
-            _mm256_add_epi32(sums[3], _mm256_madd_epi16(x, w[3])),
         ]
     }
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn store_sums(to: *mut i32, sums: Self::Sums) {
-        // A column's two halves stand side by side; adding them interleaves the columns of two vectors in pairs.
+    unsafe fn store_parts(high: *mut i32, low: *mut i32, sums: Self::Sums, add: bool) {
+        // A column's two halves stand side by side, and together may be more than an i32 holds; adding them interleaves
+        // the columns of two vectors in pairs.
         let join = |a, b| _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(a, b));
-        // SAFETY: valid for sixteen elements by the trait's contract.
+        let byte = |x| _mm256_and_si256(x, _mm256_set1_epi32(0xff));
+        let mut highs = join(_mm256_srai_epi32::<8>(sums[0]), _mm256_srai_epi32::<8>(sums[1]));
+        let mut lows = join(byte(sums[0]), byte(sums[1]));
+        // SAFETY: valid for eight elements by the trait's contract.
         unsafe {
-            poke(to, join(sums[0], sums[1]));
-            poke(to.wrapping_add(8), join(sums[2], sums[3]));
+            if add {
+                highs = _mm256_add_epi32(highs, peek(high));
+                lows = _mm256_add_epi32(lows, peek(low));
+            }
+            poke(high, highs);
+            poke(low, lows);
         }
+    }
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn join_parts(high: *const i32, low: *const i32) -> F {
+        // f64 holds the joint sum exactly.
+        let four = |at: usize| {
+            // SAFETY: valid for sixteen elements by the trait's contract.
+            let (high, low) = unsafe { (peek(high.wrapping_add(at)), peek(low.wrapping_add(at))) };
+            let sum =
+                _mm256_fmadd_pd(_mm256_cvtepi32_pd(high), _mm256_set1_pd(256.0), _mm256_cvtepi32_pd(low));
+            _mm256_cvtpd_ps(sum)
+        };
+        (_mm256_set_m128(four(4), four(0)), _mm256_set_m128(four(12), four(8)))
     }
 }

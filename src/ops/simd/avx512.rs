@@ -1,17 +1,18 @@
 //! The sixteen lanes as one AVX-512 register.
 
 use std::arch::x86_64::{
-    __m128i, __m512, __m512i, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, _mm_and_si128,
-    _mm_cvtsi32_si128, _mm_or_si128, _mm_prefetch, _mm_set1_epi8, _mm_sll_epi16, _mm_srl_epi16,
-    _mm512_add_ps, _mm512_and_si512, _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_epi8,
-    _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_div_ps,
-    _mm512_fmadd_ps, _mm512_mask_blend_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_add_ps,
-    _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_slli_epi32, _mm512_srl_epi32, _mm512_sub_ps,
+    __m128i, __m512, __m512i, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_and_si128, _mm_cvtsi32_si128,
+    _mm_or_si128, _mm_set1_epi8, _mm_sll_epi16, _mm_srl_epi16, _mm512_add_ps, _mm512_and_si512,
+    _mm512_castps256_ps512, _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_epi8,
+    _mm512_cvtepi32_epi16, _mm512_cvtepi32_pd, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtpd_ps,
+    _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_fmadd_pd, _mm512_fmadd_ps, _mm512_insertf32x8,
+    _mm512_mask_blend_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_add_ps,
+    _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_pd,
+    _mm512_set1_ps, _mm512_slli_epi32, _mm512_srl_epi32, _mm512_sub_ps,
 };
 
 use super::avx2::Avx2;
-use super::{Kernel, Simd, peek, poke};
+use super::{DotKernel, Kernel, Simd, peek, poke};
 
 #[derive(Clone, Copy)]
 pub struct Avx512;
@@ -25,14 +26,6 @@ type B = __m128i;
 pub unsafe fn run<K: Kernel>(kernel: K) {
     // SAFETY: the features are those of this function; the caller vouches for the rest.
     unsafe { kernel.run::<Avx512>() }
-}
-
-/// A kernel written for AVX-512 with dot products of bf16 pairs (where `Isa::has_bf16_dot`) or of bytes
-/// (where `Isa::has_byte_dot`).
-pub trait DotKernel {
-    /// # Safety
-    /// The processor has those instructions, and what the kernel itself demands of its pointers holds.
-    unsafe fn run(self);
 }
 
 /// Runs a kernel with dot products of bf16 pairs enabled.
@@ -51,25 +44,13 @@ pub unsafe fn run_byte_dot<K: DotKernel>(kernel: K) {
     unsafe { kernel.run() }
 }
 
-/// Asks for memory that a kernel will read soon. A kernel that passes over a weight once is as fast as memory only if it
-/// asks this far ahead: the processor by itself looks less far.
-///
-/// # Safety
-/// Any address will do; the processor has AVX-512.
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub unsafe fn prefetch(from: *const u8, bytes: usize) {
-    const AHEAD_BYTES: usize = 4096;
-    for line in 0..bytes.div_ceil(64) {
-        _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(AHEAD_BYTES + line * 64).cast());
-    }
-}
-
 impl Simd for Avx512 {
     type F = F;
     type B = B;
     type Quads = <Avx2 as Simd>::Quads;
     type Sums = <Avx2 as Simd>::Sums;
+    const QUAD_COLUMNS: usize = Avx2::QUAD_COLUMNS;
+    const QUAD_ROWS: usize = Avx2::QUAD_ROWS;
     const TILE_ROWS: usize = 8;
     const TILE_PANELS: usize = 3;
     const ATTENTION_ROWS: usize = 8;
@@ -211,15 +192,15 @@ impl Simd for Avx512 {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn load_integers(from: *const i32) -> F {
-        // SAFETY: valid for sixteen elements by the trait's contract.
-        _mm512_cvtepi32_ps(unsafe { peek(from) })
-    }
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     unsafe fn store_signed(to: *mut u8, x: F) {
         // SAFETY: valid for sixteen elements by the trait's contract.
         unsafe { poke(to, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x))) }
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn store_words(to: *mut i16, x: F) {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        unsafe { poke(to, _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(x))) }
     }
     // Without VPDPBUSD the bytes go AVX2's way.
     #[inline]
@@ -236,14 +217,27 @@ impl Simd for Avx512 {
     }
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-    unsafe fn dot_quads(sums: Self::Sums, x: i32, w: Self::Quads) -> Self::Sums {
+    unsafe fn dot_quads(sums: Self::Sums, x: [i16; 4], w: Self::Quads) -> Self::Sums {
         // SAFETY: the caller's word.
         unsafe { Avx2::dot_quads(sums, x, w) }
     }
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-    unsafe fn store_sums(to: *mut i32, sums: Self::Sums) {
+    unsafe fn store_parts(high: *mut i32, low: *mut i32, sums: Self::Sums, add: bool) {
         // SAFETY: the caller's word.
-        unsafe { Avx2::store_sums(to, sums) }
+        unsafe { Avx2::store_parts(high, low, sums, add) }
+    }
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn join_parts(high: *const i32, low: *const i32) -> F {
+        // f64 holds the joint sum exactly.
+        let eight = |at: usize| {
+            // SAFETY: valid for sixteen elements by the trait's contract.
+            let (high, low) = unsafe { (peek(high.wrapping_add(at)), peek(low.wrapping_add(at))) };
+            let sum =
+                _mm512_fmadd_pd(_mm512_cvtepi32_pd(high), _mm512_set1_pd(256.0), _mm512_cvtepi32_pd(low));
+            _mm512_cvtpd_ps(sum)
+        };
+        _mm512_insertf32x8::<1>(_mm512_castps256_ps512(eight(0)), eight(8))
     }
 }

@@ -9,7 +9,7 @@
 #[cfg(target_arch = "x86_64")]
 pub(super) mod amx;
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
 mod element;
@@ -31,10 +31,14 @@ pub(super) const LANES: usize = 16;
 pub(super) trait Simd: Copy + 'static {
     type F: Copy;
     type B: Copy;
-    /// Sixteen times four signed bytes, widened to what `dot_quads` multiplies.
+    /// `QUAD_COLUMNS` times four signed bytes, widened to what `dot_quads` multiplies.
     type Quads: Copy;
-    /// Sixteen i32 sums, in parts.
+    /// As many sums.
     type Sums: Copy;
+    /// Columns of integer sums at once, sixteen or a half of it.
+    const QUAD_COLUMNS: usize;
+    /// Rows of x that meet a vector of quads together at most.
+    const QUAD_ROWS: usize;
     /// Rows of a matrix tile for the highest throughput; smaller tiles take the rest.
     const TILE_ROWS: usize;
     /// Panels of a matrix tile of several rows.
@@ -83,15 +87,19 @@ pub(super) trait Simd: Copy + 'static {
     /// Byte `index` of each of sixteen quads of bytes.
     unsafe fn load_byte_of_quads(from: *const u8, index: usize) -> Self::B;
 
-    /// Sixteen integers.
-    unsafe fn load_integers(from: *const i32) -> Self::F;
     /// Integral lanes in -128..=127 as signed bytes; NaN as 0.
     unsafe fn store_signed(to: *mut u8, x: Self::F);
+    /// Integral lanes in -32,767..=32,767; NaN as any number.
+    unsafe fn store_words(to: *mut i16, x: Self::F);
     unsafe fn load_quads(from: *const u8) -> Self::Quads;
     unsafe fn zero_sums() -> Self::Sums;
-    /// `sums + x w` in exact integers, x four signed bytes that meet each quad of w.
-    unsafe fn dot_quads(sums: Self::Sums, x: i32, w: Self::Quads) -> Self::Sums;
-    unsafe fn store_sums(to: *mut i32, sums: Self::Sums);
+    /// `sums + x w` in exact integers, x four numbers of sixteen bits that meet each quad of w. An i32 may hold the sum
+    /// of half of the products.
+    unsafe fn dot_quads(sums: Self::Sums, x: [i16; 4], w: Self::Quads) -> Self::Sums;
+    /// The sums as `256 high + low`, added to what is there if so asked. Pointers are valid for `QUAD_COLUMNS`.
+    unsafe fn store_parts(high: *mut i32, low: *mut i32, sums: Self::Sums, add: bool);
+    /// Sixteen times `256 high + low`, rounded once.
+    unsafe fn join_parts(high: *const i32, low: *const i32) -> Self::F;
 }
 
 /// A value at any alignment. Access through this type compiles to the bare load or store in a development build
@@ -119,6 +127,14 @@ pub(super) trait Kernel {
     /// # Safety
     /// The processor has the instruction set `S`, and what the kernel itself demands of its pointers holds.
     unsafe fn run<S: Simd>(self);
+}
+
+/// A kernel written for one instruction set, which the function that runs it has enabled.
+#[cfg(target_arch = "x86_64")]
+pub(super) trait DotKernel {
+    /// # Safety
+    /// The processor has the instructions, and what the kernel itself demands of its pointers holds.
+    unsafe fn run(self);
 }
 
 /// The body for each index below a constant of at most 16, written out: an array of vectors stays in registers
@@ -225,9 +241,19 @@ impl Isa {
     }
 
     /// Whether four bytes are multiplied and summed by one instruction (VPDPBUSD).
-    #[cfg(target_arch = "x86_64")]
     pub(super) fn has_byte_dot(self) -> bool {
-        self.0 >= Set::Avx512Vnni
+        #[cfg(target_arch = "x86_64")]
+        return self.0 >= Set::Avx512Vnni;
+        #[cfg(not(target_arch = "x86_64"))]
+        return false;
+    }
+
+    /// Whether there are exact products of bytes worth rounding x to bytes for.
+    pub(super) fn multiplies_bytes(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.0 >= Set::Avx2;
+        #[cfg(not(target_arch = "x86_64"))]
+        return false;
     }
 
     /// Whether there are tiles (`amx`).
@@ -243,6 +269,8 @@ impl Isa {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Set::Amx => amx::ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => 3,
             _ => 1,
         }
     }

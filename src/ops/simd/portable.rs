@@ -48,7 +48,9 @@ impl Simd for Portable {
     type F = F;
     type B = B;
     type Quads = [[i8; 4]; LANES];
-    type Sums = [i32; LANES];
+    type Sums = [i64; LANES];
+    const QUAD_COLUMNS: usize = LANES;
+    const QUAD_ROWS: usize = 2;
     const TILE_ROWS: usize = 2;
     const TILE_PANELS: usize = 1;
     const ATTENTION_ROWS: usize = 1;
@@ -179,14 +181,14 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn load_integers(from: *const i32) -> F {
-        // SAFETY: valid for sixteen elements by the trait's contract.
-        unsafe { from.cast::<[i32; LANES]>().read_unaligned() }.map(|x| x as f32)
-    }
-    #[inline(always)]
     unsafe fn store_signed(to: *mut u8, x: F) {
         // SAFETY: valid for sixteen elements by the trait's contract.
         unsafe { to.cast::<B>().write_unaligned(x.map(|x| x as i8 as u8)) }
+    }
+    #[inline(always)]
+    unsafe fn store_words(to: *mut i16, x: F) {
+        // SAFETY: valid for sixteen elements by the trait's contract.
+        unsafe { to.cast::<[i16; LANES]>().write_unaligned(x.map(|x| x as i16)) }
     }
     #[inline(always)]
     unsafe fn load_quads(from: *const u8) -> Self::Quads {
@@ -198,18 +200,34 @@ impl Simd for Portable {
         [0; LANES]
     }
     #[inline(always)]
-    unsafe fn dot_quads(mut sums: Self::Sums, x: i32, w: Self::Quads) -> Self::Sums {
-        let x = x.to_le_bytes();
+    unsafe fn dot_quads(mut sums: Self::Sums, x: [i16; 4], w: Self::Quads) -> Self::Sums {
         for lane in 0..LANES {
             for at in 0..4 {
-                sums[lane] += i32::from(x[at] as i8) * i32::from(w[lane][at]);
+                sums[lane] += i64::from(i32::from(x[at]) * i32::from(w[lane][at]));
             }
         }
         sums
     }
     #[inline(always)]
-    unsafe fn store_sums(to: *mut i32, sums: Self::Sums) {
-        // SAFETY: valid for sixteen elements by the trait's contract.
-        unsafe { to.cast::<Self::Sums>().write_unaligned(sums) }
+    unsafe fn store_parts(high: *mut i32, low: *mut i32, sums: Self::Sums, add: bool) {
+        for (lane, sum) in sums.into_iter().enumerate() {
+            // SAFETY: valid for sixteen elements by the trait's contract.
+            unsafe {
+                let (high, low) = (high.add(lane), low.add(lane));
+                let before = if add { (high.read(), low.read()) } else { (0, 0) };
+                high.write(before.0 + (sum >> 8) as i32);
+                low.write(before.1 + (sum & 0xff) as i32);
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn join_parts(high: *const i32, low: *const i32) -> F {
+        let mut out = [0.0; LANES];
+        for (lane, out) in out.iter_mut().enumerate() {
+            // SAFETY: valid for sixteen elements by the trait's contract.
+            let (high, low) = unsafe { (high.add(lane).read(), low.add(lane).read()) };
+            *out = (256 * i64::from(high) + i64::from(low)) as f32;
+        }
+        out
     }
 }
