@@ -17,6 +17,7 @@ pub mod output;
 mod paged_attention;
 mod prefix_cache;
 pub mod request;
+mod row_cost;
 mod runner;
 pub mod sampler;
 mod scheduler;

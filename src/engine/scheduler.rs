@@ -18,6 +18,7 @@ use super::block_pool::BlockId;
 use super::kv_blocks::{BlockCopy, KvBlocks};
 use super::prefix_cache::{BlockKey, CacheCounters};
 use super::request::FinishReason;
+use super::row_cost::RowCost;
 use super::sequence::{Sequence, SequenceGroup, SequenceKey, StopRules};
 
 #[derive(Debug, Clone)]
@@ -97,12 +98,20 @@ pub struct Scheduler {
     groups: HashMap<u64, SequenceGroup>,
     running: BTreeMap<SequenceKey, Sequence>,
     waiting: BTreeMap<SequenceKey, Sequence>,
+    row_cost: RowCost,
 }
 
 impl Scheduler {
     pub fn new(config: SchedulerConfig) -> Self {
         let blocks = KvBlocks::new(config.num_blocks, config.enable_prefix_caching);
-        Self { config, blocks, groups: HashMap::new(), running: BTreeMap::new(), waiting: BTreeMap::new() }
+        Self {
+            config,
+            blocks,
+            groups: HashMap::new(),
+            running: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            row_cost: RowCost::new(speculation::SEQUENCES_MAX),
+        }
     }
 
     pub fn add(&mut self, new: NewGroup) {
@@ -148,7 +157,7 @@ impl Scheduler {
             }
             if scheduled.drafts > 0 {
                 let confirmed = tokens.get(scheduled.choices.len()..).unwrap_or_default();
-                self.confirm(scheduled.key, confirmed, &mut progress);
+                self.confirm(scheduled.key, scheduled.drafts, confirmed, &mut progress);
             }
         }
         progress

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -80,8 +80,10 @@ impl<M: StepModel> Worker<M> {
         let step = self.scheduler.schedule();
         self.note_scheduled(&step);
         self.note_touched(&step);
+        let started = Instant::now();
         match self.compute(&step) {
             Ok(samples) => {
+                self.scheduler.learn_seconds(&step, started.elapsed().as_secs_f32());
                 let (tokens, logprobs) = self.accept(&step, samples);
                 let progress = self.scheduler.update(&step, &tokens);
                 self.emit(progress, logprobs);

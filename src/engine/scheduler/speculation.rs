@@ -9,10 +9,12 @@
 
 use super::{Progress, Scheduled, Scheduler, SequenceKey, Step};
 
-/// Rows up to which a step takes about as long as with one: it waits for the weights to come from memory
-/// (docs/benchmarks.md, "Kernels alone": bf16 11.7 ms with 1 row, 12.0 with 8, 16.0 with 32). More sequences than
-/// half of it have no idle rows worth sharing.
+/// Rows up to which a step may take about as long as with one, because it waits for the weights to come from memory
+/// (docs/benchmarks.md, "Kernels alone": bf16 on AMX 11.7 ms with 1 row, 12.0 with 8, 16.0 with 32). How long it does
+/// take is measured (`row_cost`).
 const ROWS_MAX: usize = 8;
+/// More sequences have no idle rows worth sharing.
+pub(super) const SEQUENCES_MAX: usize = ROWS_MAX / 2;
 
 impl Scheduler {
     /// Adds drafts to a step of few sequences that all decode. The rows left are shared evenly; what one sequence
@@ -20,15 +22,28 @@ impl Scheduler {
     pub(super) fn speculate(&mut self, step: &mut Step) {
         let sequences = step.scheduled.len();
         if !self.config.speculation
-            || sequences > ROWS_MAX / 2
+            || sequences > SEQUENCES_MAX
             || !step.scheduled.iter().all(|s| self.decodes(s))
         {
             return;
         }
         let mut rows = step.tokens_left.min(ROWS_MAX - sequences);
+        // A row is gained for one sequence and paid by the step of all.
+        let row_cost = self.row_cost.share() * sequences as f32;
         for (at, scheduled) in step.scheduled.iter_mut().enumerate() {
-            self.draft(scheduled, rows / (sequences - at));
+            self.draft(scheduled, rows / (sequences - at), row_cost);
             rows -= scheduled.drafts;
+        }
+    }
+
+    /// How long a step took to compute, from which the price of drafts is learned.
+    pub fn learn_seconds(&mut self, step: &Step, seconds: f32) {
+        let decodes = |scheduled: &Scheduled| {
+            scheduled.ids.len() == 1 + scheduled.drafts && scheduled.choices.len() == 1
+        };
+        if step.scheduled.iter().all(decodes) {
+            let drafts = step.scheduled.iter().map(|scheduled| scheduled.drafts).sum();
+            self.row_cost.learn(step.scheduled.len(), drafts, seconds);
         }
     }
 
@@ -41,12 +56,12 @@ impl Scheduler {
     /// Appends at most `most` guesses to what is scheduled of a sequence. The last of them is no later than the
     /// last token but one that the rules allow, and none is a token that ends the choice: the row before it finds
     /// the end as well.
-    fn draft(&mut self, scheduled: &mut Scheduled, most: usize) {
+    fn draft(&mut self, scheduled: &mut Scheduled, most: usize, row_cost: f32) {
         let keep_free = self.watermark();
         let Some(sequence) = self.running.get_mut(&scheduled.key) else { return };
         let Some(group) = self.groups.get(&scheduled.key.ticket) else { return };
         let most = most.min(group.rules.room(sequence).saturating_sub(1));
-        let mut drafts = sequence.drafter.draft(&sequence.tokens, most);
+        let mut drafts = sequence.drafter.draft(&sequence.tokens, most, row_cost);
         if let Some(end) = drafts.iter().position(|&token| group.rules.ends(token).is_some()) {
             drafts.truncate(end);
         }
@@ -60,7 +75,13 @@ impl Scheduler {
 
     /// Takes in what the rows of right guesses gave, each as a plain step would, and gives the blocks of the wrong
     /// ones back.
-    pub(super) fn confirm(&mut self, key: SequenceKey, tokens: &[u32], progress: &mut Vec<Progress>) {
+    pub(super) fn confirm(
+        &mut self,
+        key: SequenceKey,
+        drafted: usize,
+        tokens: &[u32],
+        progress: &mut Vec<Progress>,
+    ) {
         for &token in tokens {
             let Some(sequence) = self.running.get_mut(&key) else { return };
             sequence.num_computed += 1;
@@ -68,7 +89,7 @@ impl Scheduler {
             progress.extend(self.append(key, token));
         }
         if let Some(sequence) = self.running.get_mut(&key) {
-            sequence.drafter.learn(tokens.len(), sequence.tokens.len());
+            sequence.drafter.learn(tokens.len(), drafted, sequence.tokens.len());
             self.blocks.trim(sequence);
         }
     }
