@@ -11,6 +11,8 @@ use super::blocks::{self, BlockFormat, CHUNK};
 use super::{PANELS_MAX, PanelElement, Panels};
 use crate::ops::simd::{Element, Kernel, LANES, Simd, peek, unroll};
 
+const PAIR: usize = 2;
+
 /// Some rows of x times some panels.
 pub struct Gemm<'a> {
     /// `[rows, in_features]`
@@ -210,20 +212,21 @@ impl<W: PanelElement + Element, const R: usize, const P: usize> Kernel for Tile<
             unroll!(p < P, {
                 panels[p] = weight.wrapping_add((self.panel + p) * panel_stride);
             });
+            // While the first rows pass over a panel, the panels after it come into the second-level cache.
+            let ahead = if self.row == 0 { P * panel_stride } else { 0 };
             for pair in 0..k / 2 {
                 let mut w = [[S::splat(0.0); 2]; P];
                 unroll!(p < P, {
+                    S::prefetch(panels[p].wrapping_add(ahead));
                     w[p] = W::load_two::<S>(panels[p]);
                     panels[p] = panels[p].wrapping_add(2 * LANES);
                 });
-                unroll!(r < R, {
-                    let first = S::splat(peek(rows[r].wrapping_add(2 * pair)));
-                    unroll!(p < P, {
-                        sums[r][p] = S::fma(first, w[p][0], sums[r][p]);
-                    });
-                    let second = S::splat(peek(rows[r].wrapping_add(2 * pair + 1)));
-                    unroll!(p < P, {
-                        sums[r][p] = S::fma(second, w[p][1], sums[r][p]);
+                unroll!(at < PAIR, {
+                    unroll!(r < R, {
+                        let x = S::splat(peek(rows[r].wrapping_add(2 * pair + at)));
+                        unroll!(p < P, {
+                            sums[r][p] = S::fma(x, w[p][at], sums[r][p]);
+                        });
                     });
                 });
             }

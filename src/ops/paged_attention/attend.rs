@@ -12,6 +12,7 @@ use crate::ops::simd::{Element, Kernel, LANES, Simd, load_some, math, peek, poke
 
 /// Lanes that go through a span tile by tile: their state stays in the first-level cache.
 const LANES_TOGETHER: usize = 24;
+const PAIR: usize = 2;
 
 /// How a tile of the element's type is read, two dimensions or two positions at a time.
 pub trait TileElement: Element {
@@ -197,26 +198,37 @@ impl<T: TileElement> Attend<'_, T> {
                 // the shapes that the instruction set uses.
                 at += unsafe {
                     match end - at {
-                        8.. if S::ATTENTION_ROWS >= 8 => self.step::<S, 8, 2>(keys, together),
-                        4.. if S::ATTENTION_ROWS >= 4 => self.step::<S, 4, 4>(keys, together),
-                        3.. if S::ATTENTION_ROWS >= 4 => self.step::<S, 3, 4>(keys, together),
-                        3.. if S::ATTENTION_ROWS == 3 => self.step::<S, 3, 1>(keys, together),
-                        2.. if S::ATTENTION_ROWS >= 2 => self.step::<S, 2, 2>(keys, together),
-                        _ => self.step::<S, 1, 4>(keys, together),
+                        8.. if S::ATTENTION_ROWS == 8 => self.step::<S, 8, 2, 2>(keys, together),
+                        4.. if S::ATTENTION_ROWS == 8 => self.step::<S, 4, 2, 4>(keys, together),
+                        3 if S::ATTENTION_ROWS == 8 => self.step::<S, 3, 2, 4>(keys, together),
+                        5.. if S::ATTENTION_ROWS == 5 => self.step::<S, 5, 1, 1>(keys, together),
+                        4 if S::ATTENTION_ROWS == 5 => self.step::<S, 4, 1, 1>(keys, together),
+                        3 if S::ATTENTION_ROWS == 5 => self.step::<S, 3, 1, 1>(keys, together),
+                        2.. if S::ATTENTION_ROWS >= 2 => self.step::<S, 2, 2, 2>(keys, together),
+                        _ => self.step::<S, 1, 2, 4>(keys, together),
                     }
                 };
             }
         }
     }
 
-    /// One tile for R lanes; C vectors of the values are summed at once. Returns R.
+    /// One tile for R lanes; the scores of H halves of it, and C vectors of the values, are summed at once. Returns R.
     #[inline(always)]
-    unsafe fn step<S: Simd, const R: usize, const C: usize>(&self, keys: *const T, lanes: Together) -> usize {
+    unsafe fn step<S: Simd, const R: usize, const H: usize, const C: usize>(
+        &self,
+        keys: *const T,
+        lanes: Together,
+    ) -> usize {
         // SAFETY: the tile holds K and then V; the lanes exist.
         unsafe {
-            let scores = self.scores::<S, R>(keys, lanes.lane);
-            for (r, scores) in scores.into_iter().enumerate() {
-                self.softmax::<S>(Together { lane: lanes.lane + r, at: lanes.at + r, ..lanes }, scores);
+            if H == 2 {
+                self.scores::<S, R, H>(keys, lanes, 0);
+            } else {
+                self.scores::<S, R, H>(keys, lanes, 0);
+                self.scores::<S, R, H>(keys, lanes, 1);
+            }
+            for r in 0..R {
+                self.softmax::<S>(Together { lane: lanes.lane + r, at: lanes.at + r, ..lanes });
             }
             let values = keys.add(self.work.layout.values());
             let mut column = 0;
@@ -233,26 +245,37 @@ impl<T: TileElement> Attend<'_, T> {
         R
     }
 
-    /// q k of R lanes and the tile's 32 positions, each one chain over head_dim.
+    /// q k of R lanes and H halves of the tile's 32 positions, each one chain over head_dim, into the scratch tile.
     #[inline(always)]
-    unsafe fn scores<S: Simd, const R: usize>(&self, keys: *const T, lane: usize) -> [[S::F; 2]; R] {
+    unsafe fn scores<S: Simd, const R: usize, const H: usize>(
+        &self,
+        keys: *const T,
+        lanes: Together,
+        half: usize,
+    ) {
         let head_dim = self.work.layout.head_dim;
         // SAFETY: the lanes' queries are padded to pairs, and K holds 32 positions for each dimension.
         unsafe {
-            let queries = self.state.queries.add(lane * self.width);
-            let mut scores = [[S::splat(0.0); 2]; R];
+            let queries = self.state.queries.add(lanes.lane * self.width);
+            let mut scores = [[S::splat(0.0); H]; R];
             for pair in 0..self.width / 2 {
                 let keys = T::keys::<S>(keys, pair, head_dim);
-                unroll!(r < R, {
-                    let q = queries.wrapping_add(r * self.width + 2 * pair);
-                    let (first, second) = (S::splat(peek(q)), S::splat(peek(q.wrapping_add(1))));
-                    scores[r][0] = S::fma(first, keys[0][0], scores[r][0]);
-                    scores[r][1] = S::fma(first, keys[0][1], scores[r][1]);
-                    scores[r][0] = S::fma(second, keys[1][0], scores[r][0]);
-                    scores[r][1] = S::fma(second, keys[1][1], scores[r][1]);
+                unroll!(dimension < PAIR, {
+                    unroll!(r < R, {
+                        let q = queries.wrapping_add(r * self.width + 2 * pair + dimension);
+                        let q = S::splat(peek(q));
+                        unroll!(h < H, {
+                            scores[r][h] = S::fma(q, keys[dimension][half + h], scores[r][h]);
+                        });
+                    });
                 });
             }
-            scores
+            let tile = self.state.tile.add(lanes.at * BLOCK_SIZE + half * LANES);
+            unroll!(r < R, {
+                unroll!(h < H, {
+                    S::store(tile.add(r * BLOCK_SIZE + h * LANES), scores[r][h]);
+                });
+            });
         }
     }
 
@@ -271,28 +294,31 @@ impl<T: TileElement> Attend<'_, T> {
         }
     }
 
-    /// The tile's probabilities against the maximum so far, and the correction of what came before.
+    /// The scratch tile's scores to probabilities against the maximum so far, and the correction of what came before.
     #[inline(always)]
-    unsafe fn softmax<S: Simd>(&self, lane: Together, scores: [S::F; 2]) {
+    unsafe fn softmax<S: Simd>(&self, lane: Together) {
         let Together { lane, at, first, end } = lane;
         let state = &self.state;
         // SAFETY: the lane's state is as long as written at `State`.
         unsafe {
             let hidden = S::splat(f32::NEG_INFINITY);
             let high = (first.saturating_sub(LANES), end.saturating_sub(LANES));
-            let low = S::within(self.capped::<S>(scores[0]), hidden, first, end);
-            let high_scores = S::within(self.capped::<S>(scores[1]), hidden, high.0, high.1);
+            let tile = state.tile.add(at * BLOCK_SIZE);
+            let low = S::within(self.capped::<S>(S::load(tile)), hidden, first, end);
+            let high_scores = self.capped::<S>(S::load(tile.add(LANES)));
+            let high_scores = S::within(high_scores, hidden, high.0, high.1);
             let before = peek(state.maxima.add(lane));
             let in_tile = S::max_lane(S::max(low, high_scores));
-            let maximum = if in_tile > before { in_tile } else { before };
-            let correction = math::exp::<S>(S::splat(before - maximum));
+            // exp(0) is 1 to the bit; most tiles bring no new maximum.
+            let grown = in_tile > before;
+            let maximum = if grown { in_tile } else { before };
+            let correction = if grown { math::exp::<S>(S::splat(before - maximum)) } else { S::splat(1.0) };
             let maxima = S::splat(maximum);
             let zero = S::splat(0.0);
             let low = S::within(math::exp::<S>(S::sub(low, maxima)), zero, first, end);
             let high = S::within(math::exp::<S>(S::sub(high_scores, maxima)), zero, high.0, high.1);
             let sums = state.sums.add(lane * LANES);
             S::store(sums, S::fma(S::load(sums), correction, S::add(low, high)));
-            let tile = state.tile.add(at * BLOCK_SIZE);
             S::store(tile, low);
             S::store(tile.add(LANES), high);
             let mut lanes = [0.0; LANES];
@@ -326,10 +352,11 @@ impl<T: TileElement> Attend<'_, T> {
             for pair in lanes.first / 2..lanes.end.div_ceil(2) {
                 unroll!(c < C, {
                     let value = T::values::<S>(values, pair, padded, column + c * LANES);
-                    unroll!(r < R, {
-                        let p = probabilities.wrapping_add(r * BLOCK_SIZE + 2 * pair);
-                        sums[r][c] = S::fma(S::splat(peek(p)), value[0], sums[r][c]);
-                        sums[r][c] = S::fma(S::splat(peek(p.wrapping_add(1))), value[1], sums[r][c]);
+                    unroll!(at < PAIR, {
+                        unroll!(r < R, {
+                            let p = peek(probabilities.wrapping_add(r * BLOCK_SIZE + 2 * pair + at));
+                            sums[r][c] = S::fma(S::splat(p), value[at], sums[r][c]);
+                        });
                     });
                 });
             }

@@ -2,14 +2,14 @@
 
 use std::arch::x86_64::{
     __m128i, __m256, __m256i, _CMP_GT_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
-    _mm_add_ps, _mm_add_ss, _mm_and_si128, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_max_ps, _mm_max_ss,
-    _mm_movehl_ps, _mm_or_si128, _mm_packus_epi16, _mm_set1_epi8, _mm_shuffle_ps, _mm_sll_epi16,
-    _mm_srl_epi16, _mm_srli_si128, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256,
-    _mm256_blendv_ps, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmp_ps,
-    _mm256_cvtepi8_epi16, _mm256_cvtepi8_epi32, _mm256_cvtepi32_pd, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
-    _mm256_cvtpd_ps, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_extractf128_ps,
-    _mm256_extracti128_si256, _mm256_fmadd_pd, _mm256_fmadd_ps, _mm256_hadd_epi32, _mm256_madd_epi16,
-    _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_packs_epi32, _mm256_packus_epi32,
+    _MM_HINT_T1, _mm_add_ps, _mm_add_ss, _mm_and_si128, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_max_ps,
+    _mm_max_ss, _mm_movehl_ps, _mm_or_si128, _mm_packus_epi16, _mm_prefetch, _mm_set1_epi8, _mm_shuffle_ps,
+    _mm_sll_epi16, _mm_srl_epi16, _mm_srli_si128, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps,
+    _mm256_and_si256, _mm256_blendv_ps, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_castsi256_si128,
+    _mm256_cmp_ps, _mm256_cvtepi8_epi16, _mm256_cvtepi8_epi32, _mm256_cvtepi32_pd, _mm256_cvtepi32_ps,
+    _mm256_cvtepu8_epi32, _mm256_cvtpd_ps, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_div_ps,
+    _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_pd, _mm256_fmadd_ps, _mm256_hadd_epi32,
+    _mm256_madd_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_packs_epi32, _mm256_packus_epi32,
     _mm256_permute4x64_epi64, _mm256_round_ps, _mm256_set_m128, _mm256_set1_epi32, _mm256_set1_epi64x,
     _mm256_set1_pd, _mm256_set1_ps, _mm256_setr_ps, _mm256_setzero_si256, _mm256_slli_epi32,
     _mm256_srai_epi32, _mm256_srl_epi32, _mm256_sub_ps,
@@ -93,7 +93,7 @@ impl Simd for Avx2 {
     const QUAD_ROWS: usize = 6;
     const TILE_ROWS: usize = 5;
     const TILE_PANELS: usize = 1;
-    const ATTENTION_ROWS: usize = 3;
+    const ATTENTION_ROWS: usize = 5;
 
     #[inline(always)]
     unsafe fn call<K: Kernel>(kernel: K) {
@@ -101,6 +101,11 @@ impl Simd for Avx2 {
         unsafe { run(kernel) }
     }
 
+    #[inline(always)]
+    unsafe fn prefetch<T>(from: *const T) {
+        // SAFETY: any address will do.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+    }
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn splat(x: f32) -> F {

@@ -1,14 +1,14 @@
 //! The sixteen lanes as one AVX-512 register.
 
 use std::arch::x86_64::{
-    __m128i, __m512, __m512i, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_and_si128, _mm_cvtsi32_si128,
-    _mm_or_si128, _mm_set1_epi8, _mm_sll_epi16, _mm_srl_epi16, _mm512_add_ps, _mm512_and_si512,
-    _mm512_castps256_ps512, _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_epi8,
-    _mm512_cvtepi32_epi16, _mm512_cvtepi32_pd, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtpd_ps,
-    _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_fmadd_pd, _mm512_fmadd_ps, _mm512_insertf32x8,
-    _mm512_mask_blend_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_add_ps,
-    _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_pd,
-    _mm512_set1_ps, _mm512_slli_epi32, _mm512_srl_epi32, _mm512_sub_ps,
+    __m128i, __m512, __m512i, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T1, _mm_and_si128,
+    _mm_cvtsi32_si128, _mm_or_si128, _mm_prefetch, _mm_set1_epi8, _mm_sll_epi16, _mm_srl_epi16,
+    _mm512_add_ps, _mm512_and_si512, _mm512_castps256_ps512, _mm512_castsi512_ps, _mm512_cvtepi8_epi32,
+    _mm512_cvtepi32_epi8, _mm512_cvtepi32_epi16, _mm512_cvtepi32_pd, _mm512_cvtepi32_ps,
+    _mm512_cvtepu8_epi32, _mm512_cvtpd_ps, _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_div_ps,
+    _mm512_fmadd_pd, _mm512_fmadd_ps, _mm512_insertf32x8, _mm512_mask_blend_ps, _mm512_max_ps, _mm512_min_ps,
+    _mm512_mul_ps, _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_scalef_ps,
+    _mm512_set1_epi32, _mm512_set1_pd, _mm512_set1_ps, _mm512_slli_epi32, _mm512_srl_epi32, _mm512_sub_ps,
 };
 
 use super::avx2::Avx2;
@@ -61,6 +61,11 @@ impl Simd for Avx512 {
         unsafe { run(kernel) }
     }
 
+    #[inline(always)]
+    unsafe fn prefetch<T>(from: *const T) {
+        // SAFETY: any address will do.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+    }
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     unsafe fn splat(x: f32) -> F {

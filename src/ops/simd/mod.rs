@@ -49,6 +49,9 @@ pub(super) trait Simd: Copy + 'static {
     /// Runs a kernel in a function of its own, with registers of its own.
     unsafe fn call<K: Kernel>(kernel: K);
 
+    /// Asks for the line at any address, into the second-level cache.
+    unsafe fn prefetch<T>(from: *const T);
+
     unsafe fn splat(x: f32) -> Self::F;
     unsafe fn load(from: *const f32) -> Self::F;
     /// Sixteen pairs of bf16: the first of each pair, and the second.

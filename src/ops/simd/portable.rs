@@ -62,6 +62,8 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn prefetch<T>(_: *const T) {}
+    #[inline(always)]
     unsafe fn splat(x: f32) -> F {
         [x; LANES]
     }
