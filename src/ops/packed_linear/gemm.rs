@@ -212,12 +212,15 @@ impl<W: PanelElement + Element, const R: usize, const P: usize> Kernel for Tile<
             unroll!(p < P, {
                 panels[p] = weight.wrapping_add((self.panel + p) * panel_stride);
             });
-            // While the first rows pass over a panel, the panels after it come into the second-level cache.
+            // While the first rows pass over a panel, the panels after it come into the second-level cache. One row alone
+            // waits for memory anyway, and the processor looks ahead better.
             let ahead = if self.row == 0 { P * panel_stride } else { 0 };
             for pair in 0..k / 2 {
                 let mut w = [[S::splat(0.0); 2]; P];
                 unroll!(p < P, {
-                    S::prefetch(panels[p].wrapping_add(ahead));
+                    if R > 1 {
+                        S::prefetch(panels[p].wrapping_add(ahead));
+                    }
                     w[p] = W::load_two::<S>(panels[p]);
                     panels[p] = panels[p].wrapping_add(2 * LANES);
                 });
