@@ -33,6 +33,8 @@ pub struct EngineConfig {
     pub enable_prefix_caching: bool,
     /// Draft tokens by n-gram lookup while few sequences run; changes no token and no logprob.
     pub speculation: bool,
+    /// What a drafted row costs, as a share of a step. `None`: what is measured.
+    pub draft_row_cost: Option<f32>,
     pub eos_token_ids: Vec<u32>,
     /// Part of every prefix-cache name.
     pub weight_version: u64,
@@ -53,6 +55,7 @@ impl Default for EngineConfig {
             kv_dtype: KvDtype::F32,
             enable_prefix_caching: true,
             speculation: true,
+            draft_row_cost: None,
             eos_token_ids: Vec::new(),
             weight_version: 0,
             max_n: 1024,
@@ -70,6 +73,7 @@ impl EngineConfig {
             max_prompt_logit_rows: MAX_PROMPT_LOGIT_ROWS,
             enable_prefix_caching: self.enable_prefix_caching,
             speculation: self.speculation,
+            draft_row_cost: self.draft_row_cost,
         }
     }
 }

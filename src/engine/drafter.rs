@@ -2,7 +2,7 @@
 //! right of late and by what a row costs.
 //!
 //! With a guess right with probability p, a draft of n is expected to gain p + p^2 + .. + p^n tokens (Leviathan et al.
-//! 2023, equation 1) on top of the one that a step always gives, in 1 + c n steps' time.
+//! 2023, equation 1) on top of the one that a step gives each of its sequences, in 1 + c n steps' time.
 
 use super::ngram::NgramIndex;
 
@@ -30,14 +30,15 @@ impl Default for Drafter {
 }
 
 impl Drafter {
-    /// What may follow `tokens`, at most `most` of it, where a row costs `row_cost` of the step's share of this sequence.
-    pub fn draft(&mut self, tokens: &[u32], most: usize, row_cost: f32) -> Vec<u32> {
+    /// What may follow `tokens`, at most `most` of it, in a step of so many sequences where a row more costs `row_cost` of
+    /// the step.
+    pub fn draft(&mut self, tokens: &[u32], most: usize, sequences: usize, row_cost: f32) -> Vec<u32> {
         if most == 0 || tokens.len() < self.resume_at {
             return Vec::new();
         }
         // After a pause one guess is tried in any case: without it nothing would be learned.
         let least = usize::from(self.resume_at > 0);
-        let count = best_count(self.right / self.tried, row_cost, most).max(least);
+        let count = best_count(self.right / self.tried, sequences, row_cost, most).max(least);
         if count == 0 {
             self.resume_at = tokens.len() + RETRY_TOKENS;
         }
@@ -48,20 +49,20 @@ impl Drafter {
     pub fn learn(&mut self, accepted: usize, drafted: usize, length: usize) {
         let paused = self.resume_at > 0;
         self.resume_at = if paused && accepted == 0 { length + RETRY_TOKENS } else { 0 };
-        if paused && accepted > 0 {
+        self.right = KEEP * self.right + accepted as f32;
+        self.tried = KEEP * self.tried + drafted.min(accepted + 1) as f32;
+        if paused && accepted > 0 && self.right * HOPE.1 < self.tried * HOPE.0 {
             // What failed before the pause was another text.
             (self.right, self.tried) = HOPE;
-        } else {
-            self.right = KEEP * self.right + accepted as f32;
-            self.tried = KEEP * self.tried + drafted.min(accepted + 1) as f32;
         }
     }
 }
 
 /// The number of guesses, 0 to `most`, that gains the most tokens for the time.
-fn best_count(right: f32, row_cost: f32, most: usize) -> usize {
-    let (mut best, mut best_rate) = (0, 1.0);
-    let (mut gained, mut chance) = (1.0, 1.0);
+fn best_count(right: f32, sequences: usize, row_cost: f32, most: usize) -> usize {
+    let plain = sequences as f32;
+    let (mut best, mut best_rate) = (0, plain);
+    let (mut gained, mut chance) = (plain, 1.0);
     for count in 1..=most {
         chance *= right;
         gained += chance;
@@ -81,7 +82,7 @@ mod tests {
     fn lengths(steps: usize, row_cost: f32, accepted: impl Fn(usize) -> usize) -> Vec<usize> {
         let (mut drafter, mut tokens) = (Drafter::default(), vec![1; 10]);
         let step = |_| {
-            let drafts = drafter.draft(&tokens, 7, row_cost).len();
+            let drafts = drafter.draft(&tokens, 7, 1, row_cost).len();
             let right = accepted(drafts);
             tokens.extend(vec![1; 1 + right]);
             if drafts > 0 {
@@ -103,9 +104,12 @@ mod tests {
             (1.0, 0.3, 7),
             (0.0, 0.0, 0),
         ] {
-            assert_eq!(best_count(right, row_cost, 7), expected, "{right}, {row_cost}");
+            assert_eq!(best_count(right, 1, row_cost, 7), expected, "{right}, {row_cost}");
         }
-        assert_eq!(best_count(1.0, 0.01, 3), 3);
+        assert_eq!(best_count(1.0, 1, 0.01, 3), 3);
+        // Of two sequences' step: 2, 2.67 / 1.3, 3.11 / 1.6.
+        assert_eq!(best_count(2.0 / 3.0, 2, 0.3, 7), 1);
+        assert_eq!(best_count(2.0 / 3.0, 3, 0.3, 7), 0);
     }
 
     #[test]
@@ -130,13 +134,21 @@ mod tests {
     fn hope_comes_back() {
         let mut drafter = Drafter::default();
         (0..20).for_each(|_| drafter.learn(0, 1, 10));
-        assert!(drafter.draft(&[1; 10], 7, 0.3).is_empty());
+        assert!(drafter.draft(&[1; 10], 7, 1, 0.3).is_empty());
         let tokens = [1; 200];
         for _ in 0..8 {
-            let right = drafter.draft(&tokens, 7, 0.3).len();
+            let right = drafter.draft(&tokens, 7, 1, 0.3).len();
             assert!(right > 0);
             drafter.learn(right, right, 10);
         }
-        assert!(drafter.draft(&tokens, 7, 0.3).len() > 2);
+        assert!(drafter.draft(&tokens, 7, 1, 0.3).len() > 2);
+    }
+
+    /// Rows that cost so much that hope alone does not pay them, but being right every time does.
+    #[test]
+    fn being_right_pays_even_dear_rows() {
+        let lengths = lengths(200, 0.7, |drafts| drafts);
+        assert_eq!(lengths[0], 0);
+        assert!(lengths[100..].iter().all(|&count| count > 0), "{lengths:?}");
     }
 }

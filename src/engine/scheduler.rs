@@ -32,6 +32,7 @@ pub struct SchedulerConfig {
     pub enable_prefix_caching: bool,
     /// Guess tokens where a step has few rows.
     pub speculation: bool,
+    pub draft_row_cost: Option<f32>,
 }
 
 /// What the scheduler needs to know of a request.
@@ -104,13 +105,14 @@ pub struct Scheduler {
 impl Scheduler {
     pub fn new(config: SchedulerConfig) -> Self {
         let blocks = KvBlocks::new(config.num_blocks, config.enable_prefix_caching);
+        let row_cost = RowCost::new(speculation::SEQUENCES_MAX, config.draft_row_cost);
         Self {
             config,
             blocks,
             groups: HashMap::new(),
             running: BTreeMap::new(),
             waiting: BTreeMap::new(),
-            row_cost: RowCost::new(speculation::SEQUENCES_MAX),
+            row_cost,
         }
     }
 

@@ -80,6 +80,7 @@ fn config(num_blocks: usize) -> SchedulerConfig {
         max_prompt_logit_rows: 16,
         enable_prefix_caching: true,
         speculation: true,
+        draft_row_cost: None,
     }
 }
 
@@ -230,6 +231,7 @@ proptest! {
             max_prompt_logit_rows: 7,
             enable_prefix_caching,
             speculation,
+            draft_row_cost: None,
         };
         let run = run_arrivals(&arrivals, config);
         for (ticket, arrival) in (0_u64..).zip(&arrivals) {

@@ -157,7 +157,8 @@ fn damaged_logits_fail_one_request_of_a_batch() {
 #[test]
 fn right_drafts_are_counted_and_save_steps() {
     let count = |speculation| {
-        let engine = engine(EngineConfig { speculation, ..EngineConfig::default() });
+        let draft_row_cost = Some(0.05);
+        let engine = engine(EngineConfig { speculation, draft_row_cost, ..EngineConfig::default() });
         let sampling = SamplingParams { ignore_eos: true, logprobs: Some(0), ..greedy(101) };
         let events = read(&mut engine.handle.generate(request(&[3], sampling)).unwrap());
         for event in &events {
@@ -178,7 +179,9 @@ fn right_drafts_are_counted_and_save_steps() {
 #[test]
 fn what_fails_behind_a_right_draft_fails_one_step_later() {
     for speculation in [true, false] {
-        let engine = poisoned_engine(EngineConfig { speculation, ..EngineConfig::default() }, 7);
+        let draft_row_cost = Some(0.05);
+        let config = EngineConfig { speculation, draft_row_cost, ..EngineConfig::default() };
+        let engine = poisoned_engine(config, 7);
         let events = read(&mut engine.handle.generate(request(&[5, 6, 7, 8, 5], greedy(10))).unwrap());
         let [
             Event::Scheduled { .. },

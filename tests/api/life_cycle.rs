@@ -50,6 +50,10 @@ async fn a_full_queue_answers_429_and_the_rest_is_served() {
     .await;
     // One prompt: more would wait for the queue's places themselves.
     let busy = server.post(COMPLETIONS, &long(&json!({"prompt": "Hello"}))).send().await.unwrap();
+    // Accepted it may still hold one of the queue's places.
+    while server.metric("num_requests_running").await < 1.0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let body = completion(&json!({}));
     let sent = (0..10).map(|_| server.post(COMPLETIONS, &body).send());
     let mut statuses = Vec::new();

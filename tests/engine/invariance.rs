@@ -11,8 +11,12 @@ use super::{Told, engine, engine_on, prompt, read, request};
 
 /// Two families: one with full attention, one with a sliding window shorter than a block.
 const MODELS: [&str; 2] = ["llama3", "mistral"];
-const DTYPES: [ComputeDtype; 3] =
-    [ComputeDtype::F32, ComputeDtype::Bf16, ComputeDtype::Int8(Int8Scales::PerChannel)];
+const DTYPES: [ComputeDtype; 4] = [
+    ComputeDtype::F32,
+    ComputeDtype::Bf16,
+    ComputeDtype::Int8(Int8Scales::PerChannel),
+    ComputeDtype::Int8(Int8Scales::PerGroup32),
+];
 
 /// Requests with different ways to sample; prompts end within a block and on its edge.
 fn subjects() -> Vec<Request> {

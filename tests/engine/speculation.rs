@@ -18,7 +18,10 @@ use crate::real_weights::real_model;
 fn engine(folder: &std::path::Path, dtype: ComputeDtype, threads: usize, speculation: bool) -> EngineHandle {
     let workers = Workers::new(threads);
     let kv_dtype = if dtype == ComputeDtype::F32 { KvDtype::F32 } else { KvDtype::Bf16 };
-    let config = EngineConfig { kv_dtype, max_model_len: 128, speculation, ..EngineConfig::default() };
+    // Measured, how much is guessed would depend on what else the machine does.
+    let draft_row_cost = Some(0.05);
+    let config =
+        EngineConfig { kv_dtype, max_model_len: 128, speculation, draft_row_cost, ..EngineConfig::default() };
     start(load_on(folder, dtype, |_| (), &workers), config, workers).expect("the engine starts")
 }
 

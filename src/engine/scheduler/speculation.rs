@@ -28,10 +28,8 @@ impl Scheduler {
             return;
         }
         let mut rows = step.tokens_left.min(ROWS_MAX - sequences);
-        // A row is gained for one sequence and paid by the step of all.
-        let row_cost = self.row_cost.share() * sequences as f32;
         for (at, scheduled) in step.scheduled.iter_mut().enumerate() {
-            self.draft(scheduled, rows / (sequences - at), row_cost);
+            self.draft(scheduled, rows / (sequences - at), sequences);
             rows -= scheduled.drafts;
         }
     }
@@ -56,12 +54,12 @@ impl Scheduler {
     /// Appends at most `most` guesses to what is scheduled of a sequence. The last of them is no later than the
     /// last token but one that the rules allow, and none is a token that ends the choice: the row before it finds
     /// the end as well.
-    fn draft(&mut self, scheduled: &mut Scheduled, most: usize, row_cost: f32) {
+    fn draft(&mut self, scheduled: &mut Scheduled, most: usize, sequences: usize) {
         let keep_free = self.watermark();
         let Some(sequence) = self.running.get_mut(&scheduled.key) else { return };
         let Some(group) = self.groups.get(&scheduled.key.ticket) else { return };
         let most = most.min(group.rules.room(sequence).saturating_sub(1));
-        let mut drafts = sequence.drafter.draft(&sequence.tokens, most, row_cost);
+        let mut drafts = sequence.drafter.draft(&sequence.tokens, most, sequences, self.row_cost.share());
         if let Some(end) = drafts.iter().position(|&token| group.rules.ends(token).is_some()) {
             drafts.truncate(end);
         }

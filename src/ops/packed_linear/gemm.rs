@@ -124,7 +124,7 @@ impl<W: PanelElement + Element> Strip<W> {
                 if self.rows == 1 && left >= 4 {
                     self.tile::<S, 1, 4>(0, panel);
                     4
-                } else if self.rows <= 3 && left >= 2 {
+                } else if S::TILE_PANELS == 1 && S::TILE_ROWS == 5 && self.rows <= 3 && left >= 2 {
                     match self.rows {
                         3 => self.tile::<S, 3, 2>(0, panel),
                         2 => self.tile::<S, 2, 2>(0, panel),

@@ -151,7 +151,7 @@ fn seen_in_groups(x: &[f32], k: usize) -> Vec<f64> {
     x.chunks(k).flat_map(|row| row.chunks(32).flat_map(group).collect::<Vec<_>>()).collect()
 }
 
-/// Where x is multiplied in bytes a group: the bits are those of every such instruction set (VNNI and AMX), and beside
+/// Where x is multiplied in bytes a group: the bits are those of every such instruction set, and beside
 /// x as it is seen only a rounding or three a group remains, of the magnitudes of the scaled quants and minimums.
 fn check_groups(case: &Case, rows: usize) {
     let (n, k) = (case.n, case.k);
@@ -202,6 +202,48 @@ fn blocks_in_groups_follow_f64_and_have_the_same_bits_by_vectors_and_tiles() {
         for (n, k) in [(1, 1), (17, 31), (50, 33), (20, 64), (40, 97), (33, 700)] {
             for rows in [1, 2, 6, 17, 150] {
                 check_groups(&Case::new(n, k, Storage::Int8(scales)), rows);
+            }
+        }
+    }
+}
+
+/// A block of 32 or 256 with a scale of 1 and quants of which every bit is the same, and the value of its elements.
+fn extreme_block(dtype: GgmlDType, bit: u8) -> (Vec<u8>, f64) {
+    const ONE: [u8; 2] = [0x00, 0x3c];
+    let (bits, all) = (0xff * bit, usize::from(bit));
+    let six_bit_scales = [[1; 4], [0; 4], [1; 4]].concat();
+    let (parts, value) = match dtype {
+        GgmlDType::Q4_0 => (vec![ONE.to_vec(), vec![bits; 16]], [-8.0, 7.0][all]),
+        GgmlDType::Q4_1 => (vec![ONE.to_vec(), vec![0; 2], vec![bits; 16]], [0.0, 15.0][all]),
+        // The largest magnitudes of a signed byte.
+        GgmlDType::Q8_0 => (vec![ONE.to_vec(), vec![0x80 - bit; 32]], [-128.0, 127.0][all]),
+        GgmlDType::Q4K => (vec![ONE.to_vec(), vec![0; 2], six_bit_scales, vec![bits; 128]], [0.0, 15.0][all]),
+        GgmlDType::Q5K => (vec![ONE.to_vec(), vec![0; 2], six_bit_scales, vec![bits; 160]], [0.0, 31.0][all]),
+        GgmlDType::Q6K => (vec![vec![bits; 192], vec![1; 16], ONE.to_vec()], [-32.0, 31.0][all]),
+        _ => unreachable!("not one of GROUPED"),
+    };
+    (parts.concat(), value)
+}
+
+/// With all quants and all of x at their largest, no sum on its way to 32 bits may saturate. What is left are the
+/// roundings of the chain, at most two a group.
+#[test]
+fn the_largest_groups_do_not_saturate() {
+    for (dtype, bit) in GROUPED.into_iter().flat_map(|dtype| [(dtype, 0), (dtype, 1)]) {
+        let (block, value) = extreme_block(dtype, bit);
+        assert_eq!(block.len(), dtype.type_size(), "{dtype:?}");
+        let (n, k) = (17, 512);
+        let bytes = block.repeat(n * k / dtype.block_size());
+        for isa in Isa::available() {
+            let weight = WeightData::Blocks { dtype, bytes: &bytes };
+            let workers = Workers::with_isa(1, isa);
+            let weight = PackedLinear::pack(weight, n, k, None, Storage::Blocks, &workers).unwrap();
+            for (x, rows) in [(1.0, 1), (-1.0, 1), (1.0, 21), (-1.0, 21)] {
+                let expected = value * f64::from(x) * k as f64;
+                for y in forward(&vec![x; rows * k], &weight) {
+                    let error = (f64::from(y) - expected).abs();
+                    assert!(error <= 1e-5 * expected.abs(), "{dtype:?} {bit}, {isa}: {y}, not {expected}");
+                }
             }
         }
     }

@@ -61,6 +61,7 @@ impl<L> Copy for Columns<L> {}
 
 impl<L: ByteLanes> Columns<L> {
     /// Part `part` of the panel whose sixteen blocks begin at `block`.
+    #[inline(always)]
     pub fn new(block: *const u8, part: usize) -> Self {
         Self { block, first: part * L::COLUMNS, lanes: PhantomData }
     }

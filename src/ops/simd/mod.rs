@@ -252,11 +252,9 @@ impl Isa {
     }
 
     /// Whether there are exact products of bytes worth rounding x to bytes for.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn multiplies_bytes(self) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        return self.0 >= Set::Avx2;
-        #[cfg(not(target_arch = "x86_64"))]
-        return false;
+        self.0 >= Set::Avx2
     }
 
     /// Whether there are tiles (`amx`).

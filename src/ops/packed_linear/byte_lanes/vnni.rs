@@ -128,11 +128,14 @@ impl ByteLanes for VnniLanes {
                 });
             }
             let mut sums = [[_mm512_setzero_si512(); 2]; R];
+            // Two chains a row hide an instruction's latency where rows are few; many rows have not the registers.
+            let apart = kind.halves || R < 4;
             unroll!(r < R, {
                 sums[r] = [_mm512_set1_epi32(starts[r][0]), _mm512_set1_epi32(starts[r][1])];
                 unroll!(q < VECTORS, {
                     let x = _mm512_set1_epi32(peek(x.wrapping_add(r * LINE_BYTES + 4 * q)));
-                    sums[r][q / 4] = _mm512_dpbusd_epi32(sums[r][q / 4], unsigned[q], x);
+                    let part = if apart { q / 4 } else { 0 };
+                    sums[r][part] = _mm512_dpbusd_epi32(sums[r][part], unsigned[q], x);
                 });
             });
             sums
