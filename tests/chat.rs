@@ -106,7 +106,9 @@ fn looping_and_bloated_templates_end() {
     let loops =
         "{% for a in range(99999) %}{% for b in range(99999) %}{% set x = b %}{% endfor %}{% endfor %}";
     let started = Instant::now();
-    assert!(matches!(render(loops, &hello()), Err(ChatError::OutOfFuel { .. })));
+    // On a machine with much else to do the time ends before the steps do.
+    let ended = render(loops, &hello());
+    assert!(matches!(ended, Err(ChatError::OutOfFuel { .. } | ChatError::OverLimit { .. })), "{ended:?}");
     let bloat = "{% for a in range(99999) %}{{ 'x' * 100000 }}{% endfor %}";
     assert!(matches!(render(bloat, &hello()), Err(ChatError::OutputTooLong)));
     let recursion = "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}";
