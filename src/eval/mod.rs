@@ -27,4 +27,4 @@ pub use record::{Outcome, RunFile, SampleRecord, ScorerProfile, SuiteReference};
 pub use report::table::table;
 pub use report::{GroupResults, OutcomeRates, Results};
 pub use runner::{RunConfig, RunReport, run};
-pub use suite::Suite;
+pub use suite::{DataState, OpenOptions, Preset, Protocol, Suite, SuiteError, SuiteSummary, Task};

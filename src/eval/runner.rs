@@ -18,7 +18,7 @@ use super::generator::{
 use super::progress::{Plan, Progress};
 use super::record::{FORMAT, RunFile, SampleRecord, SuiteReference};
 use super::report::{Results, Scored};
-use super::scoring::{Place, Scoring};
+use super::scoring::{Place, Scoring, check_task};
 use super::seed::problem_seed;
 use super::suite::{LanguageProblems, Problem, Suite};
 
@@ -49,6 +49,7 @@ impl RunConfig {
     /// `InvalidSetting`, `LanguageMissing` or `TooFewExamples`.
     pub fn validate(&self) -> Result<(), EvalError> {
         check_settings(self)?;
+        check_task(self.suite.task)?;
         choose(self).map(drop)
     }
 }
@@ -164,7 +165,7 @@ fn choose(config: &RunConfig) -> Result<Vec<&LanguageProblems>, EvalError> {
 }
 
 fn missing(suite: &Suite, language: Language) -> EvalError {
-    let available: Vec<&str> = suite.languages.iter().map(|known| known.language.code()).collect();
+    let available: Vec<&str> = suite.offered.iter().map(|known| known.code()).collect();
     EvalError::LanguageMissing { suite: suite.name.clone(), language, available: available.join(", ") }
 }
 
@@ -417,10 +418,10 @@ fn request(item: &Item<'_>, config: &RunConfig) -> GenerationRequest {
     let message = |role: &str, content: String| Message { role: role.to_owned(), content };
     let system = prompt.system.iter().map(|text| message("system", text.clone()));
     let examples = item.prompt.examples.iter().take(config.shots).flat_map(|example| {
-        let question = message("user", prompt.user_text(&example.problem));
+        let question = message("user", prompt.user_text_with(&example.problem, &example.choices));
         [question, message("assistant", example.solution.clone())]
     });
-    let user = message("user", prompt.user_text(&item.problem.problem));
+    let user = message("user", prompt.of_problem(item.problem));
     GenerationRequest {
         id: format!("{}-{}", item.problem.id, item.prompt.language),
         messages: system.chain(examples).chain([user]).collect(),

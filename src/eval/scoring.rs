@@ -4,6 +4,7 @@ use crate::language::Language;
 use crate::score::language::{FOLLOWING_MIN, LanguageScorer};
 use crate::score::{MathScorer, Reason, Sample, Score, Scorer, TextScorer, Verdict};
 
+use super::error::EvalError;
 use super::generator::{Completion, Finish};
 use super::record::{Outcome, SampleRecord, ScorerProfile};
 use super::suite::{Problem, Suite, Task};
@@ -26,11 +27,24 @@ pub(super) struct Place<'a> {
     pub choice: Option<u32>,
 }
 
+/// # Errors
+/// `InvalidSetting` for a task that nothing here judges.
+pub(super) fn check_task(task: Task) -> Result<(), EvalError> {
+    match task {
+        Task::Math | Task::Text => Ok(()),
+        other => Err(EvalError::InvalidSetting {
+            field: "scorer.task",
+            message: format!("{} is not judged by this build of xenoglot; math and text are", other.name()),
+        }),
+    }
+}
+
 impl Scoring {
     pub fn new(suite: &Suite) -> Self {
         let scorer: Box<dyn Scorer> = match suite.task {
             Task::Math => Box::new(MathScorer),
-            Task::Text => Box::new(TextScorer),
+            // `run` refuses the other tasks before it comes here.
+            _ => Box::new(TextScorer),
         };
         Self { task: suite.task, scorer, language: LanguageScorer::with_all_languages() }
     }

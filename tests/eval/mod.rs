@@ -6,6 +6,7 @@ mod formats;
 mod http;
 mod local;
 mod runs;
+mod suite_data;
 mod suites;
 
 use std::path::Path;

@@ -10,8 +10,8 @@ use clap::{Args, Subcommand};
 use tokio::sync::watch;
 
 use crate::eval::{
-    self, EvalError, Generator, HttpGenerator, HttpOptions, LocalGenerator, RunConfig, RunFile, RunReport,
-    Sampling, Suite,
+    self, DataState, EvalError, Generator, HttpGenerator, HttpOptions, LocalGenerator, OpenOptions, Preset,
+    Protocol, RunConfig, RunFile, RunReport, Sampling, Suite, SuiteError,
 };
 use crate::language::Language;
 use crate::settings::Settings;
@@ -51,9 +51,21 @@ struct RunArguments {
     /// Which of the server's models, if it has several
     #[arg(long, value_name = "NAME")]
     model_name: Option<String>,
-    /// Samples a problem
-    #[arg(allow_negative_numbers = true, long, short, default_value_t = 32)]
-    n: u32,
+    /// Samples a problem [default: the suite's, else 32]
+    #[arg(allow_negative_numbers = true, long, short)]
+    n: Option<u32>,
+    /// The protocol of a paper, such as budget-alignment, mindmerger or maet; other flags win over it
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
+    /// Where suites find data that are not shipped [default: $XENOGLOT_DATA]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// A shared set of prompts to use in place of the suite's
+    #[arg(long, value_name = "NAME")]
+    prompts: Option<String>,
+    /// Variants of the prompts, such as ja-halfwidth,es-english-terms
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    variants: Vec<String>,
     /// Only these, such as en,fr,ja [default: all of the suite's]
     #[arg(long, value_delimiter = ',', value_name = "CODES")]
     languages: Option<Vec<Language>>,
@@ -61,25 +73,27 @@ struct RunArguments {
     #[arg(allow_negative_numbers = true, long, value_name = "PROBLEMS")]
     limit: Option<usize>,
     /// Worked examples shown before each problem, as turns of a chat; small models need them to answer in a box
-    #[arg(long, default_value_t = 0, value_name = "EXAMPLES")]
-    shots: usize,
+    /// [default: the suite's, else 0]
+    #[arg(long, value_name = "EXAMPLES")]
+    shots: Option<usize>,
     /// Directory of the run; one that holds the same run is resumed [default: runs/SUITE-MODEL]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    #[arg(allow_negative_numbers = true, long, default_value_t = Sampling::default().temperature)]
-    temperature: f32,
-    /// Keep the likeliest tokens that reach this probability together
-    #[arg(allow_negative_numbers = true, long, default_value_t = Sampling::default().top_p)]
-    top_p: f32,
-    /// Keep this many of the likeliest tokens; 0 keeps all
-    #[arg(allow_negative_numbers = true, long, default_value_t = Sampling::default().top_k)]
-    top_k: u32,
-    /// Keep tokens of at least this part of the likeliest one's probability
-    #[arg(allow_negative_numbers = true, long, default_value_t = Sampling::default().min_p)]
-    min_p: f32,
-    /// Longest completion, in tokens
-    #[arg(allow_negative_numbers = true, long, default_value_t = Sampling::default().max_tokens)]
-    max_tokens: usize,
+    /// Sampling temperature; 0 takes the likeliest token [default: the suite's, else 0.6]
+    #[arg(allow_negative_numbers = true, long)]
+    temperature: Option<f32>,
+    /// Keep the likeliest tokens that reach this probability together [default: the suite's, else 0.95]
+    #[arg(allow_negative_numbers = true, long)]
+    top_p: Option<f32>,
+    /// Keep this many of the likeliest tokens; 0 keeps all [default: the suite's, else 0]
+    #[arg(allow_negative_numbers = true, long)]
+    top_k: Option<u32>,
+    /// Keep tokens of at least this part of the likeliest one's probability [default: the suite's, else 0]
+    #[arg(allow_negative_numbers = true, long)]
+    min_p: Option<f32>,
+    /// Longest completion, in tokens [default: the suite's, else 2048]
+    #[arg(allow_negative_numbers = true, long)]
+    max_tokens: Option<usize>,
     /// The same seed draws the same samples
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -102,7 +116,7 @@ fn run_suite(global: &GlobalOptions, arguments: &RunArguments) -> anyhow::Result
     let settings = settings(global, arguments.model_options.overrides())?;
     start::logging(&settings, true)?;
     // Before a model is loaded: a wrong name or number is said at once.
-    let mut config = config(arguments, Suite::open(&arguments.suite)?);
+    let mut config = config(arguments)?;
     config.validate().map_err(classify)?;
     let runtime = start::runtime()?;
     let generator: Box<dyn Generator> = match arguments.model.as_deref().filter(|model| is_url(model)) {
@@ -110,7 +124,7 @@ fn run_suite(global: &GlobalOptions, arguments: &RunArguments) -> anyhow::Result
             let options = HttpOptions { model: arguments.model_name.clone(), ..HttpOptions::new(url) };
             Box::new(runtime.block_on(HttpGenerator::connect(options))?)
         }
-        None => Box::new(local(arguments, &settings)?),
+        None => Box::new(local(arguments, config.n, &settings)?),
     };
     let out = arguments.out.clone().unwrap_or_else(|| usual_out(&config.suite, &generator.identity().model));
     config.out.clone_from(&out);
@@ -135,9 +149,9 @@ fn is_url(model: &str) -> bool {
     model.starts_with("http://") || model.starts_with("https://")
 }
 
-fn local(arguments: &RunArguments, settings: &Settings) -> anyhow::Result<LocalGenerator> {
+fn local(arguments: &RunArguments, n: u32, settings: &Settings) -> anyhow::Result<LocalGenerator> {
     // The limit guards a server against its clients; here sample i is choice i of one request, however many.
-    let settings = &Settings { max_n: settings.max_n.max(arguments.n as usize), ..settings.clone() };
+    let settings = &Settings { max_n: settings.max_n.max(n as usize), ..settings.clone() };
     let registry = start::registry(settings, start::workers(settings)?);
     let model = start::load(&registry, arguments.model.as_deref(), settings)?;
     Ok(LocalGenerator {
@@ -154,24 +168,51 @@ fn usual_out(suite: &Suite, model: &str) -> PathBuf {
     Path::new("runs").join(format!("{}-{model}", suite.name).replace(|c| !kept(c), "-"))
 }
 
-/// All but the directory, whose usual name needs the model's.
-fn config(arguments: &RunArguments, suite: Suite) -> RunConfig {
-    RunConfig {
+/// All but the directory, whose usual name needs the model's. A flag wins over the preset, the preset over the suite.
+fn config(arguments: &RunArguments) -> anyhow::Result<RunConfig> {
+    let preset = arguments.preset.as_deref().map(Preset::named).transpose().map_err(usage)?;
+    let options = OpenOptions {
+        languages: arguments.languages.clone(),
+        data: arguments.data.clone(),
+        prompts: arguments.prompts.clone().or_else(|| preset.as_ref()?.prompts.clone()),
+        variants: arguments.variants.clone(),
+    };
+    let suite = Suite::open_with(&arguments.suite, &options).map_err(usage)?;
+    let preset = preset.map_or_else(Protocol::default, |preset| preset.protocol);
+    let protocol = preset.over(&suite.protocol);
+    let n = arguments.n.or(protocol.n).unwrap_or(32);
+    protocol.check_samples(n).map_err(usage)?;
+    let usual = Sampling::default();
+    Ok(RunConfig {
         languages: arguments.languages.clone(),
         limit: arguments.limit,
-        shots: arguments.shots,
-        n: arguments.n,
+        shots: arguments.shots.unwrap_or(protocol.shots.unwrap_or_default() as usize),
+        n,
         sampling: Sampling {
-            temperature: arguments.temperature,
-            top_p: arguments.top_p,
-            top_k: arguments.top_k,
-            min_p: arguments.min_p,
-            max_tokens: arguments.max_tokens,
+            temperature: arguments.temperature.or(protocol.temperature).unwrap_or(usual.temperature),
+            top_p: arguments.top_p.or(protocol.top_p).unwrap_or(usual.top_p),
+            top_k: arguments.top_k.or(protocol.top_k).unwrap_or(usual.top_k),
+            min_p: arguments.min_p.or(protocol.min_p).unwrap_or(usual.min_p),
+            max_tokens: arguments
+                .max_tokens
+                .or(protocol.max_tokens.map(|tokens| tokens as usize))
+                .unwrap_or(usual.max_tokens),
         },
         seed: arguments.seed,
         concurrency: arguments.concurrency.max(1),
         out: PathBuf::new(),
         suite,
+    })
+}
+
+/// Names and numbers of the command line that a suite does not know.
+fn usage(error: SuiteError) -> anyhow::Error {
+    match error {
+        SuiteError::UnknownPreset { .. }
+        | SuiteError::UnknownPrompts { .. }
+        | SuiteError::UnknownVariant { .. }
+        | SuiteError::TooFewSamples { .. } => Failure::usage(error).into(),
+        error => error.into(),
     }
 }
 
@@ -203,15 +244,16 @@ fn print(report: &RunReport, out: &Path) -> anyhow::Result<()> {
 fn suites() -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     for name in Suite::known() {
-        match Suite::open(&name) {
+        match Suite::summary(&name) {
             Ok(suite) => {
-                let codes: Vec<&str> = suite.languages.iter().map(|entry| entry.language.code()).collect();
-                let first = suite.languages.first();
-                let (problems, examples) =
-                    first.map_or((0, 0), |entry| (entry.problems.len(), entry.examples.len()));
-                let codes = codes.join(",");
-                let description = &suite.description;
-                writeln!(out, "{name}  {problems} problems  {examples} examples  {codes}  {description}")?;
+                let codes: Vec<&str> = suite.languages.iter().map(|language| language.code()).collect();
+                let data = match suite.data {
+                    DataState::Own => "built in".to_owned(),
+                    DataState::Present { languages } => format!("data of {languages} languages"),
+                    DataState::Missing { .. } => "data missing".to_owned(),
+                };
+                let (task, codes, description) = (suite.task.name(), codes.join(","), &suite.description);
+                writeln!(out, "{name}  {task}  {data}  {codes}  {description}")?;
             }
             Err(error) => eprintln!("{name}: {error}"),
         }

@@ -20,32 +20,53 @@ macro_rules! embed {
     };
 }
 
-const SUITES: &[EmbeddedSuite] = &[embed!(
-    "xeno-word-problems":
-    "suite.toml",
-    "en.jsonl",
-    "es.jsonl",
-    "fr.jsonl",
-    "de.jsonl",
-    "ru.jsonl",
-    "zh.jsonl",
-    "ja.jsonl",
-    "th.jsonl",
-    "sw.jsonl",
-    "bn.jsonl",
-    "te.jsonl",
-    "en-examples.jsonl",
-    "es-examples.jsonl",
-    "fr-examples.jsonl",
-    "de-examples.jsonl",
-    "ru-examples.jsonl",
-    "zh-examples.jsonl",
-    "ja-examples.jsonl",
-    "th-examples.jsonl",
-    "sw-examples.jsonl",
-    "bn-examples.jsonl",
-    "te-examples.jsonl",
-)];
+const SUITES: &[EmbeddedSuite] = &[
+    embed!("mgsm": "suite.toml"),
+    embed!("msvamp": "suite.toml"),
+    embed!(
+        "xeno-word-problems":
+        "suite.toml",
+        "en.jsonl",
+        "es.jsonl",
+        "fr.jsonl",
+        "de.jsonl",
+        "ru.jsonl",
+        "zh.jsonl",
+        "ja.jsonl",
+        "th.jsonl",
+        "sw.jsonl",
+        "bn.jsonl",
+        "te.jsonl",
+        "en-examples.jsonl",
+        "es-examples.jsonl",
+        "fr-examples.jsonl",
+        "de-examples.jsonl",
+        "ru-examples.jsonl",
+        "zh-examples.jsonl",
+        "ja-examples.jsonl",
+        "th-examples.jsonl",
+        "sw-examples.jsonl",
+        "bn-examples.jsonl",
+        "te-examples.jsonl",
+    ),
+];
+
+/// A shared set of prompts.
+macro_rules! prompts {
+    ($($name:literal),+ $(,)?) => {
+        &[$(($name, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/eval-suites/prompts/", $name, ".toml")))),+]
+    };
+}
+
+const PROMPTS: &[(&str, &str)] = prompts!["budget-alignment", "mindmerger", "plain"];
+
+pub(super) fn prompts(name: &str) -> Option<&'static str> {
+    PROMPTS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+}
+
+pub(super) fn prompt_names() -> Vec<&'static str> {
+    PROMPTS.iter().map(|(name, _)| *name).collect()
+}
 
 pub(super) fn find(name: &str) -> Option<&'static EmbeddedSuite> {
     SUITES.iter().find(|suite| suite.name == name)
@@ -58,7 +79,8 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 #[cfg(test)]
 mod tests {
     use super::super::files::Files;
-    use super::super::{MANIFEST, Suite};
+    use super::super::manifest::{Manifest, ProblemsFrom};
+    use super::super::{MANIFEST, OpenOptions, Suite};
     use super::*;
 
     #[test]
@@ -73,9 +95,23 @@ mod tests {
         folders.sort();
         assert_eq!(names().collect::<Vec<_>>(), folders);
         for suite in SUITES {
-            let embedded = Suite::read(&Files::Embedded(suite)).unwrap();
-            let folder = Suite::read(&Files::Folder(root.join(suite.name))).unwrap();
-            assert_eq!(embedded.sha256, folder.sha256);
+            let embedded = Files::Embedded(suite);
+            for (name, _) in suite.files {
+                let file = Files::Folder(root.join(suite.name)).text(name).unwrap();
+                assert_eq!(embedded.text(name).unwrap(), file, "{} {name}", suite.name);
+            }
+            let manifest = Manifest::parse(&embedded.text(MANIFEST).unwrap(), suite.name).unwrap();
+            assert_eq!(manifest.name, suite.name);
+            if matches!(manifest.problems, ProblemsFrom::Own { .. }) {
+                let opened = Suite::read(&embedded, &OpenOptions::default());
+                assert!(opened.is_ok_and(|opened| !opened.languages.is_empty()), "{}", suite.name);
+            }
         }
+        let mut sets: Vec<String> = std::fs::read_dir(root.join("prompts"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+        sets.sort();
+        assert_eq!(prompt_names(), sets);
     }
 }

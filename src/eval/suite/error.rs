@@ -28,6 +28,22 @@ pub enum SuiteError {
     UnknownKey { file: String, key: String, hint: String },
     #[error("{file}, line {line}: {field}: {message}")]
     Line { file: String, line: usize, field: String, message: String },
+    #[error("{file}, row {row}: {field}: {message}")]
+    Row { file: String, row: usize, field: String, message: String },
+    /// A source's file as a whole.
+    #[error("{file}: {field}: {message}")]
+    Data { file: String, field: String, message: String },
+    /// Data by reference that is not on this machine; the message says how to get it.
+    #[error("suite {suite}: {message}")]
+    DataMissing { suite: String, message: String },
+    #[error("{name:?} is no preset{hint}")]
+    UnknownPreset { name: String, hint: String },
+    #[error("{name:?} is no shared set of prompts{hint}")]
+    UnknownPrompts { name: String, hint: String },
+    #[error("{name:?} is no variant of the prompts of suite {suite}{hint}")]
+    UnknownVariant { suite: String, name: String, hint: String },
+    #[error("n is {n}, and pass@{k} is asked for, which needs {k} samples or more: raise n or lower k")]
+    TooFewSamples { n: u32, k: u32 },
     #[error(
         "{file} has sha256 {found}, but suite.toml says {expected}: get the file again, or correct suite.toml"
     )]
@@ -37,6 +53,7 @@ pub enum SuiteError {
 /// `; did you mean "x"?`, if a known name is near.
 pub(super) fn hint(key: &str, known: &[&str]) -> String {
     match crate::protocol::nearest::nearest(key, known.iter().copied()) {
+        _ if known.is_empty() => String::new(),
         Some(near) => format!("; did you mean {near:?}?"),
         None => format!("; known: {}", known.join(", ")),
     }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use crate::language::Language;
 use crate::score::Reason;
@@ -14,9 +14,9 @@ use crate::score::math::judge;
 
 use super::error::SuiteError;
 use super::files::Files;
-use super::manifest::Manifest;
+use super::manifest::{ExamplesFrom, Manifest};
 use super::rows::{self, Kind};
-use super::{Example, Problem, Task};
+use super::{Example, OpenOptions, Problem, Suite, Task};
 
 const FIELDS: [&str; 3] = ["language", "problem", "solution"];
 
@@ -27,10 +27,18 @@ pub(super) fn read(
     problems: &HashMap<Language, Vec<Problem>>,
     digest: &mut Sha256,
 ) -> Result<HashMap<Language, Vec<Example>>, SuiteError> {
-    let Some(file) = &manifest.examples else { return Ok(HashMap::new()) };
+    let file = match &manifest.examples {
+        None => return Ok(HashMap::new()),
+        Some(ExamplesFrom::Suite(name)) => return of_suite(name, manifest, digest),
+        Some(ExamplesFrom::Own(file)) => file,
+    };
     let kind = Kind { file, fields: &FIELDS, one: "an example", many: "examples" };
     rows::read(files, manifest, &kind, digest, |row| {
-        let example = Example { problem: row.string("problem")?, solution: row.string("solution")? };
+        let example = Example {
+            problem: row.string("problem")?,
+            choices: Vec::new(),
+            solution: row.string("solution")?,
+        };
         let asked = problems.get(&row.language).into_iter().flatten();
         if let Some(same) = asked.into_iter().find(|problem| problem.problem == example.problem) {
             return Err(row.wrong("problem", &format!("is problem {:?} of the suite", same.id)));
@@ -40,6 +48,30 @@ pub(super) fn read(
             Some(fault) => Err(row.wrong("solution", &fault)),
         }
     })
+}
+
+/// The examples that another suite has in this one's languages; none in its other languages.
+fn of_suite(
+    name: &str,
+    manifest: &Manifest,
+    digest: &mut Sha256,
+) -> Result<HashMap<Language, Vec<Example>>, SuiteError> {
+    if name == manifest.name {
+        return Err(SuiteError::Manifest {
+            file: super::MANIFEST.to_owned(),
+            key: "examples.suite".to_owned(),
+            message: "is the suite itself".to_owned(),
+        });
+    }
+    let other = Suite::open_with(name, &OpenOptions::default())?;
+    digest.update(other.sha256.as_bytes());
+    let of = |entry: super::LanguageProblems| (entry.language, entry.examples);
+    Ok(other
+        .languages
+        .into_iter()
+        .map(of)
+        .filter(|(language, _)| manifest.languages.contains(language))
+        .collect())
 }
 
 /// Why a solution is no example to follow, if it is none.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::embedded::EmbeddedSuite;
+use super::embedded::{self, EmbeddedSuite};
 use super::error::SuiteError;
 
 pub(super) enum Files {
@@ -46,4 +46,24 @@ fn read(path: &Path) -> Result<Vec<u8>, SuiteError> {
         return Err(SuiteError::TooLarge { file: path.display().to_string(), limit_bytes: FILE_BYTES_MAX });
     }
     std::fs::read(path).map_err(|source| SuiteError::Io { path: path.to_owned(), source })
+}
+
+/// The text of a shared set of prompts, and how messages call its file: looked for beside the suites, then among those
+/// built in.
+pub(super) fn prompts(name: &str) -> Result<(String, String), SuiteError> {
+    let file = format!("prompts/{name}.toml");
+    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+    let found = super::search_folders().into_iter().map(|folder| folder.join(&file));
+    if let Some(path) = found.filter(|path| plain && path.is_file()).next() {
+        let describe = path.display().to_string();
+        let text = String::from_utf8(read(&path)?);
+        return Ok((text.map_err(|_| SuiteError::NotUtf8 { file: describe.clone() })?, describe));
+    }
+    match embedded::prompts(name) {
+        Some(text) => Ok((text.to_owned(), format!("{file} (built in)"))),
+        None => Err(SuiteError::UnknownPrompts {
+            name: name.to_owned(),
+            hint: super::error::hint(name, &embedded::prompt_names()),
+        }),
+    }
 }

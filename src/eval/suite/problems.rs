@@ -1,29 +1,36 @@
-//! The problems: each line of their files checked before anything is run.
+//! The problems of a suite's own files: each line of them checked before anything is run.
 
 use std::collections::HashMap;
 
+use serde_json::{Map, Value};
 use sha2::Sha256;
 
 use crate::language::Language;
 use crate::score::math::check_gold;
 
+use super::choices::letter;
 use super::error::SuiteError;
 use super::files::Files;
 use super::manifest::Manifest;
 use super::rows::{self, Kind, Row};
 use super::{Problem, Task};
 
-const FIELDS: [&str; 4] = ["id", "language", "problem", "answer"];
-
 pub(super) fn read(
     files: &Files,
     manifest: &Manifest,
+    file: &str,
+    keep: &[String],
     digest: &mut Sha256,
 ) -> Result<HashMap<Language, Vec<Problem>>, SuiteError> {
-    let kind = Kind { file: &manifest.file, fields: &FIELDS, one: "a problem", many: "problems" };
+    let mut fields = vec!["id", "language", "problem", "answer"];
+    if manifest.task.has_choices() {
+        fields.push("choices");
+    }
+    fields.extend(keep.iter().map(String::as_str));
+    let kind = Kind { file, fields: &fields, one: "a problem", many: "problems" };
     let mut seen: HashMap<(Language, String), usize> = HashMap::new();
     rows::read(files, manifest, &kind, digest, |row| {
-        let problem = parse(row, manifest.task)?;
+        let problem = parse(row, manifest, keep)?;
         match seen.insert((row.language, problem.id.clone()), row.line) {
             None => Ok(problem),
             Some(first) => Err(row.wrong("id", &format!("{:?} is also the id of line {first}", problem.id))),
@@ -31,12 +38,37 @@ pub(super) fn read(
     })
 }
 
-fn parse(row: &Row<'_>, task: Task) -> Result<Problem, SuiteError> {
-    let problem =
-        Problem { id: row.string("id")?, problem: row.string("problem")?, answer: row.string("answer")? };
+fn parse(row: &Row<'_>, manifest: &Manifest, keep: &[String]) -> Result<Problem, SuiteError> {
+    let task = manifest.task;
+    let wanted = task.has_gold() || row.value("answer").is_some();
+    let answer = if wanted { row.string("answer")? } else { String::new() };
     if task == Task::Math {
-        check_gold(&problem.answer)
-            .map_err(|error| row.wrong("answer", &format!("does not parse as a number: {error}")))?;
+        check_math_gold(manifest, &answer).map_err(|message| row.wrong("answer", &message))?;
     }
-    Ok(problem)
+    let choices = if task.has_choices() { choices(row)? } else { Vec::new() };
+    if task.has_choices() && !(0..choices.len()).any(|index| answer == letter(index).to_string()) {
+        let message = format!("{answer:?} is the letter of none of the {} choices", choices.len());
+        return Err(row.wrong("answer", &message));
+    }
+    let kept = keep.iter().filter_map(|name| Some((name.clone(), row.value(name)?.clone())));
+    let fields: Map<String, Value> = kept.collect();
+    Ok(Problem { id: row.string("id")?, problem: row.string("problem")?, answer, choices, fields })
+}
+
+fn choices(row: &Row<'_>) -> Result<Vec<String>, SuiteError> {
+    let wrong = || row.wrong("choices", "must be a list of 2 to 26 texts");
+    let values = row.value("choices").and_then(Value::as_array).ok_or_else(wrong)?;
+    let texts: Option<Vec<String>> = values.iter().map(|value| value.as_str().map(str::to_owned)).collect();
+    texts.filter(|texts| (2..=26).contains(&texts.len())).ok_or_else(wrong)
+}
+
+/// Why a gold cannot be compared with, if it cannot.
+pub(super) fn check_math_gold(manifest: &Manifest, gold: &str) -> Result<(), String> {
+    if gold.trim().is_empty() {
+        return Err("is empty".to_owned());
+    }
+    if !manifest.number_golds {
+        return Ok(());
+    }
+    check_gold(gold).map_err(|error| format!("does not parse as a number: {error}"))
 }

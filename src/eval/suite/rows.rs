@@ -16,7 +16,7 @@ use super::manifest::Manifest;
 pub(super) struct Kind<'a> {
     /// The file's name; with `{language}` in it there is one a language.
     pub file: &'a str,
-    pub fields: &'static [&'static str],
+    pub fields: &'a [&'a str],
     /// How messages call one line, and several.
     pub one: &'static str,
     pub many: &'static str,
@@ -26,7 +26,7 @@ pub(super) struct Kind<'a> {
 pub(super) struct Row<'a> {
     pub line: usize,
     pub language: Language,
-    file: &'a str,
+    pub file: &'a str,
     object: Map<String, Value>,
 }
 
@@ -115,6 +115,10 @@ impl<'a> Row<'a> {
 
     pub fn wrong(&self, field: &str, message: &str) -> SuiteError {
         wrong(self.file, self.line, field, message)
+    }
+
+    pub fn value(&self, field: &str) -> Option<&Value> {
+        self.object.get(field)
     }
 
     /// A field that has to be there and to say something.
