@@ -367,6 +367,12 @@ fn missing_data_are_told_how_to_get() {
     assert!(place.open(&nested).is_ok());
     place.write("test/x-en.tsv", "x\tone\n");
     assert!(place.open(&nested).unwrap_err().contains("test/x-en.tsv"));
+    // But not where it would serve for two languages.
+    let files = "file = \"{language}/test.tsv\"\nheader = false\nrevision = \"refs/convert/parquet\"";
+    let twice = format!("languages = [\"en\", \"de\"]\n{}", manifest(files, "problem = 0\nanswer = 1"));
+    place.write("test.tsv", "x\t1\n");
+    let error = place.open(&twice).unwrap_err();
+    assert!(error.contains("resolve/refs%2Fconvert%2Fparquet/en/test.tsv"), "{error}");
 }
 
 #[test]

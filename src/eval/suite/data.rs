@@ -35,7 +35,7 @@ pub(super) fn locate(
     let mut missing: Vec<&str> = Vec::new();
     for language in languages {
         for name in &reference.files[language] {
-            match root.and_then(|root| present(&root.join(&reference.folder), name)) {
+            match root.and_then(|root| present(&root.join(&reference.folder), name, reference)) {
                 Some(path) => found.entry(*language).or_default().push(path),
                 None if missing.contains(&name.as_str()) => {}
                 None => missing.push(name),
@@ -51,10 +51,20 @@ pub(super) fn locate(
     }
 }
 
-/// A file by its path in the source, or flat.
-fn present(folder: &Path, name: &str) -> Option<PathBuf> {
-    let flat = name.rsplit('/').next().unwrap_or(name);
-    [name, flat].iter().map(|name| folder.join(name)).find(|path| path.is_file())
+/// A file by its path in the source; or flat, where that names only one of the source's files.
+fn present(folder: &Path, name: &str, reference: &DataReference) -> Option<PathBuf> {
+    let path = folder.join(name);
+    if path.is_file() {
+        return Some(path);
+    }
+    let flat = flat(name);
+    let others = reference.files.values().flatten().filter(|other| *other != name);
+    let unique = others.into_iter().all(|other| self::flat(other) != flat);
+    Some(folder.join(flat)).filter(|path| unique && path.is_file())
+}
+
+fn flat(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
 }
 
 fn how_to_get(
@@ -100,16 +110,13 @@ fn described(reference: &DataReference) -> String {
 
 /// Where a file is had.
 pub(super) fn url(reference: &DataReference, file: &str) -> String {
-    match &reference.url {
-        Some(url) => {
-            let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
-            url.replace("{file}", file).replace("{stem}", stem)
-        }
-        None => {
-            let revision = reference.revision.as_deref().unwrap_or("main");
-            format!("https://huggingface.co/datasets/{}/resolve/{revision}/{file}", reference.dataset)
-        }
+    if let Some(url) = &reference.url {
+        let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+        return url.replace("{file}", file).replace("{stem}", stem);
     }
+    // A revision may be a reference of Git, with slashes.
+    let revision = reference.revision.as_deref().unwrap_or("main").replace('/', "%2F");
+    format!("https://huggingface.co/datasets/{}/resolve/{revision}/{file}", reference.dataset)
 }
 
 /// A file's digest, which has to be the manifest's if that has one.

@@ -21,8 +21,33 @@ macro_rules! embed {
 }
 
 const SUITES: &[EmbeddedSuite] = &[
+    embed!("aime-2024": "suite.toml"),
+    embed!("aime-2024-multilingual": "suite.toml"),
+    embed!("aime-2024-th": "suite.toml"),
+    embed!("aime-2025": "suite.toml"),
+    embed!("aime-2025-multilingual": "suite.toml"),
+    embed!("gpqa-diamond": "suite.toml"),
+    embed!("gsm8k": "suite.toml"),
+    embed!("humaneval": "suite.toml"),
+    embed!("ifeval": "suite.toml"),
+    embed!("ifeval-th": "suite.toml"),
+    embed!("livecodebench": "suite.toml"),
+    embed!("livecodebench-th": "suite.toml"),
+    embed!("math-500": "suite.toml"),
+    embed!("math-500-th": "suite.toml"),
+    embed!("mbpp": "suite.toml"),
     embed!("mgsm": "suite.toml"),
+    embed!("mmlu": "suite.toml"),
+    embed!("mmlu-likelihood": "suite.toml"),
+    embed!("mmlu-math-med": "suite.toml"),
+    embed!("mmlu-science-multilingual": "suite.toml"),
+    embed!("mmmlu-math-med": "suite.toml"),
+    embed!("mmmlu-science": "suite.toml"),
     embed!("msvamp": "suite.toml"),
+    embed!("mt-bench": "suite.toml"),
+    embed!("mt-bench-th": "suite.toml"),
+    embed!("openbookqa": "suite.toml"),
+    embed!("x-csqa": "suite.toml"),
     embed!(
         "xeno-word-problems":
         "suite.toml",
@@ -49,6 +74,8 @@ const SUITES: &[EmbeddedSuite] = &[
         "bn-examples.jsonl",
         "te-examples.jsonl",
     ),
+    embed!("xnli": "suite.toml"),
+    embed!("xnli-words": "suite.toml"),
 ];
 
 /// A shared set of prompts.

@@ -53,8 +53,8 @@ fn read(path: &Path) -> Result<Vec<u8>, SuiteError> {
 pub(super) fn prompts(name: &str) -> Result<(String, String), SuiteError> {
     let file = format!("prompts/{name}.toml");
     let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
-    let found = super::search_folders().into_iter().map(|folder| folder.join(&file));
-    if let Some(path) = found.filter(|path| plain && path.is_file()).next() {
+    let mut found = super::search_folders().into_iter().map(|folder| folder.join(&file));
+    if let Some(path) = found.find(|path| plain && path.is_file()) {
         let describe = path.display().to_string();
         let text = String::from_utf8(read(&path)?);
         return Ok((text.map_err(|_| SuiteError::NotUtf8 { file: describe.clone() })?, describe));

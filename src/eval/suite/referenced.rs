@@ -151,6 +151,15 @@ impl Reader<'_> {
         for rule in &self.fields.rules {
             answer = rule.apply(&answer).map_err(|message| (path.clone(), message))?;
         }
+        if !self.fields.names.is_empty() {
+            let named = answer.parse::<usize>().ok().and_then(|index| self.fields.names.get(index));
+            answer = named.cloned().ok_or_else(|| {
+                (
+                    path.clone(),
+                    format!("{answer:?} is the number of none of the {} names", self.fields.names.len()),
+                )
+            })?;
+        }
         if self.manifest.task == Task::Math {
             problems::check_math_gold(self.manifest, &answer).map_err(|message| (path.clone(), message))?;
         }
@@ -230,7 +239,7 @@ fn asked<'a>(fields: &'a FieldMap, manifest: &'a Manifest, reference: &'a DataRe
     match manifest.choices.as_ref().map(|map| &map.from) {
         Some(ChoicesFrom::Columns(columns)) => asked.extend(columns.iter().map(String::as_str)),
         Some(ChoicesFrom::List { path, labels }) => {
-            asked.extend([path].into_iter().chain(labels).map(String::as_str))
+            asked.extend([path].into_iter().chain(labels).map(String::as_str));
         }
         Some(ChoicesFrom::Values(_)) | None => {}
     }

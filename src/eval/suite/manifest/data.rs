@@ -105,12 +105,9 @@ pub(super) fn reference(
 fn layout(keys: &Keys<'_>, file: &str) -> Result<Layout, SuiteError> {
     let extension = file.rsplit('.').next().unwrap_or_default();
     let by_name = FORMATS.iter().find(|(name, _)| *name == extension).map(|(_, format)| *format);
-    let format = match keys.one_of("format", "format of data", &FORMATS)?.or(by_name) {
-        Some(format) => format,
-        None => {
-            let message = format!("is missing, and the name {file:?} does not tell it");
-            return Err(keys.wrong("format", &message));
-        }
+    let Some(format) = keys.one_of("format", "format of data", &FORMATS)?.or(by_name) else {
+        let message = format!("is missing, and the name {file:?} does not tell it");
+        return Err(keys.wrong("format", &message));
     };
     Ok(Layout {
         format,

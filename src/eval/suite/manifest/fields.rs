@@ -16,6 +16,8 @@ pub(in super::super) struct FieldMap {
     pub language: Option<String>,
     /// What to do to an answer before it is a gold.
     pub rules: Vec<Rule>,
+    /// What the answers 0, 1, 2 of the source stand for; empty where they stand for themselves.
+    pub names: Vec<String>,
     /// Names in `Problem::fields`, each with its path.
     pub keep: Vec<(String, String)>,
     /// Those of `keep` whose text is JSON itself.
@@ -69,7 +71,7 @@ const CORRECT: [(&str, Correct); 5] = [
     ("first", Correct::First),
 ];
 
-const KEYS: [&str; 8] = ["id", "problem", "template", "answer", "language", "gold", "keep", "json"];
+const KEYS: [&str; 9] = ["id", "problem", "template", "answer", "language", "gold", "names", "keep", "json"];
 
 pub(super) fn fields(
     keys: &Keys<'_>,
@@ -95,12 +97,7 @@ pub(super) fn fields(
         })
     });
     let rules = rules.collect::<Result<_, _>>()?;
-    let mut keep = Vec::new();
-    if let Some(table) = keys.table("keep")? {
-        for (name, _) in table.entries() {
-            keep.push((name.clone(), path(&table, name)?.unwrap_or_default()));
-        }
-    }
+    let keep = keep(keys)?;
     let json = keys.texts("json")?;
     if let Some(name) = json.iter().find(|name| !keep.iter().any(|(kept, _)| kept == *name)) {
         return Err(keys.wrong("json", &format!("{name:?} is not kept: it must stand in keep")));
@@ -111,9 +108,19 @@ pub(super) fn fields(
         answer,
         language: path(keys, "language")?,
         rules,
+        names: keys.texts("names")?,
         keep,
         json,
     })
+}
+
+/// A list of columns that keep their names, or a table of names with their paths.
+fn keep(keys: &Keys<'_>) -> Result<Vec<(String, String)>, SuiteError> {
+    if !keys.get("keep").is_some_and(toml::Value::is_table) {
+        return Ok(keys.texts("keep")?.into_iter().map(|name| (name.clone(), name)).collect());
+    }
+    let table = keys.needed_table("keep")?;
+    table.entries().map(|(name, _)| Ok((name.clone(), path(&table, name)?.unwrap_or_default()))).collect()
 }
 
 /// A column's name or JSON path, or its number where there is no header.

@@ -172,13 +172,11 @@ impl<'a> Keys<'a> {
         known: &[(&str, T)],
     ) -> Result<Option<T>, SuiteError> {
         let Some(name) = self.optional_text(key)? else { return Ok(None) };
-        match known.iter().find(|(known, _)| *known == name) {
-            Some((_, value)) => Ok(Some(*value)),
-            None => {
-                let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-                Err(self.wrong(key, &format!("{name:?} is no {what}; known: {}", names.join(", "))))
-            }
+        if let Some((_, value)) = known.iter().find(|(known, _)| *known == name) {
+            return Ok(Some(*value));
         }
+        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+        Err(self.wrong(key, &format!("{name:?} is no {what}; known: {}", names.join(", "))))
     }
 }
 

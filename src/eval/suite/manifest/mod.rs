@@ -54,8 +54,8 @@ pub(super) enum ProblemsFrom {
         keep: Vec<String>,
     },
     Data {
-        reference: DataReference,
-        fields: FieldMap,
+        reference: Box<DataReference>,
+        fields: Box<FieldMap>,
     },
 }
 
@@ -179,8 +179,8 @@ fn problems(
     if keys.has("file") {
         return Err(keys.wrong("file", "stands beside [data]; give one of them"));
     }
-    let reference = data::reference(&data, suite, languages)?;
-    let fields = fields::fields(&keys.needed_table("fields")?, task, choices)?;
+    let reference = Box::new(data::reference(&data, suite, languages)?);
+    let fields = Box::new(fields::fields(&keys.needed_table("fields")?, task, choices)?);
     Ok(ProblemsFrom::Data { reference, fields })
 }
 

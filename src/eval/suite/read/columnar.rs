@@ -18,19 +18,19 @@ const ARROW_MAGIC: &[u8] = b"ARROW1";
 
 pub(super) fn parquet(file: File, paths: &[&str]) -> Result<Rows, Fault> {
     let builder =
-        ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| Fault::of_file("Parquet", error))?;
+        ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| Fault::of_file("Parquet", &error))?;
     let wanted = wanted(builder.schema(), paths);
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
     let reader = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build();
-    Ok(rows(reader.map_err(|error| Fault::of_file("Parquet", error))?))
+    Ok(rows(reader.map_err(|error| Fault::of_file("Parquet", &error))?))
 }
 
 pub(super) fn arrow(mut file: File, paths: &[&str]) -> Result<Rows, Fault> {
-    let fault = |error: ArrowError| Fault::of_file("Arrow", error);
+    let fault = |error: ArrowError| Fault::of_file("Arrow", &error);
     let mut magic = Vec::new();
     let begun = file.by_ref().take(ARROW_MAGIC.len() as u64).read_to_end(&mut magic);
-    begun.and_then(|_| file.seek(SeekFrom::Start(0))).map_err(|error| Fault::of_file("Arrow", error))?;
-    let again = file.try_clone().map_err(|error| Fault::of_file("Arrow", error))?;
+    begun.and_then(|_| file.seek(SeekFrom::Start(0))).map_err(|error| Fault::of_file("Arrow", &error))?;
+    let again = file.try_clone().map_err(|error| Fault::of_file("Arrow", &error))?;
     // The schema tells the columns' numbers, and the numbers are given when a reader is opened: opened twice.
     if magic == ARROW_MAGIC {
         let schema = FileReader::try_new(BufReader::new(again), None).map_err(fault)?.schema();
@@ -39,7 +39,7 @@ pub(super) fn arrow(mut file: File, paths: &[&str]) -> Result<Rows, Fault> {
     } else {
         let schema = StreamReader::try_new(BufReader::new(again), None).map_err(fault)?.schema();
         let wanted = wanted(&schema, paths);
-        file.seek(SeekFrom::Start(0)).map_err(|error| Fault::of_file("Arrow", error))?;
+        file.seek(SeekFrom::Start(0)).map_err(|error| Fault::of_file("Arrow", &error))?;
         Ok(rows(StreamReader::try_new(BufReader::new(file), Some(wanted)).map_err(fault)?))
     }
 }
@@ -57,7 +57,7 @@ fn rows(batches: impl Iterator<Item = Result<RecordBatch, ArrowError>> + 'static
         match batch {
             Err(error) => {
                 let message = format!("after {before} rows: {error}");
-                Box::new(std::iter::once(Err(Fault::of_file("content", message))))
+                Box::new(std::iter::once(Err(Fault::of_file("content", &message))))
             }
             Ok(batch) => {
                 let first = before + 1;
@@ -75,7 +75,7 @@ fn row(batch: &RecordBatch, row: usize, at: Place) -> Result<DataRow, Fault> {
     let mut values = Map::new();
     for (field, column) in schema.fields().iter().zip(batch.columns()) {
         let value =
-            columns::value(column, row).map_err(|message| Fault::of_row(at, field.name(), message))?;
+            columns::value(column, row).map_err(|message| Fault::of_row(at, field.name(), &message))?;
         values.insert(field.name().clone(), value);
     }
     Ok(DataRow { at, value: Value::Object(values) })

@@ -27,14 +27,14 @@ impl<R: BufRead> Lines<R> {
             bytes.clear();
             let mut limited = Read::take(&mut self.reader, LINE_BYTES_MAX);
             let read = limited.read_until(b'\n', &mut bytes);
-            read.map_err(|error| Fault::of_row(at, "file", error))?;
+            read.map_err(|error| Fault::of_row(at, "file", &error))?;
             if bytes.is_empty() {
                 return Ok(None);
             }
             if bytes.len() as u64 == LINE_BYTES_MAX {
-                return Err(Fault::of_row(at, "line", format!("is longer than {LINE_BYTES_MAX} bytes")));
+                return Err(Fault::of_row(at, "line", &format!("is longer than {LINE_BYTES_MAX} bytes")));
             }
-            let text = std::str::from_utf8(&bytes).map_err(|_| Fault::of_row(at, "line", "is not UTF-8"))?;
+            let text = std::str::from_utf8(&bytes).map_err(|_| Fault::of_row(at, "line", &"is not UTF-8"))?;
             // A byte order mark is what some editors begin a file with.
             let text = if self.line == 1 { text.trim_start_matches('\u{feff}') } else { text };
             if text.trim().is_empty() {
@@ -42,8 +42,8 @@ impl<R: BufRead> Lines<R> {
             }
             return match serde_json::from_str(text) {
                 Ok(value @ Value::Object(_)) => Ok(Some(DataRow { at, value })),
-                Ok(_) => Err(Fault::of_row(at, "line", "is not a JSON object")),
-                Err(error) => Err(Fault::of_row(at, "not a JSON object", error)),
+                Ok(_) => Err(Fault::of_row(at, "line", &"is not a JSON object")),
+                Err(error) => Err(Fault::of_row(at, "not a JSON object", &error)),
             };
         }
     }

@@ -74,15 +74,15 @@ pub(super) fn rows(
 
 fn guarded<T>(read: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(Fault::of_file("content", "is damaged: it cannot be decoded")))
+        .unwrap_or_else(|_| Err(Fault::of_file("content", &"is damaged: it cannot be decoded")))
 }
 
 impl Fault {
-    fn of_file(field: &str, message: impl ToString) -> Self {
+    fn of_file(field: &str, message: &dyn std::fmt::Display) -> Self {
         Self { at: None, field: field.to_owned(), message: message.to_string() }
     }
 
-    fn of_row(at: Place, field: &str, message: impl ToString) -> Self {
+    fn of_row(at: Place, field: &str, message: &dyn std::fmt::Display) -> Self {
         Self { at: Some(at), field: field.to_owned(), message: message.to_string() }
     }
 
