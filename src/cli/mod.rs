@@ -11,6 +11,7 @@ mod models;
 mod openapi;
 mod options;
 mod pull;
+mod sandbox_exec;
 mod serve;
 mod start;
 
@@ -44,6 +45,9 @@ enum Command {
     Bench(Box<bench::Arguments>),
     /// Print the API's description (OpenAPI 3.1) as JSON.
     Openapi,
+    /// Become the sandbox of a generated program; the harness calls it.
+    #[command(hide = true)]
+    SandboxExec(sandbox_exec::Arguments),
 }
 
 /// Runs the command line of this process.
@@ -56,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Eval(arguments) => eval::run(&global, &arguments),
         Command::Bench(arguments) => bench::run(&global, &arguments),
         Command::Openapi => openapi::run(),
+        Command::SandboxExec(arguments) => sandbox_exec::run(&arguments),
     };
     failure::report(outcome)
 }

@@ -11,6 +11,7 @@ mod progress;
 mod record;
 mod report;
 mod runner;
+pub mod scorers;
 mod scoring;
 mod seed;
 pub mod suite;

@@ -3,7 +3,9 @@
 //! Nothing here does I/O, touches tensors or knows a suite. A scorer sees one problem's gold answer and one
 //! completion and says what it found, where, and why it judged so.
 
+pub mod conduct;
 pub mod extract;
+pub mod instructions;
 pub mod language;
 pub mod math;
 pub mod statistics;
@@ -60,6 +62,30 @@ pub enum Reason {
     NoBox,
     /// The completion ends inside its trace.
     UnclosedTrace,
+    /// A program passed all its tests.
+    TestsPassed,
+    /// A program printed or returned something else than a test expects.
+    OutputDiffers,
+    /// A program ended by an error of its own.
+    ProgramFailed,
+    TimeLimit,
+    MemoryLimit,
+    OutputLimit,
+    /// A program tried what the sandbox does not permit.
+    Forbidden,
+    /// The answer holds no program.
+    NoCode,
+    InstructionsFollowed,
+    InstructionsNotFollowed,
+    /// Which of the instructions were followed cannot be told for all of them.
+    InstructionsUndecided,
+    JudgedCorrect,
+    JudgedWrong,
+    /// The judge gave no verdict that can be read.
+    NoVerdict,
+    /// The answer is, or is not, wholly in the problem's language.
+    LanguageFollowed,
+    LanguageNotFollowed,
 }
 
 /// The judgement on one completion, with how the answer was found.

@@ -1,11 +1,15 @@
 //! Evaluation end to end: suites, runs that are killed and resumed, the HTTP and the in-process generator, and the
 //! documentation of what is written.
 
+#[cfg(target_os = "linux")]
+mod code;
 mod examples;
 mod formats;
 mod http;
 mod local;
 mod runs;
+#[cfg(target_os = "linux")]
+mod sandbox;
 mod suite_data;
 mod suites;
 

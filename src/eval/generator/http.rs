@@ -305,6 +305,16 @@ impl HttpGenerator {
         Ok(())
     }
 
+    /// One answer to a request of the caller's own making, whole, with the usual patience.
+    pub(in crate::eval) async fn ask_once(&self, body: &Value) -> Result<Value, GeneratorError> {
+        let url = format!("{}/chat/completions", self.base);
+        let attempt = || async {
+            let response = self.send(self.client.post(&url).json(body)).await?;
+            response.json().await.map_err(|error| self.broken(&error))
+        };
+        self.patience().with(attempt).await
+    }
+
     async fn generate_samples(
         &self,
         request: &GenerationRequest,
