@@ -311,6 +311,16 @@ fn a_port_that_is_taken_is_said_before_a_model_is_loaded() {
 fn unknown_suites_and_servers_are_said() {
     let run = Run::new();
     run.fails(&["eval", "run", "nothing"], 1, &["no suite"]);
+    run.fails(
+        &["eval", "run", "mgsm", "--data", "."],
+        1,
+        &["mgsm_en.tsv is not there", "CC-BY-4.0", "https://"],
+    );
+    let own = |more: &[&'static str]| [&["eval", "run", "xeno-word-problems"], more].concat();
+    run.fails(&own(&["--preset", "maett"]), 2, &["is no preset", "\"maet\""]);
+    run.fails(&own(&["--preset", "budget-alignment", "-n", "4"]), 2, &["n is 4", "pass@10"]);
+    run.fails(&own(&["--prompts", "plane"]), 2, &["no shared set", "\"plain\""]);
+    run.fails(&own(&["--variants", "x"]), 2, &["no variant"]);
     run.fails(&["eval", "show", "."], 1, &["run.json"]);
 }
 

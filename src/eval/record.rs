@@ -1,6 +1,8 @@
 //! The two things a run writes: run.json, and a line of samples.jsonl a completion. Fields are explained once, in
 //! docs/formats.md, and a test checks that none is missing there.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::language::Language;
@@ -9,6 +11,7 @@ use crate::score::{Reason, Verdict};
 
 use super::generator::{Finish, GeneratorIdentity, Sampling};
 use super::report::Results;
+use super::suite::Suite;
 
 /// What became of a sample: exactly one applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -79,6 +82,28 @@ pub struct SuiteReference {
     pub version: String,
     pub revision: String,
     pub sha256: String,
+    /// The shared set of prompts, and the variants of it that were applied.
+    #[serde(default)]
+    pub prompts: Option<String>,
+    #[serde(default)]
+    pub variants: Vec<String>,
+    /// Digest of each file of data by reference, by its name in the source.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+}
+
+impl From<&Suite> for SuiteReference {
+    fn from(suite: &Suite) -> Self {
+        Self {
+            name: suite.name.clone(),
+            version: suite.version.clone(),
+            revision: suite.revision.clone(),
+            sha256: suite.sha256.clone(),
+            prompts: suite.prompts.clone(),
+            variants: suite.applied.clone(),
+            files: suite.files.clone(),
+        }
+    }
 }
 
 /// How samples were judged; a change of any of it is a change of the numbers.

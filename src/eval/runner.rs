@@ -179,12 +179,7 @@ fn run_file(
     RunFile {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        suite: SuiteReference {
-            name: suite.name.clone(),
-            version: suite.version.clone(),
-            revision: suite.revision.clone(),
-            sha256: suite.sha256.clone(),
-        },
+        suite: SuiteReference::from(suite),
         generator: generator.identity(),
         languages: chosen.iter().map(|entry| entry.language).collect(),
         limit: config.limit,

@@ -9,7 +9,7 @@ use xenoglot::eval::Silent;
 use super::{Scripted, config, run_blocking};
 
 /// Maps whose keys are data: language codes, and k.
-const DATA: [&str; 3] = ["off_target", "pass_at", "consistent_pass_at"];
+const DATA: [&str; 4] = ["off_target", "pass_at", "consistent_pass_at", "files"];
 
 /// The names of all fields below a value.
 fn fields(value: &Value, found: &mut BTreeSet<String>) {
@@ -31,8 +31,11 @@ fn fields(value: &Value, found: &mut BTreeSet<String>) {
 }
 
 fn documentation() -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/formats.md"))
-        .expect("docs/formats.md")
+    page("docs/formats.md")
+}
+
+fn page(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect(name)
 }
 
 /// What stands below a heading, up to the next one.
@@ -105,18 +108,43 @@ fn a_field_is_missed_where_another_record_has_it() {
 
 #[test]
 fn every_key_of_a_suite_is_documented() {
-    let page = documentation();
+    let page = page("docs/suites.md");
     let check = |heading: &str, keys: &[&str]| {
         let rows = rows(section(&page, heading));
         for key in keys {
             assert!(rows.contains(key), "{heading}: {key}");
         }
     };
-    check("suite.toml", &["name", "version", "description", "licence", "revision", "source", "languages"]);
-    check("suite.toml", &["task", "file", "examples", "[sha256]", "[prompts.CODE]"]);
-    for key in ["`system`", "`user`", "`{problem}`", "`{language}`"] {
-        assert!(section(&page, "suite.toml").contains(key), "{key}");
-    }
-    check("Problem files", &["id", "problem", "answer", "language"]);
+    check(
+        "suite.toml",
+        &["format", "name", "version", "description", "licence", "revision", "source", "languages"],
+    );
+    check("suite.toml", &["task", "scorers", "file", "keep", "examples", "number_golds", "prompts"]);
+    check("suite.toml", &["[sha256]", "[data]", "[fields]", "[choices]", "[sampling]"]);
+    check("data", &["dataset", "config", "split", "revision", "url", "gated", "folder", "file", "files"]);
+    check("data", &["format", "header", "quoted", "sha256", "where", "problems"]);
+    check("fields", &["id", "problem", "template", "answer", "language", "gold", "names", "keep", "json"]);
+    check("choices", &["values", "columns", "list", "labels", "correct", "shuffle", "seed"]);
+    check("sampling", &["n", "k", "shots", "temperature", "top_p", "top_k", "min_p", "max_tokens"]);
+    check("sampling", &["thinking_prefix"]);
+    check("Prompts", &["system", "user", "thinking_prefix", "choice", "between_choices"]);
+    check("Problem files", &["id", "problem", "answer", "choices", "language"]);
     check("Example files", &["problem", "solution", "language"]);
+    for rule in ["after-hashes", "thousands-commas", "integer", "dollars"] {
+        assert!(section(&page, "fields").contains(&format!("`{rule}`")), "{rule}");
+    }
+    // The list of shipped suites is whole.
+    let listed = rows(section(&page, "Shipped suites"));
+    let shipped = shipped();
+    assert_eq!(listed.into_iter().filter(|name| !shipped.contains(*name)).collect::<Vec<_>>(), [""; 0]);
+    let missing: Vec<_> = shipped.iter().filter(|name| !page.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "not in docs/suites.md: {missing:?}");
+}
+
+/// The suites of the repository.
+fn shipped() -> BTreeSet<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("eval-suites");
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let suites = entries.filter(|path| path.join("suite.toml").is_file());
+    suites.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
 }

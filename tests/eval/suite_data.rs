@@ -513,3 +513,22 @@ fn a_summary_needs_no_data() {
     }
     assert_eq!(Suite::summary("xeno-word-problems").unwrap().data, DataState::Own);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Whatever stands in a manifest or a data file, opening it comes to an end without a panic.
+    #[test]
+    fn any_text_is_read_or_refused(
+        content in "(question|answer|[\\x00-\\x7f]|\\PC|[\\t\",{}\n]){0,80}",
+        data in "(problems = |sha256|where|files|[a-z=\\[\\]{}\"0-9. \n]){0,40}",
+        fields in "([a-z=\\[\\]{}\"0-9. \n]){0,30}",
+    ) {
+        let place = Place::new();
+        for name in ["a.csv", "a.tsv", "a.jsonl", "a.parquet", "a.arrow"] {
+            place.write(name, &content);
+            let _ = place.open(&manifest(&format!("file = \"{name}\""), QUESTION));
+            let _ = place.open(&manifest(&format!("file = \"{name}\"\n{data}"), &format!("{QUESTION}\n{fields}")));
+        }
+    }
+}

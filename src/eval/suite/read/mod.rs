@@ -95,12 +95,6 @@ impl Fault {
 }
 
 impl Place {
-    pub fn number(self) -> usize {
-        match self {
-            Self::Line(number) | Self::Row(number) => number,
-        }
-    }
-
     pub fn wrong(self, file: &str, field: &str, message: &str) -> SuiteError {
         let (file, field, message) = (file.to_owned(), field.to_owned(), message.to_owned());
         match self {
