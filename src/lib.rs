@@ -11,11 +11,11 @@
 //!  4  eval                                    suites, generators, runner, report
 //!  3  engine                                  scheduler, KV blocks, prefix cache, sampler, one OS thread a model
 //!  2  model                                   one decoder; families translate their configs to it
-//!  1  ops      weights      score             kernels | checkpoints, tokenizers | extraction, language, statistics
+//!  1  ops  weights  score  store              kernels | checkpoints, tokenizers | extraction, language, statistics | database
 //!  0  language chat settings protocol         names and scripts | templates, reasoning | options | wire types
 //! ```
 //!
-//! Layer 6 (jobs) and the siblings `merge`, `train` and `store` join when their first user does.
+//! Layer 6 (jobs) and the siblings `merge` and `train` join when their first user does.
 
 // 0
 pub mod chat;
@@ -25,6 +25,7 @@ pub mod settings;
 // 1
 pub mod ops;
 pub mod score;
+pub mod store;
 pub mod weights;
 // 2
 pub mod model;

@@ -19,4 +19,6 @@ mod real_weights;
 #[cfg(test)]
 mod score;
 #[cfg(test)]
+mod store;
+#[cfg(test)]
 mod weights;

@@ -1,0 +1,110 @@
+//! The tables, in versions. Each version is applied once, whole or not at all, with its digest on record, so that a
+//! database that another build changed is refused by name and not half understood.
+
+use sha2::{Digest, Sha256};
+use sqlx::Row;
+
+use super::backend::Backend;
+use super::error::StoreError;
+use super::{Store, Writing};
+
+/// Every version, oldest first; what is released here never changes.
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_evals.sql")];
+
+/// Any number that no other program locks.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(8390052384)";
+
+const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS store_versions (
+    version BIGINT PRIMARY KEY, sha256 TEXT NOT NULL, applied_ms BIGINT NOT NULL)";
+
+impl Store {
+    /// Bring the tables up to date; processes that start together take turns.
+    pub(super) async fn migrate(&self) -> Result<(), StoreError> {
+        let mut writing = self.begin().await?;
+        if self.backend == Backend::Postgres {
+            sqlx::raw_sql(LOCK).execute(&mut *writing.transaction).await?;
+        }
+        sqlx::raw_sql(VERSIONS).execute(&mut *writing.transaction).await?;
+        let applied = applied(&mut writing).await?;
+        check(&applied)?;
+        for (version, sql) in MIGRATIONS.iter().enumerate().skip(applied.len()) {
+            sqlx::raw_sql(*sql).execute(&mut *writing.transaction).await?;
+            sqlx::query("INSERT INTO store_versions (version, sha256, applied_ms) VALUES ($1, $2, $3)")
+                .bind(version as i64 + 1)
+                .bind(digest(sql))
+                .bind(writing.now_ms)
+                .execute(&mut *writing.transaction)
+                .await?;
+        }
+        writing.commit().await
+    }
+}
+
+/// The digests on record, oldest first.
+async fn applied(writing: &mut Writing) -> Result<Vec<String>, StoreError> {
+    let rows = sqlx::query("SELECT sha256 FROM store_versions ORDER BY version")
+        .fetch_all(&mut *writing.transaction)
+        .await?;
+    rows.iter().map(|row| Ok(row.try_get("sha256")?)).collect()
+}
+
+fn check(applied: &[String]) -> Result<(), StoreError> {
+    let (known, found) = (MIGRATIONS.len(), applied.len());
+    if found > known {
+        let message = format!(
+            "the database has version {found} of the tables and this build knows {known}: use the newer build, or \
+             another database"
+        );
+        return Err(StoreError::Migration { message });
+    }
+    match applied.iter().zip(MIGRATIONS).position(|(applied, sql)| *applied != digest(sql)) {
+        None => Ok(()),
+        Some(at) => {
+            let version = at + 1;
+            let message = format!(
+                "version {version} of the tables was made by another build: use that one, or another database"
+            );
+            Err(StoreError::Migration { message })
+        }
+    }
+}
+
+fn digest(sql: &str) -> String {
+    format!("{:x}", Sha256::digest(sql.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn tables_of_another_build_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("store.db").display());
+        let check = async |change: &'static str, words: &str| {
+            let store = Store::open(&url).await.unwrap();
+            sqlx::query(change).execute(&store.pool).await.unwrap();
+            store.close().await;
+            let error = Store::open(&url).await.unwrap_err();
+            assert!(
+                matches!(error, StoreError::Migration { .. }) && error.to_string().contains(words),
+                "{error}"
+            );
+            let restored =
+                Store { pool: sqlx::AnyPool::connect(&url).await.unwrap(), backend: Backend::Sqlite };
+            sqlx::query("DELETE FROM store_versions WHERE version > 1")
+                .execute(&restored.pool)
+                .await
+                .unwrap();
+            sqlx::query("UPDATE store_versions SET sha256 = $1")
+                .bind(digest(MIGRATIONS[0]))
+                .execute(&restored.pool)
+                .await
+                .unwrap();
+            restored.close().await;
+        };
+        check("INSERT INTO store_versions VALUES (2, 'x', 0)", "has version 2").await;
+        check("UPDATE store_versions SET sha256 = 'x'", "made by another build").await;
+        Store::open(&url).await.unwrap().close().await;
+    }
+}

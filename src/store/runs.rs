@@ -1,0 +1,230 @@
+//! Runs: made with all their tasks at once, read one by one or a page at a time.
+
+use serde_json::Value;
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::error::StoreError;
+use super::evals::{json, plain};
+use super::page::{Order, Page, Paged, before_all, one_more};
+use super::states::RunStatus;
+use super::{Store, Writing, new_id};
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRun {
+    pub eval: String,
+    pub name: String,
+    /// Workers that have this model may work on it.
+    pub model: String,
+    pub spec: Value,
+    pub metadata: Value,
+    /// In the order in which they are worked on.
+    pub tasks: Vec<NewTask>,
+    pub samples_per_task: u32,
+}
+
+/// One problem in one language.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTask {
+    pub language: String,
+    pub problem: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunRow {
+    pub id: String,
+    pub eval: String,
+    pub created_ms: i64,
+    pub updated_ms: i64,
+    pub started_ms: Option<i64>,
+    pub finished_ms: Option<i64>,
+    pub name: String,
+    pub model: String,
+    pub status: RunStatus,
+    pub spec: Value,
+    pub metadata: Value,
+    /// What the first worker wrote down of what it measures with.
+    pub record: Option<Value>,
+    /// Of a completed run.
+    pub results: Option<Value>,
+    pub error: Option<String>,
+    pub samples_per_task: i64,
+    pub samples_total: i64,
+    pub samples_done: i64,
+    pub passed: i64,
+    pub failed: i64,
+    pub errored: i64,
+    pub completion_tokens: i64,
+    /// Tasks refused since one was served.
+    pub refusals: i64,
+    /// Number of the last thing that happened: a change of anything changes it.
+    pub sequence: i64,
+}
+
+/// Tasks of one run at most: more would not be an evaluation but an accident.
+const TASKS_MAX: usize = 1_000_000;
+
+/// Rows of one statement; SQLite takes 32,766 values in one.
+const ROWS_AT_ONCE: usize = 500;
+
+const OLDEST: &str = "SELECT * FROM runs WHERE eval = $1 AND (created_ms, id) > ($2, $3) AND ($4 = '' OR status = $4) \
+                      ORDER BY created_ms, id LIMIT $5";
+const NEWEST: &str = "SELECT * FROM runs WHERE eval = $1 AND (created_ms, id) < ($2, $3) AND ($4 = '' OR status = $4) \
+                      ORDER BY created_ms DESC, id DESC LIMIT $5";
+
+impl Store {
+    /// # Errors
+    /// `NotFound` for the eval; `Invalid`.
+    pub async fn create_run(&self, new: NewRun) -> Result<RunRow, StoreError> {
+        self.eval(&new.eval).await?;
+        new.check()?;
+        let mut writing = self.begin().await?;
+        let id = new_id("evalrun");
+        sqlx::query(
+            "INSERT INTO runs (id, eval, created_ms, updated_ms, name, model, status, spec, metadata, \
+             samples_per_task, samples_total) VALUES ($1, $2, $3, $3, $4, $5, 'queued', $6, $7, $8, $9)",
+        )
+        .bind(&id)
+        .bind(&new.eval)
+        .bind(writing.now_ms)
+        .bind(&new.name)
+        .bind(&new.model)
+        .bind(new.spec.to_string())
+        .bind(new.metadata.to_string())
+        .bind(i64::from(new.samples_per_task))
+        .bind(new.tasks.len() as i64 * i64::from(new.samples_per_task))
+        .execute(&mut *writing.transaction)
+        .await?;
+        writing.insert_tasks(&id, &new.tasks).await?;
+        writing.commit().await?;
+        self.run(&id).await
+    }
+
+    /// # Errors
+    /// `NotFound`.
+    pub async fn run(&self, id: &str) -> Result<RunRow, StoreError> {
+        let row = sqlx::query("SELECT * FROM runs WHERE id = $1").bind(id).fetch_optional(&self.pool).await?;
+        RunRow::read(&row.ok_or_else(|| StoreError::not_found("run", id))?)
+    }
+
+    /// The runs of an eval by age, all of them or those of one status.
+    ///
+    /// # Errors
+    /// `NotFound`, if the page begins after a run that is not there.
+    pub async fn runs(
+        &self,
+        eval: &str,
+        status: Option<RunStatus>,
+        page: &Page,
+    ) -> Result<Paged<RunRow>, StoreError> {
+        let (created_ms, id) = match &page.after {
+            None => before_all(page.order),
+            Some(id) => (self.run(id).await?.created_ms, id.clone()),
+        };
+        let rows = sqlx::query(if page.order == Order::Ascending { OLDEST } else { NEWEST })
+            .bind(eval)
+            .bind(created_ms)
+            .bind(id)
+            .bind(status.map_or("", RunStatus::as_str))
+            .bind(one_more(page.limit))
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(Paged::of(rows.iter().map(RunRow::read).collect::<Result<_, _>>()?, page.limit))
+    }
+
+    /// Runs that workers may work on, oldest first, a limited number of them.
+    pub async fn active_runs(&self, limit: usize) -> Result<Vec<RunRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM runs WHERE status IN ('queued', 'in_progress') ORDER BY created_ms, id LIMIT $1",
+        )
+        .bind(limit as i64)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(RunRow::read).collect()
+    }
+
+    /// Delete a run with its samples. Workers on it lose their leases.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn delete_run(&self, id: &str) -> Result<(), StoreError> {
+        let deleted = sqlx::query("DELETE FROM runs WHERE id = $1").bind(id).execute(&self.pool).await?;
+        if deleted.rows_affected() == 0 { Err(StoreError::not_found("run", id)) } else { Ok(()) }
+    }
+}
+
+impl NewRun {
+    fn check(&self) -> Result<(), StoreError> {
+        plain("name", &self.name)?;
+        plain("model", &self.model)?;
+        if self.tasks.is_empty() || self.tasks.len() > TASKS_MAX {
+            let message = format!("a run has 1 to {TASKS_MAX} of them, not {}", self.tasks.len());
+            return Err(StoreError::Invalid { field: "tasks", message });
+        }
+        self.tasks.iter().try_for_each(|task| plain("problem", &task.problem))
+    }
+}
+
+impl Writing {
+    async fn insert_tasks(&mut self, run: &str, tasks: &[NewTask]) -> Result<(), StoreError> {
+        for (chunk, tasks) in tasks.chunks(ROWS_AT_ONCE).enumerate() {
+            let rows: Vec<String> = (0..tasks.len())
+                .map(|row| {
+                    let first = row * 3 + 2;
+                    format!("($1, ${first}, ${}, ${})", first + 1, first + 2)
+                })
+                .collect();
+            let sql =
+                format!("INSERT INTO tasks (run, position, language, problem) VALUES {}", rows.join(", "));
+            // Made of numbers alone.
+            let mut query = sqlx::query(AssertSqlSafe(sql)).bind(run);
+            for (row, task) in tasks.iter().enumerate() {
+                let position = (chunk * ROWS_AT_ONCE + row) as i64;
+                query = query.bind(position).bind(&task.language).bind(&task.problem);
+            }
+            query.execute(&mut *self.transaction).await?;
+        }
+        Ok(())
+    }
+}
+
+impl RunRow {
+    pub(super) fn read(row: &AnyRow) -> Result<Self, StoreError> {
+        let id: String = row.try_get("id")?;
+        let status: String = row.try_get("status")?;
+        let damaged = |field| {
+            let what = id.clone();
+            move |message| StoreError::Damaged { what, field, message }
+        };
+        let optional = |field: &'static str| -> Result<Option<Value>, StoreError> {
+            let text: Option<String> = row.try_get(field)?;
+            let parsed = text.map(|text| serde_json::from_str(&text)).transpose();
+            parsed.map_err(|error| damaged(field)(error.to_string()))
+        };
+        Ok(Self {
+            eval: row.try_get("eval")?,
+            created_ms: row.try_get("created_ms")?,
+            updated_ms: row.try_get("updated_ms")?,
+            started_ms: row.try_get("started_ms")?,
+            finished_ms: row.try_get("finished_ms")?,
+            name: row.try_get("name")?,
+            model: row.try_get("model")?,
+            status: status.parse().map_err(damaged("status"))?,
+            spec: json(row, &id, "spec")?,
+            metadata: json(row, &id, "metadata")?,
+            record: optional("record")?,
+            results: optional("results")?,
+            error: row.try_get("error")?,
+            samples_per_task: row.try_get("samples_per_task")?,
+            samples_total: row.try_get("samples_total")?,
+            samples_done: row.try_get("samples_done")?,
+            passed: row.try_get("passed")?,
+            failed: row.try_get("failed")?,
+            errored: row.try_get("errored")?,
+            completion_tokens: row.try_get("completion_tokens")?,
+            refusals: row.try_get("refusals")?,
+            sequence: row.try_get("sequence")?,
+            id,
+        })
+    }
+}
