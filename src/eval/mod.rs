@@ -7,6 +7,8 @@
 mod directory;
 mod error;
 mod generator;
+mod item;
+mod plan;
 mod progress;
 mod record;
 mod report;
@@ -15,6 +17,7 @@ pub mod scorers;
 mod scoring;
 mod seed;
 pub mod suite;
+mod tally;
 
 pub use error::EvalError;
 pub use generator::http::{HttpGenerator, HttpOptions};
@@ -23,9 +26,12 @@ pub use generator::{
     Completion, Draw, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError,
     GeneratorIdentity, Message, Sampling,
 };
+pub use item::{ItemEnd, SampleSink};
+pub use plan::{RunConfig, RunPlan, SAMPLES_PER_PROBLEM_MAX};
 pub use progress::{Plan, Progress, Silent};
 pub use record::{Outcome, RunFile, SampleRecord, ScorerProfile, SuiteReference};
 pub use report::table::table;
 pub use report::{GroupResults, OutcomeRates, Results};
-pub use runner::{RunConfig, RunReport, run};
+pub use runner::{REFUSALS_MAX, RunReport, run};
 pub use suite::{DataState, OpenOptions, Preset, Protocol, Suite, SuiteError, SuiteSummary, Task};
+pub use tally::Tally;

@@ -1,0 +1,265 @@
+//! What a run is made of, before anything is generated: its items in order, and what is written down of it.
+//!
+//! The same configuration gives the same plan in any process, so that several workers can share a run: an item is
+//! known by its position.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::language::Language;
+
+use super::error::EvalError;
+use super::generator::{GenerationRequest, GeneratorIdentity, Message, Sampling};
+use super::record::{FORMAT, RunFile, SampleRecord, SuiteReference};
+use super::scoring::{Place, Scoring, check_task};
+use super::seed::problem_seed;
+use super::suite::{LanguageProblems, Problem, Suite};
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct RunConfig {
+    pub suite: Suite,
+    /// `None`: all of the suite's.
+    pub languages: Option<Vec<Language>>,
+    /// The first so many problems of each language.
+    pub limit: Option<usize>,
+    /// Worked examples shown before each problem, the first so many of its language.
+    pub shots: usize,
+    /// Samples a problem.
+    pub n: u32,
+    pub sampling: Sampling,
+    pub seed: u64,
+    /// Problems in flight at once.
+    pub concurrency: usize,
+    /// The run's directory, if it lives in one; one that holds the same run is resumed.
+    pub out: PathBuf,
+}
+
+pub const SAMPLES_PER_PROBLEM_MAX: u32 = 10_000;
+
+/// A configuration that was checked, with its items.
+pub struct RunPlan {
+    pub config: RunConfig,
+    /// In the order of reports.
+    pub languages: Vec<Language>,
+    pub(super) scoring: Arc<Scoring>,
+    items: Vec<Item>,
+}
+
+/// One problem in one language.
+struct Item {
+    /// Index among the suite's languages.
+    language: usize,
+    /// Index among the language's problems.
+    problem: usize,
+    seed: u64,
+}
+
+impl RunConfig {
+    /// Whether any run can work with this, before a model is loaded for it; `out` plays no part.
+    ///
+    /// # Errors
+    /// `InvalidSetting`, `LanguageMissing` or `TooFewExamples`.
+    pub fn validate(&self) -> Result<(), EvalError> {
+        self.check_settings()?;
+        check_task(self.suite.task)?;
+        self.choose().map(drop)
+    }
+
+    fn check_settings(&self) -> Result<(), EvalError> {
+        let invalid =
+            |field, message: &str| Err(EvalError::InvalidSetting { field, message: message.to_owned() });
+        if self.n == 0 || self.n > SAMPLES_PER_PROBLEM_MAX {
+            return invalid("n", &format!("must be between 1 and {SAMPLES_PER_PROBLEM_MAX}"));
+        }
+        if self.limit == Some(0) {
+            return invalid("limit", "must be at least 1");
+        }
+        if self.sampling.max_tokens == 0 {
+            return invalid("sampling.max_tokens", "must be at least 1");
+        }
+        let sampling = &self.sampling;
+        if !(sampling.temperature >= 0.0 && sampling.temperature.is_finite()) {
+            return invalid("sampling.temperature", "must be 0 or more");
+        }
+        if !(sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
+            return invalid("sampling.top_p", "must be above 0 and at most 1");
+        }
+        if !(0.0..=1.0).contains(&sampling.min_p) {
+            return invalid("sampling.min_p", "must be between 0 and 1");
+        }
+        if self.languages.as_ref().is_some_and(Vec::is_empty) {
+            return invalid("languages", "must name at least one");
+        }
+        Ok(())
+    }
+
+    /// Which of the suite's languages to run, each with what the run needs of it.
+    fn choose(&self) -> Result<Vec<usize>, EvalError> {
+        let suite = &self.suite;
+        let mut chosen = Vec::new();
+        match &self.languages {
+            None => chosen.extend(0..suite.languages.len()),
+            Some(languages) => {
+                for language in languages {
+                    let found = suite.languages.iter().position(|entry| entry.language == *language);
+                    let found = found.ok_or_else(|| missing(suite, *language))?;
+                    // Naming a language twice asks for nothing more.
+                    if !chosen.contains(&found) {
+                        chosen.push(found);
+                    }
+                }
+            }
+        }
+        let entries = chosen.iter().map(|at| &suite.languages[*at]);
+        match entries.into_iter().find(|entry| entry.examples.len() < self.shots) {
+            None => Ok(chosen),
+            Some(entry) => Err(EvalError::TooFewExamples {
+                suite: suite.name.clone(),
+                language: entry.language,
+                available: entry.examples.len(),
+                asked: self.shots,
+            }),
+        }
+    }
+}
+
+fn missing(suite: &Suite, language: Language) -> EvalError {
+    let available: Vec<&str> = suite.offered.iter().map(|known| known.code()).collect();
+    EvalError::LanguageMissing { suite: suite.name.clone(), language, available: available.join(", ") }
+}
+
+impl RunPlan {
+    /// # Errors
+    /// `InvalidSetting`, `LanguageMissing` or `TooFewExamples`.
+    pub fn new(config: RunConfig) -> Result<Self, EvalError> {
+        config.validate()?;
+        let chosen = config.choose()?;
+        Ok(Self {
+            languages: chosen.iter().map(|at| config.suite.languages[*at].language).collect(),
+            scoring: Arc::new(Scoring::new(&config.suite)),
+            items: items(&chosen, &config),
+            config,
+        })
+    }
+
+    /// Items, each a problem in a language with n samples.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Samples of the whole run.
+    pub fn samples(&self) -> usize {
+        self.items.len() * self.config.n as usize
+    }
+
+    /// The item at a position: its language, and its problem's id. `None` beyond the last.
+    pub fn item(&self, position: usize) -> Option<(Language, &str)> {
+        let item = self.items.get(position)?;
+        let (entry, problem) = self.parts(item);
+        Some((entry.language, &problem.id))
+    }
+
+    /// Positions by what names an item in a record.
+    pub(super) fn positions(&self) -> HashMap<(Language, &str), usize> {
+        let positions = (0..self.items.len()).filter_map(|at| Some((self.item(at)?, at)));
+        positions.collect()
+    }
+
+    /// What is written down of the run when it begins.
+    pub fn record(&self, generator: GeneratorIdentity) -> RunFile {
+        let RunConfig { suite, limit, shots, n, sampling, seed, .. } = &self.config;
+        RunFile {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            suite: SuiteReference::from(suite),
+            generator,
+            languages: self.languages.clone(),
+            limit: *limit,
+            shots: *shots,
+            n: *n,
+            seed: *seed,
+            sampling: sampling.clone(),
+            scorer: self.scoring.profile(),
+            started: now(),
+            finished: None,
+            complete: false,
+            results: None,
+        }
+    }
+
+    /// The messages that put an item to the model.
+    pub fn messages(&self, position: usize) -> Vec<Message> {
+        let Some(item) = self.items.get(position) else { return Vec::new() };
+        let (entry, problem) = self.parts(item);
+        let prompt = &entry.prompt;
+        let message = |role: &str, content: String| Message { role: role.to_owned(), content };
+        let system = prompt.system.iter().map(|text| message("system", text.clone()));
+        let examples = entry.examples.iter().take(self.config.shots).flat_map(|example| {
+            let question = message("user", prompt.user_text_with(&example.problem, &example.choices));
+            [question, message("assistant", example.solution.clone())]
+        });
+        let user = message("user", prompt.of_problem(problem));
+        system.chain(examples).chain([user]).collect()
+    }
+
+    pub(super) fn request(&self, position: usize, missing: &[u32]) -> GenerationRequest {
+        let item = &self.items[position];
+        let (entry, problem) = self.parts(item);
+        GenerationRequest {
+            id: format!("{}-{}", problem.id, entry.language),
+            messages: self.messages(position),
+            n: self.config.n,
+            samples: missing.to_vec(),
+            seed: item.seed,
+            sampling: self.config.sampling.clone(),
+        }
+    }
+
+    /// The records of samples that the model refused for good.
+    pub fn refused(&self, position: usize, missing: &[u32], message: &str) -> Vec<SampleRecord> {
+        let Some(item) = self.items.get(position) else { return Vec::new() };
+        let (entry, problem) = self.parts(item);
+        let record = |sample: &u32| {
+            let (language, seed) = (entry.language, item.seed);
+            Scoring::refused(Place { problem, language, sample: *sample, seed, choice: None }, message)
+        };
+        missing.iter().map(record).collect()
+    }
+
+    pub(super) fn problem(&self, position: usize) -> (&Problem, Language) {
+        let (entry, problem) = self.parts(&self.items[position]);
+        (problem, entry.language)
+    }
+
+    fn parts(&self, item: &Item) -> (&LanguageProblems, &Problem) {
+        let entry = &self.config.suite.languages[item.language];
+        (entry, &entry.problems[item.problem])
+    }
+}
+
+/// Language by language within each problem, so that a run cut short has seen all languages.
+fn items(chosen: &[usize], config: &RunConfig) -> Vec<Item> {
+    let entries = || chosen.iter().map(|at| (*at, &config.suite.languages[*at]));
+    let longest = entries().map(|(_, entry)| entry.problems.len()).max().unwrap_or_default();
+    let mut items = Vec::new();
+    for problem in 0..longest.min(config.limit.unwrap_or(usize::MAX)) {
+        for (language, entry) in entries() {
+            let Some(found) = entry.problems.get(problem) else { continue };
+            let seed = problem_seed(config.seed, &found.id, entry.language);
+            items.push(Item { language, problem, seed });
+        }
+    }
+    items
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
