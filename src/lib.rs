@@ -7,6 +7,7 @@
 //! ```text
 //!  8  cli                                     a file a subcommand
 //!  7  api                                     router, auth, limits, metrics; the only layer that knows axum
+//!  6  jobs                                    evaluation runs in the store, leases, workers
 //!  5  registry                                name -> engine handle, weight version, share of memory
 //!  4  eval                                    suites, generators, runner, report
 //!  3  engine                                  scheduler, KV blocks, prefix cache, sampler, one OS thread a model
@@ -15,7 +16,7 @@
 //!  0  language chat settings protocol         names and scripts | templates, reasoning | options | wire types
 //! ```
 //!
-//! Layer 6 (jobs) and the siblings `merge` and `train` join when their first user does.
+//! The siblings `merge` and `train` join when their first user does.
 
 // 0
 pub mod chat;
@@ -35,6 +36,8 @@ pub mod engine;
 pub mod eval;
 // 5
 pub mod registry;
+// 6
+pub mod jobs;
 // 7
 pub mod api;
 // 8

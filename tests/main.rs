@@ -11,6 +11,8 @@ mod engine;
 #[cfg(test)]
 mod eval;
 #[cfg(test)]
+mod jobs;
+#[cfg(test)]
 mod layering;
 #[cfg(test)]
 mod model;

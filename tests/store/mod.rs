@@ -24,6 +24,12 @@ pub fn on_both<F: Future<Output = ()>>(check: impl Fn(Store, String) -> F) {
     }
 }
 
+/// Runs a check that does not depend on the database.
+pub fn on_sqlite<F: Future<Output = ()>>(check: impl Fn(Store, String) -> F) {
+    let folder = tempfile::tempdir().unwrap();
+    on(&format!("sqlite:{}/store.db", folder.path().display()), &check);
+}
+
 fn on<F: Future<Output = ()>>(url: &str, check: &impl Fn(Store, String) -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
     runtime.block_on(async {

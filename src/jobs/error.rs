@@ -1,0 +1,25 @@
+//! What can go wrong with a job, told apart by whose it is to mend.
+
+use crate::eval::EvalError;
+use crate::store::StoreError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What was asked cannot be run.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// What is in the store was not written by this program, or by a newer one.
+    #[error("the run `{run}` cannot be read: {message}")]
+    Damaged { run: String, message: String },
+    /// A worker's code panicked: a bug.
+    #[error("the work on the run failed: {message}")]
+    Internal { message: String },
+}
+
+impl From<tokio::task::JoinError> for JobError {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::Internal { message: error.to_string() }
+    }
+}

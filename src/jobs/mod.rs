@@ -1,0 +1,24 @@
+//! Work that outlives a request: evaluation runs in the store, shared by any number of workers.
+//!
+//! A run is a list of tasks, a problem in a language each. A worker leases a task, generates and scores the samples it
+//! lacks through `eval`, and writes each into the store as it comes. A worker that dies leaves its leases to expire;
+//! whoever takes one goes on from the samples that are there. Since a draw depends on the run's seed, the problem, the
+//! language and the sample alone, an in-process run is the same whoever did which part of it.
+//!
+//! Not here: SQL (`store`), HTTP (`api`), and how a sample is generated or judged (`eval`).
+
+mod error;
+mod generators;
+mod job;
+mod scores;
+mod settle;
+mod sink;
+mod spec;
+mod worker;
+
+pub use error::JobError;
+pub use generators::{Endpoint, Generators};
+pub use scores::{Scoreboard, Snapshot};
+pub use sink::{record_of, sample_of};
+pub use spec::{EvalRunSpec, JobSpec, Submission, submit};
+pub use worker::{Worker, WorkerOptions};

@@ -1,0 +1,89 @@
+//! What a job is, as the store keeps it: enough to plan the same run in any process.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::error::JobError;
+use crate::eval::{EvalError, RunConfig, RunPlan, Sampling, Suite};
+use crate::language::Language;
+use crate::store::{NewRun, NewTask, RunRow, Store};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum JobSpec {
+    EvalRun(EvalRunSpec),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvalRunSpec {
+    /// Name of a suite.
+    pub suite: String,
+    /// `None`: all of the suite's.
+    pub languages: Option<Vec<Language>>,
+    pub limit: Option<usize>,
+    pub shots: usize,
+    pub n: u32,
+    pub sampling: Sampling,
+    pub seed: u64,
+}
+
+impl EvalRunSpec {
+    /// The run's plan. Reads the suite: not for an async thread.
+    ///
+    /// # Errors
+    /// What is wrong with the suite or the settings.
+    pub fn plan(&self) -> Result<RunPlan, EvalError> {
+        RunPlan::new(RunConfig {
+            suite: Suite::open(&self.suite)?,
+            languages: self.languages.clone(),
+            limit: self.limit,
+            shots: self.shots,
+            n: self.n,
+            sampling: self.sampling.clone(),
+            seed: self.seed,
+            // Both are the worker's: it has tasks in place of a directory.
+            concurrency: 1,
+            out: PathBuf::new(),
+        })
+    }
+}
+
+/// A run to be made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submission {
+    pub eval: String,
+    pub name: String,
+    /// Workers that have it may work on the run.
+    pub model: String,
+    pub metadata: Value,
+    pub spec: EvalRunSpec,
+}
+
+/// Plan a run and put it into the store, for workers to find.
+///
+/// # Errors
+/// `Eval` for what cannot be run; `Store`.
+pub async fn submit(store: &Store, submission: Submission) -> Result<RunRow, JobError> {
+    let Submission { eval, name, model, metadata, spec } = submission;
+    let planned = spec.clone();
+    let tasks = tokio::task::spawn_blocking(move || {
+        let plan = planned.plan()?;
+        let task = |(language, problem): (Language, &str)| NewTask {
+            language: language.code().to_owned(),
+            problem: problem.to_owned(),
+        };
+        Ok::<_, EvalError>((0..plan.len()).filter_map(|at| plan.item(at)).map(task).collect())
+    })
+    .await??;
+    let samples_per_task = spec.n;
+    let spec = json_of(&JobSpec::EvalRun(spec))?;
+    Ok(store.create_run(NewRun { eval, name, model, spec, metadata, tasks, samples_per_task }).await?)
+}
+
+/// One of our own types as JSON.
+pub(super) fn json_of<T: Serialize>(value: &T) -> Result<Value, JobError> {
+    serde_json::to_value(value).map_err(|error| JobError::Internal { message: error.to_string() })
+}
