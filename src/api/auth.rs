@@ -38,7 +38,17 @@ pub fn scope_of(route: Option<&str>) -> Scope {
             | "/v1/completions"
             | "/v1/chat/completions"
             | "/tokenize"
-            | "/detokenize",
+            | "/detokenize"
+            | "/v1/evals"
+            | "/v1/evals/{eval_id}"
+            | "/v1/evals/{eval_id}/runs"
+            | "/v1/evals/{eval_id}/runs/{run_id}"
+            | "/v1/evals/{eval_id}/runs/{run_id}/cancel"
+            | "/v1/evals/{eval_id}/runs/{run_id}/pause"
+            | "/v1/evals/{eval_id}/runs/{run_id}/resume"
+            | "/v1/evals/{eval_id}/runs/{run_id}/events"
+            | "/v1/evals/{eval_id}/runs/{run_id}/output_items"
+            | "/v1/evals/{eval_id}/runs/{run_id}/output_items/{output_item_id}",
         )
         | None => Scope::Inference,
         Some("/metrics") => Scope::Metrics,

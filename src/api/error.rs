@@ -5,9 +5,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::engine::EngineError;
+use crate::eval::EvalError;
+use crate::jobs::JobError;
 use crate::protocol::nearest::nearest;
 use crate::protocol::{BadRequest, ErrorBody, ErrorResponse};
 use crate::registry::RegistryError;
+use crate::store::StoreError;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiError {
@@ -115,6 +118,24 @@ impl ApiError {
             .with_param("model")
     }
 
+    pub fn not_found(what: &str, id: &str) -> Self {
+        let shown: String = id.chars().take(200).collect();
+        let message = format!("there is no {what} `{shown}`");
+        Self::new(StatusCode::NOT_FOUND, "not_found_error", Some("not_found"), message)
+    }
+
+    pub fn too_many(message: impl Into<String>) -> Self {
+        let mapped =
+            Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", Some("queue_full"), message);
+        Self { retry_after_s: Some(60), ..mapped }
+    }
+
+    /// Something this server leans on is not there now.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, "service_unavailable_error", Some("store_unavailable"), message)
+    }
+
     /// Our own fault; the details are in the log, not in the answer.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", Some("internal_error"), message)
@@ -172,6 +193,59 @@ impl From<RegistryError> for ApiError {
             // What is wrong with a checkpoint is wrong with the path that names it.
             _ => Self::invalid("path", message),
         }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            StoreError::NotFound { what, id } => Self::not_found(what, &id),
+            StoreError::WrongStatus { .. } => Self::conflict(message),
+            StoreError::Invalid { field, .. } => Self::invalid(field, message),
+            StoreError::Unreachable { .. } | StoreError::Full { .. } => {
+                tracing::error!(message, "the store does not work");
+                Self { retry_after_s: Some(5), ..Self::unavailable(message) }
+            }
+            _ => {
+                tracing::error!(message, "the store failed");
+                Self::internal("the store failed on this request; the log says why")
+            }
+        }
+    }
+}
+
+impl From<JobError> for ApiError {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::Store(error) => error.into(),
+            JobError::Eval(error) => error.into(),
+            JobError::Damaged { .. } | JobError::Internal { .. } => {
+                tracing::error!(%error, "a job failed");
+                Self::internal("the server failed on this request; its log says why")
+            }
+        }
+    }
+}
+
+/// What cannot be run is wrong with the request for the run.
+impl From<EvalError> for ApiError {
+    fn from(error: EvalError) -> Self {
+        let message = error.to_string();
+        let param = match error {
+            EvalError::InvalidSetting { field: "sampling.max_tokens", .. } => {
+                "sampling_params.max_completion_tokens".to_owned()
+            }
+            EvalError::InvalidSetting { field, .. } => field.replace("sampling.", "sampling_params."),
+            EvalError::LanguageMissing { .. } => "languages".to_owned(),
+            EvalError::TooFewExamples { .. } => "shots".to_owned(),
+            EvalError::Suite(_) => "suite".to_owned(),
+            error => {
+                tracing::error!(%error, "an evaluation could not be planned");
+                return Self::internal("the server failed on this request; its log says why");
+            }
+        };
+        Self::invalid(format!("data_source.{param}"), message)
     }
 }
 

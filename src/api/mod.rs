@@ -9,6 +9,7 @@ mod body;
 mod chat_writer;
 mod completion_writer;
 mod error;
+mod evals;
 mod generation;
 mod limits;
 mod metrics;
@@ -23,6 +24,7 @@ mod state;
 mod token_text;
 
 pub use auth::{ApiKeys, AuthOptions};
+pub use evals::EvalOptions;
 pub use limits::Limits;
 pub use metrics::MetricsError;
 pub use router::{openapi, router};

@@ -42,6 +42,8 @@ pub async fn serve(
 ) -> Result<(), MetricsError> {
     let state = AppState::new(registry, options)?;
     let app = router(state.clone());
+    let evals = state.shared_evals().ok();
+    let worker = evals.as_ref().and_then(|evals| evals.start(state.registry()));
     let limits = &state.options().limits;
     let permits = Arc::new(Semaphore::new(limits.connections_max));
     let (stop, stopping) = watch::channel(false);
@@ -76,6 +78,10 @@ pub async fn serve(
     drop(listener);
     // Receivers exist as long as their connections do; none left is as good as all told.
     let _ = stop.send(true);
+    if let Some(evals) = evals {
+        // Before the engines stop: work in progress goes back whole, and event streams do not hold up the drain.
+        evals.stop(worker).await;
+    }
     drain(connections, &state).await;
     Ok(())
 }

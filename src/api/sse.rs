@@ -47,7 +47,7 @@ pub fn respond<W: ChunkWriter>(generation: Generation, writer: W, options: Strea
     keep_alive(events)
 }
 
-fn keep_alive(events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {
+pub fn keep_alive(events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {
     Sse::new(events).keep_alive(KeepAlive::default().text("keep-alive")).into_response()
 }
 
@@ -83,7 +83,7 @@ fn event(chunk: &impl Serialize) -> Event {
     }
 }
 
-fn error_event(error: ApiError) -> Event {
+pub fn error_event(error: ApiError) -> Event {
     tracing::warn!(message = error.body.message, "error in the middle of a stream");
     // Strings and nulls only: this cannot fail, and an empty object would still end the stream as an error.
     let json =
@@ -91,6 +91,6 @@ fn error_event(error: ApiError) -> Event {
     Event::default().data(json)
 }
 
-fn done() -> Event {
+pub fn done() -> Event {
     Event::default().data("[DONE]")
 }

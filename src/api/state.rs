@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::auth::{ApiKeys, AuthOptions};
 use super::error::ApiError;
+use super::evals::{EvalOptions, Evals, unavailable};
 use super::limits::Limits;
 use super::metrics::{Metrics, MetricsError};
 use crate::registry::{Registry, RegistryError, ServedModel};
@@ -22,6 +23,8 @@ pub struct ApiOptions {
     pub drain_timeout: Duration,
     /// An engine with work that has not moved on for so long is reported as unhealthy.
     pub watchdog: Duration,
+    /// `None`: the evals routes answer 503.
+    pub evals: Option<EvalOptions>,
 }
 
 impl From<&Settings> for ApiOptions {
@@ -35,6 +38,8 @@ impl From<&Settings> for ApiOptions {
             metrics_prefix: settings.metrics_prefix.clone(),
             drain_timeout: Duration::from_secs(settings.drain_timeout_seconds),
             watchdog: Duration::from_secs(settings.watchdog_timeout_seconds),
+            // A store is opened by whoever starts the server.
+            evals: None,
         }
     }
 }
@@ -52,6 +57,7 @@ struct Inner {
     registry: Registry,
     options: ApiOptions,
     metrics: Metrics,
+    evals: Option<Arc<Evals>>,
     /// Templates, tokenisers and large bodies keep a core busy: as many at once as there are cores.
     text_work: Arc<Semaphore>,
 }
@@ -63,7 +69,8 @@ impl AppState {
         let metrics = Metrics::new(&options.metrics_prefix)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let text_work = Arc::new(Semaphore::new(cores));
-        Ok(Self(Arc::new(Inner { registry, options, metrics, text_work })))
+        let evals = options.evals.clone().map(|options| Arc::new(Evals::new(options)));
+        Ok(Self(Arc::new(Inner { registry, options, metrics, evals, text_work })))
     }
 
     pub fn registry(&self) -> &Registry {
@@ -76,6 +83,18 @@ impl AppState {
 
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// # Errors
+    /// 503 without a store.
+    pub fn evals(&self) -> Result<&Evals, ApiError> {
+        self.0.evals.as_deref().ok_or_else(unavailable)
+    }
+
+    /// # Errors
+    /// 503 without a store.
+    pub fn shared_evals(&self) -> Result<Arc<Evals>, ApiError> {
+        self.0.evals.clone().ok_or_else(unavailable)
     }
 
     /// The model a request names; without a name the only one there is.

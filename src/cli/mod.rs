@@ -14,6 +14,7 @@ mod pull;
 mod sandbox_exec;
 mod serve;
 mod start;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,8 @@ enum Command {
     Models(models::Arguments),
     /// Run evaluation suites.
     Eval(Box<eval::Arguments>),
+    /// Work on the evaluation runs of a store.
+    Worker(Box<worker::Arguments>),
     /// Measure the engine.
     Bench(Box<bench::Arguments>),
     /// Print the API's description (OpenAPI 3.1) as JSON.
@@ -58,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Chat(arguments) => chat::run(&global, &arguments),
         Command::Models(arguments) => models::run(&global, &arguments),
         Command::Eval(arguments) => eval::run(&global, &arguments),
+        Command::Worker(arguments) => worker::run(&global, &arguments),
         Command::Bench(arguments) => bench::run(&global, &arguments),
         Command::Openapi => openapi::run(),
         Command::SandboxExec(arguments) => sandbox_exec::run(&arguments),

@@ -6,12 +6,14 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Args;
 
-use crate::api::{self, ApiOptions};
+use crate::api::{self, ApiOptions, EvalOptions};
 use crate::settings::{Overrides, Settings};
+use crate::store::Store;
 
 use super::failure::Failure;
 use super::options::{GlobalOptions, ModelOptions, settings};
 use super::start;
+use super::worker::endpoints;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -37,6 +39,10 @@ pub(super) struct Arguments {
     /// Put before the names of metrics [default: xenoglot_]
     #[arg(long, value_name = "PREFIX")]
     metrics_prefix: Option<String>,
+    /// Where evaluations are kept: sqlite:PATH or postgres://.. A password is better set as XENOGLOT_STORE
+    /// [default: sqlite:runs/xenoglot.db]
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
     #[command(flatten)]
     model_options: ModelOptions,
 }
@@ -51,6 +57,7 @@ impl Arguments {
             admin_keys: some(&self.admin_keys),
             served_model_name: self.served_model_name.clone().map(Some),
             metrics_prefix: self.metrics_prefix.clone(),
+            store: self.store.clone(),
             ..self.model_options.overrides()
         }
     }
@@ -62,6 +69,9 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
     start::logging(&settings, false)?;
     // Before the model is loaded, which takes a while: a port that is taken is said at once.
     let listener = listen(&settings)?;
+    let endpoints = endpoints(&settings)?;
+    let runtime = start::runtime()?;
+    let store = runtime.block_on(store(&settings))?;
     let address = listener.local_addr().context("reading the address listened on")?;
     let registry = start::registry(&settings, start::workers(&settings)?);
     let model = start::load(&registry, arguments.model.as_deref(), &settings)?;
@@ -69,11 +79,27 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
     tracing::info!(model = %model.name, max_model_len = model.max_model_len, "ready after {:.1?}", started.elapsed());
     tracing::info!("listening on http://{address}; the API is described at http://{address}/docs");
     drop(model);
-    start::runtime()?.block_on(async {
+    let evals = store.map(|store| EvalOptions { store, workers: settings.eval_workers, endpoints });
+    let options = ApiOptions { evals, ..ApiOptions::from(&settings) };
+    runtime.block_on(async {
         let listener =
             tokio::net::TcpListener::from_std(listener).context("handing the port to the server")?;
-        api::serve(listener, registry, ApiOptions::from(&settings), stop_signal()).await.context("serving")
+        api::serve(listener, registry, options, stop_signal()).await.context("serving")
     })
+}
+
+/// The store of evaluations. One that was not asked for and cannot be had is no reason not to serve.
+async fn store(settings: &Settings) -> anyhow::Result<Option<Store>> {
+    match Store::open(&settings.store).await {
+        Ok(store) => Ok(Some(store)),
+        Err(error) if settings.store == Settings::default().store => {
+            tracing::warn!(%error, "evaluations are off: set `store` to a database that can be written");
+            Ok(None)
+        }
+        Err(error) => {
+            Err(Failure::new(error.to_string()).hint("`store` names the database of evaluations").into())
+        }
+    }
 }
 
 fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
@@ -103,7 +129,7 @@ fn warn_if_keyless(settings: &Settings, loopback: bool) {
 }
 
 /// Ends when the process is asked to stop. A second signal ends it without waiting for requests.
-async fn stop_signal() {
+pub(super) async fn stop_signal() {
     wait_for_signal().await;
     tracing::info!("stopping: running requests may finish; a second signal ends at once");
     tokio::spawn(async {

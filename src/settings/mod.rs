@@ -115,6 +115,12 @@ settings! {
     /// Template variables a request may set.
     chat_template_kwargs: Vec<String> =
         ["enable_thinking", "thinking", "reasoning_effort", "date_string"].map(str::to_owned).to_vec();
+    /// Where evaluations and their runs are kept: `sqlite:PATH` or `postgres://..`.
+    store: String = "sqlite:runs/xenoglot.db".to_owned();
+    /// Problems of evaluation runs that this process works on at once; 0 leaves them to other workers.
+    eval_workers: usize = 4;
+    /// OpenAI-compatible servers that runs may measure, as NAME=URL or NAME=URL#MODEL.
+    eval_endpoints: Vec<String> = Vec::new();
     /// Seconds that running requests get after SIGTERM.
     drain_timeout_seconds: u64 = 30;
     /// Seconds after which an engine that has work and does not move on is reported as unhealthy.
@@ -163,6 +169,9 @@ impl Settings {
         }
         if self.threads.is_some_and(|threads| threads > 1024) {
             return wrong("threads", "must be at most 1024");
+        }
+        if self.eval_workers > 1024 {
+            return wrong("eval_workers", "must be at most 1024");
         }
         if self.max_batch_tokens < 32 {
             return wrong("max_batch_tokens", "must be at least 32, one KV block");

@@ -3,6 +3,7 @@
 mod admin;
 mod answers;
 mod errors;
+mod evals;
 mod life_cycle;
 mod openapi;
 mod server;

@@ -3,6 +3,7 @@
 mod admin;
 mod chat;
 mod completions;
+mod evals;
 mod health;
 mod models;
 mod tokenize;
@@ -28,4 +29,5 @@ pub fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(admin::reset_prefix_cache))
         .routes(routes!(admin::load_model))
         .routes(routes!(admin::unload_model))
+        .merge(evals::all())
 }

@@ -1,0 +1,83 @@
+//! What the evals routes share: the store, the current scores, the worker of this process, and the word to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+use super::error::ApiError;
+use crate::jobs::{Endpoint, Generators, Scoreboard, Worker, WorkerOptions};
+use crate::registry::Registry;
+use crate::store::Store;
+
+/// How this process takes part in evaluations.
+#[derive(Debug, Clone)]
+pub struct EvalOptions {
+    pub store: Store,
+    /// Problems that this process works on at once; 0: it leaves the work to others.
+    pub workers: usize,
+    /// Servers that clients may name as models.
+    pub endpoints: Vec<Endpoint>,
+}
+
+pub struct Evals {
+    pub store: Store,
+    pub scores: Scoreboard,
+    pub endpoints: Vec<Endpoint>,
+    workers: usize,
+    wake: Arc<Notify>,
+    stop: watch::Sender<bool>,
+}
+
+impl Evals {
+    pub fn new(options: EvalOptions) -> Self {
+        Self {
+            scores: Scoreboard::new(options.store.clone()),
+            store: options.store,
+            endpoints: options.endpoints,
+            workers: options.workers,
+            wake: Arc::new(Notify::new()),
+            stop: watch::channel(false).0,
+        }
+    }
+
+    /// There is something to do: do not wait for the next look.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Start this process's worker, if it is to have one.
+    pub fn start(&self, registry: &Registry) -> Option<JoinHandle<()>> {
+        if self.workers == 0 {
+            return None;
+        }
+        let generators = Generators::new(registry.clone(), self.endpoints.clone());
+        let options = WorkerOptions { concurrency: self.workers, ..WorkerOptions::default() };
+        let worker = Arc::new(Worker::new(self.store.clone(), generators, options, self.wake.clone()));
+        Some(tokio::spawn(worker.run(self.stop.subscribe())))
+    }
+
+    /// Ends the worker, whose tasks go back, and the event streams.
+    pub async fn stop(&self, worker: Option<JoinHandle<()>>) {
+        self.stop.send_replace(true);
+        if let Some(worker) = worker
+            && tokio::time::timeout(STOP_TIMEOUT, worker).await.is_err()
+        {
+            tracing::error!("the evaluation worker did not stop in time; its leases will expire");
+        }
+    }
+
+    /// Says when the process stops.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+}
+
+/// Giving tasks back takes a statement each.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The routes are there and the store is not.
+pub fn unavailable() -> ApiError {
+    ApiError::unavailable("this server has no store for evaluations: set `store` to a URL that works")
+}

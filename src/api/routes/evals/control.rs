@@ -1,0 +1,84 @@
+//! Runs told to stop, to stand still, and to go on.
+
+use axum::Json;
+use axum::extract::{Path, State};
+
+use super::runs::run_of;
+use super::shape;
+use crate::api::error::ApiError;
+use crate::api::state::AppState;
+use crate::protocol::ErrorResponse;
+use crate::protocol::evals::Run;
+use crate::store::RunRow;
+
+/// End a run for good; its samples stay. Clients of OpenAI's API post to the run itself.
+#[utoipa::path(
+    post,
+    path = "/v1/evals/{eval_id}/runs/{run_id}",
+    tag = "evals",
+    params(("eval_id" = String, Path), ("run_id" = String, Path)),
+    responses((status = 200, body = Run), (status = 404, body = ErrorResponse), (status = 409, body = ErrorResponse))
+)]
+pub async fn cancel_run(
+    State(state): State<AppState>,
+    Path((eval_id, run_id)): Path<(String, String)>,
+) -> Result<Json<Run>, ApiError> {
+    let evals = state.evals()?;
+    run_of(evals, &eval_id, &run_id).await?;
+    answer(evals.store.cancel_run(&run_id).await?)
+}
+
+/// End a run for good; its samples stay.
+#[utoipa::path(
+    post,
+    path = "/v1/evals/{eval_id}/runs/{run_id}/cancel",
+    tag = "evals",
+    params(("eval_id" = String, Path), ("run_id" = String, Path)),
+    responses((status = 200, body = Run), (status = 404, body = ErrorResponse), (status = 409, body = ErrorResponse))
+)]
+pub async fn cancel_run_by_name(
+    state: State<AppState>,
+    path: Path<(String, String)>,
+) -> Result<Json<Run>, ApiError> {
+    cancel_run(state, path).await
+}
+
+/// Let a run stand still. Samples that are under way may still come; nothing is lost.
+#[utoipa::path(
+    post,
+    path = "/v1/evals/{eval_id}/runs/{run_id}/pause",
+    tag = "evals",
+    params(("eval_id" = String, Path), ("run_id" = String, Path)),
+    responses((status = 200, body = Run), (status = 404, body = ErrorResponse), (status = 409, body = ErrorResponse))
+)]
+pub async fn pause_run(
+    State(state): State<AppState>,
+    Path((eval_id, run_id)): Path<(String, String)>,
+) -> Result<Json<Run>, ApiError> {
+    let evals = state.evals()?;
+    run_of(evals, &eval_id, &run_id).await?;
+    answer(evals.store.pause_run(&run_id).await?)
+}
+
+/// Go on with a run that was paused or failed, from the samples it has.
+#[utoipa::path(
+    post,
+    path = "/v1/evals/{eval_id}/runs/{run_id}/resume",
+    tag = "evals",
+    params(("eval_id" = String, Path), ("run_id" = String, Path)),
+    responses((status = 200, body = Run), (status = 404, body = ErrorResponse), (status = 409, body = ErrorResponse))
+)]
+pub async fn resume_run(
+    State(state): State<AppState>,
+    Path((eval_id, run_id)): Path<(String, String)>,
+) -> Result<Json<Run>, ApiError> {
+    let evals = state.evals()?;
+    run_of(evals, &eval_id, &run_id).await?;
+    let row = evals.store.resume_run(&run_id).await?;
+    evals.wake();
+    answer(row)
+}
+
+fn answer(row: RunRow) -> Result<Json<Run>, ApiError> {
+    Ok(Json(shape::run(row, None, false)?))
+}

@@ -1,0 +1,128 @@
+//! Evaluations themselves: a name and a suite.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::query::Pairs;
+use super::shape;
+use crate::api::body::StrictJson;
+use crate::api::error::ApiError;
+use crate::api::state::AppState;
+use crate::eval::Suite;
+use crate::protocol::ErrorResponse;
+use crate::protocol::evals::{CreateEvalRequest, DeletedEval, Eval, EvalList, UpdateEvalRequest};
+use crate::protocol::nearest::nearest;
+use crate::store::NewEval;
+
+/// Make an evaluation: a suite that runs will measure models on.
+#[utoipa::path(
+    post,
+    path = "/v1/evals",
+    tag = "evals",
+    request_body = CreateEvalRequest,
+    responses((status = 201, body = Eval), (status = 400, body = ErrorResponse), (status = 503, body = ErrorResponse))
+)]
+pub async fn create_eval(
+    State(state): State<AppState>,
+    StrictJson(request): StrictJson<CreateEvalRequest>,
+) -> Result<(StatusCode, Json<Eval>), ApiError> {
+    let suite = request.data_source_config.suite;
+    let asked = suite.clone();
+    // By name alone: a request may not have the server open a folder of its disk.
+    let known = state.blocking(Suite::known).await?;
+    if !known.contains(&asked) {
+        let hint = match nearest(&asked, known.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known: {}", known.join(", ")),
+        };
+        let shown: String = asked.chars().take(200).collect();
+        return Err(ApiError::invalid(
+            "data_source_config.suite",
+            format!("there is no suite `{shown}`: {hint}"),
+        ));
+    }
+    let new = NewEval {
+        name: request.name.unwrap_or_else(|| suite.clone()),
+        spec: json!({"suite": suite}),
+        metadata: Value::Object(request.metadata.unwrap_or_default()),
+    };
+    let row = state.evals()?.store.create_eval(new).await?;
+    Ok((StatusCode::CREATED, Json(shape::eval(row))))
+}
+
+/// Evaluations by age, a page at a time.
+#[utoipa::path(
+    get,
+    path = "/v1/evals",
+    tag = "evals",
+    params(
+        ("after" = Option<String>, Query, description = "The id that the page begins after"),
+        ("limit" = Option<u32>, Query, description = "From 1 to 100, 20 by default"),
+        ("order" = Option<String>, Query, description = "`asc` (the default) or `desc`"),
+        ("order_by" = Option<String>, Query, description = "`created_at`, the default and only one")
+    ),
+    responses((status = 200, body = EvalList), (status = 404, body = ErrorResponse))
+)]
+pub async fn list_evals(State(state): State<AppState>, query: Pairs) -> Result<Json<EvalList>, ApiError> {
+    let query = query.only(&["after", "limit", "order", "order_by"])?;
+    if query.get("order_by").is_some_and(|by| by != "created_at") {
+        return Err(ApiError::invalid("order_by", "`order_by` must be `created_at`"));
+    }
+    let page = state.evals()?.store.evals(&query.page()?).await?;
+    let data: Vec<Eval> = page.rows.into_iter().map(shape::eval).collect();
+    Ok(Json(EvalList {
+        object: "list".to_owned(),
+        first_id: data.first().map(|eval| eval.id.clone()),
+        last_id: data.last().map(|eval| eval.id.clone()),
+        has_more: page.has_more,
+        data,
+    }))
+}
+
+/// One evaluation.
+#[utoipa::path(
+    get,
+    path = "/v1/evals/{eval_id}",
+    tag = "evals",
+    params(("eval_id" = String, Path)),
+    responses((status = 200, body = Eval), (status = 404, body = ErrorResponse))
+)]
+pub async fn get_eval(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Eval>, ApiError> {
+    Ok(Json(shape::eval(state.evals()?.store.eval(&id).await?)))
+}
+
+/// Change an evaluation's name or metadata.
+#[utoipa::path(
+    post,
+    path = "/v1/evals/{eval_id}",
+    tag = "evals",
+    params(("eval_id" = String, Path)),
+    request_body = UpdateEvalRequest,
+    responses((status = 200, body = Eval), (status = 400, body = ErrorResponse), (status = 404, body = ErrorResponse))
+)]
+pub async fn update_eval(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    StrictJson(request): StrictJson<UpdateEvalRequest>,
+) -> Result<Json<Eval>, ApiError> {
+    let metadata = request.metadata.map(Value::Object);
+    Ok(Json(shape::eval(state.evals()?.store.update_eval(&id, request.name, metadata).await?)))
+}
+
+/// Delete an evaluation with its runs and all their samples.
+#[utoipa::path(
+    delete,
+    path = "/v1/evals/{eval_id}",
+    tag = "evals",
+    params(("eval_id" = String, Path)),
+    responses((status = 200, body = DeletedEval), (status = 404, body = ErrorResponse))
+)]
+pub async fn delete_eval(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<Json<DeletedEval>, ApiError> {
+    state.evals()?.store.delete_eval(&id).await?;
+    Ok(Json(DeletedEval { eval_id: id, object: "eval.deleted".to_owned(), deleted: true }))
+}

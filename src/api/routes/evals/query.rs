@@ -1,0 +1,64 @@
+//! The query parameters of lists, as strict as bodies: an unknown one is refused by name.
+
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+
+use crate::api::error::ApiError;
+use crate::protocol::BadRequest;
+use crate::store::{Order, Page};
+
+/// `?name=value` pairs, in order.
+pub struct Pairs(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Pairs {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
+        let Query(pairs) = pairs.map_err(|_| ApiError::invalid("query", "the query cannot be read"))?;
+        Ok(Self(pairs))
+    }
+}
+
+const LIMIT_DEFAULT: usize = 20;
+const LIMIT_MAX: usize = 100;
+
+impl Pairs {
+    /// # Errors
+    /// A parameter that is not among those, or stands twice.
+    pub fn only(self, known: &[&str]) -> Result<Self, ApiError> {
+        for (at, (name, _)) in self.0.iter().enumerate() {
+            if !known.contains(&name.as_str()) {
+                return Err(BadRequest::unknown(name.clone(), name, known.iter().copied()).into());
+            }
+            if self.0[..at].iter().any(|(earlier, _)| earlier == name) {
+                return Err(ApiError::invalid(name.clone(), format!("`{name}` is there twice")));
+            }
+        }
+        Ok(self)
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn limit(&self) -> Result<usize, ApiError> {
+        let Some(text) = self.get("limit") else { return Ok(LIMIT_DEFAULT) };
+        let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+        limit.ok_or_else(|| ApiError::invalid("limit", format!("`limit` must be from 1 to {LIMIT_MAX}")))
+    }
+
+    pub fn order(&self, usual: Order) -> Result<Order, ApiError> {
+        match self.get("order") {
+            None => Ok(usual),
+            Some("asc") => Ok(Order::Ascending),
+            Some("desc") => Ok(Order::Descending),
+            Some(_) => Err(ApiError::invalid("order", "`order` must be `asc` or `desc`")),
+        }
+    }
+
+    pub fn page(&self) -> Result<Page, ApiError> {
+        let order = self.order(Order::Ascending)?;
+        Ok(Page { after: self.get("after").map(str::to_owned), limit: self.limit()?, order })
+    }
+}

@@ -1,0 +1,222 @@
+//! Runs: made, listed, polled, deleted.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+
+use super::query::Pairs;
+use super::shape;
+use crate::api::body::StrictJson;
+use crate::api::error::ApiError;
+use crate::api::evals::Evals;
+use crate::api::state::AppState;
+use crate::eval::Sampling;
+use crate::jobs::{EvalRunSpec, Submission, submit};
+use crate::language::Language;
+use crate::protocol::ErrorResponse;
+use crate::protocol::evals::{CreateRunRequest, DeletedRun, Run, RunDataSource, RunList, RunSampling};
+use crate::store::{RunRow, RunStatus};
+
+/// Runs that may wait or run; more are refused with 429.
+const ACTIVE_RUNS_MAX: usize = 1000;
+
+/// Measure a model on the eval's suite. The run begins as soon as a worker is free.
+#[utoipa::path(
+    post,
+    path = "/v1/evals/{eval_id}/runs",
+    tag = "evals",
+    params(("eval_id" = String, Path)),
+    request_body = CreateRunRequest,
+    responses(
+        (status = 201, body = Run),
+        (status = 400, body = ErrorResponse),
+        (status = 404, body = ErrorResponse),
+        (status = 429, description = "Too many runs wait", body = ErrorResponse)
+    )
+)]
+pub async fn create_run(
+    State(state): State<AppState>,
+    Path(eval_id): Path<String>,
+    StrictJson(request): StrictJson<CreateRunRequest>,
+) -> Result<(StatusCode, Json<Run>), ApiError> {
+    let evals = state.evals()?;
+    let eval = evals.store.eval(&eval_id).await?;
+    let suite = shape::suite_of(&eval);
+    let source = request.data_source;
+    if source.suite.as_ref().is_some_and(|asked| *asked != suite) {
+        let message = format!("`data_source.suite` must be the eval's own, `{suite}`, or left out");
+        return Err(ApiError::invalid("data_source.suite", message));
+    }
+    let model = model(&state, evals, source.model.as_deref())?;
+    let spec = spec(suite, source)?;
+    let n_max = state.options().limits.n_max;
+    if state.registry().get(&model).is_ok() && spec.n as usize > n_max {
+        let message = format!("`data_source.n` must be at most {n_max} for a model of this server");
+        return Err(ApiError::invalid("data_source.n", message));
+    }
+    if evals.store.active_runs(ACTIVE_RUNS_MAX).await?.len() >= ACTIVE_RUNS_MAX {
+        return Err(ApiError::too_many(format!("{ACTIVE_RUNS_MAX} runs wait already: cancel some, or wait")));
+    }
+    let name = request.name.unwrap_or_else(|| format!("{} on {}", model, spec.suite));
+    let metadata = Value::Object(request.metadata.unwrap_or_default());
+    let row = submit(&evals.store, Submission { eval: eval_id, name, model, metadata, spec }).await?;
+    evals.wake();
+    Ok((StatusCode::CREATED, Json(shape::run(row, None, false)?)))
+}
+
+/// A model of this server or an endpoint of its settings, by name; without one, the only one there is.
+fn model(state: &AppState, evals: &Evals, asked: Option<&str>) -> Result<String, ApiError> {
+    let served = state.registry().list();
+    let mut known: Vec<String> = served.iter().map(|model| model.name.clone()).collect();
+    known.extend(evals.endpoints.iter().map(|endpoint| endpoint.name.clone()));
+    match asked {
+        Some(name) if known.iter().any(|known| known == name) => Ok(name.to_owned()),
+        Some(name) => Err(ApiError::model_not_found(name, &known).with_param("data_source.model")),
+        None if known.len() == 1 => Ok(known.remove(0)),
+        None => {
+            let message = format!("name one in `data_source.model`: {}", known.join(", "));
+            Err(ApiError::invalid("data_source.model", message))
+        }
+    }
+}
+
+fn spec(suite: String, source: RunDataSource) -> Result<EvalRunSpec, ApiError> {
+    let usual = Sampling::default();
+    let RunSampling { temperature, top_p, top_k, min_p, max_completion_tokens, seed } =
+        source.sampling_params.unwrap_or_default();
+    Ok(EvalRunSpec {
+        suite,
+        languages: source.languages.map(languages).transpose()?,
+        limit: source.limit.map(|limit| limit as usize),
+        shots: source.shots.unwrap_or(0) as usize,
+        n: source.n.unwrap_or(1),
+        sampling: Sampling {
+            temperature: temperature.unwrap_or(usual.temperature),
+            top_p: top_p.unwrap_or(usual.top_p),
+            top_k: top_k.unwrap_or(usual.top_k),
+            min_p: min_p.unwrap_or(usual.min_p),
+            max_tokens: max_completion_tokens.map_or(usual.max_tokens, |tokens| tokens as usize),
+        },
+        seed: seed.unwrap_or(0),
+    })
+}
+
+const LANGUAGES_MAX: usize = 200;
+
+fn languages(codes: Vec<String>) -> Result<Vec<Language>, ApiError> {
+    if codes.len() > LANGUAGES_MAX {
+        let message = format!("`data_source.languages` names at most {LANGUAGES_MAX}");
+        return Err(ApiError::invalid("data_source.languages", message));
+    }
+    let read = |(at, code): (usize, String)| {
+        code.parse::<Language>()
+            .map_err(|error| ApiError::invalid(format!("data_source.languages.{at}"), error.to_string()))
+    };
+    codes.into_iter().enumerate().map(read).collect()
+}
+
+/// The runs of an evaluation by age, a page at a time, without scores.
+#[utoipa::path(
+    get,
+    path = "/v1/evals/{eval_id}/runs",
+    tag = "evals",
+    params(
+        ("eval_id" = String, Path),
+        ("after" = Option<String>, Query, description = "The id that the page begins after"),
+        ("limit" = Option<u32>, Query, description = "From 1 to 100, 20 by default"),
+        ("order" = Option<String>, Query, description = "`asc` (the default) or `desc`"),
+        ("status" = Option<String>, Query, description = "Only runs of this status")
+    ),
+    responses((status = 200, body = RunList), (status = 404, body = ErrorResponse))
+)]
+pub async fn list_runs(
+    State(state): State<AppState>,
+    Path(eval_id): Path<String>,
+    query: Pairs,
+) -> Result<Json<RunList>, ApiError> {
+    let query = query.only(&["after", "limit", "order", "status"])?;
+    let status = query.get("status").map(str::parse::<RunStatus>).transpose();
+    let status = status.map_err(|message| ApiError::invalid("status", format!("`status`: {message}")))?;
+    let store = &state.evals()?.store;
+    store.eval(&eval_id).await?;
+    let page = store.runs(&eval_id, status, &query.page()?).await?;
+    let data: Vec<Run> =
+        page.rows.into_iter().map(|row| shape::run(row, None, false)).collect::<Result<_, _>>()?;
+    Ok(Json(RunList {
+        object: "list".to_owned(),
+        first_id: data.first().map(|run| run.id.clone()),
+        last_id: data.last().map(|run| run.id.clone()),
+        has_more: page.has_more,
+        data,
+    }))
+}
+
+/// A run with its current scores and their intervals. Made for polling: send the `ETag` back in `If-None-Match`, and
+/// nothing new is 304.
+#[utoipa::path(
+    get,
+    path = "/v1/evals/{eval_id}/runs/{run_id}",
+    tag = "evals",
+    params(("eval_id" = String, Path), ("run_id" = String, Path), ("If-None-Match" = Option<String>, Header)),
+    responses(
+        (status = 200, body = Run, headers(("ETag" = String))),
+        (status = 304, description = "Nothing is new"),
+        (status = 404, body = ErrorResponse)
+    )
+)]
+pub async fn get_run(
+    State(state): State<AppState>,
+    Path((eval_id, run_id)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let evals = state.evals()?;
+    let row = run_of(evals, &eval_id, &run_id).await?;
+    let snapshot = evals.scores.current(&row).await?;
+    // Everything that happens to a run takes a number.
+    let tag = format!("\"{}-{}\"", row.sequence, snapshot.as_ref().map_or(0, |scores| scores.sequence));
+    let mut response = if matches(&headers, &tag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        Json(shape::run(row, snapshot.as_ref(), true)?).into_response()
+    };
+    // Kept by the client to be asked about again, not to be used unasked.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    Ok(response)
+}
+
+/// Whether the client has this representation.
+fn matches(headers: &HeaderMap, tag: &str) -> bool {
+    let sent = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut tags = sent.flat_map(|value| value.split(',')).map(str::trim);
+    // A proxy that compresses marks tags as weak.
+    tags.any(|sent| sent == "*" || sent.strip_prefix("W/").unwrap_or(sent) == tag)
+}
+
+/// Delete a run with its samples.
+#[utoipa::path(
+    delete,
+    path = "/v1/evals/{eval_id}/runs/{run_id}",
+    tag = "evals",
+    params(("eval_id" = String, Path), ("run_id" = String, Path)),
+    responses((status = 200, body = DeletedRun), (status = 404, body = ErrorResponse))
+)]
+pub async fn delete_run(
+    State(state): State<AppState>,
+    Path((eval_id, run_id)): Path<(String, String)>,
+) -> Result<Json<DeletedRun>, ApiError> {
+    let evals = state.evals()?;
+    run_of(evals, &eval_id, &run_id).await?;
+    evals.store.delete_run(&run_id).await?;
+    Ok(Json(DeletedRun { run_id, object: "eval.run.deleted".to_owned(), deleted: true }))
+}
+
+/// A run of this eval.
+pub async fn run_of(evals: &Evals, eval_id: &str, run_id: &str) -> Result<RunRow, ApiError> {
+    let row = evals.store.run(run_id).await?;
+    if row.eval == eval_id { Ok(row) } else { Err(ApiError::not_found("run", run_id)) }
+}
