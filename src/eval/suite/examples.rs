@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::language::Language;
 use crate::score::Reason;
 use crate::score::extract::{boxes, extract};
-use crate::score::math::judge;
+use crate::score::math::{MathOptions, judge};
 
 use super::error::SuiteError;
 use super::files::Files;
@@ -90,7 +90,7 @@ fn fault(solution: &str, language: Language, task: Task) -> Option<String> {
         return Some(format!("must end with its box, and goes on with {:?}", rest.trim()));
     }
     let content = &solution[only.content.clone()];
-    let judged = judge("0", &[content], language);
+    let judged = judge("0", &[content], language, &MathOptions::default());
     let number = !matches!(judged.reason, Reason::NotANumber | Reason::TooLong);
     (task == Task::Math && !number).then(|| format!("{content:?} in its box does not parse as a number"))
 }

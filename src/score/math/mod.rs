@@ -6,6 +6,7 @@
 
 pub(super) mod normalise;
 mod number;
+mod options;
 mod plain;
 mod unit;
 
@@ -19,6 +20,7 @@ use crate::language::Language;
 use number::{Convention, Number, Reading};
 
 pub use number::NumberError;
+pub use options::MathOptions;
 
 /// Digits a number may have; more is undecided, because its cost would grow with the square.
 pub const DIGITS_MAX: usize = 10_000;
@@ -34,7 +36,7 @@ impl Scorer for MathScorer {
         if answers.is_empty() {
             return Score::unanswered(&found);
         }
-        let judged = judge(sample.gold, &answers, sample.language);
+        let judged = judge(sample.gold, &answers, sample.language, &MathOptions::default());
         Score::new(&found, judged.verdict, judged.reason, judged.normalised)
     }
 }
@@ -58,7 +60,8 @@ pub fn check_gold(gold: &str) -> Result<(), NumberError> {
 /// Compare the answers of adjacent boxes (one, as a rule) with the gold answer.
 ///
 /// The gold is written in the canonical convention (point for decimals, comma for groups) whatever the language.
-pub fn judge(gold: &str, answers: &[&str], language: Language) -> Judgement {
+pub fn judge(gold: &str, answers: &[&str], language: Language, options: &MathOptions) -> Judgement {
+    let _ = options;
     let (first, more) = match answers {
         [] => return Judgement { verdict: Verdict::Wrong, reason: Reason::NoBox, normalised: None },
         [first, more @ ..] => (first, more),

@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn judge(gold: &str, answers: &[&str], language: Language) -> Judgement {
+    super::judge(gold, answers, language, &MathOptions::default())
+}
+
 #[track_caller]
 fn check(gold: &str, answer: &str, language: &str, expected: Verdict) {
     let judged = judge(gold, &[answer], language.parse().unwrap());
