@@ -86,6 +86,19 @@ pub enum Reason {
     /// The answer is, or is not, wholly in the problem's language.
     LanguageFollowed,
     LanguageNotFollowed,
+    /// Equal in exact form: formulas, lists, sets, relations, matrices.
+    FormulaEqual,
+    FormulaDiffers,
+    /// One is a number and the other a set, or the like.
+    KindDiffers,
+    /// Equal numbers in two known units.
+    UnitDiffers,
+    /// A formula with two readings ("1/2x").
+    AmbiguousFormula,
+    /// Neither equality nor difference could be proven.
+    NotProven,
+    /// The step budget ran out.
+    BudgetSpent,
 }
 
 /// The judgement on one completion, with how the answer was found.

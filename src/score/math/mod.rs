@@ -1,13 +1,19 @@
-//! Equality of numbers: integers, decimals and fractions, as exact rationals, never as floats.
+//! Equality of answers: numbers, formulas, lists, sets, relations, matrices and words, without any float.
 //!
-//! Three verdicts. What reads as a number and equals the gold is correct; what reads as another number is
-//! wrong; what does not read as one number, or reads as two, is undecided. A false accept is worse than a miss,
-//! so every rule here prefers "undecided" to a guess. Formulas, sets, intervals and relations are not judged.
+//! Three verdicts. What provably equals the gold is correct, what provably differs is wrong, and all else is
+//! undecided: a false accept is worse than a miss, so every rule here prefers "undecided" to a guess. Plain
+//! numbers take a short way (`number`); everything else is parsed (`latex`), given its exact form (`exact`) and
+//! compared kind by kind (`compare`), within a budget of steps.
 
+mod budget;
+mod compare;
+mod exact;
+mod latex;
 pub(super) mod normalise;
 mod number;
 mod options;
 mod plain;
+mod structure;
 mod unit;
 
 use num_bigint::BigInt;
@@ -49,63 +55,70 @@ pub struct Judgement {
     pub normalised: Option<String>,
 }
 
-/// Whether a gold answer reads as a number; suites are refused when it does not.
+/// Whether a gold answer reads as something that answers can be compared with; suites are refused when it does not.
 ///
 /// # Errors
 /// Why it does not.
 pub fn check_gold(gold: &str) -> Result<(), NumberError> {
-    number::parse(gold, Convention::Canonical).map(|_| ())
+    match number::parse(gold, Convention::Canonical) {
+        Err(error @ NumberError::NotANumber { .. }) => structure::check_gold(gold).map_err(|_| error),
+        read => read.map(|_| ()),
+    }
 }
 
 /// Compare the answers of adjacent boxes (one, as a rule) with the gold answer.
 ///
 /// The gold is written in the canonical convention (point for decimals, comma for groups) whatever the language.
 pub fn judge(gold: &str, answers: &[&str], language: Language, options: &MathOptions) -> Judgement {
-    let _ = options;
     let (first, more) = match answers {
         [] => return Judgement { verdict: Verdict::Wrong, reason: Reason::NoBox, normalised: None },
         [first, more @ ..] => (first, more),
     };
-    let reading = match number::parse(first, Convention::Of(language)) {
-        Ok(reading) => reading,
-        Err(error) => return judge_text(gold, answers, &error),
-    };
-    let normalised = Some(canonical(&reading.primary.value));
+    let answers = if more.iter().all(|answer| answer == first) { &answers[..1] } else { answers };
+    match number::parse(first, Convention::Of(language)) {
+        Ok(reading) => judge_number(gold, answers, &reading, language, options),
+        Err(NumberError::TooLong) => {
+            Judgement { verdict: Verdict::Undecided, reason: Reason::TooLong, normalised: None }
+        }
+        Err(_) => structure::judge(gold, answers, language, options),
+    }
+}
+
+/// Two plain numbers are compared here; as soon as anything else comes in, the structure decides.
+fn judge_number(
+    gold: &str,
+    answers: &[&str],
+    reading: &Reading,
+    language: Language,
+    options: &MathOptions,
+) -> Judgement {
     let same = |answer: &&str| {
-        *answer == *first
-            || number::parse(answer, Convention::Of(language))
-                .is_ok_and(|other| other.primary.value == reading.primary.value)
+        number::parse(answer, Convention::Of(language))
+            .is_ok_and(|other| other.primary.value == reading.primary.value)
     };
-    if !more.iter().all(same) {
-        return Judgement { verdict: Verdict::Undecided, reason: Reason::SeveralAnswers, normalised: None };
+    let named = answers[0].contains('=') && gold.contains('=');
+    let gold_number = number::parse(gold, Convention::Canonical);
+    // 12,34,567 is three numbers, save where lakhs are counted.
+    let gold_number = match gold_number {
+        Err(_) if language.groups_by_lakh() => number::parse(gold, Convention::Of(language)),
+        gold_number => gold_number,
+    };
+    match gold_number {
+        Ok(gold) if answers[1..].iter().all(same) && !named => {
+            let (verdict, reason) = compare(&gold.primary, reading, options);
+            Judgement { verdict, reason, normalised: Some(canonical(&reading.primary.value)) }
+        }
+        _ => structure::judge(gold, answers, language, options),
     }
-    let Ok(gold) = number::parse(gold, Convention::Canonical) else {
-        return Judgement { verdict: Verdict::Undecided, reason: Reason::NotANumber, normalised };
-    };
-    let (verdict, reason) = compare(&gold.primary, &reading);
-    Judgement { verdict, reason, normalised }
 }
 
-/// What is no number may still be the gold, word for word.
-fn judge_text(gold: &str, answers: &[&str], error: &NumberError) -> Judgement {
-    let undecided = |reason, normalised| Judgement { verdict: Verdict::Undecided, reason, normalised };
-    if matches!(error, NumberError::TooLong) {
-        return undecided(Reason::TooLong, None);
-    }
-    if answers.len() > 1 {
-        return undecided(Reason::SeveralAnswers, None);
-    }
-    let text = normalise::normalise(answers[0]);
-    if text.is_some() && text == normalise::normalise(gold) {
-        return Judgement { verdict: Verdict::Correct, reason: Reason::TextEqual, normalised: text };
-    }
-    undecided(Reason::NotANumber, text.map(|text| shortened(&text)))
-}
-
-fn compare(gold: &Number, reading: &Reading) -> (Verdict, Reason) {
+fn compare(gold: &Number, reading: &Reading, options: &MathOptions) -> (Verdict, Reason) {
     if gold.value == reading.primary.value {
-        (Verdict::Correct, Reason::NumberEqual)
-    } else if equal_rounded(gold, &reading.primary) {
+        match (&gold.unit, &reading.primary.unit) {
+            (Some(gold), Some(own)) if unit::clash(gold, own) => (Verdict::Wrong, Reason::UnitDiffers),
+            _ => (Verdict::Correct, Reason::NumberEqual),
+        }
+    } else if equal_rounded(gold, &reading.primary, options.precision) {
         (Verdict::Correct, Reason::RoundedEqual)
     } else if reading.alternate.as_ref().is_some_and(|other| other.value == gold.value) {
         (Verdict::Undecided, Reason::AmbiguousSeparator)
@@ -114,20 +127,23 @@ fn compare(gold: &Number, reading: &Reading) -> (Verdict, Reason) {
     }
 }
 
-/// Places to which a decimal has to agree with a value that it cannot express.
-const PLACES: usize = 6;
-
-/// 1/3 is 0.333333 and not 0.333. Only where one side is a decimal of at least six places and the other a
-/// fraction or such a decimal too: 18 is not 18.0000001.
-fn equal_rounded(a: &Number, b: &Number) -> bool {
-    let long = |number: &Number| number.places >= PLACES;
-    let inexact = |number: &Number| long(number) || number.is_fraction;
+/// 1/3 is 0.333333 and not 0.333. Only where one side is a decimal of at least so many places and the other has
+/// more than so many, or no end: 18 is not 18.0000001, and 1/8 is not 0.1250001.
+fn equal_rounded(a: &Number, b: &Number, precision: u32) -> bool {
+    let precision = precision.min(options::PRECISION_MAX);
+    let long = |number: &Number| number.places >= precision as usize;
+    if !long(a) && !long(b) {
+        return false;
+    }
+    let scale = BigRational::from_integer(BigInt::from(10).pow(precision));
+    let inexact = |number: &Number| !(&number.value * &scale).is_integer();
     if !(long(a) && inexact(b) || long(b) && inexact(a)) {
         return false;
     }
-    let scale = BigRational::from_integer(BigInt::from(10).pow(PLACES as u32));
     let rounded = |number: &Number| (&number.value * &scale).round();
-    rounded(a) == rounded(b) && a.value.is_negative() == b.value.is_negative()
+    // Fewer than three digits are no evidence.
+    let evidence = BigRational::from_integer(100.into());
+    rounded(a) == rounded(b) && rounded(a).abs() >= evidence
 }
 
 /// Characters of a canonical form that are kept in records.

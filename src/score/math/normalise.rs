@@ -21,7 +21,7 @@ pub fn normalise(answer: &str) -> Option<String> {
 }
 
 /// Character by character: digits, minus signs, spaces, invisible marks, compatibility forms.
-fn fold(text: &str) -> String {
+pub(super) fn fold(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut in_superscript = false;
     for c in text.chars() {
@@ -54,6 +54,8 @@ fn fold_symbol(c: char) -> Option<&'static str> {
         '\u{2212}' | '\u{2010}'..='\u{2015}' | '\u{fe63}' | '\u{2796}' => Some("-"),
         '\u{2044}' | '\u{2215}' => Some("/"),
         '\u{2018}' | '\u{2019}' => Some("'"),
+        // The Arabic percent sign.
+        '\u{66a}' => Some("%"),
         '\u{ad}'
         | '\u{200b}'..='\u{200f}'
         | '\u{202a}'..='\u{202e}'

@@ -37,7 +37,8 @@ pub(super) struct Number {
     pub value: BigRational,
     /// Decimal places written.
     pub places: usize,
-    pub is_fraction: bool,
+    /// What stands after it.
+    pub unit: Option<String>,
 }
 
 /// What an answer can mean. The alternate is only ever used to call a miss undecided, never to accept.
@@ -64,6 +65,8 @@ pub(super) fn parse(answer: &str, convention: Convention) -> Result<Reading, Num
     }
     let refuse = || NumberError::NotANumber { text: text.chars().take(60).collect() };
     let body = unit::strip_parentheses(unit::strip_variable(&text));
+    // Turkish writes the percent sign first.
+    let body = body.strip_prefix('%').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit())).unwrap_or(body);
     let (negative, body) = sign(unit::strip_currency(body));
     let (negative, body) = if negative.is_some() {
         (negative, unit::strip_currency(body))
@@ -76,10 +79,16 @@ pub(super) fn parse(answer: &str, convention: Convention) -> Result<Reading, Num
     if !core.contains(|c: char| c.is_ascii_digit()) || !unit::is_unit(rest, convention) {
         return Err(refuse());
     }
+    // 28% is the answer 28, but half a percent is no half.
+    if rest.trim_start().starts_with('%') && core.contains(['/', '\\']) {
+        return Err(refuse());
+    }
     let mut reading = parse_core(core.trim_end(), convention, &refuse)?;
     if negative == Some(true) {
         reading.negate();
     }
+    let unit = rest.trim();
+    reading.primary.unit = (!unit.is_empty()).then(|| unit.to_owned());
     Ok(reading)
 }
 
@@ -181,7 +190,7 @@ fn parse_core(
 }
 
 fn exact(value: BigRational) -> Reading {
-    Reading { primary: Number { value, places: 0, is_fraction: true }, alternate: None }
+    Reading { primary: Number { value, places: 0, unit: None }, alternate: None }
 }
 
 fn decimal(plain: &Plain) -> Number {
@@ -191,7 +200,7 @@ fn decimal(plain: &Plain) -> Number {
     } else {
         BigRational::new(digits, BigInt::from(10).pow(plain.places as u32))
     };
-    Number { value, places: plain.places, is_fraction: false }
+    Number { value, places: plain.places, unit: None }
 }
 
 fn fraction(

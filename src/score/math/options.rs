@@ -1,5 +1,8 @@
 //! What a caller may choose about the judgement of two answers.
 
+/// More places than any answer has; a greater precision is cut to it.
+pub(super) const PRECISION_MAX: u32 = 200;
+
 /// How strictly two answers are compared, and at what cost at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MathOptions {

@@ -76,6 +76,20 @@ const METRIC: &[&str] = &[
     "м", "км", "см", "г", "кг", "л", "ч",
 ];
 
+/// Whether bare letters after a formula are a unit rather than variables: a known sign of two letters at least, or
+/// a word too long to be a product.
+pub(super) fn is_spelled_out(letters: &str) -> bool {
+    letters.len() >= 4 || (letters.len() >= 2 && METRIC.contains(&letters))
+}
+
+/// Whether two units are known ones and not the same: 5 cm is not 5 m.
+pub(super) fn clash(a: &str, b: &str) -> bool {
+    let plain = |unit: &str| unit.replace([' ', '.', '{', '}', '(', ')'], "");
+    let known = |unit: &str| unit.split(['^', '/']).next().is_some_and(|base| METRIC.contains(&base));
+    let (a, b) = (plain(a), plain(b));
+    known(&a) && known(&b) && a != b
+}
+
 /// `cm^2 ...` without its unit and exponent.
 fn strip_square(rest: &str) -> Option<&str> {
     let at = rest.find('^')?;
@@ -84,7 +98,8 @@ fn strip_square(rest: &str) -> Option<&str> {
         .strip_prefix(['2', '3'])
         .or_else(|| after.strip_prefix("{2}"))
         .or_else(|| after.strip_prefix("{3}"))?;
-    METRIC.contains(&rest[..at].trim()).then(|| after.trim_start())
+    let mut parts = rest[..at].split('/').map(str::trim);
+    parts.all(|part| METRIC.contains(&part)).then(|| after.trim_start())
 }
 
 fn names_unit(word: &str, attached: bool, convention: Convention) -> bool {
@@ -105,7 +120,7 @@ fn names_unit(word: &str, attached: bool, convention: Convention) -> bool {
     short && !NUMERALS.iter().any(|numeral| word.contains(numeral))
 }
 
-fn changes_value(word: &str, convention: Convention) -> bool {
+pub(super) fn changes_value(word: &str, convention: Convention) -> bool {
     let local = match convention {
         Convention::Of(Language::Es | Language::Pt) => ["miles", "mil"].contains(&word),
         Convention::Of(Language::Fr) => ["cent", "cents"].contains(&word),
