@@ -13,6 +13,8 @@ mod eval;
 #[cfg(test)]
 mod jobs;
 #[cfg(test)]
+mod language;
+#[cfg(test)]
 mod layering;
 #[cfg(test)]
 mod model;

@@ -7,6 +7,7 @@ mod bench;
 mod chat;
 mod eval;
 mod failure;
+mod language;
 mod models;
 mod openapi;
 mod options;
@@ -44,6 +45,8 @@ enum Command {
     Eval(Box<eval::Arguments>),
     /// Work on the evaluation runs of a store.
     Worker(Box<worker::Arguments>),
+    /// Say in how far texts are in the language that they should be in.
+    Language(Box<language::Arguments>),
     /// Measure the engine.
     Bench(Box<bench::Arguments>),
     /// Print the API's description (OpenAPI 3.1) as JSON.
@@ -62,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Models(arguments) => models::run(&global, &arguments),
         Command::Eval(arguments) => eval::run(&global, &arguments),
         Command::Worker(arguments) => worker::run(&global, &arguments),
+        Command::Language(arguments) => language::run(&arguments),
         Command::Bench(arguments) => bench::run(&global, &arguments),
         Command::Openapi => openapi::run(),
         Command::SandboxExec(arguments) => sandbox_exec::run(&arguments),

@@ -3,95 +3,54 @@
 //! It verifies a target and does not identify freely: top-1 identification of a whole trace calls a text that is
 //! 40 % English consistent four times in five. Math, code and names of things are stripped, the rest is cut into
 //! segments, and each segment is the target's, another language's or neutral (too short to tell). The score is
-//! the target's share by weight. Script decides wherever it can (han, kana, Thai, ...); lingua and whatlang decide
-//! among languages that share one.
+//! the target's share by weight. Script decides wherever it can (han, kana, Thai, ...); letters and
+//! function words tell languages apart that share one. `LanguageProfile` names other ways to judge, for comparison.
 //!
-//! Stances: simplified and traditional Chinese are one language. Kanji without kana count as Japanese below eight
-//! characters. Romanised text counts as whatever Latin-script language it resembles, so never as its own
-//! language. Greek letters are mathematics and weigh nothing.
+//! `docs/language.md` says how kanji-only Japanese, the variants of Chinese, Latin transcriptions and languages with
+//! two scripts are taken. Greek letters are mathematics and weigh nothing.
 
+mod han;
 mod identify;
+mod legacy;
+mod ngrams;
+mod profile;
+mod score;
 mod script;
 mod segment;
 mod strip;
 
-use std::collections::BTreeMap;
 use std::ops::Range;
-
-use serde::Serialize;
 
 use super::extract::split;
 use crate::language::Language;
 use identify::Identifier;
+use legacy::Likeliest;
 use segment::Unit;
+
+pub use han::Variant;
+pub use profile::{LanguageProfile, UnknownProfile};
+pub use score::{CompletionLanguage, Segment, Summary, TextScore, Verdict};
 
 /// From this share of the target on a text follows its language.
 pub const FOLLOWING_MIN: f64 = 0.8;
 
-/// Scores texts against a target language. Expensive to build on first use (it loads language models), cheap
-/// afterwards, and safe to share between threads; verdicts are cached by segment.
+/// Scores texts against a target language. Cheap to make, and safe to share between threads: only `LegacyPassk` loads
+/// models, with its first text.
 pub struct LanguageScorer {
     identifier: Identifier,
-}
-
-/// What a segment was taken for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Verdict {
-    Neutral,
-    Language(Language),
-    /// A script that none of the known languages is written in, by its name.
-    Script(&'static str),
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct Segment {
-    /// Bytes of the scored text.
-    pub span: Range<usize>,
-    pub verdict: Verdict,
-    /// Letters, those of denser scripts counted higher.
-    pub weight: f64,
-}
-
-/// One text against one target.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TextScore {
-    /// The target's share of all that is not neutral; `None` if everything is.
-    pub score: Option<f64>,
-    /// Changes of language from one segment to the next, neutral ones skipped.
-    pub switches: usize,
-    /// Share of each other language or script, largest first.
-    pub off_target: Vec<(String, f64)>,
-    /// Letters of scripts that neither the target nor mathematics is written in.
-    pub wrong_script_characters: usize,
-    pub segments: Vec<Segment>,
-}
-
-/// A completion's trace and answer against the target.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CompletionLanguage {
-    /// `None` if the completion has no trace.
-    pub trace: Option<TextScore>,
-    pub answer: TextScore,
-    /// Trace and answer both reach `FOLLOWING_MIN`; a part that is all neutral passes.
-    pub following: bool,
-    /// The answer is all neutral (a bare box, or nothing).
-    pub undecidable: bool,
-}
-
-/// The part of a text score that a record keeps.
-#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
-pub struct Summary {
-    pub score: Option<f64>,
-    pub switches: usize,
-    pub off_target: BTreeMap<String, f64>,
-    pub wrong_script_characters: usize,
+    likeliest: Likeliest,
+    profile: LanguageProfile,
 }
 
 impl LanguageScorer {
     /// A scorer that tells these languages apart, besides the target of each call. More candidates name what a
     /// text drifts to more precisely and cost time where they share a script.
     pub fn new(candidates: &[Language]) -> Self {
-        Self { identifier: Identifier::new(candidates) }
+        Self {
+            identifier: Identifier::new(candidates),
+            likeliest: Likeliest::default(),
+            profile: LanguageProfile::Default,
+        }
     }
 
     /// Among all known languages.
@@ -99,30 +58,73 @@ impl LanguageScorer {
         Self::new(Language::ALL)
     }
 
+    /// Among all known languages, judged by this profile.
+    pub fn with_profile(profile: LanguageProfile) -> Self {
+        Self { profile, ..Self::with_all_languages() }
+    }
+
+    pub fn profile(&self) -> LanguageProfile {
+        self.profile
+    }
+
     pub fn score_text(&self, text: &str, target: Language) -> TextScore {
+        match self.profile {
+            LanguageProfile::Default => self.by_share(text, target),
+            LanguageProfile::Polymath => self.by_share(text, target).all_or_nothing(),
+            LanguageProfile::LegacyPassk => self.by_likeliest(text, target),
+        }
+    }
+
+    /// Score trace and answer of a completion, cut at its last `</think>`. Spans are bytes of the completion.
+    pub fn score_completion(&self, completion: &str, target: Language) -> CompletionLanguage {
+        let parts = split(completion);
+        let part =
+            |span: Range<usize>| self.score_text(&completion[span.clone()], target).shifted(span.start);
+        let trace = parts.trace.map(part);
+        let answer = part(parts.answer);
+        let follows = |text: &TextScore| text.score.is_none_or(|score| score >= FOLLOWING_MIN);
+        let following = match (&trace, self.profile) {
+            (Some(trace), LanguageProfile::LegacyPassk) => follows(trace),
+            (trace, _) => trace.as_ref().is_none_or(follows) && follows(&answer),
+        };
+        CompletionLanguage { following, undecidable: answer.score.is_none(), trace, answer }
+    }
+
+    /// Trace and answer taken together; with `LegacyPassk` the trace alone, if there is one.
+    pub fn whole(&self, completion: &CompletionLanguage, target: Language) -> TextScore {
+        match (&completion.trace, self.profile) {
+            (None, _) => completion.answer.clone(),
+            (Some(trace), LanguageProfile::LegacyPassk) => trace.clone(),
+            (Some(trace), LanguageProfile::Default) => trace.followed_by(&completion.answer, target),
+            (Some(trace), LanguageProfile::Polymath) => {
+                trace.followed_by(&completion.answer, target).all_or_nothing()
+            }
+        }
+    }
+
+    fn by_share(&self, text: &str, target: Language) -> TextScore {
         let stripped = strip::strip(text);
+        let mut foreign = 0;
         let segments: Vec<Segment> = segment::units(&stripped, target)
             .into_iter()
             .map(|unit| {
+                foreign += unit.counts.foreign(target);
                 let verdict = self.verdict(&stripped, &unit, target);
-                Segment { span: unit.span, verdict, weight: unit.counts.weight() }
+                Segment { weight: unit.counts.weight(), span: unit.span, verdict }
             })
             .collect();
-        summarise(segments, script::foreign_letters(&stripped, target), target)
+        TextScore::new(segments, foreign, target).with_variant(&stripped, target)
     }
 
-    /// Score trace and answer of a completion, cut at its last `</think>`.
-    pub fn score_completion(&self, completion: &str, target: Language) -> CompletionLanguage {
-        let parts = split(completion);
-        let trace = parts.trace.map(|span| self.score_text(&completion[span], target));
-        let answer = self.score_text(&completion[parts.answer], target);
-        let passes = |text: &TextScore| text.score.is_none_or(|score| score >= FOLLOWING_MIN);
-        CompletionLanguage {
-            following: trace.as_ref().is_none_or(passes) && passes(&answer),
-            undecidable: answer.score.is_none(),
-            trace,
-            answer,
-        }
+    /// One segment, the whole text as it stands.
+    fn by_likeliest(&self, text: &str, target: Language) -> TextScore {
+        let start = text.len() - text.trim_start().len();
+        let span = start..text.trim_end().len().max(start);
+        let likeliest = self.likeliest.of(&text[span.clone()]);
+        let verdict = likeliest.map_or(Verdict::Neutral, Verdict::Language);
+        let counts = script::Counts::of(text);
+        let segment = Segment { weight: counts.weight(), span, verdict };
+        TextScore::new(vec![segment], counts.foreign(target), target).with_variant(text, target)
     }
 
     fn verdict(&self, text: &str, unit: &Unit, target: Language) -> Verdict {
@@ -134,47 +136,6 @@ impl LanguageScorer {
                 Verdict::Language(self.identifier.identify(&text[unit.span.clone()], group, target))
             }
         }
-    }
-}
-
-impl TextScore {
-    pub fn summary(&self) -> Summary {
-        // Six places are more than the measurement is worth and keep records readable.
-        let rounded = |value: f64| (value * 1e6).round() / 1e6;
-        Summary {
-            score: self.score.map(rounded),
-            switches: self.switches,
-            off_target: self.off_target.iter().map(|(name, share)| (name.clone(), rounded(*share))).collect(),
-            wrong_script_characters: self.wrong_script_characters,
-        }
-    }
-}
-
-fn summarise(segments: Vec<Segment>, wrong_script_characters: usize, target: Language) -> TextScore {
-    let mut weights: BTreeMap<Verdict, f64> = BTreeMap::new();
-    let mut switches = 0;
-    let mut previous = None;
-    for segment in segments.iter().filter(|segment| segment.verdict != Verdict::Neutral) {
-        *weights.entry(segment.verdict).or_default() += segment.weight;
-        switches += usize::from(previous.is_some_and(|verdict| verdict != segment.verdict));
-        previous = Some(segment.verdict);
-    }
-    let total: f64 = weights.values().sum();
-    let on_target = weights.remove(&Verdict::Language(target)).unwrap_or_default();
-    let name = |verdict: &Verdict| match verdict {
-        Verdict::Language(language) => language.code().to_owned(),
-        Verdict::Script(script) => (*script).to_owned(),
-        Verdict::Neutral => "neutral".to_owned(),
-    };
-    let mut off_target: Vec<_> =
-        weights.iter().map(|(verdict, weight)| (name(verdict), weight / total)).collect();
-    off_target.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    TextScore {
-        score: (total > 0.0).then(|| on_target / total),
-        switches,
-        off_target,
-        wrong_script_characters,
-        segments,
     }
 }
 

@@ -1,8 +1,20 @@
 //! The script gate: what the letters of a stretch of text say before any language model is asked.
 
+use std::sync::LazyLock;
+
 use unicode_script::{Script, UnicodeScript};
 
+use super::han;
 use crate::language::Language;
+
+/// What kind of letter a character is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Letter {
+    Latin,
+    Han,
+    Kana,
+    Other(Script),
+}
 
 /// Scripts that decide alike. Han and kana stand together because Japanese mixes them within a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,17 +24,45 @@ pub(super) enum Class {
     Other(Script),
 }
 
-/// The class of a letter; `None` for what belongs to every script (digits, punctuation) or to mathematics (Greek).
-pub(super) fn class(c: char) -> Option<Class> {
+/// The letters of the Basic Multilingual Plane: a search among Unicode's ranges for each character would take most of
+/// the time. A constant, but one that the compiler cannot compute.
+static LETTERS: LazyLock<Box<[Option<Letter>]>> =
+    LazyLock::new(|| (0..=0xffff).map(|code| char::from_u32(code).and_then(looked_up)).collect());
+
+/// `None` for what belongs to every script (digits, punctuation) or to mathematics (Greek).
+pub(super) fn letter(c: char) -> Option<Letter> {
     if c.is_ascii() {
-        return c.is_ascii_alphabetic().then_some(Class::Latin);
+        return c.is_ascii_alphabetic().then_some(Letter::Latin);
     }
+    match LETTERS.get(c as usize) {
+        Some(letter) => *letter,
+        None => looked_up(c),
+    }
+}
+
+fn looked_up(c: char) -> Option<Letter> {
     match c.script() {
         Script::Common | Script::Inherited | Script::Unknown | Script::Greek => None,
-        Script::Latin => Some(Class::Latin),
-        Script::Han | Script::Hiragana | Script::Katakana => Some(Class::HanKana),
-        script => Some(Class::Other(script)),
+        Script::Latin => Some(Letter::Latin),
+        Script::Han => Some(Letter::Han),
+        Script::Hiragana | Script::Katakana => Some(Letter::Kana),
+        script => Some(Letter::Other(script)),
     }
+}
+
+impl Letter {
+    pub fn class(self) -> Class {
+        match self {
+            Self::Latin => Class::Latin,
+            Self::Han | Self::Kana => Class::HanKana,
+            Self::Other(script) => Class::Other(script),
+        }
+    }
+}
+
+/// The class of a letter.
+pub(super) fn class(c: char) -> Option<Class> {
+    letter(c).map(Letter::class)
 }
 
 /// Classes the language is written in.
@@ -41,6 +81,8 @@ pub(super) struct Counts {
     pub latin_words: usize,
     pub han: usize,
     pub kana: usize,
+    /// Han characters that only Japanese is written with, less those that it is never written with.
+    pub japanese: i32,
     /// The rest, by script in order of appearance.
     pub other: Vec<(Script, usize)>,
 }
@@ -63,6 +105,16 @@ pub(super) enum Group {
     Arabic,
 }
 
+impl Group {
+    pub fn class(self) -> Class {
+        match self {
+            Self::Latin => Class::Latin,
+            Self::Cyrillic => Class::Other(Script::Cyrillic),
+            Self::Arabic => Class::Other(Script::Arabic),
+        }
+    }
+}
+
 /// Latin words below which a stretch says nothing.
 pub(super) const LATIN_WORDS_MIN: usize = 3;
 /// Han characters without kana from which on a stretch is not Japanese.
@@ -76,34 +128,59 @@ impl Counts {
         let mut counts = Self::default();
         let mut word = 0;
         for c in text.chars() {
-            let is_latin = counts.add(c);
-            // Single letters are variables more often than words.
-            if is_latin {
-                word += 1;
-                counts.latin_words += usize::from(word == 2);
-            } else if c != '\'' && c != '\u{2019}' {
-                word = 0;
+            match letter(c) {
+                Some(letter) => counts.add(c, letter, &mut word),
+                None if ends_word(c) => word = 0,
+                None => {}
             }
         }
         counts
     }
 
-    /// Count one character; whether it was a Latin letter.
-    fn add(&mut self, c: char) -> bool {
-        match class(c) {
-            None => {}
-            Some(Class::Latin) => {
-                self.latin += 1;
-                return true;
-            }
-            Some(Class::HanKana) if c.script() == Script::Han => self.han += 1,
-            Some(Class::HanKana) => self.kana += 1,
-            Some(Class::Other(script)) => match self.other.iter_mut().find(|(known, _)| *known == script) {
-                Some((_, count)) => *count += 1,
-                None => self.other.push((script, 1)),
-            },
+    /// Count one letter; `word` is the length of the Latin word up to it.
+    pub fn add(&mut self, c: char, letter: Letter, word: &mut usize) {
+        if letter != Letter::Latin {
+            *word = 0;
         }
-        false
+        match letter {
+            Letter::Latin => {
+                self.latin += 1;
+                *word += 1;
+                // Single letters are variables more often than words.
+                self.latin_words += usize::from(*word == 2);
+            }
+            Letter::Kana => self.kana += 1,
+            Letter::Han => {
+                self.han += 1;
+                self.japanese += han::japanese(c);
+            }
+            Letter::Other(script) => self.add_other(script, 1),
+        }
+    }
+
+    fn add_other(&mut self, script: Script, count: usize) {
+        match self.other.iter_mut().find(|(known, _)| *known == script) {
+            Some((_, known)) => *known += count,
+            None => self.other.push((script, count)),
+        }
+    }
+
+    pub fn merge(&mut self, more: &Self) {
+        self.latin += more.latin;
+        self.latin_words += more.latin_words;
+        self.han += more.han;
+        self.kana += more.kana;
+        self.japanese += more.japanese;
+        for (script, count) in &more.other {
+            self.add_other(*script, *count);
+        }
+    }
+
+    /// Letters of scripts that the target is not written in; Latin and Greek are at home in any text on mathematics.
+    pub fn foreign(&self, target: Language) -> usize {
+        let of = |script: Script, count: usize| if target.scripts().contains(&script) { 0 } else { count };
+        let other: usize = self.other.iter().map(|(script, count)| of(*script, *count)).sum();
+        of(Script::Han, self.han) + of(Script::Hiragana, self.kana) + other
     }
 
     /// Letters, weighted so that a sentence weighs about the same in every script.
@@ -151,14 +228,27 @@ impl Counts {
             .unwrap_or(Class::Latin)
     }
 
+    /// Kana decide, and a long stretch without any is Chinese. Where there are few of both, characters that only one
+    /// of the two is written with do, and then the target gets the benefit of the doubt.
     fn chinese_or_japanese(&self, target: Language) -> Language {
-        let japanese = if target == Language::Ja {
-            self.kana > 0 || self.han < HAN_ALONE
-        } else {
-            self.kana as f64 >= KANA_SHARE * (self.han + self.kana) as f64
-        };
-        if japanese { Language::Ja } else { Language::Zh }
+        if self.kana > 0 && self.kana as f64 >= KANA_SHARE * (self.han + self.kana) as f64 {
+            return Language::Ja;
+        }
+        if self.kana == 0 && self.han >= HAN_ALONE {
+            return Language::Zh;
+        }
+        match self.japanese {
+            1.. => Language::Ja,
+            ..=-1 => Language::Zh,
+            0 if target == Language::Ja => Language::Ja,
+            0 => Language::Zh,
+        }
     }
+}
+
+/// Whether a character that is no letter ends a Latin word: an apostrophe does not.
+pub(super) fn ends_word(c: char) -> bool {
+    c != '\'' && c != '\u{2019}'
 }
 
 fn han_kana(han: usize, kana: usize) -> f64 {
@@ -184,14 +274,4 @@ fn by_script(script: Script) -> Decision {
             None => Decision::Other(script.full_name()),
         },
     }
-}
-
-/// Letters of scripts that the target is not written in; Latin and Greek are at home in any text on mathematics.
-pub(super) fn foreign_letters(text: &str, target: Language) -> usize {
-    let scripts = target.scripts();
-    let foreign = |c: &char| match class(*c) {
-        None | Some(Class::Latin) => false,
-        Some(_) => !scripts.contains(&c.script()),
-    };
-    text.chars().filter(foreign).count()
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::script::{Class, Counts, LATIN_WORDS_MIN, class, class_of};
+use super::script::{Class, Counts, LATIN_WORDS_MIN, class_of, ends_word, letter};
 use crate::language::Language;
 
 /// A stretch of text with its letters counted.
@@ -17,37 +17,46 @@ const SENTENCE_BYTES_MAX: usize = 600;
 /// And at any character where there are no spaces.
 const RUN_BYTES_MAX: usize = 900;
 
-/// The non-empty stretches of `text`, in order.
+/// The stretches of `text` that hold letters, in order.
 pub(super) fn units(text: &str, target: Language) -> Vec<Unit> {
+    let home = class_of(target);
     let mut units = Vec::new();
     for sentence in sentences(text) {
-        for span in runs(&text[sentence.clone()], target) {
-            let span = sentence.start + span.start..sentence.start + span.end;
-            let counts = Counts::of(&text[span.clone()]);
-            if counts != Counts::default() {
-                units.push(Unit { span, counts });
-            }
+        let first = units.len();
+        joined(script_runs(text, sentence.clone()), home, &mut units);
+        // Quotation marks, full stops and the like belong to the outer stretches.
+        if let Some(unit) = units.get_mut(first) {
+            unit.span.start = sentence.end - text[sentence.clone()].trim_start().len();
+        }
+        if let Some(unit) = units[first..].last_mut() {
+            unit.span.end = sentence.start + text[sentence.clone()].trim_end().len();
         }
     }
     units
 }
 
 /// Sentence enders that need nothing after them; a point, a query or an exclamation mark needs a space.
-const ENDERS: &str = "\u{3002}\u{ff01}\u{ff1f}\u{ff61}\u{2026}\u{61f}\u{6d4}\u{964}\u{965}\u{1362}\u{589}\u{104a}\u{104b}\u{17d4}\u{203c}\u{2047}\u{e2f}\u{e5a}\u{e5b}";
+fn always_ends(c: char) -> bool {
+    match c {
+        '\n' => true,
+        '\0'..='\u{588}' => false,
+        '\u{589}' | '\u{61f}' | '\u{6d4}' | '\u{964}' | '\u{965}' | '\u{e2f}' | '\u{e5a}' | '\u{e5b}'
+        | '\u{104a}' => true,
+        '\u{104b}' | '\u{1362}' | '\u{17d4}' | '\u{2026}' | '\u{203c}' | '\u{2047}' | '\u{3002}'
+        | '\u{ff01}' => true,
+        '\u{ff1f}' | '\u{ff61}' => true,
+        _ => false,
+    }
+}
 
 pub(super) fn sentences(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut start = 0;
-    let mut chars = text.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
+    for (at, c) in text.char_indices() {
         let end = at + c.len_utf8();
-        let space_follows = chars
-            .peek()
-            .is_none_or(|(_, next)| next.is_whitespace() || "\"')*_\u{201d}\u{bb}".contains(*next));
         let length = end - start;
-        let ends = c == '\n'
-            || ENDERS.contains(c)
-            || (matches!(c, '.' | '!' | '?') && space_follows)
+        let ends = always_ends(c)
+            || (matches!(c, '.' | '!' | '?') && ends_before(&text[end..]))
             || (length > SENTENCE_BYTES_MAX && c.is_whitespace())
             || length > RUN_BYTES_MAX;
         if ends {
@@ -61,49 +70,63 @@ pub(super) fn sentences(text: &str) -> Vec<Range<usize>> {
     found
 }
 
+/// Whether what follows lets a point end a sentence.
+fn ends_before(rest: &str) -> bool {
+    let next = rest.chars().next();
+    next.is_none_or(|next| next.is_whitespace() || "\"')*_\u{201d}\u{bb}".contains(next))
+}
+
 /// Weight from which on letters of a foreign script are a stretch of their own, rather than a name in passing.
 const FOREIGN_MIN: f64 = 6.0;
 
 /// A maximal stretch of one script class.
 struct Run {
     class: Class,
-    span: Range<usize>,
+    unit: Unit,
 }
 
-/// Cut a sentence where it changes to another script for long enough to be language rather than a symbol.
-fn runs(sentence: &str, target: Language) -> Vec<Range<usize>> {
-    let runs = script_runs(sentence);
-    if runs.len() <= 1 {
-        return std::iter::once(0..sentence.len()).collect();
-    }
-    let home = class_of(target);
-    let mut found: Vec<(bool, Range<usize>)> = Vec::new();
-    for run in runs {
-        let counts = Counts::of(&sentence[run.span.clone()]);
-        let foreign = run.class != home
-            && match run.class {
-                Class::Latin => counts.latin_words >= LATIN_WORDS_MIN,
-                _ => counts.weight() >= FOREIGN_MIN,
+/// A sentence is cut where it changes to another script for long enough to be language rather than a symbol.
+fn joined(runs: Vec<Run>, home: Class, units: &mut Vec<Unit>) {
+    // Whether the last unit is a foreign stretch; `None` before the sentence's first.
+    let mut after_foreign: Option<bool> = None;
+    for Run { class, unit } in runs {
+        let foreign = class != home
+            && match class {
+                Class::Latin => unit.counts.latin_words >= LATIN_WORDS_MIN,
+                _ => unit.counts.weight() >= FOREIGN_MIN,
             };
-        match found.last_mut() {
+        match (after_foreign, units.last_mut()) {
             // A light run joins what stands before it; so do two stretches of the home script around one.
-            Some((was_foreign, last)) if !foreign && (run.class != home || !*was_foreign) => {
-                last.end = run.span.end;
+            (Some(after_foreign), Some(last)) if !foreign && (class != home || !after_foreign) => {
+                last.span.end = unit.span.end;
+                last.counts.merge(&unit.counts);
             }
-            _ => found.push((foreign, run.span)),
+            _ => {
+                after_foreign = Some(foreign);
+                units.push(unit);
+            }
         }
     }
-    found.into_iter().map(|(_, span)| span).collect()
 }
 
-fn script_runs(sentence: &str) -> Vec<Run> {
+fn script_runs(text: &str, sentence: Range<usize>) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
-    for (at, c) in sentence.char_indices() {
-        let Some(class) = class(c) else { continue };
-        let end = at + c.len_utf8();
-        match runs.last_mut() {
-            Some(run) if run.class == class => run.span.end = end,
-            _ => runs.push(Run { class, span: at..end }),
+    let mut word = 0;
+    for (offset, c) in text[sentence.clone()].char_indices() {
+        let Some(letter) = letter(c) else {
+            if ends_word(c) {
+                word = 0;
+            }
+            continue;
+        };
+        let class = letter.class();
+        let at = sentence.start + offset;
+        if runs.last().is_none_or(|run| run.class != class) {
+            runs.push(Run { class, unit: Unit { span: at..at, counts: Counts::default() } });
+        }
+        if let Some(Run { unit, .. }) = runs.last_mut() {
+            unit.span.end = at + c.len_utf8();
+            unit.counts.add(c, letter, &mut word);
         }
     }
     runs
