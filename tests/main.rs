@@ -23,6 +23,8 @@ mod real_weights;
 #[cfg(test)]
 mod score;
 #[cfg(test)]
+mod score_cases;
+#[cfg(test)]
 mod store;
 #[cfg(test)]
 mod weights;
