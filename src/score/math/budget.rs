@@ -28,15 +28,8 @@ impl Budget {
 
     pub fn spend(&mut self, steps: usize) -> Result<(), Obstacle> {
         let steps = u32::try_from(steps).unwrap_or(u32::MAX);
-        match self.left.checked_sub(steps) {
-            Some(left) => {
-                self.left = left;
-                Ok(())
-            }
-            None => {
-                self.left = 0;
-                Err(Obstacle::Budget)
-            }
-        }
+        let left = self.left.checked_sub(steps);
+        self.left = left.unwrap_or(0);
+        if left.is_some() { Ok(()) } else { Err(Obstacle::Budget) }
     }
 }

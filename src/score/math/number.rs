@@ -66,7 +66,8 @@ pub(super) fn parse(answer: &str, convention: Convention) -> Result<Reading, Num
     let refuse = || NumberError::NotANumber { text: text.chars().take(60).collect() };
     let body = unit::strip_parentheses(unit::strip_variable(&text));
     // Turkish writes the percent sign first.
-    let body = body.strip_prefix('%').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit())).unwrap_or(body);
+    let body =
+        body.strip_prefix('%').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit())).unwrap_or(body);
     let (negative, body) = sign(unit::strip_currency(body));
     let (negative, body) = if negative.is_some() {
         (negative, unit::strip_currency(body))

@@ -1,11 +1,11 @@
 //! The judgement of answers that are more than a number: formulas, lists, sets, relations, matrices, words.
 
 use super::budget::{Budget, Obstacle};
-use super::compare::{Judge, Match, Value, compare, form, stated_value, value};
+use super::compare::{Judge, Match, Value, compare, count_something, form, stated_value, value};
 use super::latex::{self, Token};
 use super::number::Convention;
 use super::options::MathOptions;
-use super::{Judgement, normalise, shortened, unit};
+use super::{Judgement, normalise, shortened};
 use crate::language::{DecimalMark, Language};
 use crate::score::{Reason, Verdict};
 
@@ -16,8 +16,11 @@ pub(super) fn check_gold(gold: &str) -> Result<(), Obstacle> {
     match read(gold, Convention::Canonical, &mut budget)? {
         // Numbers in words would never equal a number in digits.
         Value::Text(text) => {
-            let counts = |word: &str| unit::changes_value(word, Convention::Canonical);
-            if text.split_whitespace().any(counts) { Err(Obstacle::Unread) } else { Ok(()) }
+            if count_something(&text) {
+                Err(Obstacle::Unread)
+            } else {
+                Ok(())
+            }
         }
         _ => Ok(()),
     }
@@ -49,9 +52,9 @@ pub(super) fn judge(gold: &str, answers: &[&str], language: Language, options: &
         }
         (Err(obstacle), _) | (_, Err(obstacle)) => (Verdict::Undecided, undecided(*obstacle)),
     };
-    let identical = verdict == Verdict::Undecided && answers.len() == 1 && same_text(gold, &joined, convention);
-    let (verdict, reason) =
-        if identical { (Verdict::Correct, Reason::TextEqual) } else { (verdict, reason) };
+    let identical =
+        verdict == Verdict::Undecided && answers.len() == 1 && same_text(gold, &joined, convention);
+    let (verdict, reason) = if identical { (Verdict::Correct, Reason::TextEqual) } else { (verdict, reason) };
     Judgement { verdict, reason, normalised }
 }
 
@@ -76,7 +79,9 @@ fn decide(gold: &Value, answer: &Value, text: &str, language: Language, judge: &
     let bracketed = text.contains(['(', '[']) || text.contains("\\{");
     let otherwise = compare(gold, &other, judge);
     match (found.is_equal(), otherwise.is_equal()) {
-        (true, false) if bracketed && is_list(&other) && !is_list(answer) => Match::Unknown(Obstacle::Ambiguous),
+        (true, false) if bracketed && is_list(&other) && !is_list(answer) => {
+            Match::Unknown(Obstacle::Ambiguous)
+        }
         (false, true) if bracketed && is_list(gold) => otherwise,
         (false, true) => Match::Unknown(Obstacle::Ambiguous),
         _ => found,

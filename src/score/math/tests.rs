@@ -2,6 +2,15 @@
 
 use super::*;
 
+mod collections;
+mod formulas;
+mod locales;
+
+#[track_caller]
+fn check_en(gold: &str, answer: &str, expected: Verdict) {
+    check(gold, answer, "en", expected);
+}
+
 fn judge(gold: &str, answers: &[&str], language: Language) -> Judgement {
     super::judge(gold, answers, language, &MathOptions::default())
 }

@@ -120,7 +120,7 @@ fn names_unit(word: &str, attached: bool, convention: Convention) -> bool {
     short && !NUMERALS.iter().any(|numeral| word.contains(numeral))
 }
 
-pub(super) fn changes_value(word: &str, convention: Convention) -> bool {
+fn changes_value(word: &str, convention: Convention) -> bool {
     let local = match convention {
         Convention::Of(Language::Es | Language::Pt) => ["miles", "mil"].contains(&word),
         Convention::Of(Language::Fr) => ["cent", "cents"].contains(&word),

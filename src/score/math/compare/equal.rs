@@ -52,12 +52,17 @@ pub(in super::super) fn compare(gold: &Value, answer: &Value, judge: &mut Judge)
         (Value::Based(digits, base), Value::Based(own, theirs)) => {
             compare_based((digits, *base), (own, *theirs))
         }
-        (Value::Based(digits, base), Value::Scalar(scalar)) | (Value::Scalar(scalar), Value::Based(digits, base)) => {
+        (Value::Based(digits, base), Value::Scalar(scalar))
+        | (Value::Scalar(scalar), Value::Based(digits, base)) => {
             let plain = digits.parse().ok().map(BigRational::from_integer);
             let worth = based_value(digits, *base).map(BigRational::from_integer);
             let rational = scalar.value.rational();
             // Which of the two the writer meant is not known if one fits.
-            if rational.is_some() && (rational == plain || rational == worth) { Match::Kinds } else { Match::Different }
+            if rational.is_some() && (rational == plain || rational == worth) {
+                Match::Kinds
+            } else {
+                Match::Different
+            }
         }
         (Value::Matrix(gold), Value::Matrix(answer)) => compare_matrices(gold, answer, judge),
         (Value::Ratio(gold), Value::Ratio(answer)) => match ordered(gold, answer, judge) {
@@ -67,6 +72,11 @@ pub(in super::super) fn compare(gold: &Value, answer: &Value, judge: &mut Judge)
         },
         (Value::Ratio(parts), Value::Scalar(scalar)) | (Value::Scalar(scalar), Value::Ratio(parts)) => {
             ratio_against_scalar(parts, scalar, judge)
+        }
+        (Value::Set(_), Value::Sequence(_, items)) | (Value::Sequence(_, items), Value::Set(_))
+            if any_relation(items) =>
+        {
+            set_against_relation(gold, answer, judge)
         }
         (Value::Set(_), Value::Sequence(..) | Value::Set(_)) | (Value::Sequence(..), Value::Set(_)) => {
             compare_sets(gold, answer, judge)
@@ -87,11 +97,21 @@ pub(in super::super) fn compare(gold: &Value, answer: &Value, judge: &mut Judge)
         (Value::Sequence(_, items), answer) if items.len() == 1 => compare(&items[0], answer, judge),
         (gold, Value::Sequence(_, items)) if items.len() == 1 => compare(gold, &items[0], judge),
         // One number is not several, nor a set, a matrix or words.
-        (Value::Sequence(_, items), Value::Scalar(scalar)) | (Value::Scalar(scalar), Value::Sequence(_, items)) => {
-            if scalar.value.is_constant() && two_differ(items, judge) { Match::Different } else { Match::Kinds }
+        (Value::Sequence(_, items), Value::Scalar(scalar))
+        | (Value::Scalar(scalar), Value::Sequence(_, items)) => {
+            if scalar.value.is_constant() && two_differ(items, judge) {
+                Match::Different
+            } else {
+                Match::Kinds
+            }
         }
-        (Value::Matrix(_), Value::Scalar(_) | Value::Sequence(..)) | (Value::Scalar(_) | Value::Sequence(..), Value::Matrix(_)) => {
-            if judge.options.strict { Match::Different } else { Match::Kinds }
+        (Value::Matrix(_), Value::Scalar(_) | Value::Sequence(..))
+        | (Value::Scalar(_) | Value::Sequence(..), Value::Matrix(_)) => {
+            if judge.options.strict {
+                Match::Different
+            } else {
+                Match::Kinds
+            }
         }
         (Value::Set(set), Value::Scalar(scalar)) | (Value::Scalar(scalar), Value::Set(set)) => {
             match set.same(&RealSet::point(scalar.value.clone()), judge.budget) {
@@ -127,14 +147,18 @@ fn proportional(gold: &[Value], answer: &[Value], judge: &mut Judge) -> bool {
         && (1..gold.len()).all(|at| {
             let (Some(c), Some(d)) = (quotient(gold, at), quotient(answer, at)) else { return true };
             let products = a.times(&d, judge.budget).and_then(|left| Ok((left, c.times(&b, judge.budget)?)));
-            products.is_ok_and(|(left, right)| exact::equality(&left, &right, judge.budget) != Equality::Different)
+            products.is_ok_and(|(left, right)| {
+                exact::equality(&left, &right, judge.budget) != Equality::Different
+            })
         })
 }
 
 fn ratio_against_scalar(parts: &[Value], scalar: &Scalar, judge: &mut Judge) -> Match {
     let [Value::Scalar(top), Value::Scalar(bottom)] = parts else { return Match::Kinds };
     match top.value.over(&bottom.value, judge.budget) {
-        Ok(value) if exact::equality(&value, &scalar.value, judge.budget) == Equality::Different => Match::Different,
+        Ok(value) if exact::equality(&value, &scalar.value, judge.budget) == Equality::Different => {
+            Match::Different
+        }
         _ => Match::Kinds,
     }
 }
@@ -161,7 +185,9 @@ pub(super) fn compare_scalars(gold: &Scalar, answer: &Scalar, judge: &mut Judge)
     }
     // 90 degrees and pi/2 are one angle in two measures.
     let degrees = |scalar: &Scalar| scalar.unit.as_ref().is_some_and(|unit| unit.starts_with('\u{b0}'));
-    if degrees(gold) != degrees(answer) && [gold, answer].iter().any(|scalar| scalar.value.atoms().any(|a| *a == Atom::Pi)) {
+    if degrees(gold) != degrees(answer)
+        && [gold, answer].iter().any(|scalar| scalar.value.atoms().any(|a| *a == Atom::Pi))
+    {
         return Match::Unknown(Obstacle::Ambiguous);
     }
     found
@@ -213,7 +239,11 @@ fn compare_texts(gold: &str, answer: &str) -> Match {
 
 fn without_article(text: &str) -> &str {
     let articles = ["the ", "an ", "a "];
-    articles.iter().find_map(|article| text.strip_prefix(article)).filter(|rest| rest.len() > 1).unwrap_or(text)
+    articles
+        .iter()
+        .find_map(|article| text.strip_prefix(article))
+        .filter(|rest| rest.len() > 1)
+        .unwrap_or(text)
 }
 
 /// Letters against a formula: a product of variables, if they are few.
@@ -246,7 +276,9 @@ fn compare_matrices(gold: &[Vec<Value>], answer: &[Vec<Value>], judge: &mut Judg
     if !alike {
         return Match::Different;
     }
-    gold.iter().zip(answer).fold(Match::EQUAL, |found, (gold, answer)| found.and(ordered(gold, answer, judge)))
+    gold.iter()
+        .zip(answer)
+        .fold(Match::EQUAL, |found, (gold, answer)| found.and(ordered(gold, answer, judge)))
 }
 
 fn compare_sets(gold: &Value, answer: &Value, judge: &mut Judge) -> Match {
@@ -264,6 +296,7 @@ fn compare_sets(gold: &Value, answer: &Value, judge: &mut Judge) -> Match {
 fn set_against_relation(gold: &Value, answer: &Value, judge: &mut Judge) -> Match {
     let mut set = |value: &Value| match value {
         Value::Relation(..) => solutions(value, judge.budget).ok().flatten(),
+        Value::Sequence(_, items) if any_relation(items) => solutions(value, judge.budget).ok().flatten(),
         value => RealSet::of(value, judge.budget).ok().flatten(),
     };
     let (Some(a), Some(b)) = (set(gold), set(answer)) else { return Match::Kinds };
@@ -304,9 +337,21 @@ fn compare_sequences(gold: Sequence, answer: Sequence, judge: &mut Judge) -> Mat
             let list = if gold_unordered { fence } else { own };
             let in_order = ordered(items, theirs, judge);
             // A half-open bracket, and a square one around two, is an interval.
-            let tuple = matches!(bracket, Fence::Angle) || bracket == Fence::ROUND || (bracket == Fence::SQUARE && items.len() > 2);
+            let tuple = matches!(bracket, Fence::Angle)
+                || bracket == Fence::ROUND
+                || (bracket == Fence::SQUARE && items.len() > 2);
             if !tuple {
-                return if in_order.is_equal() { Match::Unknown(Obstacle::Ambiguous) } else { Match::Kinds };
+                let sets = (
+                    RealSet::of(&Value::Sequence(fence, items.to_vec()), judge.budget),
+                    RealSet::of(&Value::Sequence(own, theirs.to_vec()), judge.budget),
+                );
+                return match sets {
+                    (Ok(Some(a)), Ok(Some(b))) if list == Fence::Curly => {
+                        a.same(&b, judge.budget).map_or_else(Match::Unknown, equal_if)
+                    }
+                    _ if in_order.is_equal() => Match::Unknown(Obstacle::Ambiguous),
+                    _ => Match::Kinds,
+                };
             }
             if list == Fence::Bare && in_order.is_equal() {
                 return in_order;
@@ -359,7 +404,7 @@ fn unordered(gold: Sequence, answer: Sequence, judge: &mut Judge) -> Match {
                 }
                 Match::Different => {}
                 Match::Kinds => doubt = doubt.or(Some(Match::Kinds)),
-                unknown => doubt = Some(unknown),
+                unknown @ Match::Unknown(_) => doubt = Some(unknown),
             }
         }
         match at {

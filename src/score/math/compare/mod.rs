@@ -15,12 +15,15 @@ pub(super) use equal::compare;
 pub(super) use form::form;
 pub(super) use relation::stated_value;
 pub(super) use value::{Value, value};
+pub(super) use words::count_something;
 
 /// What a comparison found. `Unknown` is never guessed away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Match {
     /// Equal, and whether only after rounding.
-    Equal { rounded: bool },
+    Equal {
+        rounded: bool,
+    },
     Different,
     /// Answers of kinds that cannot be compared, such as a number and a set.
     Kinds,

@@ -40,7 +40,8 @@ pub(super) fn side(value: &Value) -> Side {
             if value.is_constant() {
                 return Side::Constant;
             }
-            let mut names: Vec<&Atom> = value.atoms().filter(|atom| matches!(atom, Atom::Variable(_))).collect();
+            let mut names: Vec<&Atom> =
+                value.atoms().filter(|atom| matches!(atom, Atom::Variable(_))).collect();
             names.sort_unstable();
             names.dedup();
             if names.len() > 1 { Side::Asked } else { Side::Other }
@@ -53,7 +54,9 @@ pub(super) fn side(value: &Value) -> Side {
 fn named_atom(value: &Quotient) -> Option<&Atom> {
     let (monomial, coefficient) = value.is_polynomial().then(|| value.numerator.single()).flatten()?;
     match monomial.0.as_slice() {
-        [(atom @ (Atom::Variable(_) | Atom::Function(..)), exponent)] if exponent.is_one() && coefficient.is_one() => {
+        [(atom @ (Atom::Variable(_) | Atom::Function(..)), exponent)]
+            if exponent.is_one() && coefficient.is_one() =>
+        {
             Some(atom)
         }
         _ => None,
@@ -107,10 +110,12 @@ pub(super) fn stated(
 /// The value that an answer states, or the answer itself: votes count `x = 5` and 5 together.
 pub(in super::super) fn stated_value(answer: &Value, judge: &mut Judge) -> Value {
     match answer {
-        Value::Relation(sides, comparisons) => match stated(sides, comparisons, |side| side != Side::Other, judge) {
-            Stated::Value(value) => value,
-            _ => answer.clone(),
-        },
+        Value::Relation(sides, comparisons) => {
+            match stated(sides, comparisons, |side| side != Side::Other, judge) {
+                Stated::Value(value) => value,
+                _ => answer.clone(),
+            }
+        }
         answer => answer.clone(),
     }
 }
@@ -139,7 +144,8 @@ pub(super) fn compare_relations(gold: Chain, answer: Chain, judge: &mut Judge) -
             }
         }
     }
-    let single = |sides: &[Value], comparisons: &[Comparison], budget: &mut Budget| match (sides, comparisons) {
+    let single = |sides: &[Value], comparisons: &[Comparison], budget: &mut Budget| match (sides, comparisons)
+    {
         ([Value::Scalar(left), Value::Scalar(right)], [comparison]) => {
             left.value.minus(&right.value, budget).ok().map(|difference| (difference, *comparison))
         }
@@ -173,7 +179,11 @@ pub(super) fn unsolved(relation: &Value, value: &Value, judge: &mut Judge) -> Ma
         Ok(None) => {
             let symmetric = |value: &Value| matches!(value, Value::Relation(_, own) if own.as_slice() == [Comparison::Equal]);
             // An equation in one variable has its solutions for an answer, not its right side.
-            if symmetric(relation) && variable_of(relation).is_some() { Match::Different } else { Match::Kinds }
+            if symmetric(relation) && variable_of(relation).is_some() {
+                Match::Different
+            } else {
+                Match::Kinds
+            }
         }
         Err(obstacle) => Match::Unknown(obstacle),
     }
@@ -202,7 +212,9 @@ fn straight((sides, comparisons): Chain) -> (Vec<Value>, Vec<Comparison>) {
     let mut sides = sides.to_vec();
     let mut comparisons: Vec<Comparison> = comparisons
         .iter()
-        .map(|comparison| if *comparison == Comparison::Approximate { Comparison::Equal } else { *comparison })
+        .map(
+            |comparison| if *comparison == Comparison::Approximate { Comparison::Equal } else { *comparison },
+        )
         .collect();
     if comparisons.iter().all(down) {
         sides.reverse();
@@ -302,14 +314,18 @@ pub(super) fn solutions(value: &Value, budget: &mut Budget) -> Result<Option<Rea
         Value::Relation(sides, comparisons) => {
             let mut set = RealSet::all();
             for (i, comparison) in comparisons.iter().enumerate() {
-                let Some(part) = half_line(&sides[i], *comparison, &sides[i + 1], budget)? else { return Ok(None) };
+                let Some(part) = half_line(&sides[i], *comparison, &sides[i + 1], budget)? else {
+                    return Ok(None);
+                };
                 set = set.intersection(&part, budget)?;
             }
             Ok(Some(set))
         }
         Value::Sequence(fence @ (Fence::Choice | Fence::Bare), parts) => {
             // "x = 1, x = 2" lists what x may be; "x > 1, x < 2" are two conditions.
-            let listed = parts.iter().all(|part| matches!(part, Value::Relation(_, own) if own.as_slice() == [Comparison::Equal]));
+            let listed = parts
+                .iter()
+                .all(|part| matches!(part, Value::Relation(_, own) if own.as_slice() == [Comparison::Equal]));
             let unite = *fence == Fence::Choice || listed;
             let mut set: Option<RealSet> = None;
             for part in parts {
@@ -339,7 +355,9 @@ fn half_line(
     // -infinity < x says nothing.
     match (left, comparison, right) {
         (Value::Infinite(true), Comparison::Less | Comparison::AtMost, _)
-        | (_, Comparison::Less | Comparison::AtMost, Value::Infinite(false)) => return Ok(Some(RealSet::all())),
+        | (_, Comparison::Less | Comparison::AtMost, Value::Infinite(false)) => {
+            return Ok(Some(RealSet::all()));
+        }
         _ => {}
     }
     let (Value::Scalar(left), Value::Scalar(right)) = (left, right) else { return Ok(None) };
@@ -353,7 +371,11 @@ fn half_line(
             let closed = matches!(comparison, Comparison::AtMost | Comparison::AtLeast);
             let greater = matches!(comparison, Comparison::Greater | Comparison::AtLeast);
             // Below the root, or what is left of the line above it.
-            if greater == up { RealSet::below(root, closed) } else { RealSet::below(root, !closed).complement() }
+            if greater == up {
+                RealSet::below(root, closed)
+            } else {
+                RealSet::below(root, !closed).complement()
+            }
         }
         _ => return Ok(None),
     }))
@@ -369,7 +391,9 @@ fn linear_root(value: &Quotient, budget: &mut Budget) -> Result<Option<(BigRatio
     let mut name: Option<&Atom> = None;
     for (monomial, coefficient) in &value.numerator.0 {
         match monomial.0.as_slice() {
-            [(atom @ Atom::Variable(_), exponent)] if exponent.is_one() && name.is_none_or(|name| name == atom) => {
+            [(atom @ Atom::Variable(_), exponent)]
+                if exponent.is_one() && name.is_none_or(|name| name == atom) =>
+            {
                 name = Some(atom);
                 factor.clone_from(coefficient);
             }

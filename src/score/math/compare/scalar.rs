@@ -8,7 +8,11 @@ use super::super::exact::{self, Atom, Quotient};
 use super::super::latex::{Expression, Fence};
 
 /// The value of an expression; `minus` says which sign a plus-minus stands for.
-pub(super) fn scalar(expression: &Expression, minus: bool, budget: &mut Budget) -> Result<Quotient, Obstacle> {
+pub(super) fn scalar(
+    expression: &Expression,
+    minus: bool,
+    budget: &mut Budget,
+) -> Result<Quotient, Obstacle> {
     budget.spend(1)?;
     let both = |left: &Expression, right: &Expression, budget: &mut Budget| {
         Ok::<_, Obstacle>((scalar(left, minus, budget)?, scalar(right, minus, budget)?))
@@ -59,7 +63,8 @@ pub(super) fn scalar(expression: &Expression, minus: bool, budget: &mut Budget) 
             exact::logarithm(base.as_ref(), &scalar(inner, minus, budget)?, budget)
         }
         Expression::Function(name, arguments) => {
-            let arguments = arguments.iter().map(|inner| scalar(inner, minus, budget)).collect::<Result<_, _>>()?;
+            let arguments =
+                arguments.iter().map(|inner| scalar(inner, minus, budget)).collect::<Result<_, _>>()?;
             Ok(exact::function(name, arguments))
         }
         Expression::Measured(inner, _) => scalar(inner, minus, budget),
@@ -98,7 +103,11 @@ fn determinant(rows: &[Vec<Quotient>], budget: &mut Budget) -> Result<Quotient, 
 }
 
 /// The divisors in an expression that have variables in them.
-pub(super) fn divisors(expression: &Expression, out: &mut Vec<Quotient>, budget: &mut Budget) -> Result<(), Obstacle> {
+pub(super) fn divisors(
+    expression: &Expression,
+    out: &mut Vec<Quotient>,
+    budget: &mut Budget,
+) -> Result<(), Obstacle> {
     budget.spend(1)?;
     match expression {
         Expression::Quotient(top, bottom) => {
@@ -137,16 +146,18 @@ pub(super) fn places(expression: &Expression) -> usize {
         Expression::Number { places, .. } => *places,
         Expression::Negative(inner) | Expression::Measured(inner, _) => places(inner),
         Expression::Product(factors) => match factors.as_slice() {
-            [Expression::Number { places, .. }, Expression::Power(base, exponent)] => match (&**base, &**exponent) {
-                (Expression::Number { value: ten, .. }, Expression::Number { value: exponent, .. })
-                    if *ten == BigRational::from_integer(10.into()) && exponent.is_integer() =>
-                {
-                    let shift = exponent.to_integer().to_i64().unwrap_or_default();
-                    let moved = shift.unsigned_abs().min(10_000) as usize;
-                    if exponent.is_negative() { places + moved } else { places.saturating_sub(moved) }
+            [Expression::Number { places, .. }, Expression::Power(base, exponent)] => {
+                match (&**base, &**exponent) {
+                    (Expression::Number { value: ten, .. }, Expression::Number { value: exponent, .. })
+                        if *ten == BigRational::from_integer(10.into()) && exponent.is_integer() =>
+                    {
+                        let shift = exponent.to_integer().to_i64().unwrap_or_default();
+                        let moved = shift.unsigned_abs().min(10_000) as usize;
+                        if exponent.is_negative() { places + moved } else { places.saturating_sub(moved) }
+                    }
+                    _ => 0,
                 }
-                _ => 0,
-            },
+            }
             _ => 0,
         },
         _ => 0,
@@ -167,7 +178,9 @@ pub(super) fn plus_minus(expression: &Expression) -> usize {
         Expression::Quotient(a, b) | Expression::Power(a, b) | Expression::Binomial(a, b) => {
             plus_minus(a) + plus_minus(b)
         }
-        Expression::Logarithm(base, inner) => base.as_ref().map_or(0, |base| plus_minus(base)) + plus_minus(inner),
+        Expression::Logarithm(base, inner) => {
+            base.as_ref().map_or(0, |base| plus_minus(base)) + plus_minus(inner)
+        }
         Expression::Sum(parts) | Expression::Product(parts) | Expression::Function(_, parts) => all(parts),
         _ => 0,
     }

@@ -52,7 +52,9 @@ pub(in super::super) fn value(expression: &Expression, budget: &mut Budget) -> R
         Expression::Negative(inner) if **inner == Expression::Infinity => Value::Infinite(true),
         Expression::Sum(terms) if terms.as_slice() == [Expression::Infinity] => Value::Infinite(false),
         Expression::Based(digits, base) => Value::Based(digits.clone(), *base),
-        Expression::Fenced(fence, items) if *fence == Fence::SQUARE && items.len() == 1 => value(&items[0], budget)?,
+        Expression::Fenced(fence, items) if *fence == Fence::SQUARE && items.len() == 1 => {
+            value(&items[0], budget)?
+        }
         Expression::Fenced(fence, items) => Value::Sequence(*fence, flattened(*fence, all(items, budget)?)),
         Expression::Relation(sides, comparisons) => Value::Relation(all(sides, budget)?, comparisons.clone()),
         Expression::Matrix(rows) => {

@@ -89,17 +89,16 @@ impl Monomial {
         if large(&exponent) && self.0.iter().any(|(_, own)| large(own)) {
             return Err(Obstacle::TooLarge);
         }
-        let scaled =
-            self.0.iter().map(|(atom, own)| Ok((atom.clone(), bounded(own * exponent)?))).collect::<Result<_, _>>()?;
+        let scaled = self
+            .0
+            .iter()
+            .map(|(atom, own)| Ok((atom.clone(), bounded(own * exponent)?)))
+            .collect::<Result<_, _>>()?;
         Ok(Self(scaled))
     }
 
     pub fn exponent(&self, atom: &Atom) -> Exponent {
         self.0.iter().find(|(own, _)| own == atom).map_or_else(Exponent::zero, |(_, exponent)| *exponent)
-    }
-
-    pub fn without(&self, atom: &Atom) -> Self {
-        Self(self.0.iter().filter(|(own, _)| own != atom).cloned().collect())
     }
 }
 

@@ -88,7 +88,11 @@ pub(in super::super) fn order(
 }
 
 /// A real constant times 10^places, rounded to the nearest whole number.
-pub(in super::super) fn rounded(value: &Quotient, places: u32, budget: &mut Budget) -> Result<BigInt, Obstacle> {
+pub(in super::super) fn rounded(
+    value: &Quotient,
+    places: u32,
+    budget: &mut Budget,
+) -> Result<BigInt, Obstacle> {
     let factor = BigInt::from(10).pow(places);
     if let Some(value) = value.rational() {
         return Ok((value * BigRational::from_integer(factor)).round().to_integer());
@@ -111,7 +115,11 @@ pub(super) fn whole_below(value: &Quotient, budget: &mut Budget) -> Result<BigIn
     Err(Obstacle::Unread)
 }
 
-fn enclosed(value: &Quotient, bits: u32, budget: &mut Budget) -> Result<super::enclosure::Enclosure, Obstacle> {
+fn enclosed(
+    value: &Quotient,
+    bits: u32,
+    budget: &mut Budget,
+) -> Result<super::enclosure::Enclosure, Obstacle> {
     if !value.is_constant() {
         return Err(Obstacle::Unread);
     }

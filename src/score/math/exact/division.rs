@@ -53,7 +53,8 @@ pub(super) fn lowest_terms(
 /// Whole exponents from zero up, and no atom with a relation that could bring a leading term back.
 fn is_plain(polynomial: &Polynomial) -> bool {
     polynomial.0.keys().flat_map(|monomial| &monomial.0).all(|(atom, exponent)| {
-        let free = matches!(atom, Atom::Variable(_) | Atom::Pi | Atom::Euler | Atom::Log(_) | Atom::Function(..));
+        let free =
+            matches!(atom, Atom::Variable(_) | Atom::Pi | Atom::Euler | Atom::Log(_) | Atom::Function(..));
         free && exponent.is_integer() && exponent.is_positive()
     })
 }

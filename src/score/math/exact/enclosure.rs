@@ -124,7 +124,8 @@ impl Enclosure {
 
     pub fn pi(bits: u32) -> Self {
         // Machin: pi = 16 arctan(1/5) - 4 arctan(1/239).
-        let part = |factor: i64, of: u32| Self::integer(factor, bits).times_small(&arctangent_of_inverse(of, bits));
+        let part =
+            |factor: i64, of: u32| Self::integer(factor, bits).times_small(&arctangent_of_inverse(of, bits));
         part(16, 5).plus(&part(-4, 239))
     }
 
@@ -202,7 +203,11 @@ fn arctangent_of_inverse(n: u32, bits: u32) -> Enclosure {
         power /= &square;
         k += 2;
         let term = &power / k;
-        if terms % 2 == 1 { sum -= term } else { sum += term }
+        if terms % 2 == 1 {
+            sum -= term;
+        } else {
+            sum += term;
+        }
         terms += 1;
     }
     // Two truncations a term, and the rest of the series.

@@ -7,8 +7,8 @@ use num_traits::{One, Signed, ToPrimitive};
 use super::super::budget::{Budget, Obstacle};
 use super::atom::{Atom, Exponent, Monomial};
 use super::decide;
-use super::powers::factors;
 use super::polynomial::Polynomial;
+use super::powers::factors;
 use super::quotient::Quotient;
 
 /// The factorial of more has more digits than an answer may have.
@@ -26,7 +26,8 @@ pub(in super::super) fn factorial(value: &Quotient, budget: &mut Budget) -> Resu
     if !whole.is_integer() || whole.is_negative() {
         return Err(Obstacle::Undefined);
     }
-    let count = whole.to_integer().to_u32().filter(|count| *count <= FACTORIAL_MAX).ok_or(Obstacle::TooLarge)?;
+    let count =
+        whole.to_integer().to_u32().filter(|count| *count <= FACTORIAL_MAX).ok_or(Obstacle::TooLarge)?;
     budget.spend(count as usize)?;
     let product = (1..=count).fold(BigUint::one(), |product, factor| product * factor);
     Ok(Quotient::rational_constant(BigRational::from_integer(product.into())))
@@ -37,7 +38,8 @@ pub(in super::super) fn binomial(
     chosen: &Quotient,
     budget: &mut Budget,
 ) -> Result<Quotient, Obstacle> {
-    let small = |value: &Quotient| value.whole().and_then(|value| value.to_u32()).filter(|value| *value <= 10_000);
+    let small =
+        |value: &Quotient| value.whole().and_then(|value| value.to_u32()).filter(|value| *value <= 10_000);
     let (Some(total), Some(chosen)) = (small(total), small(chosen)) else {
         return if total.rational().is_some() && chosen.rational().is_some() {
             Err(Obstacle::TooLarge)

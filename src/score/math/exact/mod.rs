@@ -16,7 +16,7 @@ mod powers;
 mod quotient;
 
 pub(super) use atom::{Atom, Monomial};
-pub(super) use decide::{Equality, equality, order, rounded, sign};
+pub(super) use decide::{Equality, equality, order, rounded};
 pub(super) use functions::{absolute, binomial, factorial, function, logarithm, rounded_down};
 pub(super) use polynomial::Polynomial;
 pub(super) use powers::{power, root};

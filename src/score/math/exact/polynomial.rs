@@ -87,7 +87,8 @@ impl Polynomial {
                 }
             }
             Entry::Occupied(mut entry) => {
-                *entry.get_mut() += coefficient;
+                let sum = add(entry.get(), &coefficient);
+                entry.insert(sum);
                 if entry.get().is_zero() {
                     entry.remove();
                 }
@@ -121,14 +122,14 @@ impl Polynomial {
         let mut out = Self::default();
         for (left, a) in &self.0 {
             for (right, b) in &other.0 {
-                budget.spend(cost(a) + cost(b))?;
+                budget.spend(cost(a) + cost(b) + left.0.len() + right.0.len())?;
                 let product = left.times(right)?;
                 if needs_reduction(&product) {
-                    for (monomial, coefficient) in reduce(&product, a * b, budget)?.0 {
+                    for (monomial, coefficient) in reduce(&product, multiply(a, b), budget)?.0 {
                         out.insert(monomial, coefficient)?;
                     }
                 } else {
-                    out.insert(product, a * b)?;
+                    out.insert(product, multiply(a, b))?;
                 }
             }
         }
@@ -137,8 +138,17 @@ impl Polynomial {
 
     pub fn pow(&self, exponent: u128, budget: &mut Budget) -> Result<Self, Obstacle> {
         if let Some((monomial, coefficient)) = self.single() {
-            let coefficient = rational_power(coefficient, i128::try_from(exponent).map_err(|_| Obstacle::TooLarge)?, budget)?;
-            return reduce(&monomial.pow(Exponent::from_integer(i128::try_from(exponent).map_err(|_| Obstacle::TooLarge)?))?, coefficient, budget);
+            let coefficient = rational_power(
+                coefficient,
+                i128::try_from(exponent).map_err(|_| Obstacle::TooLarge)?,
+                budget,
+            )?;
+            return reduce(
+                &monomial
+                    .pow(Exponent::from_integer(i128::try_from(exponent).map_err(|_| Obstacle::TooLarge)?))?,
+                coefficient,
+                budget,
+            );
         }
         let mut out = Self::one();
         if exponent > POWER_MAX {
@@ -164,8 +174,23 @@ impl Polynomial {
     }
 }
 
+/// Whole numbers need no reduction, which costs far more than the operation.
+fn both_whole(a: &BigRational, b: &BigRational) -> bool {
+    a.denom().is_one() && b.denom().is_one()
+}
+
+fn add(a: &BigRational, b: &BigRational) -> BigRational {
+    if both_whole(a, b) { BigRational::from_integer(a.numer() + b.numer()) } else { a + b }
+}
+
+fn multiply(a: &BigRational, b: &BigRational) -> BigRational {
+    if both_whole(a, b) { BigRational::from_integer(a.numer() * b.numer()) } else { a * b }
+}
+
+/// Steps of an operation with a coefficient: reducing a fraction takes the square of its length.
 fn cost(coefficient: &BigRational) -> usize {
-    1 + ((coefficient.numer().bits() + coefficient.denom().bits()) / 256) as usize
+    let words = ((coefficient.numer().bits() + coefficient.denom().bits()) / 64) as usize;
+    1 + words / 4 + words * words / 16
 }
 
 fn needs_reduction(monomial: &Monomial) -> bool {
@@ -212,9 +237,7 @@ pub(super) fn reduce(
             Atom::Power(base, turn) if is_turn(base, turn) => {
                 // e^(i pi) is -1, and half of that turn is i.
                 let halves = exponent * 2;
-                if !halves.is_integer() {
-                    *exponent
-                } else {
+                if halves.is_integer() {
                     let quarter = halves.to_integer().rem_euclid(4);
                     if quarter >= 2 {
                         coefficient = -coefficient;
@@ -223,6 +246,8 @@ pub(super) fn reduce(
                         factors.push(Polynomial::atom(Atom::Imaginary));
                     }
                     Exponent::zero()
+                } else {
+                    *exponent
                 }
             }
             _ => *exponent,

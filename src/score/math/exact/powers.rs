@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use num_bigint::{BigInt, BigUint};
 use num_rational::BigRational;
-use num_traits::{One, Signed, ToPrimitive, Zero};
+use num_traits::{One, Signed, ToPrimitive};
 
 use super::super::budget::{Budget, Obstacle};
 use super::atom::{Atom, Exponent, Monomial, bounded};
@@ -16,7 +16,11 @@ use super::quotient::{Quotient, content};
 const INDEX_MAX: u32 = 60;
 
 /// The principal root; of negative constants only square roots and odd ones.
-pub(in super::super) fn root(index: u32, value: &Quotient, budget: &mut Budget) -> Result<Quotient, Obstacle> {
+pub(in super::super) fn root(
+    index: u32,
+    value: &Quotient,
+    budget: &mut Budget,
+) -> Result<Quotient, Obstacle> {
     budget.spend(1)?;
     match index {
         0 => return Err(Obstacle::Undefined),
@@ -28,7 +32,8 @@ pub(in super::super) fn root(index: u32, value: &Quotient, budget: &mut Budget) 
         return Ok(value.clone());
     }
     if !value.is_polynomial() {
-        let negative = value.denominator.is_constant() && decide::sign(&value.denominator.clone().into(), budget)? < 0;
+        let negative =
+            value.denominator.is_constant() && decide::sign(&value.denominator.clone().into(), budget)? < 0;
         let flip = |polynomial: &Polynomial| if negative { polynomial.negated() } else { polynomial.clone() };
         let top = root(index, &flip(&value.numerator).into(), budget)?;
         return top.over(&root(index, &flip(&value.denominator).into(), budget)?, budget);
@@ -74,7 +79,8 @@ fn root_of_term(
             Atom::Root(..) | Atom::Function(..) => false,
         };
         if positive {
-            let term = reduce(&Monomial::of(atom.clone(), bounded(exponent * part)?), BigRational::one(), budget)?;
+            let term =
+                reduce(&Monomial::of(atom.clone(), bounded(exponent * part)?), BigRational::one(), budget)?;
             outside = outside.times(&term, budget)?;
         } else {
             inside.push(Polynomial::term(Monomial::of(atom.clone(), *exponent), BigRational::one()));
@@ -105,7 +111,9 @@ pub(super) fn factors(value: &BigRational, budget: &mut Budget) -> Result<Vec<(B
     let mut found = Vec::new();
     for (part, sign) in [(value.numer(), 1), (value.denom(), -1)] {
         let part = part.to_biguint().ok_or(Obstacle::Unread)?;
-        found.extend(factor(&part, budget)?.into_iter().map(|(prime, times)| (prime, sign * i128::from(times))));
+        found.extend(
+            factor(&part, budget)?.into_iter().map(|(prime, times)| (prime, sign * i128::from(times))),
+        );
     }
     Ok(found)
 }
@@ -136,10 +144,13 @@ fn root_of_sum(index: u32, radicand: &Polynomial, budget: &mut Budget) -> Result
 fn denested(index: u32, radicand: &Polynomial, budget: &mut Budget) -> Result<Option<Quotient>, Obstacle> {
     let rational = radicand.0.get(&Monomial::one());
     let surd = radicand.0.iter().find(|(monomial, _)| !monomial.is_one());
-    let (Some(a), Some((monomial, b)), 2, 2) = (rational, surd, radicand.0.len(), index) else { return Ok(None) };
-    let square_roots = monomial.0.iter().all(|(atom, exponent)| {
-        matches!(atom, Atom::Prime(_)) && *exponent == Exponent::new(1, 2)
-    });
+    let (Some(a), Some((monomial, b)), 2, 2) = (rational, surd, radicand.0.len(), index) else {
+        return Ok(None);
+    };
+    let square_roots = monomial
+        .0
+        .iter()
+        .all(|(atom, exponent)| matches!(atom, Atom::Prime(_)) && *exponent == Exponent::new(1, 2));
     if !square_roots || !a.is_positive() {
         return Ok(None);
     }
@@ -162,7 +173,11 @@ fn exact_square_root(value: &BigRational) -> Option<BigRational> {
 }
 
 /// A power with any exponent. Bases of fractional exponents must not be negative.
-pub(in super::super) fn power(base: &Quotient, exponent: &Quotient, budget: &mut Budget) -> Result<Quotient, Obstacle> {
+pub(in super::super) fn power(
+    base: &Quotient,
+    exponent: &Quotient,
+    budget: &mut Budget,
+) -> Result<Quotient, Obstacle> {
     budget.spend(1)?;
     if let Some(exponent) = exponent.rational() {
         let top = exponent.numer().to_i128().ok_or(Obstacle::TooLarge)?;
@@ -211,7 +226,9 @@ fn symbolic(
         let term = Monomial::of(Atom::Power(Rc::new(base), monomial.clone()), bounded(exponent)?);
         reduce(&term, BigRational::one(), budget)
     };
-    let Some((own, value)) = base.single() else { return Ok(opaque(base.clone(), coefficient, budget)?.into()) };
+    let Some((own, value)) = base.single() else {
+        return Ok(opaque(base.clone(), coefficient, budget)?.into());
+    };
     let mut out = Polynomial::one();
     if value.is_negative() {
         out = out.times(&opaque(Polynomial::integer(-1), coefficient, budget)?, budget)?;

@@ -39,7 +39,11 @@ impl Quotient {
         Polynomial::atom(atom).into()
     }
 
-    pub fn new(numerator: Polynomial, denominator: Polynomial, budget: &mut Budget) -> Result<Self, Obstacle> {
+    pub fn new(
+        numerator: Polynomial,
+        denominator: Polynomial,
+        budget: &mut Budget,
+    ) -> Result<Self, Obstacle> {
         if denominator.is_zero() {
             return Err(Obstacle::Undefined);
         }
@@ -69,7 +73,10 @@ impl Quotient {
         }
         let (numerator, denominator) = super::division::lowest_terms(numerator, denominator, budget)?;
         let lead = denominator.0.values().next_back().map_or_else(BigRational::one, BigRational::recip);
-        Ok(Self { numerator: numerator.scaled(&lead, budget)?, denominator: denominator.scaled(&lead, budget)? })
+        Ok(Self {
+            numerator: numerator.scaled(&lead, budget)?,
+            denominator: denominator.scaled(&lead, budget)?,
+        })
     }
 
     pub fn is_zero(&self) -> bool {
@@ -183,15 +190,19 @@ impl Atom {
 /// For A + B r with r the square root of a prime or of -1: A - B r, whose product with it is free of r.
 fn conjugate(denominator: &Polynomial) -> Option<Polynomial> {
     let half = |exponent: &Exponent| *exponent.denom() == 2;
-    let radical = denominator.0.keys().flat_map(|monomial| &monomial.0).find(|(atom, exponent)| match atom {
-        Atom::Imaginary => true,
-        // Other roots of the same prime would stay.
-        Atom::Prime(_) => half(exponent) && denominator.0.keys().all(|monomial| {
-            let own = monomial.exponent(atom);
-            own.is_zero() || half(&own)
-        }),
-        _ => false,
-    })?;
+    let radical =
+        denominator.0.keys().flat_map(|monomial| &monomial.0).find(|(atom, exponent)| match atom {
+            Atom::Imaginary => true,
+            // Other roots of the same prime would stay.
+            Atom::Prime(_) => {
+                half(exponent)
+                    && denominator.0.keys().all(|monomial| {
+                        let own = monomial.exponent(atom);
+                        own.is_zero() || half(&own)
+                    })
+            }
+            _ => false,
+        })?;
     let flip = |(monomial, coefficient): (&Monomial, &BigRational)| {
         let odd = !monomial.exponent(&radical.0).is_zero();
         (monomial.clone(), if odd { -coefficient } else { coefficient.clone() })

@@ -15,23 +15,90 @@ pub(super) const WORD_OPEN: char = '\u{4}';
 pub(super) const WORD_CLOSE: char = '\u{5}';
 
 const SILENT: &[&str] = &[
-    "left", "right", "displaystyle", "textstyle", "scriptstyle", "limits", "nolimits", "big", "Big", "bigg", "Bigg", "bigl",
-    "bigr", "Bigl", "Bigr", "biggl", "biggr", "Biggl", "Biggr", "bf", "rm", "it", "hline", "mathstrut", "strut", "nonumber",
-    "centering", "mathopen", "mathclose", "hfill", "allowbreak", "bigm", "middle", "protect", "ensuremath",
+    "left",
+    "right",
+    "displaystyle",
+    "textstyle",
+    "scriptstyle",
+    "limits",
+    "nolimits",
+    "big",
+    "Big",
+    "bigg",
+    "Bigg",
+    "bigl",
+    "bigr",
+    "Bigl",
+    "Bigr",
+    "biggl",
+    "biggr",
+    "Biggl",
+    "Biggr",
+    "bf",
+    "rm",
+    "it",
+    "hline",
+    "mathstrut",
+    "strut",
+    "nonumber",
+    "centering",
+    "mathopen",
+    "mathclose",
+    "hfill",
+    "allowbreak",
+    "bigm",
+    "middle",
+    "protect",
+    "ensuremath",
 ];
-const SPACES: &[&str] = &["quad", "qquad", "thinspace", "space", "enspace", "nobreakspace", "medspace", "thickspace"];
+const SPACES: &[&str] =
+    &["quad", "qquad", "thinspace", "space", "enspace", "nobreakspace", "medspace", "thickspace"];
 /// Their argument is words if it is more than a letter.
 const WORDS: &[&str] = &[
-    "text", "textbf", "textit", "textrm", "textsf", "texttt", "textnormal", "emph", "mbox", "hbox", "mathrm", "operatorname", "textup", "mathsf", "mathtt",
+    "text",
+    "textbf",
+    "textit",
+    "textrm",
+    "textsf",
+    "texttt",
+    "textnormal",
+    "emph",
+    "mbox",
+    "hbox",
+    "mathrm",
+    "operatorname",
+    "textup",
+    "mathsf",
+    "mathtt",
 ];
 /// Their argument stands for itself.
 const WRAPPERS: &[&str] = &[
-    "mathbf", "mathit", "mathnormal", "boldsymbol", "boxed", "fbox", "framebox", "underline", "bm", "mathcal", "vec",
-    "mathfrak", "mathscr", "color", "textcolor", "mathop", "mathbin", "mathrel", "mathord", "smash", "displaylines", "pmb",
+    "mathbf",
+    "mathit",
+    "mathnormal",
+    "boldsymbol",
+    "boxed",
+    "fbox",
+    "framebox",
+    "underline",
+    "bm",
+    "mathcal",
+    "vec",
+    "mathfrak",
+    "mathscr",
+    "color",
+    "textcolor",
+    "mathop",
+    "mathbin",
+    "mathrel",
+    "mathord",
+    "smash",
+    "displaylines",
+    "pmb",
 ];
 pub(super) const FUNCTIONS: &[&str] = &[
-    "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "arccot", "ln", "log", "lg",
-    "exp", "gcd", "lcm", "max", "min", "det", "deg", "sgn", "arg", "Re", "Im",
+    "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "arccot",
+    "ln", "log", "lg", "exp", "gcd", "lcm", "max", "min", "det", "deg", "sgn", "arg", "Re", "Im",
 ];
 
 /// The cleaned text, or why there is none.
@@ -50,16 +117,9 @@ pub(super) fn clean(answer: &str) -> Result<String, Obstacle> {
             '\\' => rest = backslashes(rest, doubled, &mut out)?,
             '{' => {
                 let inner = [("{,}", ","), ("{.}", "."), ("{}", ""), ("{;}", ";")];
-                match inner.iter().find(|(from, _)| rest.starts_with(from)) {
-                    Some((from, to)) => {
-                        out.push_str(to);
-                        rest = &rest[from.len()..];
-                    }
-                    None => {
-                        out.push('{');
-                        rest = &rest[1..];
-                    }
-                }
+                let (from, to) = inner.iter().find(|(from, _)| rest.starts_with(from)).unwrap_or(&("{", "{"));
+                out.push_str(to);
+                rest = &rest[from.len()..];
             }
             '$' | '`' => rest = &rest[1..],
             '~' => {
@@ -79,8 +139,14 @@ pub(super) fn clean(answer: &str) -> Result<String, Obstacle> {
             }
         }
     }
-    let out = out.replace("^{\\circ }", "\\degree ").replace("^\\circ ", "\\degree ").replace("^ \\circ ", "\\degree ");
-    Ok(out.replace("^{ \\circ }", "\\degree "))
+    for degrees in
+        ["^{\\circ}", "^\\circ", "^ \\circ", "^{ \\circ }", "^{\\circ }", "^{\\degree }", "^\\degree "]
+    {
+        if out.contains(degrees) {
+            out = out.replace(degrees, "\\degree ");
+        }
+    }
+    Ok(out)
 }
 
 /// Whether every command has its backslash twice, as in JSON that was escaped once too often.
@@ -143,7 +209,7 @@ fn backslashes<'a>(text: &'a str, doubled: bool, out: &mut String) -> Result<&'a
     for _ in 0..run / 2 {
         out.push(ROW);
     }
-    if run % 2 == 0 { Ok(after) } else { command(after, out) }
+    if run.is_multiple_of(2) { Ok(after) } else { command(after, out) }
 }
 
 fn command<'a>(text: &'a str, out: &mut String) -> Result<&'a str, Obstacle> {
@@ -165,7 +231,11 @@ fn command<'a>(text: &'a str, out: &mut String) -> Result<&'a str, Obstacle> {
             out.push(' ');
             let rest = inner.trim_start_matches(['{', ' ']);
             let rest = &rest[1..];
-            return Ok(if inner.starts_with('{') { rest.trim_start().strip_prefix('}').unwrap_or(rest) } else { rest });
+            return Ok(if inner.starts_with('{') {
+                rest.trim_start().strip_prefix('}').unwrap_or(rest)
+            } else {
+                rest
+            });
         }
         name if SILENT.contains(&name) => {}
         name if SPACES.contains(&name) => out.push(' '),
@@ -174,7 +244,10 @@ fn command<'a>(text: &'a str, out: &mut String) -> Result<&'a str, Obstacle> {
         name => {
             out.push('\\');
             out.push_str(spelling(name));
-            out.push(' ');
+            // Letters after it must not join its name.
+            if after.starts_with(|c: char| c.is_ascii_alphabetic()) {
+                out.push(' ');
+            }
         }
     }
     Ok(after)
@@ -245,7 +318,8 @@ fn words<'a>(text: &'a str, out: &mut String) -> Result<&'a str, Obstacle> {
     let letters = name.chars().filter(|c| c.is_alphabetic()).count();
     let unit = UNIT_LETTERS.contains(&name) && !out.trim_end().is_empty();
     let joiner = name != content && JOINERS.contains(&name);
-    let formula = letters <= 1 && !unit && !joiner || name.contains(|c: char| c.is_ascii_digit() || "\\=$^_{}<>|".contains(c));
+    let formula = letters <= 1 && !unit && !joiner
+        || name.contains(|c: char| c.is_ascii_digit() || "\\=$^_{}<>|".contains(c));
     if formula {
         out.push(' ');
         out.push_str(&clean(content)?);

@@ -5,7 +5,10 @@ use num_rational::BigRational;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) enum Expression {
     /// A literal, with the decimal places it was written with.
-    Number { value: BigRational, places: usize },
+    Number {
+        value: BigRational,
+        places: usize,
+    },
     Infinity,
     Pi,
     Euler,
@@ -56,7 +59,10 @@ pub(in super::super) enum Fence {
     Curly,
     Angle,
     /// Round or square on either side, square being closed.
-    Bracket { low_closed: bool, high_closed: bool },
+    Bracket {
+        low_closed: bool,
+        high_closed: bool,
+    },
 }
 
 impl Fence {

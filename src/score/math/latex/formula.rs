@@ -20,9 +20,14 @@ pub(super) fn formula(tokens: &[Token], context: &mut Context) -> Result<Express
     // {a \over b} and {n \choose k} split everything around them.
     for (name, binomial) in [("over", false), ("choose", true)] {
         if let [top, bottom] = split(tokens, |token| token.is_command(name))?.as_slice() {
-            let (top, bottom) = context.deeper(|context| Ok((formula(top, context)?, formula(bottom, context)?)))?;
+            let (top, bottom) =
+                context.deeper(|context| Ok((formula(top, context)?, formula(bottom, context)?)))?;
             let (top, bottom) = (Box::new(top), Box::new(bottom));
-            return Ok(if binomial { Expression::Binomial(top, bottom) } else { Expression::Quotient(top, bottom) });
+            return Ok(if binomial {
+                Expression::Binomial(top, bottom)
+            } else {
+                Expression::Quotient(top, bottom)
+            });
         }
     }
     let tokens = spelled(tokens)?;
@@ -190,13 +195,26 @@ impl<'a> Parser<'a, '_, '_> {
     fn starts_factor(&self, token: &Token) -> bool {
         match &token.kind {
             Kind::Number { .. } | Kind::Begin(_) => true,
-            Kind::Letters(letter) => letter != "U" || self.at == 0 || !self.tokens[self.at - 1].is(')') && !self.tokens[self.at - 1].is(']'),
+            Kind::Letters(letter) => {
+                letter != "U"
+                    || self.at == 0
+                    || !self.tokens[self.at - 1].is(')') && !self.tokens[self.at - 1].is(']')
+            }
             Kind::Symbol(c) => matches!(*c, '(' | '[' | '{' | SET_OPEN | '|'),
             Kind::Command(name) => {
                 FUNCTIONS.contains(&name.as_str())
                     || matches!(
                         name.as_str(),
-                        "frac" | "sqrt" | "radical" | "cuberoot" | "pi" | "infty" | "binom" | "langle" | "lfloor" | "lceil"
+                        "frac"
+                            | "sqrt"
+                            | "radical"
+                            | "cuberoot"
+                            | "pi"
+                            | "infty"
+                            | "binom"
+                            | "langle"
+                            | "lfloor"
+                            | "lceil"
                     )
             }
             _ => false,
@@ -205,7 +223,8 @@ impl<'a> Parser<'a, '_, '_> {
 
     /// A power that may have a sign of its own, after an operator: 2 * -3.
     fn signed_power(&mut self) -> Result<Expression, Obstacle> {
-        let after_operator = self.at > 0 && (self.tokens[self.at - 1].is('*') || self.tokens[self.at - 1].is('/'));
+        let after_operator =
+            self.at > 0 && (self.tokens[self.at - 1].is('*') || self.tokens[self.at - 1].is('/'));
         if after_operator && self.accept('-') {
             return Ok(negative(self.power()?));
         }
@@ -274,7 +293,9 @@ impl<'a> Parser<'a, '_, '_> {
         let literal = value(digits, places);
         if self.accept('_') {
             let base = match self.script()? {
-                Expression::Number { value, .. } => value.to_integer().to_u32().filter(|base| (2..=36).contains(base)),
+                Expression::Number { value, .. } => {
+                    value.to_integer().to_u32().filter(|base| (2..=36).contains(base))
+                }
                 _ => None,
             };
             let base = base.filter(|_| places == 0).ok_or(Obstacle::Unread)?;
@@ -330,9 +351,10 @@ impl<'a> Parser<'a, '_, '_> {
                 let arguments = (self.argument()?, self.argument()?);
                 let end = std::mem::replace(&mut self.at, start);
                 match arguments {
-                    (Expression::Number { value: top, places: 0 }, Expression::Number { value: bottom, places: 0 }) => {
-                        (top, bottom, end - start)
-                    }
+                    (
+                        Expression::Number { value: top, places: 0 },
+                        Expression::Number { value: bottom, places: 0 },
+                    ) => (top, bottom, end - start),
                     _ => return Ok(None),
                 }
             }
@@ -448,7 +470,9 @@ impl<'a> Parser<'a, '_, '_> {
                 Ok(Expression::Number { value: value(digits, 0), places: 0 })
             }
             Some(Kind::Letters(_)) => self.primary(),
-            Some(Kind::Command(name)) if matches!(name.as_str(), "pi" | "sqrt" | "frac" | "infty") => self.primary(),
+            Some(Kind::Command(name)) if matches!(name.as_str(), "pi" | "sqrt" | "frac" | "infty") => {
+                self.primary()
+            }
             _ => Err(Obstacle::Ambiguous),
         }
     }
@@ -494,12 +518,15 @@ impl<'a> Parser<'a, '_, '_> {
         if self.peek_is('[') {
             let close = closing(self.tokens, self.at).ok_or(Obstacle::Unread)?;
             index = match &self.tokens[self.at + 1..close] {
-                [Token { kind: Kind::Number { digits, places: 0 }, .. }] => digits.parse().map_err(|_| Obstacle::Unread)?,
+                [Token { kind: Kind::Number { digits, places: 0 }, .. }] => {
+                    digits.parse().map_err(|_| Obstacle::Unread)?
+                }
                 _ => return Err(Obstacle::Unread),
             };
             self.at = close + 1;
         }
-        let spaced_number = matches!(self.peek(), Some(Token { kind: Kind::Number { places: 0, .. }, spaced: true }));
+        let spaced_number =
+            matches!(self.peek(), Some(Token { kind: Kind::Number { places: 0, .. }, spaced: true }));
         let inner = if spaced_number || self.peek_is('(') { self.primary()? } else { self.argument()? };
         Ok(Expression::Root(index, Box::new(inner)))
     }
@@ -514,7 +541,9 @@ impl<'a> Parser<'a, '_, '_> {
         let arguments = self.function_arguments()?;
         let applied = match (name, arguments.as_slice()) {
             ("log", [argument]) => Expression::Logarithm(base, Box::new(argument.clone())),
-            ("ln", [argument]) => Expression::Logarithm(Some(Box::new(Expression::Euler)), Box::new(argument.clone())),
+            ("ln", [argument]) => {
+                Expression::Logarithm(Some(Box::new(Expression::Euler)), Box::new(argument.clone()))
+            }
             ("lg", [argument]) => {
                 let ten = Expression::Number { value: BigRational::from_integer(10.into()), places: 0 };
                 Expression::Logarithm(Some(Box::new(ten)), Box::new(argument.clone()))
@@ -551,7 +580,16 @@ impl<'a> Parser<'a, '_, '_> {
     }
 
     fn matrix(&mut self, environment: &str) -> Result<Expression, Obstacle> {
-        const KINDS: &[&str] = &["pmatrix", "bmatrix", "matrix", "smallmatrix", "array", "psmallmatrix", "bsmallmatrix", "vmatrix"];
+        const KINDS: &[&str] = &[
+            "pmatrix",
+            "bmatrix",
+            "matrix",
+            "smallmatrix",
+            "array",
+            "psmallmatrix",
+            "bsmallmatrix",
+            "vmatrix",
+        ];
         let close = closing(self.tokens, self.at).ok_or(Obstacle::Unread)?;
         if !KINDS.contains(&environment) {
             return Err(Obstacle::Unread);

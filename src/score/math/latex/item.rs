@@ -119,7 +119,10 @@ fn side(tokens: &[Token], context: &mut Context) -> Result<Expression, Obstacle>
         && !open.spaced
         && close.is(')')
         && inner.iter().all(|token| bracket(token) == 0)
-        && matches!(name.as_str(), "f" | "g" | "h" | "p" | "q" | "F" | "G" | "H" | "P" | "Q" | "A" | "V" | "T" | "S" | "N" | "E")
+        && matches!(
+            name.as_str(),
+            "f" | "g" | "h" | "p" | "q" | "F" | "G" | "H" | "P" | "Q" | "A" | "V" | "T" | "S" | "N" | "E"
+        )
     {
         let (_, arguments) = items(inner, context)?;
         return Ok(Expression::Function(name.clone(), arguments));

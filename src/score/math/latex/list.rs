@@ -7,9 +7,46 @@ use super::expression::{Expression, Fence};
 use super::item::{closing, item};
 use super::token::{Kind, Token};
 
-const ALL_OF: &[&str] = &["and", "und", "et", "и", "та", "和", "と", "および", "และ", "na", "এবং", "మరియు", "और", "ve", "dan", "và", "y", "e", "i"];
-const ONE_OF: &[&str] =
-    &["or", "oder", "ou", "или", "або", "或", "または", "หรือ", "au", "বা", "లేదా", "या", "veya", "atau", "hoặc", "o", "u"];
+const ALL_OF: &[&str] = &[
+    "and",
+    "und",
+    "et",
+    "и",
+    "та",
+    "和",
+    "と",
+    "および",
+    "และ",
+    "na",
+    "এবং",
+    "మరియు",
+    "और",
+    "ve",
+    "dan",
+    "và",
+    "y",
+    "e",
+    "i",
+];
+const ONE_OF: &[&str] = &[
+    "or",
+    "oder",
+    "ou",
+    "или",
+    "або",
+    "或",
+    "または",
+    "หรือ",
+    "au",
+    "বা",
+    "లేదా",
+    "या",
+    "veya",
+    "atau",
+    "hoặc",
+    "o",
+    "u",
+];
 
 /// Where parsing is and how deep.
 #[derive(Debug)]
@@ -20,10 +57,7 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
-    pub fn deeper<T>(
-        &mut self,
-        parse: impl FnOnce(&mut Self) -> Result<T, Obstacle>,
-    ) -> Result<T, Obstacle> {
+    pub fn deeper<T>(&mut self, parse: impl FnOnce(&mut Self) -> Result<T, Obstacle>) -> Result<T, Obstacle> {
         if self.depth >= super::DEPTH_MAX {
             return Err(Obstacle::TooLarge);
         }
@@ -34,7 +68,11 @@ impl Context<'_> {
     }
 }
 
-pub(super) fn whole(tokens: &[Token], convention: Convention, budget: &mut Budget) -> Result<Expression, Obstacle> {
+pub(super) fn whole(
+    tokens: &[Token],
+    convention: Convention,
+    budget: &mut Budget,
+) -> Result<Expression, Obstacle> {
     let mut tokens = tokens;
     // Braces around everything say nothing, however many.
     while tokens.first().is_some_and(|token| token.is('{')) && closing(tokens, 0) == Some(tokens.len() - 1) {
@@ -55,7 +93,9 @@ pub(super) fn items(tokens: &[Token], context: &mut Context) -> Result<(Fence, V
     context.budget.spend(tokens.len())?;
     let one_of = tokens.iter().any(|token| is_word(token, ONE_OF));
     let separates = |token: &Token| {
-        matches!(token.kind, Kind::Symbol(',' | ';') | Kind::Row) || is_word(token, ALL_OF) || is_word(token, ONE_OF)
+        matches!(token.kind, Kind::Symbol(',' | ';') | Kind::Row)
+            || is_word(token, ALL_OF)
+            || is_word(token, ONE_OF)
     };
     let mut parsed = Vec::new();
     for part in split(tokens, separates)? {
@@ -93,10 +133,7 @@ pub(super) fn bracket(token: &Token) -> i32 {
 }
 
 /// The parts between separators that stand outside all brackets.
-pub(super) fn split<'a>(
-    tokens: &'a [Token],
-    separates: impl Fn(&Token) -> bool,
-) -> Result<Vec<&'a [Token]>, Obstacle> {
+pub(super) fn split(tokens: &[Token], separates: impl Fn(&Token) -> bool) -> Result<Vec<&[Token]>, Obstacle> {
     let (mut depth, mut start, mut parts) = (0, 0, Vec::new());
     for (at, token) in tokens.iter().enumerate() {
         depth += bracket(token);
@@ -124,8 +161,5 @@ fn outward_interval(tokens: &[Token]) -> Result<Vec<&[Token]>, Obstacle> {
 pub(super) fn is_outward(tokens: &[Token]) -> bool {
     let [first, inner @ .., last] = tokens else { return false };
     let square = |token: &Token| token.is('[') || token.is(']');
-    square(first)
-        && square(last)
-        && !(first.is('[') && last.is(']'))
-        && !inner.iter().any(square)
+    square(first) && square(last) && !(first.is('[') && last.is(']')) && !inner.iter().any(square)
 }

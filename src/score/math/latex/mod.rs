@@ -23,7 +23,11 @@ const TOKENS_MAX: usize = 2_000;
 const DEPTH_MAX: usize = 90;
 
 /// An answer's expression, and whether a comma in it could be read otherwise.
-pub(super) fn parse(answer: &str, convention: Convention, budget: &mut Budget) -> Result<Expression, Obstacle> {
+pub(super) fn parse(
+    answer: &str,
+    convention: Convention,
+    budget: &mut Budget,
+) -> Result<Expression, Obstacle> {
     let tokens = tokens(answer, convention)?;
     budget.spend(tokens.len())?;
     list::whole(&tokens, convention, budget)

@@ -18,7 +18,10 @@ pub(in super::super) struct Token {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) enum Kind {
     /// Digits without separators and how many of them are decimal places.
-    Number { digits: String, places: usize },
+    Number {
+        digits: String,
+        places: usize,
+    },
     /// A run of Latin letters, or one letter of another alphabet that formulas use.
     Letters(String),
     /// Words: the argument of \text, or a run of letters of any other script.
@@ -90,8 +93,8 @@ impl<'a> Reader<'a> {
     }
 
     fn next(&mut self, c: char) -> Result<(), Obstacle> {
-        let starts_number = c.is_ascii_digit()
-            || (c == '.' && self.rest[1..].starts_with(|c: char| c.is_ascii_digit()));
+        let starts_number =
+            c.is_ascii_digit() || (c == '.' && self.rest[1..].starts_with(|c: char| c.is_ascii_digit()));
         if starts_number {
             return self.number();
         }
@@ -263,8 +266,34 @@ fn is_word_letter(c: char) -> bool {
 }
 
 pub(super) const GREEK: &[(&str, &str)] = &[
-    ("alpha", "α"), ("beta", "β"), ("gamma", "γ"), ("delta", "δ"), ("epsilon", "ε"), ("zeta", "ζ"), ("eta", "η"),
-    ("theta", "θ"), ("iota", "ι"), ("kappa", "κ"), ("lambda", "λ"), ("mu", "μ"), ("nu", "ν"), ("xi", "ξ"), ("rho", "ρ"),
-    ("sigma", "σ"), ("tau", "τ"), ("phi", "φ"), ("chi", "χ"), ("psi", "ψ"), ("omega", "ω"), ("Gamma", "Γ"),
-    ("Delta", "Δ"), ("Theta", "Θ"), ("Lambda", "Λ"), ("Phi", "Φ"), ("Psi", "Ψ"), ("Omega", "Ω"), ("Sigma", "Σ"), ("ell", "ℓ"),
+    ("alpha", "α"),
+    ("beta", "β"),
+    ("gamma", "γ"),
+    ("delta", "δ"),
+    ("epsilon", "ε"),
+    ("zeta", "ζ"),
+    ("eta", "η"),
+    ("theta", "θ"),
+    ("iota", "ι"),
+    ("kappa", "κ"),
+    ("lambda", "λ"),
+    ("mu", "μ"),
+    ("nu", "ν"),
+    ("xi", "ξ"),
+    ("rho", "ρ"),
+    ("sigma", "σ"),
+    ("tau", "τ"),
+    ("phi", "φ"),
+    ("chi", "χ"),
+    ("psi", "ψ"),
+    ("omega", "ω"),
+    ("Gamma", "Γ"),
+    ("Delta", "Δ"),
+    ("Theta", "Θ"),
+    ("Lambda", "Λ"),
+    ("Phi", "Φ"),
+    ("Psi", "Ψ"),
+    ("Omega", "Ω"),
+    ("Sigma", "Σ"),
+    ("ell", "ℓ"),
 ];
