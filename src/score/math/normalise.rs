@@ -220,7 +220,7 @@ fn strip_symbol<'a>(rest: &'a str, out: &mut String) -> &'a str {
     &rest[symbol.len_utf8()..]
 }
 
-const QUOTES: &str = "\"'`\u{201c}\u{201d}\u{ab}\u{bb}\u{300c}\u{300d}\u{300e}\u{300f}\u{300a}\u{300b}";
+const QUOTES: &str = "\"`\u{201c}\u{201d}\u{ab}\u{bb}\u{300c}\u{300d}\u{300e}\u{300f}\u{300a}\u{300b}";
 const STOPS: &str = ".\u{3002}\u{ff61}\u{964}\u{965}\u{6d4}\u{589}\u{17d4}";
 
 /// Peel paired dollars, bold marks, quotes, outer braces and sentence-final stops until nothing is left to peel.
@@ -228,8 +228,14 @@ fn trim(text: &str) -> &str {
     let mut text = text.trim();
     // Bounded: hostile nesting must not make this quadratic, and no answer is wrapped eight times.
     for _ in 0..8 {
-        let mut next = text.trim_end_matches(|c| STOPS.contains(c)).trim();
+        // Three dots say that digits are missing.
+        let mut next =
+            if text.ends_with("..") { text } else { text.trim_end_matches(|c| STOPS.contains(c)).trim() };
         next = next.trim_matches(|c| QUOTES.contains(c)).trim();
+        // A lone apostrophe is a derivative.
+        if let Some(inner) = next.strip_prefix('\'').and_then(|inner| inner.strip_suffix('\'')) {
+            next = inner.trim();
+        }
         for (open, close) in [("$$", "$$"), ("$", "$"), ("**", "**"), ("{", "}")] {
             if let Some(inner) = next.strip_prefix(open).and_then(|inner| inner.strip_suffix(close))
                 && !inner.contains(['{', '}', '$'])

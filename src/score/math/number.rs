@@ -68,6 +68,7 @@ pub(super) fn parse(answer: &str, convention: Convention) -> Result<Reading, Num
     // Turkish writes the percent sign first.
     let body =
         body.strip_prefix('%').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit())).unwrap_or(body);
+    let written = body;
     let (negative, body) = sign(unit::strip_currency(body));
     let (negative, body) = if negative.is_some() {
         (negative, unit::strip_currency(body))
@@ -88,7 +89,8 @@ pub(super) fn parse(answer: &str, convention: Convention) -> Result<Reading, Num
     if negative == Some(true) {
         reading.negate();
     }
-    let unit = rest.trim();
+    let currency = unit::currency(written);
+    let unit = if rest.trim().is_empty() { currency } else { rest.trim() };
     reading.primary.unit = (!unit.is_empty()).then(|| unit.to_owned());
     Ok(reading)
 }

@@ -26,6 +26,13 @@ pub(super) fn strip_currency(text: &str) -> &str {
     }
 }
 
+/// The currency before a number, or nothing.
+pub(super) fn currency(text: &str) -> &str {
+    let text = text.trim_start_matches(['-', '+', ' ']);
+    let length = text.len() - strip_currency(text).len();
+    text[..length].trim_end_matches([' ', '.'])
+}
+
 /// `x = 5` is 5.
 pub(super) fn strip_variable(text: &str) -> &str {
     let Some((left, right)) = text.split_once('=') else { return text };
@@ -60,7 +67,9 @@ pub(super) fn is_unit(rest: &str, convention: Convention) -> bool {
     let words: Vec<&str> =
         rest.split([' ', '/', '-', '.', '(', ')']).filter(|word| !word.is_empty()).collect();
     let clean = rest.chars().all(|c| is_letter(c) || " /-.()".contains(c));
+    // A dash or a slash with nothing after it is a piece of something else.
     clean
+        && !words.is_empty()
         && words.len() <= 4
         && words.iter().enumerate().all(|(i, word)| names_unit(word, attached && i == 0, convention))
 }
@@ -82,13 +91,72 @@ pub(super) fn is_spelled_out(letters: &str) -> bool {
     letters.len() >= 4 || (letters.len() >= 2 && METRIC.contains(&letters))
 }
 
-/// Whether two units are known ones and not the same: 5 cm is not 5 m.
+/// Whether two units are known ones and not the same: 5 cm is not 5 m, and 5 euros are not 5 dollars.
 pub(super) fn clash(a: &str, b: &str) -> bool {
-    let plain = |unit: &str| unit.replace([' ', '.', '{', '}', '(', ')'], "");
-    let known = |unit: &str| unit.split(['^', '/']).next().is_some_and(|base| METRIC.contains(&base));
-    let (a, b) = (plain(a), plain(b));
-    known(&a) && known(&b) && a != b
+    matches!((known(a), known(b)), (Some(a), Some(b)) if a != b)
 }
+
+/// One name for a known unit, its powers and quotients included.
+fn known(unit: &str) -> Option<String> {
+    let plain = unit.replace([' ', '.', '{', '}', '(', ')', '\\'], "");
+    let (name, power) = plain.split_once('^').unwrap_or((&plain, ""));
+    let parts: Option<Vec<&str>> = name
+        .split('/')
+        .map(|part| {
+            let lower = part.to_lowercase();
+            let spelled = |names: &&&[&str]| names.contains(&part) || names.contains(&lower.as_str());
+            SAME.iter().find(spelled).map(|names| names[0])
+        })
+        .collect();
+    Some(format!("{}^{power}", parts?.join("/")))
+}
+
+/// Names of one unit each.
+const SAME: &[&[&str]] = &[
+    &["m", "meter", "meters", "metre", "metres"],
+    &["km", "kilometer", "kilometers", "kilometre", "kilometres"],
+    &["cm", "centimeter", "centimeters", "centimetre", "centimetres"],
+    &["mm", "millimeter", "millimeters", "millimetre", "millimetres"],
+    &["mi", "mile", "miles"],
+    &["in", "inch", "inches"],
+    &["ft", "foot", "feet"],
+    &["yd", "yard", "yards"],
+    &["s", "sec", "second", "seconds"],
+    &["min", "mins", "minute", "minutes"],
+    &["h", "hr", "hrs", "hour", "hours"],
+    &["day", "days"],
+    &["week", "weeks"],
+    &["month", "months"],
+    &["year", "years"],
+    &["g", "gram", "grams"],
+    &["kg", "kilogram", "kilograms", "kilo", "kilos"],
+    &["mg", "milligram", "milligrams"],
+    &["t", "ton", "tons", "tonne", "tonnes"],
+    &["lb", "lbs", "pound", "pounds"],
+    &["oz", "ounce", "ounces"],
+    &["l", "L", "liter", "liters", "litre", "litres"],
+    &["ml", "mL", "milliliter", "milliliters", "millilitre", "millilitres"],
+    &["$", "dollar", "dollars", "USD", "US$", "usd"],
+    &["\u{a2}", "cent", "cents"],
+    &["\u{20ac}", "euro", "euros", "EUR", "eur"],
+    &["\u{a5}", "yen", "JPY", "円", "jpy"],
+    &["₹", "rupee", "rupees", "Rs", "INR", "rs", "inr"],
+    &["%", "percent"],
+    &["\u{b0}", "degree", "degrees"],
+    &["\u{b0}C", "\u{b0}c"],
+    &["\u{b0}F", "\u{b0}f"],
+    &["mph"],
+    &["kmh"],
+    &["C"],
+    &["F"],
+    &["W"],
+    &["kW"],
+    &["V"],
+    &["Hz"],
+    &["dm"],
+    &["dl"],
+    &["ms"],
+];
 
 /// `cm^2 ...` without its unit and exponent.
 fn strip_square(rest: &str) -> Option<&str> {
@@ -131,7 +199,7 @@ fn changes_value(word: &str, convention: Convention) -> bool {
         }
         _ => false,
     };
-    local || WORDS.contains(&word) || STEMS.iter().any(|stem| word.starts_with(stem))
+    local || word.contains("halb") || WORDS.contains(&word) || STEMS.iter().any(|stem| word.starts_with(stem))
 }
 
 /// Beginnings of words that multiply, divide or hedge, in the languages with inflection.
@@ -261,6 +329,16 @@ const WORDS: &[&str] = &[
     "k",
     "b",
     "bn",
+    "tys",
+    "tsd",
+    "tds",
+    "tis",
+    "mlrd",
+    "mlr",
+    "mill",
+    "mln",
+    "rb",
+    "jt",
     "mn",
     "mm",
     "tn",

@@ -9,7 +9,9 @@ use super::super::exact::{self, Atom, Equality, Quotient};
 use super::super::latex::Fence;
 use super::super::options::PRECISION_MAX;
 use super::real_set::RealSet;
-use super::relation::{Side, Stated, compare_relations, same_solutions, solutions, stated, unsolved};
+use super::relation::{
+    Side, Stated, compare_relations, name_of, same_solutions, solutions, stated, unsolved,
+};
 use super::value::{Scalar, Value};
 use super::{Judge, Match};
 
@@ -474,7 +476,9 @@ fn one_with_names(gold: Sequence, answer: Sequence, judge: &mut Judge) -> Match 
         return found;
     }
     // Values of different names are in the order of their names, or nobody knows.
+    let atoms: Option<Vec<&Atom>> = names.iter().map(|name| name_of(name)).collect();
     match ordered(gold.1, answer.1, judge) {
+        _ if !atoms.is_some_and(|atoms| atoms.is_sorted()) => Match::Unknown(Obstacle::Ambiguous),
         in_order @ Match::Equal { .. } if !gold_named || !judge.options.strict => in_order,
         _ => Match::Unknown(Obstacle::Ambiguous),
     }

@@ -28,8 +28,7 @@ pub(super) fn side(value: &Value) -> Side {
         Value::Text(_) => Side::Name,
         Value::Sequence(Fence::Bracket { .. } | Fence::Angle, items) => {
             // In another order than that of their names they may say something else.
-            let names: Option<Vec<&Atom>> =
-                items.iter().map(|item| item.scalar().and_then(|scalar| named_atom(&scalar.value))).collect();
+            let names: Option<Vec<&Atom>> = items.iter().map(name_of).collect();
             if names.is_some_and(|names| names.is_sorted()) { Side::Name } else { Side::Other }
         }
         Value::Scalar(scalar) => {
@@ -48,6 +47,11 @@ pub(super) fn side(value: &Value) -> Side {
         }
         _ => Side::Other,
     }
+}
+
+/// The variable or the function that is all of an answer.
+pub(super) fn name_of(value: &Value) -> Option<&Atom> {
+    value.scalar().and_then(|scalar| named_atom(&scalar.value))
 }
 
 /// The variable or the function that a value is, with nothing else about it.

@@ -137,7 +137,7 @@ fn side(tokens: &[Token], context: &mut Context) -> Result<Expression, Obstacle>
 fn words_only(tokens: &[Token]) -> Option<String> {
     let mut words: Vec<&str> = Vec::new();
     let mut long = false;
-    for token in tokens {
+    for (at, token) in tokens.iter().enumerate() {
         match &token.kind {
             Kind::Letters(letters) => {
                 long |= letters.chars().count() > 1;
@@ -147,7 +147,9 @@ fn words_only(tokens: &[Token]) -> Option<String> {
                 long = true;
                 words.push(text);
             }
-            Kind::Symbol('-' | '\'' | '.' | '&') if !words.is_empty() => words.push(" "),
+            Kind::Symbol('-' | '\'' | '.' | '&') if !words.is_empty() && at + 1 < tokens.len() => {
+                words.push(" ")
+            }
             _ => return None,
         }
     }

@@ -58,7 +58,12 @@ const CURRENCIES: &str = "€£¥₹฿₩₽₺₫₴₦₱₪৳₸¢";
 
 pub(in super::super) fn tokens(answer: &str, convention: Convention) -> Result<Vec<Token>, Obstacle> {
     let text = clean(answer)?.replace("**", " ");
-    let text = text.trim().trim_end_matches(STOPS).trim_end();
+    let text = text.trim();
+    // Three dots say that digits are missing.
+    if text.ends_with("..") {
+        return Err(Obstacle::Unread);
+    }
+    let text = text.trim_end_matches(STOPS).trim_end();
     let mut reader = Reader { rest: text, spaced: false, out: Vec::new(), convention };
     while let Some(c) = reader.rest.chars().next() {
         reader.next(c)?;

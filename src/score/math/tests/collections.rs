@@ -104,6 +104,8 @@ fn lists_and_sets_in_any_order() {
     check(r"\emptyset", r"\{\}", Correct);
     check(r"\emptyset", "0", Wrong);
     check("x=1, x=2", "1, 2", Correct);
+    check("(3,7)", "x=3, y=7", Correct);
+    check("(3,7)", "y=3, x=7", Undecided);
     check(r"\{a,b\}", r"\{b,a\}", Correct);
 }
 
@@ -217,6 +219,19 @@ fn units_after_formulas() {
     check(r"12\text{ cm}^2", r"12 \text{ cm}^{2}", Correct);
     check(r"45^\circ", "45", Correct);
     check(r"45^\circ", r"\frac{\pi}{4}", Undecided);
+    check(r"10 \text{ hours}", r"10 \text{ minutes}", Wrong);
+    check(r"10 \text{ hours}", r"10 \text{ hrs}", Correct);
+    check(r"2 \text{ km}", r"2 \text{ miles}", Wrong);
+    check(r"\$5", "5 €", Wrong);
+    check(r"\$5", r"5 \text{ dollars}", Correct);
+    check(r"\$5", r"5 \text{ cents}", Wrong);
+    check(r"90^\circ", r"90\%", Wrong);
+    check("10", r"10 \text{ tys.}", Undecided);
+    check("10", "10-", Undecided);
+    check("10", "10/", Undecided);
+    check("0.333", "0.333...", Undecided);
+    check("0.33", "0.33…", Undecided);
+    check("f", "f'", Undecided);
     check("25", "%25", Correct);
     check("25", "٢٥٪", Correct);
 }
