@@ -30,11 +30,17 @@ traditional_common = members("big5", range(0xA4, 0xC7), range(0x40, 0xFF))
 japanese = members("euc_jp", range(0xB0, 0xF5), EUC)
 japanese_common = members("euc_jp", range(0xB0, 0xD0), EUC)
 
+# Words of Chinese grammar that Japanese has as rare characters, if at all.
+GRAMMAR = set("是那也就把哪它你很她")
+
 SETS = {
     "hans": simplified_common - traditional,
     "hant": traditional_common - simplified,
     "japanese": japanese_common - simplified - traditional,
-    "chinese": (simplified_common | traditional_common) - japanese,
+    # And simplified forms that Japanese knows as rare variants, such as that of the counter for things.
+    "chinese": ((simplified_common | traditional_common) - japanese)
+    | (simplified_common - traditional - japanese_common)
+    | GRAMMAR,
 }
 
 for name, characters in SETS.items():

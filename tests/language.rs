@@ -92,3 +92,65 @@ fn mistakes_are_named() {
     fails(&["--input", "-"], "{\"text\": [], \"target\": \"ja\"}", 1, &["line 1", "field `text`"]);
     fails(&["--input", "-"], "what?", 1, &["line 1", "not a JSON object"]);
 }
+
+/// `$XENOGLOT_DATA`, or the folder beside the checkout, if MGSM is there.
+fn data() -> Option<std::path::PathBuf> {
+    let named = std::env::var_os("XENOGLOT_DATA").map(std::path::PathBuf::from);
+    let beside = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    named.into_iter().chain([beside]).find(|folder| folder.join("mgsm").is_dir())
+}
+
+fn bench(arguments: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_xenoglot"))
+        .args(["bench", "language", "--json", "--megabytes", "1"])
+        .args(arguments)
+        .env_remove("XENOGLOT_DATA")
+        .output()
+        .expect("the binary runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[track_caller]
+fn at_least(found: &Value, pointer: &str, least: f64) {
+    let value = found.pointer(pointer).and_then(Value::as_f64).expect("a number");
+    assert!(value >= least, "{pointer} is {value}, not {least}");
+}
+
+#[track_caller]
+fn at_most(found: &Value, pointer: &str, most: f64) {
+    let value = found.pointer(pointer).and_then(Value::as_f64).expect("a number");
+    assert!(value <= most, "{pointer} is {value}, more than {most}");
+}
+
+fn check_accuracy(found: &Value) {
+    at_least(found, "/questions/follow", 0.99);
+    at_least(found, "/questions/named", 0.99);
+    at_least(found, "/spans/follow", 0.98);
+    at_least(found, "/spans/named", 0.98);
+    at_most(found, "/spans/neutral", 0.03);
+    at_most(found, "/questions/zh_for_ja", 0.005);
+    at_most(found, "/questions/ja_for_zh", 0.005);
+    at_most(found, "/questions/worst_false_accepts/share", 0.005);
+    at_most(found, "/spans/false_accepts", 0.005);
+    at_most(found, "/switching/by_weight/mean", 0.05);
+}
+
+#[test]
+fn built_in_texts_are_recognised() {
+    let found = bench(&[]);
+    at_least(&found, "/languages", 20.0);
+    check_accuracy(&found);
+}
+
+#[test]
+fn questions_of_mgsm_and_msvamp_are_recognised() {
+    let Some(data) = data() else {
+        eprintln!("skipped: no mgsm data; set XENOGLOT_DATA to the folder that holds mgsm/");
+        return;
+    };
+    let found = bench(&["--data", data.to_str().expect("a path in UTF-8")]);
+    at_least(&found, "/languages", 23.0);
+    check_accuracy(&found);
+    at_most(&found, "/switching/by_content/mean", 0.05);
+}

@@ -1,11 +1,12 @@
 //! `xenoglot bench`: how fast this machine computes. `engine` serves fixed workloads in this process, `gemm` times
 //! the linears of a decode step, `peak` measures what the processor could do at most, `quality` what a type of weights
-//! costs in accuracy.
+//! costs in accuracy, `language` how well and fast languages are recognised.
 //!
 //! Without HTTP and without peers: `bench/compare` is the comparison with other servers.
 
 mod engine;
 mod gemm;
+mod language;
 mod peak;
 mod quality;
 mod workload;
@@ -37,6 +38,8 @@ enum Target {
     Gemm(gemm::Arguments),
     /// The most multiply-adds and bytes read a second.
     Peak(peak::Arguments),
+    /// How often the language of a text is recognised, and how fast.
+    Language(language::Arguments),
     /// What a type of weights loses against another: perplexity, divergence, agreement of the likeliest tokens.
     Quality(Box<quality::Arguments>),
 }
@@ -46,6 +49,7 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
         Target::Engine(arguments) => engine::run(global, arguments),
         Target::Gemm(arguments) => gemm::run(global, arguments),
         Target::Peak(arguments) => peak::run(global, arguments),
+        Target::Language(arguments) => language::run(arguments),
         Target::Quality(arguments) => quality::run(global, arguments),
     }
 }

@@ -275,3 +275,71 @@ fn by_script(script: Script) -> Decision {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_weigh_as_much_as_their_script_says() {
+        let check = |text: &str, expected: f64| assert_eq!(Counts::of(text).weight(), expected, "{text}");
+        check("abc é", 4.0);
+        check("漢字", 6.0);
+        check("かなカナ", 8.0);
+        check("한국", 5.0);
+        check("กขค я ا", 5.0);
+        check("αβγ 123 ！?", 0.0);
+    }
+
+    #[test]
+    fn latin_words_have_two_letters() {
+        let check = |text: &str, expected| assert_eq!(Counts::of(text).latin_words, expected, "{text}");
+        check("a bc def", 2);
+        check("don't l'eau", 2);
+        check("x y z", 0);
+        check("one2three", 2);
+        check("ab漢cd", 2);
+    }
+
+    #[track_caller]
+    fn check(text: &str, target: Language, expected: &str) {
+        let found = match Counts::of(text).class(target) {
+            Decision::Neutral => "neutral".to_owned(),
+            Decision::Language(language) => language.code().to_owned(),
+            Decision::Other(name) => name.to_owned(),
+            Decision::Among(group) => format!("{group:?}"),
+        };
+        assert_eq!(found, expected, "{text} for {target}");
+    }
+
+    #[test]
+    fn half_of_the_weight_is_enough_for_the_target() {
+        check("กขคง abcd", Language::Th, "th");
+        check("กขค abcd", Language::Th, "neutral");
+        check("กขค ab cd ef", Language::Th, "Latin");
+        check("漢ab abc", Language::Zh, "neutral");
+        check("漢字ab abc", Language::Zh, "zh");
+        check("Слово і діло", Language::Uk, "Cyrillic");
+        check("كلمة", Language::En, "Arabic");
+        check("ქართული", Language::En, "Georgian");
+        check("ab cd", Language::En, "neutral");
+        check("ab cd ef", Language::Ja, "Latin");
+    }
+
+    #[test]
+    fn kana_decide_between_chinese_and_japanese() {
+        // One kana in twenty is 5 %, one in twenty-one is less.
+        let han = "一二三四五六七八九十";
+        check(&format!("{han}{}の", &han[..27]), Language::Zh, "ja");
+        check(&format!("{han}{han}の"), Language::Zh, "zh");
+        check(&format!("{han}{han}の"), Language::Ja, "ja");
+        check("一二三四五六七", Language::Ja, "ja");
+        check("一二三四五六七八", Language::Ja, "zh");
+        check("一二三四五六七", Language::Zh, "zh");
+        check("一二三四五六七", Language::Th, "zh");
+        check("这个答案", Language::Ja, "zh");
+        check("答案是四", Language::Ja, "zh");
+        check("合計三百円", Language::Zh, "ja");
+        check("合計三百円", Language::Ja, "ja");
+    }
+}

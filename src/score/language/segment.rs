@@ -37,31 +37,45 @@ pub(super) fn units(text: &str, target: Language) -> Vec<Unit> {
 
 /// Sentence enders that need nothing after them; a point, a query or an exclamation mark needs a space.
 fn always_ends(c: char) -> bool {
-    match c {
-        '\n' => true,
-        '\0'..='\u{588}' => false,
-        '\u{589}' | '\u{61f}' | '\u{6d4}' | '\u{964}' | '\u{965}' | '\u{e2f}' | '\u{e5a}' | '\u{e5b}'
-        | '\u{104a}' => true,
-        '\u{104b}' | '\u{1362}' | '\u{17d4}' | '\u{2026}' | '\u{203c}' | '\u{2047}' | '\u{3002}'
-        | '\u{ff01}' => true,
-        '\u{ff1f}' | '\u{ff61}' => true,
-        _ => false,
-    }
+    // In the order of the code: Armenian, Arabic, Urdu, Devanagari, Thai, Burmese, Ethiopic, Khmer, the ellipsis and
+    // double marks, Chinese and Japanese.
+    matches!(
+        c,
+        '\n' | '\u{589}'
+            | '\u{61f}'
+            | '\u{6d4}'
+            | '\u{964}'..='\u{965}'
+            | '\u{e2f}'
+            | '\u{e5a}'..='\u{e5b}'
+            | '\u{104a}'..='\u{104b}'
+            | '\u{1362}'
+            | '\u{17d4}'
+            | '\u{2026}'
+            | '\u{203c}'
+            | '\u{2047}'
+            | '\u{3002}'
+            | '\u{ff01}'
+            | '\u{ff1f}'
+            | '\u{ff61}'
+    )
 }
 
 pub(super) fn sentences(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut start = 0;
+    let mut ended = false;
     for (at, c) in text.char_indices() {
         let end = at + c.len_utf8();
         let length = end - start;
-        let ends = always_ends(c)
+        ended |= always_ends(c)
             || (matches!(c, '.' | '!' | '?') && ends_before(&text[end..]))
             || (length > SENTENCE_BYTES_MAX && c.is_whitespace())
             || length > RUN_BYTES_MAX;
-        if ends {
+        // Closing marks belong to the sentence that they close.
+        if ended && (c == '\n' || !text[end..].starts_with(is_closing)) {
             found.push(start..end);
             start = end;
+            ended = false;
         }
     }
     if start < text.len() {
@@ -72,8 +86,11 @@ pub(super) fn sentences(text: &str) -> Vec<Range<usize>> {
 
 /// Whether what follows lets a point end a sentence.
 fn ends_before(rest: &str) -> bool {
-    let next = rest.chars().next();
-    next.is_none_or(|next| next.is_whitespace() || "\"')*_\u{201d}\u{bb}".contains(next))
+    rest.is_empty() || rest.starts_with(|next: char| next.is_whitespace() || is_closing(next))
+}
+
+fn is_closing(c: char) -> bool {
+    "\"')*_\u{201d}\u{bb}\u{300d}\u{300f}\u{ff09}".contains(c)
 }
 
 /// Weight from which on letters of a foreign script are a stretch of their own, rather than a name in passing.
@@ -135,6 +152,7 @@ fn script_runs(text: &str, sentence: Range<usize>) -> Vec<Run> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[track_caller]
     fn check(text: &str, target: Language, expected: &[&str]) {
@@ -156,6 +174,47 @@ mod tests {
         check("ฉันคิดว่า this is the answer ครับผม", Language::Th, &["ฉันคิดว่า", "this is the answer", "ครับผม"]);
         check("ฉันใช้ Google Maps ครับ", Language::Th, &["ฉันใช้ Google Maps ครับ"]);
         check("The word 東京都庁 is a name", Language::En, &["The word", "東京都庁", "is a name"]);
+    }
+
+    #[test]
+    fn marks_belong_to_the_outer_stretches() {
+        let text = "「東京」 is the capital. (Or (so) it is.) 「はい。」";
+        let found = units(text, Language::Ja);
+        let texts: Vec<_> = found.iter().map(|unit| &text[unit.span.clone()]).collect();
+        assert_eq!(texts, ["「東京", "is the capital.", "(Or (so) it is.)", "「はい。」"]);
+        assert!(units("  \n 12. ", Language::En).is_empty());
+    }
+
+    #[test]
+    fn a_point_ends_nothing_inside_a_word_or_number() {
+        let check = |text: &str, expected: usize| assert_eq!(sentences(text).len(), expected, "{text}");
+        check("a.b 3.14 x", 1);
+        check("one. two", 2);
+        check("(one.) two", 2);
+        check("\"One.\" two", 2);
+        check("what?! two", 2);
+        check("یک دو؟ سه۔ چهار", 3);
+        check("one… two\nthree", 3);
+    }
+
+    proptest! {
+        #[test]
+        fn stretches_are_in_order_and_between_characters(
+            text in r"(a|bc|é|ก|漢|か|한|ا|я|\.|。|\n| |!|'|’|1|=|words are here ){0,80}",
+            target in proptest::sample::select(Language::ALL),
+        ) {
+            let found = units(&text, target);
+            let mut end = 0;
+            for unit in &found {
+                prop_assert!(unit.span.start >= end && unit.span.end > unit.span.start);
+                let stretch = text.get(unit.span.clone());
+                prop_assert_eq!(stretch.map(Counts::of), Some(unit.counts.clone()));
+                end = unit.span.end;
+            }
+            // No letter is lost.
+            let total: f64 = found.iter().map(|unit| unit.counts.weight()).sum();
+            prop_assert_eq!(total, Counts::of(&text).weight());
+        }
     }
 
     #[test]

@@ -129,6 +129,118 @@ fn following_needs_trace_and_answer() {
     assert_eq!(following(own.to_owned()).trace, None);
 }
 
+/// The sentences that `bench language` ships.
+fn shipped(code: &str) -> Vec<&'static str> {
+    macro_rules! file {
+        ($($name:literal),+) => {
+            match code {
+                $($name => include_str!(concat!("../../cli/bench/language/sentences/", $name, ".txt")),)+
+                _ => "",
+            }
+        };
+    }
+    file!("ar", "fa", "hi", "id", "it", "ko", "nl", "pl", "pt", "tr", "uk", "vi").lines().collect()
+}
+
+#[test]
+fn shipped_sentences_are_in_their_own_language_and_no_other() {
+    let scorer = LanguageScorer::with_all_languages();
+    let mut sentences = 0;
+    for language in Language::ALL {
+        for text in shipped(language.code()) {
+            sentences += 1;
+            for target in Language::ALL {
+                let expected = if language == target { 1.0 } else { 0.0 };
+                let found = scorer.score_text(text, *target);
+                assert_eq!(
+                    found.score,
+                    Some(expected),
+                    "{language} text, target {target}: {text}, {found:?}"
+                );
+            }
+        }
+    }
+    assert_eq!(sentences, 12 * 40);
+}
+
+#[test]
+fn a_scorer_of_few_languages_names_no_other() {
+    let scorer = LanguageScorer::new(&[Language::Sw, Language::Ja]);
+    let top = |text: &str, target| scorer.score_text(text, target).top.map(Verdict::name);
+    assert_eq!(top(sentence(Language::Sw), Language::Ja), Some("sw"));
+    // English is always thought of, German never unless it is asked for.
+    assert_eq!(top(sentence(Language::En), Language::Ja), Some("en"));
+    assert_eq!(top(sentence(Language::De), Language::De), Some("de"));
+    assert_ne!(top(sentence(Language::De), Language::Ja), Some("de"));
+}
+
+#[test]
+fn stances() {
+    let pinyin = "Shouxian women jisuan zuihou lanzi li hai sheng duoshao ge pingguo";
+    let romaji = "Mazu saigo ni kago no naka ni ringo ga ikutsu nokotte iru ka keisan shimasu";
+    let hinglish = "Pehle hum ginte hain ki ant mein tokri mein kitne seb bache hain";
+    check(pinyin, Language::Zh, Some(0.0));
+    check(romaji, Language::Ja, Some(0.0));
+    check(hinglish, Language::Hi, Some(0.0));
+    // Serbian, in either script, is nobody's target: Cyrillic is taken for the closest known language.
+    check("Прво рачунамо колико је јабука остало у корпи.", Language::En, Some(0.0));
+    // Both forms of Chinese are Chinese.
+    check("我們計算最後還剩下多少個蘋果。", Language::Zh, Some(1.0));
+    check("我们计算最后还剩下多少个苹果。", Language::Zh, Some(1.0));
+    // Names and terms of two words stay with their sentence; a sentence of English does not.
+    check("ฉันใช้ Google Maps เพื่อหาทาง", Language::Th, Some(1.0));
+    // Two parts in three, by weight.
+    check("ก่อนอื่นเราคำนวณว่าเหลือกี่ผล\nWe add them up", Language::Th, Some(0.7));
+}
+
+#[test]
+fn profiles_judge_by_their_own_rules() {
+    let own = sentence(Language::De);
+    let mixed = format!("{own} {own} {own} {own} {}", sentence(Language::En));
+    let score =
+        |profile, text: &str| LanguageScorer::with_profile(profile).score_text(text, Language::De).score;
+    assert!(score(LanguageProfile::Default, &mixed).is_some_and(|score| score > 0.75 && score < 0.85));
+    assert_eq!(score(LanguageProfile::Polymath, &mixed), Some(0.0));
+    assert_eq!(score(LanguageProfile::Polymath, &format!("{own} $x = 3$")), Some(1.0));
+    assert_eq!(score(LanguageProfile::LegacyPassk, &mixed), Some(1.0));
+    assert_eq!(score(LanguageProfile::LegacyPassk, sentence(Language::En)), Some(0.0));
+
+    // The legacy rule looks at the trace alone, and reads Kanji as Chinese.
+    let legacy = LanguageScorer::with_profile(LanguageProfile::LegacyPassk);
+    let completion = format!("<think>{own}</think>{}", sentence(Language::En));
+    assert!(legacy.score_completion(&completion, Language::De).following);
+    assert!(!LanguageScorer::with_all_languages().score_completion(&completion, Language::De).following);
+    assert_eq!(legacy.score_text("合計金額", Language::Ja).top, Some(Verdict::Language(Language::Zh)));
+}
+
+#[test]
+fn spans_of_a_completion_are_of_the_completion() {
+    let text = format!("<think>{}</think>{}", sentence(Language::Ja), sentence(Language::En));
+    let scorer = LanguageScorer::with_all_languages();
+    let found = scorer.score_completion(&text, Language::Ja);
+    let of = |part: &TextScore| text[part.segments[0].span.clone()].to_owned();
+    assert_eq!(found.trace.as_ref().map(of).as_deref(), Some(sentence(Language::Ja)));
+    assert_eq!(of(&found.answer), sentence(Language::En));
+    let whole = scorer.whole(&found, Language::Ja);
+    assert_eq!((whole.segments.len(), whole.switches), (2, 1));
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_completion_gets_segments_in_order(
+        text in r"(<think>|</think>|\\boxed\{|\}|\$|`|\(|A|bc|é|ก|漢|か|한|ا|я|\.|。|\n| |1|=|one two three ){0,60}",
+        target in proptest::sample::select(Language::ALL),
+        profile in proptest::sample::select(&[LanguageProfile::Default, LanguageProfile::Polymath][..]),
+    ) {
+        let found = LanguageScorer::with_profile(profile).score_completion(&text, target);
+        let mut end = 0;
+        for segment in found.trace.iter().chain([&found.answer]).flat_map(|part| &part.segments) {
+            proptest::prop_assert!(segment.span.start >= end && text.get(segment.span.clone()).is_some());
+            end = segment.span.end;
+        }
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn any_text_gets_a_share(text in proptest::prelude::any::<String>()) {
