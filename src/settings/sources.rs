@@ -37,7 +37,8 @@ fn did_you_mean(nearest: Option<&str>) -> String {
 
 /// Variables that are not options: where the settings file lies, what the evaluation harness reads itself (more
 /// folders with suites, the key it sends), and which binary the scripts run, which that binary then sees.
-const OTHER_VARIABLES: [&str; 4] = ["XENOGLOT_CONFIG", "XENOGLOT_SUITES", "XENOGLOT_API_KEY", "XENOGLOT_BIN"];
+const OTHER_VARIABLES: [&str; 5] =
+    ["XENOGLOT_CONFIG", "XENOGLOT_DATA", "XENOGLOT_SUITES", "XENOGLOT_API_KEY", "XENOGLOT_BIN"];
 
 pub(super) fn read_file(path: &Path) -> Result<Overrides, SettingsError> {
     let text = std::fs::read_to_string(path)
