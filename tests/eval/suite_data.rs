@@ -224,6 +224,7 @@ fn wrong_rows_name_file_line_and_field() {
     check("a.csv", "", QUESTION, "header: is missing: the file is empty");
     check("a.csv", "question,answer\n", QUESTION, "en: has no problems among 0 rows");
     check("a.csv", "question,answer\nx,one half\n", QUESTION, "line 2: answer: does not parse as a number");
+    check("a.csv", "question,answer\nx,bananas\n", QUESTION, "line 2: answer: does not parse as a number");
     check("a.csv", "id,question,answer\n7,x,1\n7,y,2\n", id, "line 3: id: \"7\" is also the id of line 2");
     check("a.tsv", "question\tanswer\nx\t1\t2\n", QUESTION, "line 2: row: has 3 columns, and 2 are wanted");
     check("a.jsonl", "{\"question\": \"x\"}\n", QUESTION, "line 1: answer: is missing");

@@ -70,5 +70,36 @@ pub(super) fn check_math_gold(manifest: &Manifest, gold: &str) -> Result<(), Str
     if !manifest.number_golds {
         return Ok(());
     }
-    check_gold(gold).map_err(|error| format!("does not parse as a number: {error}"))
+    match check_gold(gold) {
+        Err(error) => Err(format!("does not parse as a number: {error}")),
+        // The judgement knows words and variables too: as golds of sums they would be slips.
+        Ok(()) if has_letters(gold) => Err(format!("does not parse as a number: {gold:?} has letters")),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Whether there is a letter outside the names of LaTeX commands.
+fn has_letters(gold: &str) -> bool {
+    let mut in_command = false;
+    gold.chars().any(|c| {
+        in_command = c == '\\' || (in_command && c.is_ascii_alphabetic());
+        c.is_alphabetic() && !in_command
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_those_outside_commands() {
+        let check = |gold: &str, expected: bool| assert_eq!(has_letters(gold), expected, "{gold}");
+        check("1,234.5", false);
+        check("\\frac{1}{2}", false);
+        check("\\frac12\\%", false);
+        check("banana", true);
+        check("\\text{banana}", true);
+        check("2 x", true);
+        check("\\", false);
+    }
 }
