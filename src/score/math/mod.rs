@@ -15,6 +15,7 @@ mod options;
 mod plain;
 mod structure;
 mod unit;
+mod unit_words;
 
 use num_bigint::BigInt;
 use num_rational::BigRational;

@@ -1,7 +1,7 @@
 //! The judgement of answers that are more than a number: formulas, lists, sets, relations, matrices, words.
 
 use super::budget::{Budget, Obstacle};
-use super::compare::{Judge, Match, Value, compare, count_something, form, stated_value, value};
+use super::compare::{Judge, Match, Value, compare, count_something, differ, form, stated_value, value};
 use super::latex::{self, Token};
 use super::number::Convention;
 use super::options::MathOptions;
@@ -52,10 +52,24 @@ pub(super) fn judge(gold: &str, answers: &[&str], language: Language, options: &
         }
         (Err(obstacle), _) | (_, Err(obstacle)) => (Verdict::Undecided, undecided(*obstacle)),
     };
+    let out_of_reach = matches!(reason, Reason::BudgetSpent | Reason::TooLong);
+    let (verdict, reason) = if out_of_reach && differ_modulo_a_prime(gold, &joined, convention, options) {
+        (Verdict::Wrong, Reason::FormulaDiffers)
+    } else {
+        (verdict, reason)
+    };
     let identical =
         verdict == Verdict::Undecided && answers.len() == 1 && same_text(gold, &joined, convention);
     let (verdict, reason) = if identical { (Verdict::Correct, Reason::TextEqual) } else { (verdict, reason) };
     Judgement { verdict, reason, normalised }
+}
+
+/// What is too long to work out may still be shown to differ.
+fn differ_modulo_a_prime(gold: &str, answer: &str, convention: Convention, options: &MathOptions) -> bool {
+    let mut budget = Budget::new(options.budget_steps / 10);
+    let gold = latex::parse(gold, Convention::Canonical, &mut budget);
+    let answer = latex::parse(answer, convention, &mut budget);
+    matches!((gold, answer), (Ok(gold), Ok(answer)) if differ(&gold, &answer, &mut budget))
 }
 
 /// The comparison, with an eye on commas that another convention would read otherwise.

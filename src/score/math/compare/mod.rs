@@ -2,9 +2,11 @@
 
 mod equal;
 mod form;
+mod modular;
 mod real_set;
 mod relation;
 mod scalar;
+mod sequence;
 mod value;
 mod words;
 
@@ -13,6 +15,7 @@ use super::options::MathOptions;
 
 pub(super) use equal::compare;
 pub(super) use form::form;
+pub(super) use modular::differ;
 pub(super) use relation::stated_value;
 pub(super) use value::{Value, value};
 pub(super) use words::count_something;

@@ -3,15 +3,12 @@
 //! Stricter than TeX where a reader could be misled: `1/2x`, a number right after a number, or `\sqrt12` have no
 //! reading at all.
 
-use num_bigint::BigInt;
-use num_rational::BigRational;
-use num_traits::{One, Signed, ToPrimitive, Zero};
-
 use super::super::budget::Obstacle;
 use super::clean::{FUNCTIONS, SET_OPEN};
 use super::expression::{Expression, Fence, Operation};
 use super::item::{closing, item};
 use super::list::{Context, items, split};
+use super::spelling::spelled;
 use super::token::{Kind, Token, value};
 
 /// The whole of the tokens as one formula.
@@ -38,68 +35,28 @@ pub(super) fn formula(tokens: &[Token], context: &mut Context) -> Result<Express
     })
 }
 
-/// Runs of letters become names of functions and constants, or single letters.
-fn spelled(tokens: &[Token]) -> Result<Vec<Token>, Obstacle> {
-    let mut out = Vec::with_capacity(tokens.len());
-    for token in tokens {
-        let Kind::Letters(run) = &token.kind else {
-            out.push(token.clone());
-            continue;
-        };
-        let mut push = |kind: Kind, first: bool| out.push(Token { kind, spaced: first && token.spaced });
-        let known = match run.as_str() {
-            "pi" => Some("pi"),
-            "sqrt" => Some("radical"),
-            "cbrt" => Some("cuberoot"),
-            "inf" | "infinity" | "infty" | "oo" => Some("infty"),
-            run => FUNCTIONS.iter().find(|name| **name == run).copied(),
-        };
-        if let Some(name) = known {
-            push(Kind::Command(name.to_owned()), true);
-            continue;
-        }
-        // "sinx" and "2pi" are one word to some writers.
-        let prefix = FUNCTIONS.iter().chain(&["pi"]).find(|name| name.len() >= 2 && run.starts_with(**name));
-        let letters = match prefix.map(|name| (name, &run[name.len()..])) {
-            Some((name, rest)) if rest.len() == 1 && run.len() > 3 => {
-                push(Kind::Command((*name).to_owned()), true);
-                push(Kind::Letters(rest.to_owned()), false);
-                continue;
-            }
-            _ => run,
-        };
-        if letters.chars().count() > 3 {
-            return Err(Obstacle::Unread);
-        }
-        for (i, letter) in letters.chars().enumerate() {
-            push(Kind::Letters(letter.to_string()), i == 0);
-        }
-    }
-    Ok(out)
-}
-
-struct Parser<'a, 'b, 'c> {
-    tokens: &'a [Token],
-    at: usize,
-    context: &'b mut Context<'c>,
+pub(super) struct Parser<'a, 'b, 'c> {
+    pub(super) tokens: &'a [Token],
+    pub(super) at: usize,
+    pub(super) context: &'b mut Context<'c>,
 }
 
 impl<'a> Parser<'a, '_, '_> {
-    fn peek(&self) -> Option<&'a Token> {
+    pub(super) fn peek(&self) -> Option<&'a Token> {
         self.tokens.get(self.at)
     }
 
-    fn peek_is(&self, symbol: char) -> bool {
+    pub(super) fn peek_is(&self, symbol: char) -> bool {
         self.peek().is_some_and(|token| token.is(symbol))
     }
 
-    fn accept(&mut self, symbol: char) -> bool {
+    pub(super) fn accept(&mut self, symbol: char) -> bool {
         let found = self.peek_is(symbol);
         self.at += usize::from(found);
         found
     }
 
-    fn accept_command(&mut self, name: &str) -> bool {
+    pub(super) fn accept_command(&mut self, name: &str) -> bool {
         let found = self.peek().is_some_and(|token| token.is_command(name));
         self.at += usize::from(found);
         found
@@ -192,7 +149,7 @@ impl<'a> Parser<'a, '_, '_> {
         }
     }
 
-    fn starts_factor(&self, token: &Token) -> bool {
+    pub(super) fn starts_factor(&self, token: &Token) -> bool {
         match &token.kind {
             Kind::Number { .. } | Kind::Begin(_) => true,
             Kind::Letters(letter) => {
@@ -231,7 +188,7 @@ impl<'a> Parser<'a, '_, '_> {
         self.power()
     }
 
-    fn power(&mut self) -> Result<Expression, Obstacle> {
+    pub(super) fn power(&mut self) -> Result<Expression, Obstacle> {
         let base = self.postfix()?;
         if !self.accept('^') {
             return Ok(base);
@@ -245,7 +202,7 @@ impl<'a> Parser<'a, '_, '_> {
     }
 
     /// What stands after ^ or _: a group, or a single thing with a sign.
-    fn script(&mut self) -> Result<Expression, Obstacle> {
+    pub(super) fn script(&mut self) -> Result<Expression, Obstacle> {
         let minus = self.accept('-');
         let inner = if self.peek_is('{') { self.braced()? } else { self.primary()? };
         Ok(if minus { negative(inner) } else { inner })
@@ -263,7 +220,7 @@ impl<'a> Parser<'a, '_, '_> {
         Ok(base)
     }
 
-    fn primary(&mut self) -> Result<Expression, Obstacle> {
+    pub(super) fn primary(&mut self) -> Result<Expression, Obstacle> {
         let token = self.peek().ok_or(Obstacle::Unread)?;
         match &token.kind {
             Kind::Number { digits, places } => {
@@ -287,89 +244,6 @@ impl<'a> Parser<'a, '_, '_> {
             }
             _ => Err(Obstacle::Unread),
         }
-    }
-
-    fn number(&mut self, digits: &str, places: usize) -> Result<Expression, Obstacle> {
-        let literal = value(digits, places);
-        if self.accept('_') {
-            let base = match self.script()? {
-                Expression::Number { value, .. } => {
-                    value.to_integer().to_u32().filter(|base| (2..=36).contains(base))
-                }
-                _ => None,
-            };
-            let base = base.filter(|_| places == 0).ok_or(Obstacle::Unread)?;
-            return Ok(Expression::Based(digits.to_owned(), base));
-        }
-        if let Some(repeated) = self.repeated_digits(places)? {
-            return Ok(Expression::Number { value: literal + repeated, places: 0 });
-        }
-        if let Some(fraction) = self.mixed_part(places)? {
-            return Ok(Expression::Number { value: literal + fraction, places: 0 });
-        }
-        Ok(Expression::Number { value: literal, places })
-    }
-
-    /// The digits under a bar, which repeat without end.
-    fn repeated_digits(&mut self, places: usize) -> Result<Option<BigRational>, Obstacle> {
-        let point = usize::from(places == 0 && (self.peek_is('.') || self.peek_is(',')));
-        let over = self.tokens.get(self.at + point).is_some_and(|token| token.is_command("overline"));
-        if !over || (places == 0 && point == 0) {
-            return Ok(None);
-        }
-        self.at += point + 1;
-        let braced = self.accept('{');
-        let Some(Kind::Number { digits, places: 0 }) = self.peek().map(|token| &token.kind) else {
-            return Err(Obstacle::Unread);
-        };
-        self.at += 1;
-        if braced && !self.accept('}') || places + digits.len() > 1000 {
-            return Err(Obstacle::Unread);
-        }
-        let ten = BigInt::from(10);
-        let below = ten.pow(places as u32) * (ten.pow(digits.len() as u32) - 1);
-        Ok(Some(value(digits, 0) / BigRational::from_integer(below)))
-    }
-
-    /// The proper fraction right after a whole number, which adds to it.
-    fn mixed_part(&mut self, places: usize) -> Result<Option<BigRational>, Obstacle> {
-        let rest = &self.tokens[self.at..];
-        let numeral = |token: &Token| match &token.kind {
-            Kind::Number { digits, places: 0 } => Some(value(digits, 0)),
-            _ => None,
-        };
-        let (top, bottom, length) = match rest {
-            [first, slash, second, ..] if slash.is('/') && first.spaced => {
-                match (numeral(first), numeral(second)) {
-                    (Some(top), Some(bottom)) => (top, bottom, 3),
-                    _ => return Ok(None),
-                }
-            }
-            [command, ..] if command.is_command("frac") => {
-                let start = self.at;
-                self.at += 1;
-                let arguments = (self.argument()?, self.argument()?);
-                let end = std::mem::replace(&mut self.at, start);
-                match arguments {
-                    (
-                        Expression::Number { value: top, places: 0 },
-                        Expression::Number { value: bottom, places: 0 },
-                    ) => (top, bottom, end - start),
-                    _ => return Ok(None),
-                }
-            }
-            _ => return Ok(None),
-        };
-        if bottom.is_zero() {
-            return Err(Obstacle::Undefined);
-        }
-        let fraction = top / bottom;
-        let proper = fraction.is_positive() && fraction < BigRational::one();
-        if places > 0 || !proper {
-            return Err(Obstacle::Ambiguous);
-        }
-        self.at += length;
-        Ok(Some(fraction))
     }
 
     fn letter(&mut self, letter: &str) -> Result<Expression, Obstacle> {
@@ -462,7 +336,7 @@ impl<'a> Parser<'a, '_, '_> {
     }
 
     /// The argument of a command: a group or a single digit or letter.
-    fn argument(&mut self) -> Result<Expression, Obstacle> {
+    pub(super) fn argument(&mut self) -> Result<Expression, Obstacle> {
         match self.peek().map(|token| &token.kind) {
             Some(Kind::Symbol('{')) => self.braced(),
             Some(Kind::Number { digits, places: 0 }) if digits.len() == 1 => {
@@ -512,111 +386,6 @@ impl<'a> Parser<'a, '_, '_> {
             },
         }
     }
-
-    fn root(&mut self) -> Result<Expression, Obstacle> {
-        let mut index = 2;
-        if self.peek_is('[') {
-            let close = closing(self.tokens, self.at).ok_or(Obstacle::Unread)?;
-            index = match &self.tokens[self.at + 1..close] {
-                [Token { kind: Kind::Number { digits, places: 0 }, .. }] => {
-                    digits.parse().map_err(|_| Obstacle::Unread)?
-                }
-                _ => return Err(Obstacle::Unread),
-            };
-            self.at = close + 1;
-        }
-        let spaced_number =
-            matches!(self.peek(), Some(Token { kind: Kind::Number { places: 0, .. }, spaced: true }));
-        let inner = if spaced_number || self.peek_is('(') { self.primary()? } else { self.argument()? };
-        Ok(Expression::Root(index, Box::new(inner)))
-    }
-
-    fn function(&mut self, name: &str) -> Result<Expression, Obstacle> {
-        let base = if self.accept('_') { Some(Box::new(self.script()?)) } else { None };
-        let exponent = if self.accept('^') { Some(self.script()?) } else { None };
-        let inverse = matches!(&exponent, Some(Expression::Negative(_)));
-        if inverse || (base.is_some() && name != "log") {
-            return Err(Obstacle::Unread);
-        }
-        let arguments = self.function_arguments()?;
-        let applied = match (name, arguments.as_slice()) {
-            ("log", [argument]) => Expression::Logarithm(base, Box::new(argument.clone())),
-            ("ln", [argument]) => {
-                Expression::Logarithm(Some(Box::new(Expression::Euler)), Box::new(argument.clone()))
-            }
-            ("lg", [argument]) => {
-                let ten = Expression::Number { value: BigRational::from_integer(10.into()), places: 0 };
-                Expression::Logarithm(Some(Box::new(ten)), Box::new(argument.clone()))
-            }
-            ("exp", [argument]) => Expression::Power(Box::new(Expression::Euler), Box::new(argument.clone())),
-            _ => Expression::Function(name.to_owned(), arguments),
-        };
-        Ok(match exponent {
-            Some(exponent) => Expression::Power(Box::new(applied), Box::new(exponent)),
-            None => applied,
-        })
-    }
-
-    /// A bracket, or the factors up to the next operator or function: \sin 2x.
-    fn function_arguments(&mut self) -> Result<Vec<Expression>, Obstacle> {
-        if self.peek_is('(') {
-            let close = closing(self.tokens, self.at).ok_or(Obstacle::Unread)?;
-            let (_, arguments) = items(&self.tokens[self.at + 1..close], self.context)?;
-            self.at = close + 1;
-            // \ln(2)^3 and \sin(x)y have more than one reading.
-            let goes_on = self.peek().is_some_and(|token| token.is('^') || token.is('!'));
-            return if goes_on || arguments.is_empty() { Err(Obstacle::Ambiguous) } else { Ok(arguments) };
-        }
-        let mut argument = self.power()?;
-        while let Some(next) = self.peek().filter(|token| self.starts_factor(token)) {
-            match &next.kind {
-                Kind::Command(name) if FUNCTIONS.contains(&name.as_str()) => break,
-                Kind::Symbol(_) | Kind::Number { .. } => return Err(Obstacle::Ambiguous),
-                _ => argument = product(argument, self.power()?),
-            }
-        }
-        // \ln 2/3 may be ln(2/3) or (ln 2)/3.
-        if self.peek_is('/') { Err(Obstacle::Ambiguous) } else { Ok(vec![argument]) }
-    }
-
-    fn matrix(&mut self, environment: &str) -> Result<Expression, Obstacle> {
-        const KINDS: &[&str] = &[
-            "pmatrix",
-            "bmatrix",
-            "matrix",
-            "smallmatrix",
-            "array",
-            "psmallmatrix",
-            "bsmallmatrix",
-            "vmatrix",
-        ];
-        let close = closing(self.tokens, self.at).ok_or(Obstacle::Unread)?;
-        if !KINDS.contains(&environment) {
-            return Err(Obstacle::Unread);
-        }
-        let mut body = &self.tokens[self.at + 1..close];
-        if environment == "array" {
-            let columns = closing(body, 0).filter(|_| body[0].is('{')).ok_or(Obstacle::Unread)?;
-            body = &body[columns + 1..];
-        }
-        self.at = close + 1;
-        let mut rows = Vec::new();
-        for row in split(body, |token| token.kind == Kind::Row)? {
-            if row.is_empty() {
-                continue;
-            }
-            let cells = split(row, |token| token.is('&'))?;
-            let cells = cells.iter().map(|cell| self.context.deeper(|context| item(cell, context)));
-            rows.push(cells.collect::<Result<Vec<_>, _>>()?);
-        }
-        let width = rows.first().map_or(0, Vec::len);
-        let even = width > 0 && rows.iter().all(|row| row.len() == width);
-        match (even, environment) {
-            (false, _) => Err(Obstacle::Unread),
-            (true, "vmatrix") => Ok(Expression::Determinant(rows)),
-            (true, _) => Ok(Expression::Matrix(rows)),
-        }
-    }
 }
 
 enum Sign {
@@ -632,7 +401,7 @@ fn negative(term: Expression) -> Expression {
     }
 }
 
-fn product(left: Expression, right: Expression) -> Expression {
+pub(super) fn product(left: Expression, right: Expression) -> Expression {
     match left {
         Expression::Product(mut factors) => {
             factors.push(right);

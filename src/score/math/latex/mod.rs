@@ -7,8 +7,12 @@
 mod clean;
 mod expression;
 mod formula;
+mod function;
 mod item;
 mod list;
+mod matrix;
+mod numeral;
+mod spelling;
 mod token;
 
 use super::budget::{Budget, Obstacle};
