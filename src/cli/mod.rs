@@ -13,6 +13,7 @@ mod openapi;
 mod options;
 mod pull;
 mod sandbox_exec;
+mod score;
 mod serve;
 mod start;
 mod worker;
@@ -47,6 +48,8 @@ enum Command {
     Worker(Box<worker::Arguments>),
     /// Say in how far texts are in the language that they should be in.
     Language(Box<language::Arguments>),
+    /// Judge answers: a case a line in, a verdict a line out.
+    Score(Box<score::Arguments>),
     /// Measure the engine.
     Bench(Box<bench::Arguments>),
     /// Print the API's description (OpenAPI 3.1) as JSON.
@@ -66,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Eval(arguments) => eval::run(&global, &arguments),
         Command::Worker(arguments) => worker::run(&global, &arguments),
         Command::Language(arguments) => language::run(&arguments),
+        Command::Score(arguments) => score::run(&global, &arguments),
         Command::Bench(arguments) => bench::run(&global, &arguments),
         Command::Openapi => openapi::run(),
         Command::SandboxExec(arguments) => sandbox_exec::run(&arguments),

@@ -3,11 +3,17 @@
 //! Nothing here does I/O, touches tensors or knows a suite. A scorer sees one problem's gold answer and one
 //! completion and says what it found, where, and why it judged so.
 
+mod answer;
+pub mod case;
+mod choice;
 pub mod conduct;
 pub mod extract;
 pub mod instructions;
 pub mod language;
 pub mod math;
+mod options;
+mod phrases;
+mod profile;
 pub mod statistics;
 mod text;
 
@@ -16,9 +22,13 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::language::Language;
-use extract::Extraction;
+use extract::{Extraction, Found};
 
+pub use answer::AnswerScorer;
+pub use choice::ChoiceScorer;
 pub use math::MathScorer;
+pub use options::{AnswerKind, OptionError, ScoreOptions};
+pub use profile::Profile;
 pub use text::TextScorer;
 
 /// What a scorer needs to know of a problem.
@@ -59,6 +69,18 @@ pub enum Reason {
     /// Adjacent boxes state several values.
     SeveralAnswers,
     TooLong,
+    ChoiceEqual,
+    ChoiceDiffers,
+    /// A letter that the problem does not offer.
+    OutsideChoices,
+    /// The answer is no single letter.
+    NotAChoice,
+    /// The answer's only box was never closed.
+    UnclosedBox,
+    /// The sentence after the box announces another value.
+    Contradicted,
+    /// What stands around the box makes another value of it: `-\boxed{5}`, "not \boxed{5}".
+    Changed,
     NoBox,
     /// The completion ends inside its trace.
     UnclosedTrace,
@@ -108,6 +130,9 @@ pub struct Score {
     pub reason: Reason,
     /// Bytes of the completion that hold the answer.
     pub span: Option<Range<usize>>,
+    /// The pieces of the answer within the span: one, or the contents of adjacent boxes.
+    pub answers: Vec<Range<usize>>,
+    pub found: Option<Found>,
     pub boxes: usize,
     pub unclosed_box: bool,
     /// The answer in canonical form: equal answers have equal forms (majority votes count them).
@@ -119,11 +144,19 @@ impl Score {
         self.verdict == Verdict::Correct
     }
 
+    /// The text that was judged; adjacent boxes are joined by a comma.
+    pub fn extracted(&self, completion: &str) -> Option<String> {
+        let texts: Vec<&str> = self.answers.iter().map(|span| &completion[span.clone()]).collect();
+        (!texts.is_empty()).then(|| texts.join(", "))
+    }
+
     fn new(found: &Extraction, verdict: Verdict, reason: Reason, normalised: Option<String>) -> Self {
         Self {
             verdict,
             reason,
             span: found.span(),
+            answers: found.answers.clone(),
+            found: found.found,
             boxes: found.boxes,
             unclosed_box: found.unclosed_box,
             normalised,
@@ -132,7 +165,13 @@ impl Score {
 
     /// The score of a completion without an answer.
     fn unanswered(found: &Extraction) -> Self {
-        let reason = if found.parts.unclosed_trace { Reason::UnclosedTrace } else { Reason::NoBox };
+        let reason = if found.parts.unclosed_trace {
+            Reason::UnclosedTrace
+        } else if found.unclosed_box {
+            Reason::UnclosedBox
+        } else {
+            Reason::NoBox
+        };
         Self::new(found, Verdict::Wrong, reason, None)
     }
 }

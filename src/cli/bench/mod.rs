@@ -1,6 +1,7 @@
 //! `xenoglot bench`: how fast this machine computes. `engine` serves fixed workloads in this process, `gemm` times
 //! the linears of a decode step, `peak` measures what the processor could do at most, `quality` what a type of weights
-//! costs in accuracy, `language` how well and fast languages are recognised.
+//! costs in accuracy, `language` how well and fast languages are recognised, `score` how many answers are judged a
+//! second.
 //!
 //! Without HTTP and without peers: `bench/compare` is the comparison with other servers.
 
@@ -9,6 +10,7 @@ mod gemm;
 mod language;
 mod peak;
 mod quality;
+mod score;
 mod workload;
 
 use std::io::Write;
@@ -42,6 +44,8 @@ enum Target {
     Language(language::Arguments),
     /// What a type of weights loses against another: perplexity, divergence, agreement of the likeliest tokens.
     Quality(Box<quality::Arguments>),
+    /// Answers judged a second: extraction and equivalence.
+    Score(score::Arguments),
 }
 
 pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Result<()> {
@@ -51,6 +55,7 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
         Target::Peak(arguments) => peak::run(global, arguments),
         Target::Language(arguments) => language::run(arguments),
         Target::Quality(arguments) => quality::run(global, arguments),
+        Target::Score(arguments) => score::run(global, arguments),
     }
 }
 

@@ -1,0 +1,306 @@
+//! What the last phrase announces: the first number or short expression after it, or the words of its sentence.
+
+use std::ops::Range;
+
+use super::Target;
+use super::boxes::names_box;
+use super::formula::{self, head};
+use super::phrase::{anchors, denies};
+use super::value::{self, is_blank};
+use crate::score::phrases::{CONDITIONS, DENIALS, HALVES};
+
+/// An announced answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Announced {
+    /// One value, or joined formulas; the clause itself if there is no value in it.
+    pub answers: Vec<Range<usize>>,
+    /// The rest of the sentence; `None` if it is too long for an answer in words.
+    pub clause: Option<Range<usize>>,
+    /// The value follows the phrase at once.
+    pub direct: bool,
+    /// A number or an expression, not words.
+    pub is_value: bool,
+}
+
+/// Phrases that are looked at, from the last one back: those before it count only where it announces nothing.
+const ANCHORS_MAX: usize = 16;
+
+pub(super) fn last(text: &str, targets: &[Target]) -> Option<Announced> {
+    anchors(text).into_iter().rev().take(ANCHORS_MAX).find_map(|at| read(text, at, targets))
+}
+
+/// Bytes of words between a phrase and the number that it announces.
+const WORDS_MAX: usize = 80;
+/// Bytes of an answer in words.
+const CLAUSE_MAX: usize = 240;
+
+fn read(text: &str, start: usize, targets: &[Target]) -> Option<Announced> {
+    let clause = clause(text, start);
+    let found = value_after(text, start, targets);
+    let Some((answers, direct)) = found else {
+        let words = targets.contains(&Target::Expr);
+        let clause = clause.filter(|clause| words && is_statement(text, clause.end))?;
+        return Some(Announced {
+            answers: vec![clause.clone()],
+            clause: Some(clause),
+            direct: true,
+            is_value: false,
+        });
+    };
+    let end = answers.last()?.end;
+    if !is_statement(text, end) || is_taken_back(text, end) {
+        return None;
+    }
+    Some(Announced { answers, clause, direct, is_value: true })
+}
+
+/// The first value after a phrase, and whether it follows at once.
+fn value_after(text: &str, start: usize, targets: &[Target]) -> Option<(Vec<Range<usize>>, bool)> {
+    let (latex, expr) = (targets.contains(&Target::Latex), targets.contains(&Target::Expr));
+    let mut at = start;
+    while at <= start + WORDS_MAX {
+        let rest = &text[at..];
+        let c = rest.chars().next()?;
+        if latex && let Some(formulas) = formula::joined_from(text, at) {
+            return Some((formulas.into_iter().map(|found| found.content).collect(), at == start));
+        }
+        if expr && let Some(found) = value::starting(text, at) {
+            return (!is_conditional(text, found.end)).then(|| (vec![found], at == start));
+        }
+        // On to the next word of the sentence.
+        if c == '\n' || ends_sentence(text, at) || "?؟？!".contains(c) {
+            return None;
+        }
+        let word = rest
+            .find(|c: char| is_blank(c) || c == '\n' || value::is_digit(c) || c == '$')
+            .unwrap_or(rest.len());
+        if denies(&rest[..word]) {
+            return None;
+        }
+        let next = rest[word..].trim_start_matches(|c: char| is_blank(c) || c == '*');
+        let behind = text.len() - next.len();
+        // A digit inside a word ("H2O", "A4") is no value of its own; one after a CJK or Thai word is.
+        let inside = word > 0
+            && behind == at + word
+            && rest[..word].ends_with(|c: char| c.is_alphabetic() && c < '\u{530}');
+        if inside {
+            let digits = rest[word..].find(is_blank).unwrap_or(rest.len() - word);
+            at += word + digits;
+            at = text.len() - text[at..].trim_start_matches(is_blank).len();
+        } else if behind == at {
+            at += c.len_utf8();
+        } else {
+            at = behind;
+        }
+    }
+    None
+}
+
+/// "42 if x > 0", "2 and a half": the number is a part of what is said.
+fn is_conditional(text: &str, end: usize) -> bool {
+    let near = head(&text[end..], 48).trim_start_matches(|c: char| is_blank(c) || c == '*').to_lowercase();
+    let sentence = &near[..near.find(['.', ',', '\n', '。', '，', ';']).unwrap_or(near.len())];
+    let word = sentence.split_whitespace().next().unwrap_or_default();
+    // A unit may stand between: "2 hours and a half", "2時間半".
+    let half = |name: &&&str| {
+        let name: &str = name;
+        let at = sentence.find(name);
+        at.is_some_and(|at| {
+            sentence[..at].split_whitespace().count() <= 1 && sentence[..at].chars().count() <= 12
+        })
+    };
+    CONDITIONS.contains(&word) || HALVES.iter().any(|name| half(&name))
+}
+
+/// The sentence's rest, without the markup and stops that end it.
+fn clause(text: &str, start: usize) -> Option<Range<usize>> {
+    let window = head(&text[start..], CLAUSE_MAX);
+    let end = window.char_indices().map(|(at, _)| at).find(|at| ends_sentence(text, start + at));
+    let end = match end {
+        Some(end) => end,
+        None if start + window.len() == text.len() => window.len(),
+        None => return None,
+    };
+    let found = window[..end].trim_end_matches(|c: char| c.is_whitespace() || "*_`\"”".contains(c));
+    (!found.is_empty() && !names_box(found)).then_some(start..start + found.len())
+}
+
+/// Whether a sentence or line ends at `at`.
+fn ends_sentence(text: &str, at: usize) -> bool {
+    let mut chars = text[at..].chars();
+    match chars.next() {
+        None | Some('\n' | '。' | '！' | '!' | '？' | '?' | '؟' | '।' | '۔' | '；') => true,
+        Some('<') => chars.as_str().starts_with("/answer"),
+        Some('.') => {
+            let rest = chars.as_str().trim_start_matches(['*', '_', '"', '”', ')', '$']);
+            !rest.starts_with(|c: char| c.is_alphanumeric() || c == '\\')
+        }
+        _ => false,
+    }
+}
+
+/// Not a question.
+fn is_statement(text: &str, end: usize) -> bool {
+    let rest = text[end..].trim_start_matches(|c: char| is_blank(c) || "*_`\"”$)）»」".contains(c));
+    !rest.starts_with(['?', '？', '؟'])
+}
+
+/// "5 ではありません", "5 is wrong", "5. Wait, ..": what follows an answer takes it back.
+pub(super) fn is_taken_back(text: &str, end: usize) -> bool {
+    let window = head(&text[end..], 600);
+    let near = head(window, 96).to_lowercase();
+    let sentence = &near[..near.find(['\n', '。', '.', '।']).unwrap_or(near.len())];
+    let clause = &sentence[..sentence.find([',', '，']).unwrap_or(sentence.len())];
+    if DENIALS.iter().any(|denial| clause.contains(denial))
+        || FAULTS.iter().any(|fault| sentence.contains(fault))
+    {
+        return true;
+    }
+    let starts = window.match_indices(['.', '\n', '。', '!', '！', '।']).map(|(at, mark)| at + mark.len());
+    starts.into_iter().any(|at| {
+        let sentence =
+            window[at..].trim_start_matches(|c: char| c.is_whitespace() || c == '*').to_lowercase();
+        CORRECTIONS.iter().any(|cue| {
+            sentence
+                .strip_prefix(cue)
+                .is_some_and(|rest| !rest.starts_with(char::is_alphanumeric) || *cue > "\u{e00}")
+        })
+    })
+}
+
+/// What a clause after a comma has to say to take an answer back.
+const FAULTS: &[&str] = &[
+    "which is wrong",
+    "which is incorrect",
+    "which is not correct",
+    "but that is wrong",
+    "but this is wrong",
+    "was falsch",
+    "ce qui est faux",
+    "lo cual es incorrecto",
+    "что неверно",
+    "这是错",
+    "這是錯",
+];
+
+/// How a sentence starts that corrects the one before it.
+const CORRECTIONS: &[&str] = &[
+    "wait",
+    "no,",
+    "actually",
+    "hold on",
+    "sorry",
+    "correction",
+    "oops",
+    "hmm",
+    "scratch that",
+    "warte",
+    "moment,",
+    "nein,",
+    "espera",
+    "perdón",
+    "attends",
+    "attendez",
+    "non,",
+    "en fait",
+    "подожди",
+    "нет,",
+    "стоп",
+    "aspetta",
+    "espere",
+    "wacht",
+    "czekaj",
+    "tunggu",
+    "đợi",
+    "khoan",
+    "bekle",
+    "subiri",
+    "等等",
+    "等一下",
+    "不对",
+    "不，",
+    "待って",
+    "いや",
+    "訂正",
+    "잠깐",
+    "아니",
+    "เดี๋ยว",
+    "انتظر",
+    "रुको",
+    "రండి",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: &[Target] = &[Target::Latex, Target::Expr];
+
+    #[track_caller]
+    fn check(text: &str, expected: &[&str]) {
+        let found = last(text, BOTH).map(|found| found.answers).unwrap_or_default();
+        let found: Vec<_> = found.into_iter().map(|span| &text[span]).collect();
+        assert_eq!(found, expected, "{text}");
+    }
+
+    #[test]
+    fn the_first_value_after_the_last_phrase() {
+        check("The answer is 18.", &["18"]);
+        check("The answer is 5. No wait. The answer is 18.", &["18"]);
+        check("The answer is therefore 18 dollars, since 9 * 2 = 18.", &["18"]);
+        check("**Answer:** 18", &["18"]);
+        check("**Final Answer**\n\n**18**", &["18"]);
+        check("#### 18", &["18"]);
+        check("Answer: $\\frac{1}{2}$", &["\\frac{1}{2}"]);
+        check("Answer: \\frac{1}{2}", &["\\frac{1}{2}"]);
+        check("The answer is $18.", &["$18"]);
+        check("The answer is $18 a day and $20 a week.", &["$18"]);
+        check("The answer is $3$ and $5$.", &["3", "5"]);
+        check("The answer is x = 5.", &["x = 5"]);
+        check("答案：小明有 18 个苹果。", &["18"]);
+        check("答案：小明有18个苹果。", &["18"]);
+        check("答えは18個です。", &["18"]);
+        check("คำตอบคือ ๑๘ บาท", &["๑๘"]);
+        check("उत्तर १८ है", &["१८"]);
+        check("Ответ: 18 рублей", &["18"]);
+        check("Cevap 18'dir.", &["18"]);
+        check("Odpowiedź: 12,5.", &["12,5"]);
+        check("A4 paper. Answer: the A4 sheet has 18 cm", &["18"]);
+        check("The answer is 1.5. So", &["1.5"]);
+    }
+
+    #[test]
+    fn answers_in_words() {
+        check("The answer is Tuesday.", &["Tuesday"]);
+        check("The answer is **yes**.", &["yes"]);
+        check("答案是：星期二。", &["星期二"]);
+        check("<answer>Tuesday</answer>", &["Tuesday"]);
+        check("<answer>18 eggs</answer>", &["18"]);
+        check("Answer:", &[]);
+        check("Answer: 5\nAnswer:", &["5"]);
+    }
+
+    #[test]
+    fn what_is_no_answer() {
+        check("The answer is not 5.", &["not 5"]);
+        check("Is the answer 5?", &[]);
+        check("The answer is 5?", &[]);
+        check("答えは5ではありません。", &[]);
+        check("답은 5가 아닙니다.", &[]);
+        check("The answer is 5. Wait, it is 6.", &[]);
+        check("The answer is 5.\n\nActually, 6 is right.", &[]);
+        check("The answer is less than 5.", &["less than 5"]);
+        check("The answer is twice 9.", &["twice 9"]);
+        check("The answer is 5 or 6.", &["5 or 6"]);
+        check("The answer is 3 million.", &["3 million"]);
+        check("The wrong answer is 5.", &[]);
+        check("She says the answer is 5, which is wrong.", &[]);
+        check("The answer is 42 if x > 0 and 17 otherwise.", &["42 if x > 0 and 17 otherwise"]);
+        check("The answer is 2 and a half.", &["2 and a half"]);
+        check("La réponse est 2 et demi.", &["2 et demi"]);
+        check("答えは2時間半です。", &["2時間半です"]);
+        check("The answer is 6 times 7.", &["6 times 7"]);
+        check("The answer is 6 divided by 7.", &["6 divided by 7"]);
+        check("The answer is 3 times.", &["3"]);
+    }
+}
