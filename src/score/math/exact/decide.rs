@@ -7,6 +7,7 @@ use num_traits::{Signed, Zero};
 use super::super::budget::{Budget, Obstacle};
 use super::atom::Atom;
 use super::evaluate::{self, Point};
+use super::functions::UNKNOWN_BASE;
 use super::quotient::Quotient;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,13 @@ fn prove(a: &Quotient, b: &Quotient, budget: &mut Budget) -> Result<Equality, Ob
     let difference = left.minus(&right, budget)?;
     if difference.is_zero() {
         return Ok(Equality::Equal);
+    }
+    // Whether a logarithm without a base is the natural one is not known.
+    let unknown = |value: &Quotient| {
+        value.atoms().any(|atom| *atom == Atom::Function(UNKNOWN_BASE.to_owned(), Vec::new()))
+    };
+    if unknown(a) != unknown(b) {
+        return Ok(Equality::Unknown(Obstacle::Unread));
     }
     // Identities of angles are not worked out, so angles prove nothing.
     if a.atoms().chain(b.atoms()).any(Atom::is_trigonometric) {

@@ -120,6 +120,10 @@ fn real_atom(atom: &Atom, point: Point, budget: &mut Budget) -> Result<Enclosure
             let exponent = real(monomial(exponent, point, budget)?)?;
             base.ln()?.times(&exponent)?.exp()
         }
+        // As good as a variable.
+        Atom::Function(name, arguments) if arguments.is_empty() => {
+            Ok(Enclosure::rational(&stand_in(name, point.sample % NEGATIVE_FROM), bits))
+        }
         Atom::Function(name, arguments) => {
             let [argument] = arguments.as_slice() else { return Err(Obstacle::Unread) };
             let inner = real(quotient(argument, point, budget)?)?;

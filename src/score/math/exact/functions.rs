@@ -11,6 +11,9 @@ use super::polynomial::Polynomial;
 use super::powers::factors;
 use super::quotient::Quotient;
 
+/// The factor between natural logarithms and those whose base the writer did not give.
+pub(super) const UNKNOWN_BASE: &str = "log";
+
 /// The factorial of more has more digits than an answer may have.
 const FACTORIAL_MAX: u32 = 3_000;
 
@@ -66,7 +69,8 @@ pub(in super::super) fn logarithm(
     budget: &mut Budget,
 ) -> Result<Quotient, Obstacle> {
     match base {
-        None => Ok(opaque("log", vec![value.clone()])),
+        // log 4 is twice log 2 in any base: the natural logarithm times a factor that nobody knows.
+        None => natural(value, budget)?.times(&opaque(UNKNOWN_BASE, Vec::new()), budget),
         Some(base) => {
             let below = natural(base, budget)?;
             natural(value, budget)?.over(&below, budget)

@@ -182,7 +182,10 @@ impl Atom {
             Self::Power(base, exponent) => {
                 base.is_constant() && exponent.0.iter().all(|(atom, _)| atom.is_constant())
             }
-            Self::Function(_, arguments) => arguments.iter().all(Quotient::is_constant),
+            // The base of a logarithm that is not given is no known constant.
+            Self::Function(_, arguments) => {
+                !arguments.is_empty() && arguments.iter().all(Quotient::is_constant)
+            }
         }
     }
 }

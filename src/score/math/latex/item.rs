@@ -148,7 +148,7 @@ fn words_only(tokens: &[Token]) -> Option<String> {
                 words.push(text);
             }
             Kind::Symbol('-' | '\'' | '.' | '&') if !words.is_empty() && at + 1 < tokens.len() => {
-                words.push(" ")
+                words.push(" ");
             }
             _ => return None,
         }

@@ -157,6 +157,9 @@ fn logarithms_and_constants() {
     check(r"2\ln 3", r"\ln 9", Correct);
     check(r"\ln 8", r"3\ln(2)", Correct);
     check(r"\ln 2", r"\log 2", Undecided);
+    check(r"2\log 2", r"\log 4", Correct);
+    check(r"2\log 2", r"\log 5", Wrong);
+    check(r"\log(2x)", r"\log 2 + \log x", Undecided);
     check(r"\ln 2", "0.693147", Correct);
     check(r"\ln 2", "0.693", Wrong);
     check(r"\log_2 3", r"\frac{\ln 3}{\ln 2}", Correct);
