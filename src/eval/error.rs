@@ -48,6 +48,11 @@ pub enum EvalError {
         "interrupted with {done} of {total} samples finished; the same command with --out {directory} goes on"
     )]
     Interrupted { directory: PathBuf, done: usize, total: usize },
+    /// What the suite's scorer needs is not there: a sandbox for programs, a judge.
+    #[error("{message}")]
+    NoScorer { message: String },
+    #[error("problem {problem:?} in {language} cannot be judged: {message}")]
+    ProblemField { problem: String, language: Language, message: String },
     #[error("scoring failed: {message}")]
     Scoring { message: String },
 }

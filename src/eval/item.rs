@@ -34,7 +34,7 @@ pub enum ItemEnd<E> {
     },
     /// The sink would not keep a sample.
     Sink(E),
-    /// A scorer failed: a bug.
+    /// A scorer failed: its judge or its sandbox is gone, or a bug.
     Scoring {
         message: String,
     },
@@ -117,7 +117,10 @@ impl RunPlan {
                 Place { problem: &problem, language, sample, seed: draw.seed, choice: Some(draw.choice) };
             scoring.record(place, completion)
         });
-        scored.await.map_err(|error| error.to_string())
+        match scored.await {
+            Ok(record) => record.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     fn end<E>(

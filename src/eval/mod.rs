@@ -33,5 +33,6 @@ pub use record::{Outcome, RunFile, SampleRecord, ScorerProfile, SuiteReference};
 pub use report::table::table;
 pub use report::{GroupResults, OutcomeRates, Results};
 pub use runner::{REFUSALS_MAX, RunReport, run};
+pub use scoring::ScorerOptions;
 pub use suite::{DataState, OpenOptions, Preset, Protocol, Suite, SuiteError, SuiteSummary, Task};
 pub use tally::Tally;

@@ -13,7 +13,7 @@ use crate::language::Language;
 use super::error::EvalError;
 use super::generator::{GenerationRequest, GeneratorIdentity, Message, Sampling};
 use super::record::{FORMAT, RunFile, SampleRecord, SuiteReference};
-use super::scoring::{Place, Scoring, check_task};
+use super::scoring::{Place, ScorerOptions, Scoring};
 use super::seed::problem_seed;
 use super::suite::{LanguageProblems, Problem, Suite};
 
@@ -35,6 +35,7 @@ pub struct RunConfig {
     pub concurrency: usize,
     /// The run's directory, if it lives in one; one that holds the same run is resumed.
     pub out: PathBuf,
+    pub scorers: ScorerOptions,
 }
 
 pub const SAMPLES_PER_PROBLEM_MAX: u32 = 10_000;
@@ -64,8 +65,8 @@ impl RunConfig {
     /// `InvalidSetting`, `LanguageMissing` or `TooFewExamples`.
     pub fn validate(&self) -> Result<(), EvalError> {
         self.check_settings()?;
-        check_task(self.suite.task)?;
-        self.choose().map(drop)
+        self.choose()?;
+        Scoring::open(&self.suite, &self.scorers).map(drop)
     }
 
     fn check_settings(&self) -> Result<(), EvalError> {
@@ -135,14 +136,24 @@ impl RunPlan {
     /// # Errors
     /// `InvalidSetting`, `LanguageMissing` or `TooFewExamples`.
     pub fn new(config: RunConfig) -> Result<Self, EvalError> {
-        config.validate()?;
+        config.check_settings()?;
         let chosen = config.choose()?;
         Ok(Self {
             languages: chosen.iter().map(|at| config.suite.languages[*at].language).collect(),
-            scoring: Arc::new(Scoring::new(&config.suite)),
+            scoring: Arc::new(Scoring::open(&config.suite, &config.scorers)?),
             items: items(&chosen, &config),
             config,
         })
+    }
+
+    /// Ask whoever judges answers, before any is generated.
+    ///
+    /// # Errors
+    /// What a scorer lacks: a judge that does not answer, a sandbox that does not hold.
+    pub async fn reach(&self) -> Result<(), EvalError> {
+        let scoring = self.scoring.clone();
+        let reached = tokio::task::spawn_blocking(move || scoring.reach());
+        reached.await.map_err(|error| EvalError::Scoring { message: error.to_string() })?
     }
 
     /// Items, each a problem in a language with n samples.

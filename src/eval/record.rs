@@ -11,6 +11,8 @@ use crate::score::{Reason, Verdict};
 
 use super::generator::{Finish, GeneratorIdentity, Sampling};
 use super::report::Results;
+use super::scorers::judge::Judged;
+use super::scorers::sandbox::Limits;
 use super::suite::Suite;
 
 /// What became of a sample: exactly one applies.
@@ -51,6 +53,12 @@ pub struct SampleRecord {
     pub answer_language: Option<Summary>,
     pub following: Option<bool>,
     pub language_undecidable: bool,
+    #[serde(default)]
+    pub metrics: BTreeMap<String, f64>,
+    #[serde(default)]
+    pub detail: Option<String>,
+    #[serde(default)]
+    pub judge: Option<Judged>,
 }
 
 /// run.json: what was run, on what, with what, and what came out.
@@ -112,6 +120,14 @@ pub struct ScorerProfile {
     pub profile: String,
     pub task: String,
     pub following_min: f64,
+    #[serde(default)]
+    pub python: Option<String>,
+    #[serde(default)]
+    pub limits: Option<Limits>,
+    #[serde(default)]
+    pub judge: Option<String>,
+    #[serde(default)]
+    pub rating_min: Option<f64>,
 }
 
 impl RunFile {
@@ -149,6 +165,10 @@ impl RunFile {
             ("scorer.profile", json!(self.scorer.profile)),
             ("scorer.task", json!(self.scorer.task)),
             ("scorer.following_min", json!(self.scorer.following_min)),
+            ("scorer.python", json!(self.scorer.python)),
+            ("scorer.limits", json!(self.scorer.limits)),
+            ("scorer.judge", json!(self.scorer.judge)),
+            ("scorer.rating_min", json!(self.scorer.rating_min)),
         ]
     }
 }

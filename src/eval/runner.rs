@@ -45,6 +45,7 @@ pub async fn run(
         directory.write_run(&file)?;
     }
     progress.planned(Plan { total, done: resumed });
+    plan.reach().await?;
     let kept = Mutex::new(Kept { directory, tally });
     let sink = DirectorySink { kept, progress, stop: stop.clone(), total };
     generate(&plan, missing, generator, &sink, stop).await?;

@@ -10,6 +10,7 @@ mod local;
 mod runs;
 #[cfg(target_os = "linux")]
 mod sandbox;
+mod scorers;
 mod suite_data;
 mod suites;
 
@@ -21,7 +22,8 @@ use futures::future::BoxFuture;
 use sha2::{Digest, Sha256};
 use xenoglot::eval::{
     Completion, Draw, EvalError, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError,
-    GeneratorIdentity, Message, Progress, RunConfig, RunReport, SampleRecord, Sampling, Suite, run,
+    GeneratorIdentity, Message, Progress, RunConfig, RunReport, SampleRecord, Sampling, ScorerOptions, Suite,
+    run,
 };
 
 /// Write a suite of three problems in German and English.
@@ -81,6 +83,7 @@ pub fn config(folder: &Path, n: u32) -> RunConfig {
         seed: 7,
         concurrency: 2,
         out: folder.join("run"),
+        scorers: ScorerOptions::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `xenoglot eval`: run a suite against a model in this process or any OpenAI-compatible URL; show a run again.
 
 mod bar;
+mod scorers;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -100,6 +101,8 @@ struct RunArguments {
     /// Problems in flight at once
     #[arg(allow_negative_numbers = true, long, default_value_t = 4)]
     concurrency: usize,
+    #[command(flatten)]
+    scorers: scorers::ScorerArguments,
     #[command(flatten)]
     model_options: ModelOptions,
 }
@@ -201,6 +204,7 @@ fn config(arguments: &RunArguments) -> anyhow::Result<RunConfig> {
         seed: arguments.seed,
         concurrency: arguments.concurrency.max(1),
         out: PathBuf::new(),
+        scorers: arguments.scorers.options(),
         suite,
     })
 }

@@ -14,11 +14,9 @@ pub(super) enum Case {
 impl Case {
     /// Whether all letters of a text have this case and the text is in the language.
     pub fn whole(self, text: &str, language: Language, context: Context<'_>) -> Followed {
-        let (wanted, other): (fn(char) -> bool, fn(char) -> bool) = match self {
-            Self::Capital => (char::is_uppercase, char::is_lowercase),
-            Self::Small => (char::is_lowercase, char::is_uppercase),
-        };
-        if !text.chars().any(wanted) || text.chars().any(other) {
+        let (large, small) = (text.contains(char::is_uppercase), text.contains(char::is_lowercase));
+        let (wanted, other) = if self == Self::Capital { (large, small) } else { (small, large) };
+        if !wanted || other {
             return Followed::No;
         }
         // Capitals look like acronyms, which say nothing of a language.
@@ -45,8 +43,9 @@ pub(super) fn count_letter(text: &str, letter: char) -> usize {
 /// Words that are all capitals. Words are divided as the Penn Treebank does: marks and brackets apart, "DON'T" in
 /// two, hyphens and slashes within.
 pub(super) fn capital_words(text: &str) -> usize {
-    let marks = |c: char| c.is_whitespace() || ",;:@#$%&?!\"()[]{}<>“”„«»…—–`".contains(c);
-    text.split(marks).flat_map(contraction).filter(|token| is_capital(token)).count()
+    let marks = |c: char| c.is_whitespace() || ",;:@#$%&*?!\"()[]{}<>“”„«»…—–`".contains(c);
+    let tokens = text.split(marks).flat_map(|token| token.split("--"));
+    tokens.flat_map(contraction).filter(|token| is_capital(token)).count()
 }
 
 const CLITICS: [&str; 7] = ["n't", "'s", "'m", "'d", "'re", "'ve", "'ll"];

@@ -45,6 +45,8 @@ pub struct Call {
     pub expected: Value,
 }
 
+pub(super) const PRIVATE: &str = "private_test_cases";
+
 /// More tests of a problem than this are a mistake in the data.
 const TESTS_MAX: usize = 10_000;
 
@@ -65,11 +67,11 @@ impl Tests {
             return Ok(Self::Asserts { setup, asserts: texts(fields, "test_list")? });
         }
         let mut cases = Vec::new();
-        for field in ["public_test_cases", "private_test_cases"] {
+        for field in ["public_test_cases", PRIVATE] {
             cases.extend(listed(fields, field)?);
         }
         if cases.len() > TESTS_MAX {
-            return Err(CodeError::field("private_test_cases", format!("more than {TESTS_MAX} tests")));
+            return Err(CodeError::field(PRIVATE, format!("more than {TESTS_MAX} tests")));
         }
         if cases.is_empty() {
             return Err(CodeError::NoTests);
@@ -94,6 +96,11 @@ impl Tests {
                 format!("{other:?} is none; known: stdin, functional"),
             )),
         }
+    }
+
+    /// Whether private tests must be unpacked before they can be read.
+    pub fn are_packed(fields: &Map<String, Value>) -> bool {
+        fields.get(PRIVATE).and_then(Value::as_str).is_some_and(is_packed)
     }
 
     pub fn len(&self) -> usize {
@@ -144,7 +151,7 @@ impl Tests {
 }
 
 /// Whether tests are packed by Python's pickle, as base64, and not the JSON of a list.
-pub(super) fn is_packed(text: &str) -> bool {
+fn is_packed(text: &str) -> bool {
     let text = text.trim();
     !text.is_empty() && !text.starts_with('[')
 }

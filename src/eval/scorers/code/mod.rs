@@ -17,7 +17,7 @@ use crate::score::{Reason, Verdict};
 
 pub use answer::{Code, extract};
 pub use cases::Tests;
-use cases::{Call, Stdio};
+use cases::{Call, PRIVATE, Stdio};
 pub use error::CodeError;
 
 /// The judgement on one program.
@@ -50,16 +50,17 @@ impl CodeScorer<'_> {
     /// # Errors
     /// What is wrong with which field; or the sandbox could not be set up.
     pub fn tests(&self, fields: &Map<String, Value>) -> Result<Tests, CodeError> {
-        const FIELD: &str = "private_test_cases";
-        let packed = fields.get(FIELD).and_then(Value::as_str).filter(|text| cases::is_packed(text));
-        let Some(packed) = packed else { return Tests::read(fields) };
+        if !Tests::are_packed(fields) {
+            return Tests::read(fields);
+        }
+        let packed = fields.get(PRIVATE).and_then(Value::as_str).unwrap_or_default();
         let unpacked = self.sandbox.run(include_str!("unpack.py"), packed.as_bytes(), UNPACKING)?;
         if unpacked.end != End::Exit(0) {
             let last = unpacked.stderr.trim_end().lines().last().unwrap_or_default();
-            return Err(CodeError::field(FIELD, format!("cannot be unpacked ({last})")));
+            return Err(CodeError::field(PRIVATE, format!("cannot be unpacked ({last})")));
         }
         let mut fields = fields.clone();
-        fields.insert(FIELD.to_owned(), json!(String::from_utf8_lossy(&unpacked.stdout)));
+        fields.insert(PRIVATE.to_owned(), json!(String::from_utf8_lossy(&unpacked.stdout)));
         Tests::read(&fields)
     }
 
@@ -99,7 +100,7 @@ impl CodeScorer<'_> {
             }
             let printed = String::from_utf8_lossy(&finished.stdout);
             if let Err(difference) = compare::outputs(&case.output, &printed) {
-                return Ok(wrong(at, cases.len(), difference));
+                return Ok(wrong(at, cases.len(), &difference));
             }
         }
         Ok(all_passed(cases.len()))
@@ -113,7 +114,7 @@ impl CodeScorer<'_> {
             let Some(value) = values.get(at) else { return Ok(failed(at, cases.len(), &finished)) };
             if !compare::values(&case.expected, value) {
                 let difference = format!("expected {}, found {value}", case.expected);
-                return Ok(wrong(at, cases.len(), difference));
+                return Ok(wrong(at, cases.len(), &difference));
             }
         }
         Ok(all_passed(cases.len()))
@@ -155,7 +156,7 @@ fn all_passed(tests: usize) -> CodeScore {
     CodeScore { verdict: Verdict::Correct, reason: Reason::TestsPassed, passed: tests, tests, detail: None }
 }
 
-fn wrong(at: usize, tests: usize, difference: String) -> CodeScore {
+fn wrong(at: usize, tests: usize, difference: &str) -> CodeScore {
     let detail = Some(shortened(&format!("test {}: {difference}", at + 1)));
     CodeScore { verdict: Verdict::Wrong, reason: Reason::OutputDiffers, passed: at, tests, detail }
 }

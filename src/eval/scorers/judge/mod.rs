@@ -12,10 +12,12 @@
 mod prompts;
 mod verdict;
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 use crate::eval::generator::GeneratorError;
 use crate::eval::generator::http::{HttpGenerator, HttpOptions};
@@ -26,6 +28,8 @@ pub use verdict::Finding;
 #[derive(Debug, Clone)]
 pub struct JudgeOptions {
     pub http: HttpOptions,
+    /// Named, since figures depend on it.
+    pub model: String,
     pub seed: u64,
     /// Of the judge's answer, its reasoning included.
     pub max_tokens: u32,
@@ -33,18 +37,19 @@ pub struct JudgeOptions {
 
 impl JudgeOptions {
     /// The key of `XENOGLOT_JUDGE_API_KEY`, or else the usual one's.
-    pub fn new(url: &str, model: Option<String>) -> Self {
-        let mut http = HttpOptions { model, ..HttpOptions::new(url) };
+    pub fn new(url: &str, model: &str) -> Self {
+        let mut http = HttpOptions::new(url);
         let key = std::env::var("XENOGLOT_JUDGE_API_KEY").ok().filter(|key| !key.trim().is_empty());
         http.api_key = key.or(http.api_key);
-        Self { http, seed: 0, max_tokens: 4096 }
+        Self { http, model: model.to_owned(), seed: 0, max_tokens: 4096 }
     }
 }
 
+/// Asks from threads that may wait. It has a runtime of its own, so that the caller needs none.
 pub struct Judge {
-    client: HttpGenerator,
-    seed: u64,
-    max_tokens: u32,
+    options: JudgeOptions,
+    client: OnceLock<HttpGenerator>,
+    runtime: Option<Runtime>,
     /// The server refused a schema once.
     without_schema: AtomicBool,
 }
@@ -73,47 +78,79 @@ pub enum Format {
 const ATTEMPTS_MAX: u32 = 3;
 
 impl Judge {
-    /// Reach the judge's server.
-    ///
     /// # Errors
-    /// `Unavailable`: no answer, a wrong key, or several models and none chosen.
-    pub async fn connect(options: JudgeOptions) -> Result<Self, GeneratorError> {
-        let JudgeOptions { http, seed, max_tokens } = options;
-        let client = HttpGenerator::connect(http).await?;
-        Ok(Self { client, seed, max_tokens, without_schema: AtomicBool::new(false) })
+    /// The operating system gives no thread.
+    pub fn new(options: JudgeOptions) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let (client, without_schema) = (OnceLock::new(), AtomicBool::new(false));
+        Ok(Self { options, client, runtime: Some(runtime), without_schema })
     }
 
     pub fn model(&self) -> &str {
-        self.client.model()
+        &self.options.model
     }
 
-    /// Ask for a verdict. A judge that answers without a valid one is asked again with another seed.
+    /// Reach the judge's server. Blocks, and must not be called from an asynchronous task.
+    ///
+    /// # Errors
+    /// `Unavailable`: nobody answers.
+    pub fn reach(&self) -> Result<(), GeneratorError> {
+        self.wait(self.client()).map(drop)
+    }
+
+    /// Ask for a verdict. A judge that answers without a valid one is asked again with another seed. Blocks, and must
+    /// not be called from an asynchronous task.
     ///
     /// # Errors
     /// The server is gone, or refuses the request whatever its form.
-    pub async fn judge(&self, question: &Question<'_>) -> Result<Judged, GeneratorError> {
-        let mut explanation = String::new();
-        for attempt in 0..ATTEMPTS_MAX {
-            let (format, said) = self.ask(question, self.seed.wrapping_add(u64::from(attempt))).await?;
-            if let Some((finding, reason)) = verdict::read(&said, question.form()) {
-                let (finding, explanation) = (Some(finding), shortened(&reason));
-                return Ok(Judged { finding, format, attempts: attempt + 1, explanation });
-            }
-            explanation = shortened(&said);
+    pub fn judge(&self, question: &Question<'_>) -> Result<Judged, GeneratorError> {
+        self.wait(self.verdict(question))
+    }
+
+    fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.as_ref().expect("it is only taken when dropped").block_on(future)
+    }
+
+    async fn client(&self) -> Result<&HttpGenerator, GeneratorError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
         }
-        Ok(Judged { finding: None, format: self.format(), attempts: ATTEMPTS_MAX, explanation })
+        let http = HttpOptions { model: Some(self.options.model.clone()), ..self.options.http.clone() };
+        let client = HttpGenerator::connect(http).await?;
+        // Two threads that come first both connect, and one of the clients stays.
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    async fn verdict(&self, question: &Question<'_>) -> Result<Judged, GeneratorError> {
+        let client = self.client().await?;
+        let mut said = (self.format(), String::new());
+        for attempt in 0..ATTEMPTS_MAX {
+            let seed = self.options.seed.wrapping_add(u64::from(attempt));
+            said = self.ask(client, question, seed).await?;
+            if let Some((finding, reason)) = verdict::read(&said.1, question.form()) {
+                let (finding, explanation) = (Some(finding), shortened(&reason));
+                return Ok(Judged { finding, format: said.0, attempts: attempt + 1, explanation });
+            }
+        }
+        let (format, explanation) = (said.0, shortened(&said.1));
+        Ok(Judged { finding: None, format, attempts: ATTEMPTS_MAX, explanation })
     }
 
     fn format(&self) -> Format {
         if self.without_schema.load(Ordering::Relaxed) { Format::LastObject } else { Format::JsonSchema }
     }
 
-    async fn ask(&self, question: &Question<'_>, seed: u64) -> Result<(Format, String), GeneratorError> {
+    async fn ask(
+        &self,
+        client: &HttpGenerator,
+        question: &Question<'_>,
+        seed: u64,
+    ) -> Result<(Format, String), GeneratorError> {
         let format = self.format();
-        let answer = match self.client.ask_once(&self.body(question, seed, format)).await {
+        let answer = match client.ask_once(&self.body(question, seed, format)).await {
             Err(GeneratorError::Refused { .. }) if format == Format::JsonSchema => {
                 // Whatever is wrong with the request otherwise, the second refusal says it.
-                let answer = self.client.ask_once(&self.body(question, seed, Format::LastObject)).await?;
+                let answer = client.ask_once(&self.body(question, seed, Format::LastObject)).await?;
                 self.without_schema.store(true, Ordering::Relaxed);
                 return Ok((Format::LastObject, content(&answer)));
             }
@@ -124,21 +161,29 @@ impl Judge {
 
     fn body(&self, question: &Question<'_>, seed: u64, format: Format) -> Value {
         let mut body = json!({
-            "model": self.client.model(),
+            "model": self.options.model,
             "messages": [
                 {"role": "system", "content": prompts::SYSTEM},
                 {"role": "user", "content": question.text()},
             ],
             "temperature": 0.0,
-            // OpenAI's are signed.
-            "seed": seed >> 1,
-            "max_tokens": self.max_tokens,
+            "seed": seed,
+            "max_tokens": self.options.max_tokens,
             "stream": false,
         });
         if format == Format::JsonSchema {
             body["response_format"] = question.form().response_format();
         }
         body
+    }
+}
+
+impl Drop for Judge {
+    fn drop(&mut self) {
+        // A runtime that waits for its threads must not be dropped by a task; there is nothing to wait for.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

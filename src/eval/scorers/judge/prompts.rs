@@ -60,10 +60,11 @@ fn grade(turns: &[Turn<'_>], language: &str) -> String {
     } else {
         "the answer"
     };
-    text += &format!(
+    let question = format!(
         "Grade {which}: is it right, does it do what the user asks, is it relevant, complete and clear, and is it \
          written in {language} unless the user asks for another language?"
     );
+    text += &question;
     if turns.iter().any(|turn| turn.reference.is_some()) {
         text += " A reference is a right answer to its question; an answer that contradicts it in substance is wrong.";
     }

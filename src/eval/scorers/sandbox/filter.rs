@@ -134,14 +134,8 @@ const ALLOWED_HERE: &[libc::c_long] = &[
 const ALLOWED_HERE: &[libc::c_long] = &[];
 
 /// Questions to a terminal or pipe that change nothing outside the process.
-const REQUESTS: [u64; 6] = [
-    libc::TCGETS as u64,
-    libc::TIOCGWINSZ as u64,
-    libc::FIONREAD as u64,
-    libc::FIOCLEX as u64,
-    libc::FIONCLEX as u64,
-    libc::FIONBIO as u64,
-];
+const REQUESTS: [u64; 6] =
+    [libc::TCGETS, libc::TIOCGWINSZ, libc::FIONREAD, libc::FIOCLEX, libc::FIONCLEX, libc::FIONBIO];
 
 /// To name a thread or a stretch of memory.
 const PROCESS_OPTIONS: [u64; 3] =

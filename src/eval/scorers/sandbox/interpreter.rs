@@ -9,12 +9,15 @@ use super::SandboxError;
 pub(super) struct Interpreter {
     /// The binary itself, not a shim that looks for it.
     pub executable: PathBuf,
+    /// As "3.11.7".
+    pub version: String,
     /// Its library, packages and prefix.
     pub folders: Vec<PathBuf>,
 }
 
 /// The interpreter's own files, asked of it. Outside the sandbox, since it is the user's and nobody's program runs.
 const QUESTION: &str = "import os, sys\n\
+    print('%d.%d.%d' % sys.version_info[:3])\n\
     paths = [sys.executable, os.path.realpath(sys.executable), sys.prefix, sys.base_prefix, sys.exec_prefix]\n\
     print('\\n'.join(paths + [path for path in sys.path if path]))";
 
@@ -25,7 +28,9 @@ impl Interpreter {
         let asked = Command::new(python).args(["-I", "-c", QUESTION]).stdin(Stdio::null()).output();
         let asked = asked.map_err(|error| none(error.to_string()))?;
         let said = String::from_utf8_lossy(&asked.stdout);
-        let mut paths = said.lines().map(PathBuf::from).filter(|path| path.is_absolute());
+        let mut lines = said.lines();
+        let version = lines.next().unwrap_or_default().to_owned();
+        let mut paths = lines.map(PathBuf::from).filter(|path| path.is_absolute());
         let executable = paths.next().filter(|path| asked.status.success() && path.is_file());
         let executable = executable.ok_or_else(|| none(format!("it answers {}", asked.status)))?;
         let mut folders: Vec<PathBuf> = paths.filter(|path| path.exists()).collect();
@@ -34,6 +39,6 @@ impl Interpreter {
         if let Some(wide) = folders.iter().find(|folder| folder.parent().is_none()) {
             return Err(none(format!("its folder is {}, which would open every file", wide.display())));
         }
-        Ok(Self { executable, folders })
+        Ok(Self { executable, version, folders })
     }
 }

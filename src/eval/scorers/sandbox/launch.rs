@@ -119,26 +119,19 @@ fn drop_capabilities() -> Result<(), SandboxError> {
         // which no_new_privs makes harmless.
         unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
     }
-    /// The kernel's `__user_cap_header_struct`, version 3.
-    #[repr(C)]
-    struct Header {
-        version: u32,
-        pid: i32,
-    }
-    let header = Header { version: 0x2008_0522, pid: 0 };
+    // The kernel's `__user_cap_header_struct`: version 3, and this process.
+    let header = [0x2008_0522_u32, 0];
     let none = [0_u32; 6];
-    // SAFETY: a header of version 3 is followed by two sets of three words each.
-    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) };
+    // SAFETY: the header is two words, and a version of 3 is followed by two sets of three words each.
+    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
     checked(result, "drop its capabilities")
 }
 
 /// End when the harness does, which might not be there to end it.
 fn die_with(parent: u32) -> Result<(), SandboxError> {
     // SAFETY: takes numbers.
-    checked(
-        i64::from(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }),
-        "end with the harness",
-    )?;
+    let result = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+    checked(i64::from(result), "end with the harness")?;
     // SAFETY: takes nothing and cannot fail.
     if unsafe { libc::getppid() } as u32 != parent {
         return Err(SandboxError::io("start", &"the harness is gone"));

@@ -179,6 +179,10 @@ impl Sandbox {
         format!("{} as {user}, under landlock and seccomp", self.interpreter.executable.display())
     }
 
+    pub fn python_version(&self) -> &str {
+        &self.interpreter.version
+    }
+
     /// Waits for one of the places, so that programs do not take each other's time on the clock.
     fn place(&self) -> Place<'_> {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,0 +1,34 @@
+//! Options of scorers that need more than a text: whom to ask, and which Python runs programs.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::eval::ScorerOptions;
+use crate::eval::scorers::judge::JudgeOptions;
+use crate::eval::scorers::sandbox::SandboxOptions;
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Scorers")]
+pub(super) struct ScorerArguments {
+    /// OpenAI-compatible URL of the model that judges answers, for suites that need one; its key is in
+    /// `XENOGLOT_JUDGE_API_KEY`
+    #[arg(long, value_name = "URL", env = "XENOGLOT_JUDGE_URL", requires = "judge_model")]
+    judge_url: Option<String>,
+    /// The judging model's name at that URL
+    #[arg(long, value_name = "NAME", env = "XENOGLOT_JUDGE_MODEL")]
+    judge_model: Option<String>,
+    /// The Python that runs programs in the sandbox, for suites of code; `python3` on the PATH by default
+    #[arg(long, value_name = "FILE", env = "XENOGLOT_PYTHON")]
+    python: Option<PathBuf>,
+}
+
+impl ScorerArguments {
+    pub fn options(&self) -> ScorerOptions {
+        let judge = self.judge_url.as_ref().zip(self.judge_model.as_ref());
+        ScorerOptions {
+            sandbox: SandboxOptions { python: self.python.clone(), launcher: None },
+            judge: judge.map(|(url, model)| JudgeOptions::new(url, model)),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! From a completion to its record: the task's scorer, the language scorer, and which outcome applies.
+
+mod judging;
+mod options;
+
+use std::collections::BTreeMap;
+
+use crate::language::Language;
+use crate::score::conduct;
+use crate::score::language::{CompletionLanguage, FOLLOWING_MIN, LanguageScorer};
+use crate::score::{Reason, Score, Verdict};
+
+use super::error::EvalError;
+use super::generator::{Completion, Finish};
+use super::record::{Outcome, SampleRecord, ScorerProfile};
+use super::suite::{Problem, Suite, Task};
+use judging::{Judgement, Judging};
+pub use options::ScorerOptions;
+
+/// Everything a run judges with.
+pub(super) struct Scoring {
+    task: Task,
+    judging: Judging,
+    language: LanguageScorer,
+}
+
+/// Which sample of which problem a completion is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub problem: &'a Problem,
+    pub language: Language,
+    pub sample: u32,
+    pub seed: u64,
+    /// `None`: nothing was drawn.
+    pub choice: Option<u32>,
+}
+
+impl Scoring {
+    /// Choose the suite's scorer and check that it can judge every problem.
+    ///
+    /// # Errors
+    /// A task that nothing here judges, a scorer's option or a problem's field that is wrong, no sandbox for programs,
+    /// or no judge.
+    pub fn open(suite: &Suite, options: &ScorerOptions) -> Result<Self, EvalError> {
+        let (task, judging) = judging::choose(suite, options)?;
+        Ok(Self { task, judging, language: LanguageScorer::with_all_languages() })
+    }
+
+    /// Reach what judging needs beyond this process, before anything is generated for it.
+    ///
+    /// # Errors
+    /// The judge's server does not answer. Blocks.
+    pub fn reach(&self) -> Result<(), EvalError> {
+        match &self.judging {
+            Judging::Judge { judge, .. } => judge.reach().map_err(|error| judging::no_scorer(&error)),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn profile(&self) -> ScorerProfile {
+        let mut profile = ScorerProfile {
+            profile: "default".to_owned(),
+            task: self.task.name().to_owned(),
+            following_min: FOLLOWING_MIN,
+            python: None,
+            limits: None,
+            judge: None,
+            rating_min: None,
+        };
+        match &self.judging {
+            Judging::Code { sandbox, limits } => {
+                profile.python = Some(sandbox.python_version().to_owned());
+                profile.limits = Some(*limits);
+            }
+            Judging::Judge { judge, rating_min } => {
+                profile.judge = Some(judge.model().to_owned());
+                profile.rating_min = Some(*rating_min);
+            }
+            Judging::Pure(_) | Judging::Instructions | Judging::Language => {}
+        }
+        profile
+    }
+
+    /// Judge a completion. Blocks: programs are run and judges asked.
+    ///
+    /// # Errors
+    /// The sandbox or the judge's server failed; never for what the completion holds.
+    pub fn record(&self, place: Place<'_>, completion: Completion) -> Result<SampleRecord, EvalError> {
+        let language = self.language.score_completion(&completion.text, place.language);
+        let judged = self.judging.judge(place, &completion.text, &language, &self.language)?;
+        let Judgement { score, mut metrics, detail, judge } = judged;
+        metrics.extend(conduct(&completion.text, &language));
+        Ok(SampleRecord {
+            outcome: outcome(&score, completion.finish),
+            verdict: Some(score.verdict),
+            reason: Some(score.reason),
+            answer: score.normalised,
+            span: score.span.map(|span| (span.start, span.end)),
+            boxes: score.boxes,
+            unclosed_box: score.unclosed_box,
+            trace_language: language.trace.map(|trace| trace.summary()),
+            answer_language: Some(language.answer.summary()),
+            following: Some(language.following),
+            language_undecidable: language.undecidable,
+            metrics,
+            detail,
+            judge,
+            completion: completion.text,
+            finish: completion.finish,
+            completion_tokens: completion.tokens,
+            ..blank(place)
+        })
+    }
+
+    /// The record of a sample that was refused.
+    pub fn refused(place: Place<'_>, message: &str) -> SampleRecord {
+        SampleRecord { error: Some(message.to_owned()), ..blank(place) }
+    }
+}
+
+fn conduct(completion: &str, language: &CompletionLanguage) -> [(String, f64); 2] {
+    [
+        ("language_accuracy", conduct::is_wholly_in_language(&language.answer)),
+        ("think_accuracy", conduct::has_trace(completion)),
+    ]
+    .map(|(name, holds)| (name.to_owned(), f64::from(holds)))
+}
+
+fn blank(place: Place<'_>) -> SampleRecord {
+    SampleRecord {
+        problem: place.problem.id.clone(),
+        language: place.language,
+        sample: place.sample,
+        seed: place.seed,
+        choice: place.choice,
+        completion: String::new(),
+        finish: Finish::Error,
+        completion_tokens: None,
+        error: None,
+        outcome: Outcome::Error,
+        gold: place.problem.answer.clone(),
+        verdict: None,
+        reason: None,
+        answer: None,
+        span: None,
+        boxes: 0,
+        unclosed_box: false,
+        trace_language: None,
+        answer_language: None,
+        following: None,
+        language_undecidable: false,
+        metrics: BTreeMap::new(),
+        detail: None,
+        judge: None,
+    }
+}
+
+fn outcome(score: &Score, finish: Finish) -> Outcome {
+    match (score.verdict, score.reason) {
+        (Verdict::Correct, _) => Outcome::Correct,
+        _ if finish != Finish::Stop => Outcome::Truncated,
+        (_, Reason::UnclosedTrace) => Outcome::Truncated,
+        (_, Reason::NoBox | Reason::NoCode) => Outcome::NoBox,
+        (Verdict::Undecided, _) => Outcome::Undecided,
+        (Verdict::Wrong, _) => Outcome::Wrong,
+    }
+}
