@@ -3,6 +3,7 @@
 use futures::FutureExt;
 use tokio::sync::mpsc;
 
+use super::conversation::Conversation;
 use super::generator::{Completion, Draw, GenerationEvent, Generator, GeneratorError};
 use super::plan::RunPlan;
 use super::record::SampleRecord;
@@ -59,6 +60,7 @@ impl RunPlan {
         sink: &S,
     ) -> ItemEnd<S::Error> {
         let request = self.request(position, missing);
+        let generator = Conversation::new(generator, self.problem(position).0);
         let (sender, events) = mpsc::unbounded_channel();
         let generation = async {
             // Owned here, so that the channel closes when the generation ends. A receiver that is gone wants no events.

@@ -4,6 +4,7 @@
 //! Generation is behind `Generator`: the engine of this process, or any OpenAI-compatible URL. Judging is
 //! `score`'s; drawing progress bars is the caller's. Formats are named in docs/formats.md.
 
+mod conversation;
 mod directory;
 mod error;
 mod generator;

@@ -58,7 +58,7 @@ pub struct SampleRecord {
     #[serde(default)]
     pub detail: Option<String>,
     #[serde(default)]
-    pub judge: Option<Judged>,
+    pub judge: Vec<Judged>,
 }
 
 /// run.json: what was run, on what, with what, and what came out.

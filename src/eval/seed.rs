@@ -23,6 +23,11 @@ pub fn continued_seed(seed: u64, n: u32, missing: &[u32]) -> u64 {
     derive(&[&seed.to_le_bytes(), &list])
 }
 
+/// The seed of a further turn of a conversation, for all its samples.
+pub fn turn_seed(seed: u64, turn: usize) -> u64 {
+    derive(&[b"turn", &seed.to_le_bytes(), &(turn as u64).to_le_bytes()])
+}
+
 fn derive(parts: &[&[u8]]) -> u64 {
     let mut hash = Sha256::new();
     for part in parts {

@@ -47,6 +47,7 @@ impl EvalRunSpec {
             // Both are the worker's: it has tasks in place of a directory.
             concurrency: 1,
             out: PathBuf::new(),
+            scorers: ScorerOptions::default(),
         })
     }
 }

@@ -347,7 +347,7 @@ mod judges {
         );
         let ratings: Vec<f64> = records.iter().map(|record| record.metrics["rating"]).collect();
         assert_eq!(ratings, [9.0, 3.0, 1.0, 1.0]);
-        let judge = records[0].judge.as_ref().unwrap();
+        let judge = &records[0].judge[0];
         assert_eq!((judge.finding, judge.format), (Some(Finding::Rating(9.0)), Format::JsonSchema));
         assert_eq!((judge.attempts, judge.explanation.as_str()), (1, "because"));
         assert_eq!(report.run.scorer.judge.as_deref(), Some("judge"));
@@ -365,6 +365,31 @@ mod judges {
             assert!(asked.contains(part), "{asked}");
         }
         assert!(!asked.contains("hm"), "the trace is not judged: {asked}");
+    }
+
+    #[test]
+    fn conversations_are_graded_turn_by_turn() {
+        let (options, bodies) = serve(|_, body| {
+            let asked = body["messages"][1]["content"].as_str().unwrap();
+            says(&json!({"rating": if asked.contains("earlier_answer") { 6 } else { 9 }}).to_string())
+        });
+        let fields = json!({"turns": ["Do it.", "Do it again."], "reference": [null, "The second."]});
+        let answers = ["<think>hm</think>Done.", "I say <|next turn|> myself."];
+        let (_, records) = run_case(&case(&options, fields, &answers)).unwrap();
+        for (record, answer) in
+            records.iter().zip(["<think>hm</think>Done.", "I say <| next turn |> myself."])
+        {
+            assert_eq!(record.completion, format!("{answer}\n\n<|next turn|>\n\n{answer}"));
+            assert_eq!(record.judge.len(), 2);
+            metric(record, "rating_turn_1", 9.0);
+            metric(record, "rating_turn_2", 6.0);
+            metric(record, "rating", 7.5);
+            assert_eq!((record.outcome, record.completion_tokens), (Outcome::Correct, Some(20)));
+        }
+        let second = bodies.lock().unwrap()[1]["messages"][1]["content"].as_str().unwrap().to_owned();
+        let order = ["Do it.", "<earlier_answer>\nDone.", "Do it again.", "The second.", "<answer>\nDone."];
+        let places: Vec<_> = order.iter().map(|part| second.find(part).expect(part)).collect();
+        assert!(places.is_sorted(), "{second}");
     }
 
     #[test]
@@ -393,8 +418,7 @@ mod judges {
             says("My verdict: {\"rating\": 8}")
         });
         let (_, records) = run_case(&case(&options, json!({}), &["one", "two"])).unwrap();
-        let formats: Vec<Format> =
-            records.iter().map(|record| record.judge.as_ref().unwrap().format).collect();
+        let formats: Vec<Format> = records.iter().map(|record| record.judge[0].format).collect();
         assert_eq!(formats, [Format::LastObject; 2]);
         assert_eq!(bodies.lock().unwrap().len(), 3, "the schema is refused once");
     }
@@ -404,7 +428,7 @@ mod judges {
         let (options, bodies) = serve(|_, _| says("I would rather not say."));
         let (_, records) = run_case(&case(&options, json!({}), &["one"])).unwrap();
         assert_eq!(judged(&records), [(Outcome::Undecided, Some(Reason::NoVerdict))]);
-        let judge = records[0].judge.as_ref().unwrap();
+        let judge = &records[0].judge[0];
         assert_eq!((judge.finding, judge.attempts), (None, 3));
         assert!(records[0].metrics.get("rating").is_none());
         let seeds: Vec<Value> = bodies.lock().unwrap().iter().map(|body| body["seed"].clone()).collect();

@@ -25,6 +25,8 @@ pub struct GroupResults {
     pub outcomes: OutcomeRates,
     pub language_undecidable: f64,
     pub completion_tokens_mean: Option<f64>,
+    #[serde(default)]
+    pub metrics: BTreeMap<String, Option<Interval>>,
 }
 
 /// Shares of all samples; they add up to 1.
@@ -74,6 +76,7 @@ impl GroupResults {
             },
             language_undecidable: share(|s| s.undecidable),
             completion_tokens_mean: tokens_mean(scored),
+            metrics: super::metrics::metrics(scored, seed),
         }
     }
 }

@@ -4,7 +4,10 @@
 //! languages. Refused samples count as wrong and take no part in language consistency.
 
 mod group;
+mod metrics;
 pub mod table;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +37,7 @@ pub(super) struct Scored {
     answer_language: Option<f64>,
     undecidable: bool,
     tokens: Option<u64>,
+    metrics: BTreeMap<String, f64>,
 }
 
 impl From<&SampleRecord> for Scored {
@@ -49,6 +53,7 @@ impl From<&SampleRecord> for Scored {
             answer_language: record.answer_language.as_ref().and_then(|answer| answer.score),
             undecidable: record.language_undecidable,
             tokens: record.completion_tokens,
+            metrics: record.metrics.clone(),
         }
     }
 }

@@ -19,6 +19,11 @@ pub fn table(results: &Results) -> String {
         "In percent, with 95 % intervals over problems. consistent: trace and answer in the problem's language; \
          c-pass@1: correct and consistent."
     );
+    let metrics = super::metrics::rows(results);
+    if !metrics.is_empty() {
+        text.push('\n');
+        text.push_str(&render(&metrics));
+    }
     text
 }
 

@@ -15,6 +15,7 @@ fn scored(problem: &str, language: Language, sample: u32, outcome: Outcome, foll
         answer_language: Some(f64::from(following)),
         undecidable: false,
         tokens: Some(10),
+        metrics: BTreeMap::new(),
     }
 }
 

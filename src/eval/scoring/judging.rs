@@ -6,6 +6,7 @@ use std::ops::Range;
 use serde_json::{Map, Value};
 
 use super::{Place, ScorerOptions};
+use crate::eval::conversation::{further_turns, turns};
 use crate::eval::error::EvalError;
 use crate::eval::scorers::code::{CodeError, CodeScore, CodeScorer, Tests, extract};
 use crate::eval::scorers::judge::{Finding, Judge, Judged, Question, Turn};
@@ -39,7 +40,8 @@ pub(super) struct Judgement {
     pub score: Score,
     pub metrics: BTreeMap<String, f64>,
     pub detail: Option<String>,
-    pub judge: Option<Judged>,
+    /// A verdict a turn.
+    pub judge: Vec<Judged>,
 }
 
 /// Scorers that every run has, so that naming them asks for nothing.
@@ -160,7 +162,7 @@ impl Judging {
             Self::Instructions => instructions(problem).map(drop),
             Self::Code { .. } if Tests::are_packed(&problem.fields) => Ok(()),
             Self::Code { .. } => Tests::read(&problem.fields).map(drop).map_err(|error| error.to_string()),
-            Self::Judge { .. } => turns(problem).map(drop),
+            Self::Judge { .. } => references(problem).map(drop),
             Self::Pure(_) | Self::Language => Ok(()),
         }
     }
@@ -184,7 +186,7 @@ impl Judging {
             Self::Code { sandbox, limits } => {
                 program(place, answer, &CodeScorer { sandbox, limits: *limits })?
             }
-            Self::Judge { judge, rating_min } => opinion(place, answer, judge, *rating_min)?,
+            Self::Judge { judge, rating_min } => opinion(place, completion, judge, *rating_min)?,
         };
         if parts.unclosed_trace && judgement.score.verdict != Verdict::Correct {
             (judgement.score.verdict, judgement.score.reason) = (Verdict::Wrong, Reason::UnclosedTrace);
@@ -202,7 +204,7 @@ struct Answer<'a> {
 
 impl Judgement {
     fn plain(score: Score) -> Self {
-        Self { score, metrics: BTreeMap::new(), detail: None, judge: None }
+        Self { score, metrics: BTreeMap::new(), detail: None, judge: Vec::new() }
     }
 
     fn of(verdict: Verdict, reason: Reason, span: Option<Range<usize>>) -> Self {
@@ -268,61 +270,102 @@ fn program(place: Place<'_>, answer: Answer<'_>, scorer: &CodeScorer<'_>) -> Res
     Ok(Judgement { detail, ..judgement }.with(&[("tests", tests as f64), ("tests_passed", passed as f64)]))
 }
 
-/// What was asked of the model, turn by turn, each with its reference.
-fn turns(problem: &Problem) -> Result<Vec<(String, Option<String>)>, String> {
-    let texts = |name: &str| match problem.fields.get(name) {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::String(text)) => Ok(vec![text.clone()]),
-        Some(Value::Array(list)) => {
-            let texts = list.iter().map(|text| text.as_str().map(str::to_owned));
-            texts.collect::<Option<Vec<String>>>().ok_or_else(|| format!("{name} must be a list of strings"))
-        }
-        Some(_) => Err(format!("{name} must be a list of strings")),
-    };
-    let (mut prompts, references) = (texts("turns")?, texts("reference")?);
-    if prompts.is_empty() {
-        prompts.push(problem.problem.clone());
-    }
-    let mut references = references.into_iter().filter(|reference| !reference.trim().is_empty());
-    Ok(prompts.into_iter().map(|prompt| (prompt, references.next())).collect())
-}
-
 /// The lowest grade.
 const RATING_LOWEST: f64 = 1.0;
 
+/// A judge's opinion: of the answer against its gold, or a grade a turn.
 fn opinion(
     place: Place<'_>,
-    answer: Answer<'_>,
+    completion: &str,
     judge: &Judge,
     rating_min: f64,
 ) -> Result<Judgement, EvalError> {
-    let has_gold = !place.problem.answer.trim().is_empty();
-    if answer.text.trim().is_empty() {
-        let judgement = Judgement::of(Verdict::Wrong, Reason::JudgedWrong, None);
-        // Left out of the mean it would flatter a model that says nothing.
-        return Ok(if has_gold { judgement } else { judgement.with(&[("rating", RATING_LOWEST)]) });
-    }
-    let turns = turns(place.problem).map_err(scoring)?;
-    let rubric = place.problem.fields.get("rubric").and_then(Value::as_str);
-    let question = if has_gold {
-        let reference = place.problem.answer.as_str();
-        Question::Correct { prompt: &place.problem.problem, answer: answer.text, reference, rubric }
+    let answers = turns(completion).map(|turn| turn[split(turn).answer].trim()).collect::<Vec<_>>();
+    if place.problem.answer.trim().is_empty() {
+        grades(place, &answers, judge, rating_min)
     } else {
-        let (prompt, reference) = &turns[0];
-        let turn = Turn { prompt, answer: answer.text, reference: reference.as_deref() };
-        Question::Grade { turns: vec![turn], language: place.language.english_name() }
-    };
-    let judged = judge.judge(&question).map_err(scoring)?;
+        correctness(place.problem, answers.last().copied().unwrap_or_default(), judge)
+    }
+}
+
+fn correctness(problem: &Problem, answer: &str, judge: &Judge) -> Result<Judgement, EvalError> {
+    if answer.is_empty() {
+        return Ok(Judgement::of(Verdict::Wrong, Reason::JudgedWrong, None));
+    }
+    let rubric = problem.fields.get("rubric").and_then(Value::as_str);
+    let (prompt, reference) = (problem.problem.as_str(), problem.answer.as_str());
+    let judged = judge.judge(&Question::Correct { prompt, answer, reference, rubric }).map_err(scoring)?;
     let (verdict, reason) = match judged.finding {
-        None => (Verdict::Undecided, Reason::NoVerdict),
-        Some(Finding::Rating(rating)) if rating >= rating_min => (Verdict::Correct, Reason::JudgedCorrect),
         Some(Finding::Correct(true)) => (Verdict::Correct, Reason::JudgedCorrect),
         Some(_) => (Verdict::Wrong, Reason::JudgedWrong),
+        None => (Verdict::Undecided, Reason::NoVerdict),
     };
-    let judgement = Judgement::of(verdict, reason, None);
-    let judgement = match judged.finding {
-        Some(Finding::Rating(rating)) => judgement.with(&[("rating", rating)]),
-        _ => judgement,
+    Ok(Judgement { judge: vec![judged], ..Judgement::of(verdict, reason, None) })
+}
+
+/// Each turn is graded after those before it, and the mean counts.
+fn grades(
+    place: Place<'_>,
+    answers: &[&str],
+    judge: &Judge,
+    rating_min: f64,
+) -> Result<Judgement, EvalError> {
+    let prompts: Vec<String> =
+        std::iter::once(place.problem.problem.clone()).chain(further_turns(place.problem)).collect();
+    let references = references(place.problem).map_err(scoring)?;
+    let turn = |at: usize| Turn {
+        prompt: &prompts[at],
+        answer: answers.get(at).copied().unwrap_or_default(),
+        reference: references.get(at).map(String::as_str).filter(|reference| !reference.trim().is_empty()),
     };
-    Ok(Judgement { judge: Some(judged), ..judgement })
+    let (mut judged, mut ratings) = (Vec::new(), Vec::new());
+    for last in 0..prompts.len() {
+        let turns: Vec<Turn<'_>> = (0..=last).map(turn).collect();
+        if turns[last].answer.is_empty() {
+            // Left out of the mean it would flatter a model that says nothing.
+            ratings.push(Some(RATING_LOWEST));
+            continue;
+        }
+        let language = place.language.english_name();
+        let verdict = judge.judge(&Question::Grade { turns, language }).map_err(scoring)?;
+        ratings.push(match verdict.finding {
+            Some(Finding::Rating(rating)) => Some(rating),
+            _ => None,
+        });
+        judged.push(verdict);
+    }
+    Ok(Judgement { judge: judged, ..graded(&ratings, rating_min) })
+}
+
+fn graded(ratings: &[Option<f64>], rating_min: f64) -> Judgement {
+    let known: Option<Vec<f64>> = ratings.iter().copied().collect();
+    let Some(known) = known else { return Judgement::of(Verdict::Undecided, Reason::NoVerdict, None) };
+    let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
+    let (verdict, reason) = if mean >= rating_min {
+        (Verdict::Correct, Reason::JudgedCorrect)
+    } else {
+        (Verdict::Wrong, Reason::JudgedWrong)
+    };
+    let mut judgement = Judgement::of(verdict, reason, None).with(&[("rating", mean)]);
+    if known.len() > 1 {
+        let each = known.iter().enumerate().map(|(at, rating)| (format!("rating_turn_{}", at + 1), *rating));
+        judgement.metrics.extend(each);
+    }
+    judgement
+}
+
+/// Good answers, one a turn, for the judge alone.
+fn references(problem: &Problem) -> Result<Vec<String>, String> {
+    match problem.fields.get("reference") {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::String(text)) => Ok(vec![text.clone()]),
+        Some(Value::Array(list)) => {
+            let texts = list.iter().map(|text| match text {
+                Value::Null => Some(String::new()),
+                text => text.as_str().map(str::to_owned),
+            });
+            texts.collect::<Option<_>>().ok_or_else(|| "reference must be a list of strings".to_owned())
+        }
+        Some(_) => Err("reference must be a string or a list of strings".to_owned()),
+    }
 }

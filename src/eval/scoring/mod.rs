@@ -151,7 +151,7 @@ fn blank(place: Place<'_>) -> SampleRecord {
         language_undecidable: false,
         metrics: BTreeMap::new(),
         detail: None,
-        judge: None,
+        judge: Vec::new(),
     }
 }
 
