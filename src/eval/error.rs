@@ -53,6 +53,28 @@ pub enum EvalError {
     NoScorer { message: String },
     #[error("problem {problem:?} in {language} cannot be judged: {message}")]
     ProblemField { problem: String, language: Language, message: String },
+    #[error("{directory} holds no run (there is no run.json); `xenoglot eval list` shows those below ./runs")]
+    NotARun { directory: PathBuf },
+    #[error(
+        "the runs are of different suites, {a} and {b}, whose digests differ; --force compares the problems that have \
+         the same id and language"
+    )]
+    DifferentSuites { a: String, b: String },
+    #[error(
+        "suite {name} is not what the run was of: its sha256 is {found}, and {recorded} was recorded; name the folder of \
+         the suite as it was with --suite"
+    )]
+    SuiteChanged { name: String, recorded: String, found: String },
+    #[error("{directory} is there already; name another directory with --out, or remove it")]
+    OutExists { directory: PathBuf },
+    #[error("the suite has no problem {problem:?} in {language}, of which the run has a sample")]
+    NotInSuite { problem: String, language: Language },
+    #[error(
+        "the run in {directory} is not finished and has no results; the command that started it goes on with it"
+    )]
+    Unfinished { directory: PathBuf },
+    #[error("{a} and {b} share no problem with enough samples")]
+    NothingShared { a: PathBuf, b: PathBuf },
     #[error("scoring failed: {message}")]
     Scoring { message: String },
 }

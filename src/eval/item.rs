@@ -89,6 +89,8 @@ impl RunPlan {
         while let Some(event) = events.recv().await {
             match event {
                 GenerationEvent::Tokens(count) => sink.tokens(count),
+                // Whoever wants it meters the generator.
+                GenerationEvent::Usage(_) => {}
                 // A generator that reports a sample twice, or one that nobody asked for, must not spoil the run.
                 GenerationEvent::Finished { sample, .. }
                     if taken.contains(&sample) || !missing.contains(&sample) => {}

@@ -5,35 +5,49 @@
 //! `score`'s; drawing progress bars is the caller's. Formats are named in docs/formats.md.
 
 mod conversation;
+mod atomic_file;
+pub mod compare;
 mod directory;
 mod error;
+pub mod export;
 mod generator;
 mod item;
 mod plan;
+mod problem_tally;
 mod progress;
 mod record;
 mod report;
+pub mod rescore;
 mod runner;
 pub mod scorers;
 mod scoring;
 mod seed;
+mod session;
+mod stored;
 pub mod suite;
 mod tally;
 
+pub use atomic_file::AtomicFile;
 pub use error::EvalError;
-pub use generator::http::{HttpGenerator, HttpOptions};
+pub use generator::cache::{CacheStore, CachedGenerator, weights_sha256};
+pub use generator::choices::{ChoiceGenerator, ChoiceScore, ChoiceScores};
+pub use generator::continuation::{Continuation, ContinuationRequest, ContinuationScorer};
+pub use generator::http::{HttpGenerator, HttpOptions, RateLimits};
 pub use generator::local::LocalGenerator;
 pub use generator::{
     Completion, Draw, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError,
-    GeneratorIdentity, Message, Sampling,
+    GeneratorIdentity, Message, Metered, Sampling, Usage,
 };
 pub use item::{ItemEnd, SampleSink};
 pub use plan::{RunConfig, RunPlan, SAMPLES_PER_PROBLEM_MAX};
+pub use problem_tally::{Metric, ProblemTallies, ProblemTally, problem_tallies};
 pub use progress::{Plan, Progress, Silent};
 pub use record::{Outcome, RunFile, SampleRecord, ScorerProfile, SuiteReference};
-pub use report::table::table;
+pub use report::table::{render as columns, table};
 pub use report::{GroupResults, OutcomeRates, Results};
 pub use runner::{REFUSALS_MAX, RunReport, run};
 pub use scoring::ScorerOptions;
+pub use session::{Prices, Session, Spent};
+pub use stored::{Samples, StoredRun};
 pub use suite::{DataState, OpenOptions, Preset, Protocol, Suite, SuiteError, SuiteSummary, Task};
 pub use tally::Tally;

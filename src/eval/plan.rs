@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::language::Language;
 
 use super::error::EvalError;
-use super::generator::{GenerationRequest, GeneratorIdentity, Message, Sampling};
+use super::generator::{GenerationRequest, GeneratorIdentity, Message, Sampling, request_id};
 use super::record::{FORMAT, RunFile, SampleRecord, SuiteReference};
 use super::scoring::{Place, ScorerOptions, Scoring};
 use super::seed::problem_seed;
@@ -224,7 +224,7 @@ impl RunPlan {
         let item = &self.items[position];
         let (entry, problem) = self.parts(item);
         GenerationRequest {
-            id: format!("{}-{}", problem.id, entry.language),
+            id: request_id(&problem.id, entry.language),
             messages: self.messages(position),
             n: self.config.n,
             samples: missing.to_vec(),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::JobError;
-use crate::eval::{EvalError, RunConfig, RunPlan, Sampling, Suite};
+use crate::eval::{EvalError, RunConfig, RunPlan, Sampling, ScorerOptions, Suite};
 use crate::language::Language;
 use crate::store::{NewRun, NewTask, RunRow, Store};
 

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use xenoglot::eval::Silent;
+use xenoglot::eval::compare::{CompareOptions, compare};
+use xenoglot::eval::{Session, Silent, StoredRun, Usage};
 
 use super::{Scripted, config, run_blocking};
 
 /// Maps whose keys are data: language codes, and k.
-const DATA: [&str; 4] = ["off_target", "pass_at", "consistent_pass_at", "files"];
+const DATA: [&str; 7] =
+    ["off_target", "pass_at", "pass_at_present", "consistent_pass_at", "pass_all_at", "majority_at", "files"];
 
 /// The names of all fields below a value.
 fn fields(value: &Value, found: &mut BTreeSet<String>) {
@@ -91,6 +93,23 @@ fn every_field_is_documented() {
         check(&serde_json::from_str(line).unwrap(), "samples.jsonl");
     }
     assert!(count > 500, "{count}");
+}
+
+#[test]
+fn every_field_of_a_comparison_and_a_session_is_documented() {
+    let folder = tempfile::tempdir().unwrap();
+    let stop = tokio::sync::watch::channel(false).1;
+    run_blocking(config(folder.path(), 2), &Scripted::default(), &Silent, stop).unwrap();
+    let stored = StoredRun::open(&folder.path().join("run")).unwrap();
+    let mut comparison = json!(compare(&stored, &stored, &CompareOptions::default()).unwrap());
+    let pair = json!({"problem": "p1", "language": "de", "a": 1, "b": 0});
+    (comparison["a_right_b_wrong"], comparison["b_right_a_wrong"]) = (json!([pair]), json!([pair]));
+    let page = documentation();
+    // What stands below the table belongs to the section too.
+    assert_eq!(missing(&comparison, section(&page, "compare --json")), BTreeSet::new());
+    let session =
+        Session { started: 1, finished: 2, complete: true, usage: Usage::default(), cost: Some(1.0) };
+    assert_eq!(missing(&json!(session), section(&page, "sessions.jsonl")), BTreeSet::new());
 }
 
 #[test]

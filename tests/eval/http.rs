@@ -12,8 +12,9 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 use xenoglot::api::ApiOptions;
 use xenoglot::eval::{
-    Completion, Draw, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError, HttpGenerator,
-    HttpOptions, LocalGenerator, Message, RunConfig, Sampling, Silent, run,
+    Completion, ContinuationRequest, ContinuationScorer, Draw, Finish, GenerationEvent, GenerationRequest,
+    Generator, GeneratorError, HttpGenerator, HttpOptions, LocalGenerator, Message, Metered, Outcome,
+    RunConfig, Sampling, Silent, Usage, run,
 };
 use xenoglot::ops::Workers;
 use xenoglot::registry::{EngineOptions, LoadSpec, Registry};
@@ -217,11 +218,39 @@ async fn a_server_draws_over_http_what_its_engine_draws_in_process() {
         xenoglot::api::serve(listener, registry, ApiOptions::from(&settings), std::future::pending());
     tokio::spawn(async move { serving.await.unwrap() });
     let http = HttpGenerator::connect(options(&url)).await.unwrap();
+    continuations_are_as_likely(&http, &local).await;
     let sampling = Sampling { temperature: 1.0, max_tokens: 20, ..Sampling::default() };
     let request = GenerationRequest { n: 4, sampling, ..request(&[0, 1, 2, 3]) };
     let (over_http, in_process) = (texts_of(&http, &request).await, texts_of(&local, &request).await);
     assert_eq!(over_http, in_process);
     assert!(in_process[1..].iter().any(|text| *text != in_process[0]), "samples differ");
+}
+
+/// Over HTTP and in process, and the likeliest next token is greedy.
+async fn continuations_are_as_likely(http: &HttpGenerator, local: &LocalGenerator) {
+    let request = |context: &str, continuations: &[&str]| ContinuationRequest {
+        id: "p1".to_owned(),
+        context: context.to_owned(),
+        continuations: continuations.iter().map(|text| (*text).to_owned()).collect(),
+    };
+    let asked = request("ab cd ", &["ab", "the longer one of them", "答え", "x"]);
+    let (over_http, in_process) = (http.score(&asked).await.unwrap(), local.score(&asked).await.unwrap());
+    assert_eq!(in_process.len(), 4);
+    for (a, b) in over_http.iter().zip(&in_process) {
+        // Decimal digits of an f32 on the wire.
+        assert!((a.logprob - b.logprob).abs() < 1e-4 && a.logprob < 0.0, "{a:?} {b:?}");
+        assert_eq!((a.tokens, a.is_greedy), (b.tokens, b.is_greedy));
+    }
+    assert!(in_process[1].tokens > in_process[3].tokens && in_process[1].logprob < in_process[3].logprob);
+    // The probabilities of all next tokens add up to one: of single characters, to no more.
+    let letters: Vec<String> = ('!'..='~').map(String::from).collect();
+    let letters: Vec<&str> = letters.iter().map(String::as_str).collect();
+    let all = local.score(&request("ab cd", &letters)).await.unwrap();
+    let single = all.iter().filter(|one| one.tokens == 1);
+    let sum: f64 = single.clone().map(|one| one.logprob.exp()).sum();
+    assert!(sum <= 1.0 + 1e-4 && single.filter(|one| one.is_greedy).count() <= 1, "{sum}");
+    assert!(matches!(http.score(&request(" ", &["a"])).await, Err(GeneratorError::Refused { .. })));
+    assert!(matches!(local.score(&request("", &["a"])).await, Err(GeneratorError::Refused { .. })));
 }
 
 async fn texts_of(generator: &dyn Generator, request: &GenerationRequest) -> Vec<(u32, String, Finish)> {
@@ -310,6 +339,7 @@ async fn tokens_are_those_of_the_usage() {
         let keep = |event| match event {
             GenerationEvent::Tokens(tokens) => found.lock().unwrap().0 += tokens,
             GenerationEvent::Finished { completion, .. } => found.lock().unwrap().1.push(completion.tokens),
+            GenerationEvent::Usage(_) => {}
         };
         generator.generate(&request(samples), &keep).await.unwrap();
         let found = found.into_inner().unwrap();
@@ -545,4 +575,73 @@ async fn a_run_that_is_stopped_goes_on_over_http() {
         let choice = one.choice.unwrap();
         assert_eq!(one.completion, format!("{} {choice} \\boxed{{42}}", one.seed));
     }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_fails_for_an_hour_stops_the_run_and_the_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let well = Arc::new(AtomicUsize::new(2));
+    let left = well.clone();
+    let server = serve(Box::new(move |_, body| {
+        if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err() {
+            return (StatusCode::INTERNAL_SERVER_ERROR, r#"{"error": {"message": "on fire"}}"#)
+                .into_response();
+        }
+        let text = |choice| json!({"content": format!("{choice} \\boxed{{42}}")});
+        let choices =
+            (0..body["n"].as_u64().unwrap()).map(|choice| chunk(choice, &text(choice), Some("stop")));
+        event_stream(&choices.collect::<Vec<_>>())
+    }))
+    .await;
+    let generator = HttpGenerator::connect(options(&server.url)).await.unwrap();
+    let config = || RunConfig { concurrency: 1, ..config(folder.path(), 2) };
+    let never = || tokio::sync::watch::channel(false).1;
+    for done in [4, 4] {
+        let error = run(config(), &generator, &Silent, never()).await.unwrap_err().to_string();
+        for part in ["500", "on fire (3 attempts)", "the same command goes on from there"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        assert!(error.contains(&format!("{done} of 12 samples")), "{error}");
+    }
+    well.store(1000, Ordering::SeqCst);
+    let report = run(config(), &generator, &Silent, never()).await.unwrap();
+    assert_eq!((report.resumed, report.results.overall.samples), (4, 12));
+    assert_eq!(report.results.overall.outcomes.error, 0.0, "no failure became a sample");
+}
+
+#[tokio::test]
+async fn a_model_that_says_nothing_has_no_box() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = serve(Box::new(|_, body| {
+        let choices = (0..body["n"].as_u64().unwrap()).map(|choice| chunk(choice, &json!({}), Some("stop")));
+        let mut events: Vec<Value> = choices.collect();
+        events.push(json!({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 0}}));
+        event_stream(&events)
+    }))
+    .await;
+    let generator = Metered::new(HttpGenerator::connect(options(&server.url)).await.unwrap());
+    let never = tokio::sync::watch::channel(false).1;
+    let report = run(config(folder.path(), 2), &generator, &Silent, never).await.unwrap();
+    let overall = &report.results.overall;
+    assert_eq!((overall.samples, overall.outcomes.no_box, overall.outcomes.correct), (12, 1.0, 0.0));
+    assert_eq!(overall.pass_at[&2].unwrap().mean, 0.0);
+    assert_eq!(overall.majority_at[&2].unwrap().mean, 0.0);
+    let samples = records(&folder.path().join("run"));
+    assert!(samples.iter().all(|sample| sample.outcome == Outcome::NoBox && sample.completion.is_empty()));
+    let expected = Usage { requests: 6, prompt_tokens: 42, completion_tokens: 0, cached_samples: 0 };
+    assert_eq!(generator.total(), expected);
+}
+
+#[tokio::test]
+async fn a_server_that_echoes_nothing_is_named() {
+    let server = serve(Box::new(|_, _| Json(json!({})).into_response())).await;
+    let generator = HttpGenerator::connect(options(&server.url)).await.unwrap();
+    let request = ContinuationRequest {
+        id: "p1".to_owned(),
+        context: "1 + 1 =".to_owned(),
+        continuations: vec![" 2".to_owned()],
+    };
+    // The scripted server has no text completions.
+    let error = generator.score(&request).await.unwrap_err();
+    assert!(matches!(&error, GeneratorError::Unavailable { message } if message.contains("404")), "{error}");
 }

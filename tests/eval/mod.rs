@@ -1,9 +1,13 @@
 //! Evaluation end to end: suites, runs that are killed and resumed, the HTTP and the in-process generator, and the
 //! documentation of what is written.
 
+mod cache;
 #[cfg(target_os = "linux")]
 mod code;
+mod commands;
+mod compare;
 mod examples;
+mod export;
 mod formats;
 mod http;
 mod local;

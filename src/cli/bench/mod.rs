@@ -1,11 +1,12 @@
 //! `xenoglot bench`: how fast this machine computes. `engine` serves fixed workloads in this process, `gemm` times
 //! the linears of a decode step, `peak` measures what the processor could do at most, `quality` what a type of weights
 //! costs in accuracy, `language` how well and fast languages are recognised, `score` how many answers are judged a
-//! second.
+//! second, `eval` what an evaluation takes beside generation.
 //!
 //! Without HTTP and without peers: `bench/compare` is the comparison with other servers.
 
 mod engine;
+mod eval;
 mod gemm;
 mod language;
 mod peak;
@@ -38,6 +39,8 @@ enum Target {
     Engine(Box<engine::Arguments>),
     /// The linears of a decode step, as a share of the processor's peak.
     Gemm(gemm::Arguments),
+    /// What an evaluation costs beside generation, with a generator that answers at once.
+    Eval(eval::Arguments),
     /// The most multiply-adds and bytes read a second.
     Peak(peak::Arguments),
     /// How often the language of a text is recognised, and how fast.
@@ -51,6 +54,7 @@ enum Target {
 pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Result<()> {
     match &arguments.target {
         Target::Engine(arguments) => engine::run(global, arguments),
+        Target::Eval(arguments) => eval::run(arguments),
         Target::Gemm(arguments) => gemm::run(global, arguments),
         Target::Peak(arguments) => peak::run(global, arguments),
         Target::Language(arguments) => language::run(arguments),

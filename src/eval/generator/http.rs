@@ -7,7 +7,9 @@
 //! resumed problem need not be the ones an uninterrupted run would have drawn. In-process runs do not have this limit.
 
 mod answer;
+mod echo;
 mod patience;
+mod rate;
 mod request;
 
 use std::collections::BTreeSet;
@@ -27,6 +29,8 @@ use super::{
 use crate::eval::seed::continued_seed;
 use answer::Answer;
 use patience::{Failure, Patience};
+pub use rate::RateLimits;
+use rate::{Admission, RateLimiter};
 
 /// Where and how to ask.
 #[derive(Debug, Clone)]
@@ -44,6 +48,8 @@ pub struct HttpOptions {
     pub busy_timeout: Duration,
     /// Longest silence of a server that is generating.
     pub read_timeout: Duration,
+    /// What the provider allows.
+    pub rate_limits: RateLimits,
 }
 
 impl HttpOptions {
@@ -58,6 +64,7 @@ impl HttpOptions {
             backoff: Duration::from_secs(1),
             busy_timeout: Duration::from_mins(30),
             read_timeout: Duration::from_mins(10),
+            rate_limits: RateLimits::default(),
         }
     }
 }
@@ -71,6 +78,7 @@ pub struct HttpGenerator {
     choices_max: AtomicUsize,
     /// Parameters that the server does not know and that are not sent again.
     unknown: Mutex<BTreeSet<&'static str>>,
+    rate: RateLimiter,
 }
 
 /// What OpenAI and this project's server allow.
@@ -82,11 +90,12 @@ const FIRST_CONTACT_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(10);
 
 /// A request that the server took.
-struct Asked {
+struct Asked<'a> {
     /// Choice i is the i-th of these.
     samples: Vec<u32>,
     seed: u64,
     response: Response,
+    admission: Admission<'a>,
 }
 
 impl HttpGenerator {
@@ -110,6 +119,7 @@ impl HttpGenerator {
             client,
             base,
             model: String::new(),
+            rate: RateLimiter::new(options.rate_limits),
             options,
             choices_max: AtomicUsize::new(CHOICES_MAX),
             unknown: Mutex::default(),
@@ -218,15 +228,18 @@ impl HttpGenerator {
 
     /// Ask for the first of `missing`: for half as many whenever the server finds `n` too large, and without what is
     /// off and it does not know.
-    async fn ask(&self, request: &GenerationRequest, missing: &[u32]) -> Result<Asked, Failure> {
+    async fn ask(&self, request: &GenerationRequest, missing: &[u32]) -> Result<Asked<'_>, Failure> {
         let seed = continued_seed(request.seed, request.n, missing);
         let url = format!("{}/chat/completions", self.base);
         loop {
             let count = missing.len().min(self.choices_max.load(Ordering::Relaxed));
             let unknown = lock(&self.unknown).clone();
             let body = request::body(&self.model, request, count, seed, &unknown);
+            let admission = self.rate.admit().await;
             match self.send(self.client.post(&url).json(&body)).await {
-                Ok(response) => return Ok(Asked { samples: missing[..count].to_vec(), seed, response }),
+                Ok(response) => {
+                    return Ok(Asked { samples: missing[..count].to_vec(), seed, response, admission });
+                }
                 Err(Failure::Refused { parameter, .. }) if parameter.as_deref() == Some("n") && count > 1 => {
                     self.choices_max.fetch_min(count / 2, Ordering::Relaxed);
                 }
@@ -250,7 +263,7 @@ impl HttpGenerator {
         events: &(dyn Fn(GenerationEvent) + Send + Sync),
     ) -> Result<(), Failure> {
         let wanted = lock(missing).clone();
-        let Asked { samples, seed, response } = self.ask(request, &wanted).await?;
+        let Asked { samples, seed, response, admission } = self.ask(request, &wanted).await?;
         let report = |tokens, finished: Vec<(usize, Completion)>| {
             events(GenerationEvent::Tokens(tokens));
             for (choice, completion) in finished {
@@ -266,6 +279,9 @@ impl HttpGenerator {
         let mut answer = Answer::new(samples.len());
         let read = self.read(response, &mut answer, &report).await;
         report(0, answer.rest());
+        let usage = answer.usage();
+        admission.settle(usage.prompt_tokens + usage.completion_tokens);
+        events(GenerationEvent::Usage(usage));
         if samples.iter().all(|sample| !lock(missing).contains(sample)) {
             // All that was asked for is there, however the connection ended.
             return Ok(());
@@ -309,8 +325,11 @@ impl HttpGenerator {
     pub(in crate::eval) async fn ask_once(&self, body: &Value) -> Result<Value, GeneratorError> {
         let url = format!("{}/chat/completions", self.base);
         let attempt = || async {
+            let admission = self.rate.admit().await;
             let response = self.send(self.client.post(&url).json(body)).await?;
-            response.json().await.map_err(|error| self.broken(&error))
+            let answer: Value = response.json().await.map_err(|error| self.broken(&error))?;
+            admission.settle(answer["usage"]["total_tokens"].as_u64().unwrap_or_default());
+            Ok(answer)
         };
         self.patience().with(attempt).await
     }

@@ -13,13 +13,14 @@ use sha2::{Digest, Sha256};
 
 use crate::chat::{ChatTemplate, RenderOptions, opens_reasoning};
 use crate::engine::{
-    EngineError, EngineHandle, FinishReason, Output, OutputOptions, OutputStream, Request, SamplingParams,
+    EngineError, EngineHandle, EventStream, FinishReason, Output, OutputOptions, OutputStream, Request,
+    SamplingParams,
 };
 use crate::weights::Tokenizer;
 
 use super::{
     Completion, Draw, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError,
-    GeneratorIdentity,
+    GeneratorIdentity, Usage,
 };
 
 /// An engine with what turns messages into its tokens and back.
@@ -71,6 +72,7 @@ impl LocalGenerator {
             .map_err(|error| refused(format!("the prompt cannot be tokenized: {error}")))?;
         // What the template opened in the prompt belongs to the completion's trace.
         let prefix = if opens_reasoning(&prompt) { "<think>\n" } else { "" };
+        let mut usage = Usage { requests: 1, prompt_tokens: ids.len() as u64, ..Usage::default() };
         let mut outputs = self.submit(request, ids).await?;
         let wanted = |choice: u32| request.samples.contains(&choice);
         for choice in (0..request.n).filter(|choice| !wanted(*choice)) {
@@ -89,6 +91,7 @@ impl LocalGenerator {
                     let finish = finish(reason)?;
                     let text = std::mem::take(&mut texts[choice as usize]);
                     let completion = Completion { text, finish, tokens: Some(completion_tokens as u64) };
+                    usage.completion_tokens += completion_tokens as u64;
                     events(GenerationEvent::Finished {
                         sample: choice,
                         draw: Draw { seed: request.seed, choice },
@@ -99,6 +102,7 @@ impl LocalGenerator {
                 Output::Failed { message } => return Err(GeneratorError::Unavailable { message }),
             }
         }
+        events(GenerationEvent::Usage(usage));
         Ok(())
     }
 
@@ -118,17 +122,21 @@ impl LocalGenerator {
         template.render(&options).map_err(|error| error.to_string())
     }
 
-    /// Hand the request to the engine, waiting while its queue is full.
     async fn submit(
         &self,
         request: &GenerationRequest,
         prompt: Vec<u32>,
     ) -> Result<OutputStream, GeneratorError> {
-        let engine_request = self.engine_request(request, prompt);
         let options = OutputOptions { n: request.n, ..OutputOptions::default() };
+        let events = self.hand_in(&self.engine_request(request, prompt)).await?;
+        Ok(OutputStream::new(events, self.tokenizer.clone(), options))
+    }
+
+    /// Hand a request to the engine, waiting while its queue is full.
+    pub(super) async fn hand_in(&self, request: &Request) -> Result<EventStream, GeneratorError> {
         loop {
-            match self.handle.generate(engine_request.clone()) {
-                Ok(stream) => return Ok(OutputStream::new(stream, self.tokenizer.clone(), options)),
+            match self.handle.generate(request.clone()) {
+                Ok(events) => return Ok(events),
                 Err(EngineError::QueueFull { .. }) => tokio::time::sleep(QUEUE_RETRY).await,
                 Err(error @ (EngineError::Draining | EngineError::Stopped { .. })) => {
                     return Err(GeneratorError::Unavailable { message: error.to_string() });

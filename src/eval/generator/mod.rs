@@ -1,11 +1,19 @@
 //! Where completions come from: one trait, two implementations (this process's engine, any OpenAI URL).
 
+pub mod cache;
+pub mod choices;
+pub mod continuation;
 pub mod http;
 pub mod local;
+mod local_continuation;
 mod sse;
+mod usage;
 
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+
+use crate::language::Language;
+pub use usage::{Metered, Usage};
 
 /// Generates several completions of one prompt.
 pub trait Generator: Send + Sync {
@@ -32,6 +40,11 @@ pub struct GenerationRequest {
     /// Sample i is choice i of a request with this seed, where choices can be named.
     pub seed: u64,
     pub sampling: Sampling,
+}
+
+/// The id of the request for a problem in a language.
+pub fn request_id(problem: &str, language: Language) -> String {
+    format!("{problem}-{language}")
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +76,8 @@ impl Default for Sampling {
 pub enum GenerationEvent {
     /// So many tokens more, all samples together.
     Tokens(u64),
+    /// What a request took, when it has been answered.
+    Usage(Usage),
     Finished {
         sample: u32,
         draw: Draw,

@@ -6,6 +6,7 @@
 mod group;
 mod metrics;
 pub mod table;
+mod values;
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::language::Language;
 
+use super::error::EvalError;
 use super::record::{Outcome, SampleRecord};
+use super::stored::StoredRun;
 
 pub use group::{GroupResults, OutcomeRates};
 
@@ -59,6 +62,16 @@ impl From<&SampleRecord> for Scored {
 }
 
 impl Results {
+    /// The numbers of the samples that a run has so far.
+    ///
+    /// # Errors
+    /// Whatever reading them brings.
+    pub fn so_far(run: &StoredRun) -> Result<Self, EvalError> {
+        let scored = run.samples::<SampleRecord>()?.map(|sample| Ok(Scored::from(&sample?)));
+        let scored: Vec<Scored> = scored.collect::<Result<_, EvalError>>()?;
+        Ok(Self::new(&scored, &run.file.languages, run.file.n, run.file.seed))
+    }
+
     /// The same for the same samples, in whatever order they were written.
     pub(super) fn new(scored: &[Scored], languages: &[Language], n: u32, seed: u64) -> Self {
         let mut sorted: Vec<&Scored> = scored.iter().collect();

@@ -7,13 +7,7 @@ use crate::score::statistics::Interval;
 
 /// A header line, a line a language, and one over all if there are several.
 pub fn table(results: &Results) -> String {
-    let ks = shown(&results.overall);
-    let mut rows = vec![header(&ks)];
-    rows.extend(results.languages.iter().map(|group| row(group, &ks)));
-    if results.languages.len() > 1 {
-        rows.push(row(&results.overall, &ks));
-    }
-    let mut text = render(&rows);
+    let mut text = render(&rows(results));
     let _ = writeln!(
         text,
         "In percent, with 95 % intervals over problems. consistent: trace and answer in the problem's language; \
@@ -25,6 +19,17 @@ pub fn table(results: &Results) -> String {
         text.push_str(&render(&metrics));
     }
     text
+}
+
+/// The cells of the table, the header first.
+pub(in crate::eval) fn rows(results: &Results) -> Vec<Vec<String>> {
+    let ks = shown(&results.overall);
+    let mut rows = vec![header(&ks)];
+    rows.extend(results.languages.iter().map(|group| row(group, &ks)));
+    if results.languages.len() > 1 {
+        rows.push(row(&results.overall, &ks));
+    }
+    rows
 }
 
 /// pass@1, 5 and 10, and the largest k.
@@ -66,9 +71,9 @@ fn bracketed(interval: Option<Interval>) -> String {
 }
 
 /// Columns wide enough for their cells; the first to the left, numbers to the right.
-fn render(rows: &[Vec<String>]) -> String {
+pub fn render(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in rows {

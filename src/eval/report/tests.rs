@@ -53,6 +53,16 @@ fn groups_by_hand() {
     // pass@1: (1/2 + 0) / 2; pass@2: (1 + 0) / 2
     mean(french.pass_at[&1], 0.25);
     mean(french.pass_at[&2], 0.5);
+    // p3 has a completion alone, which is wrong: (1/2 + 0) / 2, and for two p1's alone.
+    mean(french.pass_at_present[&1], 0.25);
+    mean(french.pass_at_present[&2], 1.0);
+    mean(german.pass_all_at[&1], 0.5);
+    mean(german.pass_all_at[&2], 0.5);
+    mean(french.pass_all_at[&2], 0.0);
+    // One vote is one sample; two votes of p1 tie between "42" and "0".
+    mean(french.majority_at[&1], 0.25);
+    mean(french.majority_at[&2], 0.25);
+    mean(french.majority, 0.25);
     // p3's refused sample takes no part.
     mean(french.consistency, 1.0);
     assert_eq!(

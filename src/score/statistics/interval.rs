@@ -5,9 +5,12 @@
 //! stands the exact binomial interval (Clopper and Pearson 1934) with problems as trials and their sum as successes,
 //! whole or not: no value in 0..=1 spreads more than a success or failure with the same mean, so it errs wide.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::beta::beta_quantile;
+use super::bootstrap::{bootstrap_columns, uses_bootstrap};
 use super::student::student_t_quantile;
 
 /// A mean over problems with its interval.
@@ -29,38 +32,78 @@ pub enum IntervalMethod {
     ExactBinomial,
 }
 
-const TAIL: f64 = 0.025;
-/// From this many problems on the bootstrap is used.
-const BOOTSTRAP_FROM: usize = 50;
-const RESAMPLES: usize = 2_000;
+pub(super) const TAIL: f64 = 0.025;
 /// Means over languages of equal values differ by rounding.
 const SAME: f64 = 1e-12;
 
 /// The mean of one value in 0..=1 a problem, with its 95 % interval; `None` without values.
 pub fn interval(values: &[f64], seed: u64) -> Option<Interval> {
-    if values.is_empty() {
-        return None;
+    intervals(&[values.iter().copied().map(Some).collect()], seed).pop().flatten()
+}
+
+/// The same for many quantities of the same problems at once: a column a quantity, a value a problem, `None` where a
+/// problem has none. Columns that lack the same problems share their resamples, which is what makes many cheap.
+pub fn intervals(columns: &[Vec<Option<f64>>], seed: u64) -> Vec<Option<Interval>> {
+    let mut found = vec![None; columns.len()];
+    let mut resampled: BTreeMap<Vec<bool>, Vec<(usize, Vec<f64>)>> = BTreeMap::new();
+    for (place, column) in columns.iter().enumerate() {
+        let values: Vec<f64> = column.iter().copied().flatten().collect();
+        match without_resampling(&values) {
+            Some(interval) => found[place] = Some(interval),
+            None if values.is_empty() => {}
+            None => {
+                let present = column.iter().map(Option::is_some).collect();
+                resampled.entry(present).or_default().push((place, values));
+            }
+        }
     }
+    for group in resampled.into_values() {
+        let (places, columns): (Vec<usize>, Vec<Vec<f64>>) = group.into_iter().unzip();
+        for ((place, values), bounds) in
+            places.into_iter().zip(&columns).zip(bootstrap_columns(&columns, seed))
+        {
+            found[place] = Some(clamped(mean_and_variance(values).0, bounds, IntervalMethod::Bootstrap));
+        }
+    }
+    found
+}
+
+/// The interval of values for which a formula stands; `None` without values, and where the bootstrap is due.
+fn without_resampling(values: &[f64]) -> Option<Interval> {
+    let first = *values.first()?;
     let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let with = |low: f64, high: f64, method| {
-        let (low, high) = (Some(low.clamp(0.0, 1.0)), Some(high.clamp(0.0, 1.0)));
-        Some(Interval { mean, low, high, method })
-    };
+    let (mean, variance) = mean_and_variance(values);
     if values.len() == 1 {
         return Some(Interval { mean, low: None, high: None, method: IntervalMethod::None });
     }
-    if values.iter().all(|value| (value - values[0]).abs() < SAME) {
-        let (low, high) = exact_binomial(mean, n);
-        return with(low, high, IntervalMethod::ExactBinomial);
+    if values.iter().all(|value| (value - first).abs() < SAME) {
+        return Some(clamped(mean, exact_binomial(mean, n), IntervalMethod::ExactBinomial));
     }
-    if values.len() >= BOOTSTRAP_FROM {
-        let (low, high) = bootstrap(values, seed);
-        return with(low, high, IntervalMethod::Bootstrap);
-    }
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let by_formula = !uses_bootstrap(values.len());
+    by_formula.then(|| clamped(mean, t_interval(mean, variance, n), IntervalMethod::StudentT))
+}
+
+fn clamped(mean: f64, (low, high): (f64, f64), method: IntervalMethod) -> Interval {
+    Interval { mean, low: Some(low.clamp(0.0, 1.0)), high: Some(high.clamp(0.0, 1.0)), method }
+}
+
+/// The mean, and the unbiased variance; 0 where a single value has none.
+pub(super) fn mean_and_variance(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+    (mean, squares / (n - 1.0).max(1.0))
+}
+
+/// The standard error of the mean over problems; `None` for less than two.
+pub fn standard_error(values: &[f64]) -> Option<f64> {
+    (values.len() > 1).then(|| (mean_and_variance(values).1 / values.len() as f64).sqrt())
+}
+
+/// Student's interval of a mean of n values.
+pub(super) fn t_interval(mean: f64, variance: f64, n: f64) -> (f64, f64) {
     let half = student_t_quantile(1.0 - TAIL, n - 1.0) * (variance / n).sqrt();
-    with(mean - half, mean + half, IntervalMethod::StudentT)
+    (mean - half, mean + half)
 }
 
 /// Clopper-Pearson for `mean * n` successes, which need not be whole, in n trials.
@@ -71,37 +114,10 @@ fn exact_binomial(mean: f64, n: f64) -> (f64, f64) {
     (low, high)
 }
 
-/// Percentile bootstrap of the mean.
-fn bootstrap(values: &[f64], seed: u64) -> (f64, f64) {
-    let mut random = SplitMix(seed);
-    let n = values.len();
-    let mut means: Vec<f64> =
-        (0..RESAMPLES).map(|_| (0..n).map(|_| values[random.below(n)]).sum::<f64>() / n as f64).collect();
-    means.sort_by(f64::total_cmp);
-    let at = |p: f64| means[(p * (RESAMPLES - 1) as f64).round() as usize];
-    (at(TAIL), at(1.0 - TAIL))
-}
-
-/// SplitMix64 (Steele et al. 2014): enough for resampling, and the same on every machine.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        ((u128::from(self.next()) * n as u128) >> 64) as usize
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::score::statistics::SplitMix;
 
     #[test]
     fn the_t_interval_by_hand() {
@@ -152,10 +168,29 @@ mod tests {
         assert!((width(boot) / width(t) - (49.0_f64 / 60.0).sqrt()).abs() < 0.12);
     }
 
+    #[test]
+    fn columns_are_as_each_alone() {
+        let column = |shift: usize, gaps: usize| -> Vec<Option<f64>> {
+            (0..90).map(|i| (i % 11 != gaps).then_some(((i + shift) % 7) as f64 / 6.0)).collect()
+        };
+        let mut columns: Vec<_> = (0..600).map(|shift| column(shift, 20)).collect();
+        columns.extend([column(2, 3), column(5, 3), column(1, 4), vec![Some(0.5); 90], vec![None; 90]]);
+        columns.push((0..90).map(|i| (i < 30).then_some(f64::from(i) / 30.0)).collect());
+        let found = intervals(&columns, 3);
+        for (column, found) in columns.iter().zip(&found) {
+            let values: Vec<f64> = column.iter().copied().flatten().collect();
+            assert_eq!(*found, interval(&values, 3), "{values:?}");
+        }
+        let count = |method| found.iter().flatten().filter(|one| one.method == method).count();
+        assert_eq!(count(IntervalMethod::Bootstrap), 603);
+        assert_eq!((count(IntervalMethod::StudentT), count(IntervalMethod::ExactBinomial)), (1, 1));
+        assert_eq!(found[604], None);
+    }
+
     /// Problems of differing difficulty, 8 samples each; the truth is the mean difficulty, 0.4.
     fn coverage(problems: usize, runs: u64) -> f64 {
         let covered = (0..runs).filter(|run| {
-            let mut random = SplitMix(run * 7919 + problems as u64);
+            let mut random = SplitMix::new(run * 7919 + problems as u64);
             let mut uniform = || random.below(1 << 30) as f64 / f64::from(1 << 30);
             let values: Vec<f64> = (0..problems)
                 .map(|_| {

@@ -4,12 +4,25 @@
 //! Everything here first reduces a problem to one number and then asks how that number varies over problems.
 
 mod beta;
+mod bootstrap;
+mod holm;
 mod interval;
+mod likelihood;
+mod majority;
+mod paired;
+mod pareto;
+mod permutation;
+mod random;
 mod student;
 
-use std::collections::HashMap;
-
-pub use interval::{Interval, IntervalMethod, interval};
+pub use holm::holm;
+pub use interval::{Interval, IntervalMethod, interval, intervals, standard_error};
+pub use likelihood::{Normalisation, ScoredOption, likeliest};
+pub use majority::{EXACT_SAMPLES_MAX, Vote, majority, majority_at};
+pub use paired::{PairedDifference, paired_difference};
+pub use pareto::{Point, pareto_front};
+pub use permutation::{Permutation, PermutationMethod, sign_flip};
+pub use random::SplitMix;
 pub use student::student_t_quantile;
 
 /// The unbiased estimate of the chance that one of k samples is correct, from c correct among n.
@@ -26,27 +39,14 @@ pub fn pass_at_k(n: usize, c: usize, k: usize) -> Option<f64> {
     Some(1.0 - missed)
 }
 
-/// The chance that a majority vote over all samples is right: 1 or 0, or the share of right answers among those
-/// that tie for the most votes. Samples without an answer do not vote; `None` if nobody does.
-pub fn majority(votes: &[Vote<'_>]) -> Option<f64> {
-    let mut counts: HashMap<&str, (usize, bool)> = HashMap::new();
-    for vote in votes {
-        let entry = counts.entry(vote.answer).or_insert((0, false));
-        entry.0 += 1;
-        entry.1 |= vote.correct;
+/// The unbiased estimate of the chance that all of k samples are correct (pass^k), from c correct among n.
+///
+/// C(c, k) / C(n, k) (Yao et al. 2024, arXiv 2406.12045); `None` where n < k or k = 0.
+pub fn pass_all_k(n: usize, c: usize, k: usize) -> Option<f64> {
+    if k == 0 || n < k || c > n {
+        return None;
     }
-    let most = counts.values().map(|(count, _)| *count).max()?;
-    let winners = counts.values().filter(|(count, _)| *count == most);
-    let (right, all) =
-        winners.fold((0_u32, 0_u32), |(right, all), (_, correct)| (right + u32::from(*correct), all + 1));
-    Some(f64::from(right) / f64::from(all))
-}
-
-/// One sample's answer in canonical form, and whether it was judged correct.
-#[derive(Debug, Clone, Copy)]
-pub struct Vote<'a> {
-    pub answer: &'a str,
-    pub correct: bool,
+    Some((0..k).map(|i| c.saturating_sub(i) as f64 / (n - i) as f64).product())
 }
 
 #[cfg(test)]
@@ -80,26 +80,23 @@ mod tests {
     }
 
     #[test]
-    fn pass_at_k_is_the_mean_over_subsets() {
+    fn both_are_means_over_subsets() {
         for n in 1..=8_usize {
             for c in 0..=n {
                 for k in 1..=n {
                     let subsets: Vec<u32> =
                         (0..1_u32 << n).filter(|s| s.count_ones() as usize == k).collect();
-                    let hits = subsets.iter().filter(|s| *s & ((1 << c) - 1) != 0).count();
-                    check(n, c, k, Some(hits as f64 / subsets.len() as f64));
+                    let correct = (1 << c) - 1;
+                    let share = |holds: &dyn Fn(u32) -> bool| {
+                        subsets.iter().filter(|subset| holds(**subset)).count() as f64 / subsets.len() as f64
+                    };
+                    check(n, c, k, Some(share(&|subset| subset & correct != 0)));
+                    let (found, all) =
+                        (pass_all_k(n, c, k).unwrap(), share(&|subset| subset & !correct == 0));
+                    assert!((found - all).abs() < 1e-12, "pass^{k} of {c}/{n}: {found}, expected {all}");
                 }
             }
         }
-    }
-
-    #[test]
-    fn majority_votes() {
-        let vote = |answer| Vote { answer, correct: answer == "42" };
-        let of = |answers: &[&'static str]| majority(&answers.iter().copied().map(vote).collect::<Vec<_>>());
-        assert_eq!(of(&["42", "42", "7"]), Some(1.0));
-        assert_eq!(of(&["42", "7", "7"]), Some(0.0));
-        assert_eq!(of(&["42", "7"]), Some(0.5));
-        assert_eq!(of(&[]), None);
+        assert_eq!((pass_all_k(2, 1, 3), pass_all_k(2, 1, 0)), (None, None));
     }
 }

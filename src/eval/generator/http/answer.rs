@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::eval::generator::{Completion, Finish};
+use crate::eval::generator::{Completion, Finish, Usage};
 
 /// The choices of one answer, streamed or whole.
 pub(super) struct Answer {
@@ -15,6 +15,8 @@ pub(super) struct Answer {
     counted: u64,
     /// Tokens of all choices, as the server counts them.
     usage: Option<u64>,
+    /// Tokens of the prompt, as the server counts them.
+    prompt_tokens: u64,
     /// The reason of a choice that ended without being finished.
     broken_by: Option<String>,
 }
@@ -35,6 +37,7 @@ impl Answer {
             ended: false,
             counted: 0,
             usage: None,
+            prompt_tokens: 0,
             broken_by: None,
         }
     }
@@ -96,6 +99,12 @@ impl Answer {
         self.finished()
     }
 
+    /// What the request took; without the server's count, what was seen of it.
+    pub fn usage(&self) -> Usage {
+        let completion_tokens = self.usage.unwrap_or(self.counted);
+        Usage { requests: 1, prompt_tokens: self.prompt_tokens, completion_tokens, cached_samples: 0 }
+    }
+
     /// Why a choice ended that is not finished, if the server told.
     pub fn broken_by(&self) -> Option<&str> {
         self.broken_by.as_deref()
@@ -129,6 +138,9 @@ impl Answer {
 
     /// Read the usage, if it is there: the tokens that were not counted yet.
     fn settle(&mut self, message: &Value) -> u64 {
+        if let Some(tokens) = message["usage"]["prompt_tokens"].as_u64() {
+            self.prompt_tokens = tokens;
+        }
         let Some(total) = message["usage"]["completion_tokens"].as_u64() else { return 0 };
         self.usage = Some(total);
         let more = total.saturating_sub(self.counted);

@@ -1,0 +1,324 @@
+//! `xenoglot eval run`: a suite against a model in this process or any OpenAI-compatible URL.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use tokio::sync::watch;
+
+use crate::eval::{
+    self, CacheStore, CachedGenerator, ChoiceGenerator, ContinuationScorer, EvalError, Generator,
+    HttpGenerator, HttpOptions, LocalGenerator, Metered, OpenOptions, Preset, Prices, Protocol, RateLimits,
+    RunConfig, RunReport, Sampling, Session, Spent, Suite, SuiteError, Task, Usage, weights_sha256,
+};
+use crate::language::Language;
+use crate::settings::{ByteSize, Settings};
+
+use super::bar::ProgressLine;
+use super::scorers::ScorerArguments;
+use crate::cli::failure::Failure;
+use crate::cli::options::{GlobalOptions, ModelOptions, settings};
+use crate::cli::start;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Name of a suite, or its folder
+    suite: String,
+    /// A directory, a GGUF file, a name below the models directory, or the URL of an OpenAI-compatible server
+    /// [default: SmolLM2-135M-Instruct]
+    #[arg(long, value_name = "NAME_OR_URL")]
+    model: Option<String>,
+    /// Which of the server's models, if it has several
+    #[arg(long, value_name = "NAME")]
+    model_name: Option<String>,
+    /// Samples a problem [default: the suite's, else 32]
+    #[arg(allow_negative_numbers = true, long, short)]
+    n: Option<u32>,
+    /// The protocol of a paper, such as budget-alignment, mindmerger or maet; other flags win over it
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
+    /// Where suites find data that are not shipped [default: $XENOGLOT_DATA]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// A shared set of prompts to use in place of the suite's
+    #[arg(long, value_name = "NAME")]
+    prompts: Option<String>,
+    /// Variants of the prompts, such as ja-halfwidth,es-english-terms
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    variants: Vec<String>,
+    /// Only these, such as en,fr,ja [default: all of the suite's]
+    #[arg(long, value_delimiter = ',', value_name = "CODES")]
+    languages: Option<Vec<Language>>,
+    /// Only the first problems of each language
+    #[arg(allow_negative_numbers = true, long, value_name = "PROBLEMS")]
+    limit: Option<usize>,
+    /// Worked examples shown before each problem, as turns of a chat; small models need them to answer in a box
+    /// [default: the suite's, else 0]
+    #[arg(long, value_name = "EXAMPLES")]
+    shots: Option<usize>,
+    /// Directory of the run; one that holds the same run is resumed [default: runs/SUITE-MODEL]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Sampling temperature; 0 takes the likeliest token [default: the suite's, else 0.6]
+    #[arg(allow_negative_numbers = true, long)]
+    temperature: Option<f32>,
+    /// Keep the likeliest tokens that reach this probability together [default: the suite's, else 0.95]
+    #[arg(allow_negative_numbers = true, long)]
+    top_p: Option<f32>,
+    /// Keep this many of the likeliest tokens; 0 keeps all [default: the suite's, else 0]
+    #[arg(allow_negative_numbers = true, long)]
+    top_k: Option<u32>,
+    /// Keep tokens of at least this part of the likeliest one's probability [default: the suite's, else 0]
+    #[arg(allow_negative_numbers = true, long)]
+    min_p: Option<f32>,
+    /// Longest completion, in tokens [default: the suite's, else 2048]
+    #[arg(allow_negative_numbers = true, long)]
+    max_tokens: Option<usize>,
+    /// The same seed draws the same samples
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Problems in flight at once
+    #[arg(allow_negative_numbers = true, long, default_value_t = 4)]
+    concurrency: usize,
+    /// Folder of completions drawn before, which are not generated again; over HTTP the model must still be the same
+    #[arg(long, default_value = "off", value_name = "DIR|off")]
+    cache: String,
+    /// What the cache may take; the completions used longest ago go
+    #[arg(long, default_value = "10GiB", value_name = "SIZE")]
+    cache_size: ByteSize,
+    #[command(flatten)]
+    provider: ProviderOptions,
+    #[command(flatten)]
+    scorers: ScorerArguments,
+    #[command(flatten)]
+    model_options: ModelOptions,
+}
+
+/// What a provider of models allows and asks for.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Provider options (with a URL)")]
+struct ProviderOptions {
+    /// Requests that may begin in any minute
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    requests_per_minute: Option<u32>,
+    /// Prompt and completion tokens of any minute
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    tokens_per_minute: Option<u64>,
+    /// Price of a million prompt tokens; with a price the run's cost is recorded
+    #[arg(long, value_name = "PRICE")]
+    prompt_price: Option<f64>,
+    /// Price of a million completion tokens
+    #[arg(long, value_name = "PRICE")]
+    completion_price: Option<f64>,
+}
+
+impl ProviderOptions {
+    fn prices(&self) -> Option<Prices> {
+        let (prompt, completion) = (self.prompt_price, self.completion_price);
+        let price = |price: Option<f64>| price.unwrap_or_default();
+        (prompt.is_some() || completion.is_some())
+            .then(|| Prices { prompt: price(prompt), completion: price(completion) })
+    }
+}
+
+pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Result<()> {
+    let settings = settings(global, arguments.model_options.overrides())?;
+    start::logging(&settings, true)?;
+    // Before a model is loaded: a wrong name or number is said at once.
+    let mut config = config(arguments)?;
+    config.validate().map_err(classify)?;
+    let runtime = start::runtime()?;
+    let cache = cache(arguments)?;
+    let generator = Metered::new(runtime.block_on(generator(arguments, &config, &settings, cache))?);
+    let out = arguments.out.clone().unwrap_or_else(|| usual_out(&config.suite, &generator.identity().model));
+    config.out.clone_from(&out);
+    eprintln!("run in {}", out.display());
+    let progress = ProgressLine::new();
+    let started = now();
+    let report = runtime.block_on(async {
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                // The run may have ended meanwhile.
+                let _ = stop.send(true);
+            }
+        });
+        eval::run(config, &generator, &progress, stopped).await
+    });
+    progress.finish();
+    let usage = generator.total();
+    if usage != Usage::default() {
+        let cost = arguments.provider.prices().map(|prices| prices.cost(usage));
+        let session = Session { started, finished: now(), complete: report.is_ok(), usage, cost };
+        session.append(&out)?;
+    }
+    print(&report.map_err(classify)?, &out)
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn cache(arguments: &Arguments) -> anyhow::Result<Option<Arc<CacheStore>>> {
+    if arguments.cache == "off" {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(CacheStore::open(Path::new(&arguments.cache), arguments.cache_size.0)?)))
+}
+
+async fn generator(
+    arguments: &Arguments,
+    config: &RunConfig,
+    settings: &Settings,
+    cache: Option<Arc<CacheStore>>,
+) -> anyhow::Result<Box<dyn Generator>> {
+    if let Some(url) = arguments.model.as_deref().filter(|model| is_url(model)) {
+        let ProviderOptions { requests_per_minute, tokens_per_minute, .. } = arguments.provider;
+        let rate_limits = RateLimits { requests_per_minute, tokens_per_minute };
+        let model = arguments.model_name.clone();
+        let options = HttpOptions { model, rate_limits, ..HttpOptions::new(url) };
+        return Ok(for_task(HttpGenerator::connect(options).await?, config, cache, None));
+    }
+    let (generator, source) = local(arguments, config.n, settings)?;
+    let weights = if cache.is_some() { Some(weights_sha256(&source)?) } else { None };
+    Ok(for_task(generator, config, cache, weights))
+}
+
+/// What the suite's task asks of a model.
+fn for_task<G: Generator + ContinuationScorer + 'static>(
+    model: G,
+    config: &RunConfig,
+    cache: Option<Arc<CacheStore>>,
+    weights: Option<String>,
+) -> Box<dyn Generator> {
+    if config.suite.task == Task::Loglikelihood {
+        // Nothing is drawn, so that there is nothing to keep.
+        return Box::new(ChoiceGenerator::new(model, &config.suite));
+    }
+    match cache {
+        None => Box::new(model),
+        Some(store) => Box::new(CachedGenerator::new(model, store, weights)),
+    }
+}
+
+fn is_url(model: &str) -> bool {
+    model.starts_with("http://") || model.starts_with("https://")
+}
+
+/// The engine, and the place its weights were read from.
+fn local(arguments: &Arguments, n: u32, settings: &Settings) -> anyhow::Result<(LocalGenerator, PathBuf)> {
+    // The limit guards a server against its clients; here sample i is choice i of one request, however many.
+    let settings = &Settings { max_n: settings.max_n.max(n as usize), ..settings.clone() };
+    let registry = start::registry(settings, start::workers(settings)?);
+    let model = start::load(&registry, arguments.model.as_deref(), settings)?;
+    let generator = LocalGenerator {
+        model: model.name.clone(),
+        dtype: model.dtype.to_owned(),
+        handle: model.handle.clone(),
+        tokenizer: model.tokenizer.clone(),
+        template: model.template.clone(),
+    };
+    Ok((generator, model.source.clone()))
+}
+
+fn usual_out(suite: &Suite, model: &str) -> PathBuf {
+    let kept = |c: char| c.is_alphanumeric() || "._-".contains(c);
+    Path::new("runs").join(format!("{}-{model}", suite.name).replace(|c| !kept(c), "-"))
+}
+
+/// All but the directory, whose usual name needs the model's. A flag wins over the preset, the preset over the suite.
+fn config(arguments: &Arguments) -> anyhow::Result<RunConfig> {
+    let preset = arguments.preset.as_deref().map(Preset::named).transpose().map_err(usage)?;
+    let options = OpenOptions {
+        languages: arguments.languages.clone(),
+        data: arguments.data.clone(),
+        prompts: arguments.prompts.clone().or_else(|| preset.as_ref()?.prompts.clone()),
+        variants: arguments.variants.clone(),
+    };
+    let suite = Suite::open_with(&arguments.suite, &options).map_err(usage)?;
+    let preset = preset.map_or_else(Protocol::default, |preset| preset.protocol);
+    let protocol = preset.over(&suite.protocol);
+    let n = arguments.n.or(protocol.n).unwrap_or(32);
+    protocol.check_samples(n).map_err(usage)?;
+    let usual = Sampling::default();
+    Ok(RunConfig {
+        languages: arguments.languages.clone(),
+        limit: arguments.limit,
+        shots: arguments.shots.unwrap_or(protocol.shots.unwrap_or_default() as usize),
+        n,
+        sampling: Sampling {
+            temperature: arguments.temperature.or(protocol.temperature).unwrap_or(usual.temperature),
+            top_p: arguments.top_p.or(protocol.top_p).unwrap_or(usual.top_p),
+            top_k: arguments.top_k.or(protocol.top_k).unwrap_or(usual.top_k),
+            min_p: arguments.min_p.or(protocol.min_p).unwrap_or(usual.min_p),
+            max_tokens: arguments
+                .max_tokens
+                .or(protocol.max_tokens.map(|tokens| tokens as usize))
+                .unwrap_or(usual.max_tokens),
+        },
+        seed: arguments.seed,
+        concurrency: arguments.concurrency.max(1),
+        scorers: arguments.scorers.options(),
+        out: PathBuf::new(),
+        suite,
+    })
+}
+
+/// Names and numbers of the command line that a suite does not know.
+fn usage(error: SuiteError) -> anyhow::Error {
+    match error {
+        SuiteError::UnknownPreset { .. }
+        | SuiteError::UnknownPrompts { .. }
+        | SuiteError::UnknownVariant { .. }
+        | SuiteError::TooFewSamples { .. } => Failure::usage(error).into(),
+        error => error.into(),
+    }
+}
+
+/// What the command line got wrong exits with 2, as other wrong arguments do.
+pub(super) fn classify(error: EvalError) -> anyhow::Error {
+    match error {
+        EvalError::InvalidSetting { .. }
+        | EvalError::LanguageMissing { .. }
+        | EvalError::TooFewExamples { .. }
+        | EvalError::DifferentRun { .. }
+        | EvalError::DifferentSuites { .. }
+        | EvalError::OutExists { .. } => Failure::usage(error).into(),
+        error => error.into(),
+    }
+}
+
+fn print(report: &RunReport, out: &Path) -> anyhow::Result<()> {
+    if report.resumed > 0 {
+        eprintln!("{} samples were there from before", report.resumed);
+    }
+    eprintln!(
+        "every completion: {}, the figures: {}",
+        out.join("samples.jsonl").display(),
+        out.join("run.json").display()
+    );
+    spent(out)?;
+    let mut stdout = std::io::stdout().lock();
+    write!(stdout, "{}", eval::table(&report.results))?;
+    Ok(())
+}
+
+/// Say what a run took, if that is known.
+pub(super) fn spent(directory: &Path) -> anyhow::Result<()> {
+    let Spent { usage, cost } = Spent::on(directory)?;
+    if usage == Usage::default() {
+        return Ok(());
+    }
+    let cost = cost.map(|cost| format!(", cost {cost:.4}")).unwrap_or_default();
+    let cached = match usage.cached_samples {
+        0 => String::new(),
+        count => format!(", {count} samples from the cache"),
+    };
+    eprintln!(
+        "{} requests, {} prompt and {} completion tokens{cached}{cost}",
+        usage.requests, usage.prompt_tokens, usage.completion_tokens
+    );
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! A run in the forms that other tools read. Each is streamed to a writer; docs/formats.md names their fields.
+
+mod lm_eval;
+mod markdown;
+mod rows;
+mod sft;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::error::EvalError;
+use super::stored::StoredRun;
+use super::suite::{OpenOptions, Suite};
+
+pub use sft::SftOptions;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExportFormat {
+    /// A line a sample, with the suite and the model.
+    Jsonl,
+    /// The same as a table; nested fields flattened.
+    Csv,
+    /// The results as a table.
+    Markdown,
+    /// The results in the shape of lm-evaluation-harness.
+    LmEval,
+    /// Correct completions that follow the language, as chats to train on.
+    Sft,
+}
+
+impl ExportFormat {
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("jsonl", Self::Jsonl),
+        ("csv", Self::Csv),
+        ("markdown", Self::Markdown),
+        ("lm-eval", Self::LmEval),
+        ("sft", Self::Sft),
+    ];
+}
+
+impl FromStr for ExportFormat {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, format)| *format);
+        found.ok_or_else(|| format!("unknown; known: {}", Self::ALL.map(|(known, _)| known).join(", ")))
+    }
+}
+
+/// Write a run to `out`; how many samples or rows it has become.
+///
+/// # Errors
+/// `Unfinished` where results are asked for and the run has none; `SuiteChanged` where prompts are needed and `suite`
+/// is not the run's; `Write`, and whatever reading brings.
+pub fn export(
+    run: &StoredRun,
+    format: ExportFormat,
+    sft: &SftOptions,
+    out: &mut dyn Write,
+) -> Result<usize, EvalError> {
+    match format {
+        ExportFormat::Jsonl => rows::jsonl(run, out),
+        ExportFormat::Csv => rows::csv(run, out),
+        ExportFormat::Markdown => markdown::write(run, out),
+        ExportFormat::LmEval => lm_eval::write(run, out),
+        ExportFormat::Sft => sft::write(run, sft, out),
+    }
+}
+
+/// Where a run's suite is, to read its prompts and golds again.
+#[derive(Debug, Clone, Default)]
+pub struct SuiteSource {
+    /// `None`: by the name that the run recorded.
+    pub name: Option<String>,
+    /// As the run was started with; its languages are those of the run.
+    pub open: OpenOptions,
+}
+
+impl SuiteSource {
+    /// # Errors
+    /// `SuiteChanged` if its digest is not the one recorded.
+    pub(super) fn suite_of(&self, run: &StoredRun) -> Result<Suite, EvalError> {
+        let recorded = &run.file.suite;
+        let options = OpenOptions { languages: Some(run.file.languages.clone()), ..self.open.clone() };
+        let suite = Suite::open_with(self.name.as_deref().unwrap_or(&recorded.name), &options)?;
+        if suite.sha256 == recorded.sha256 {
+            return Ok(suite);
+        }
+        Err(EvalError::SuiteChanged {
+            name: recorded.name.clone(),
+            recorded: recorded.sha256.clone(),
+            found: suite.sha256,
+        })
+    }
+}
+
+fn unfinished(run: &StoredRun) -> EvalError {
+    EvalError::Unfinished { directory: run.directory.clone() }
+}
+
+/// An error of the writer.
+fn failed(source: impl Into<std::io::Error>) -> EvalError {
+    EvalError::Io { path: PathBuf::from("the export"), source: source.into() }
+}

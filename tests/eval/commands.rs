@@ -1,0 +1,91 @@
+//! `xenoglot eval` over runs that are there, as a person calls it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use xenoglot::eval::{RunConfig, Silent};
+
+use super::{Scripted, config, run_blocking};
+
+/// Two runs, `a` and `b`, and their suite below a folder.
+fn runs() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, seed) in [("a", 7), ("b", 8)] {
+        let config =
+            RunConfig { out: folder.path().join("runs").join(name), seed, ..config(folder.path(), 5) };
+        let never = tokio::sync::watch::channel(false).1;
+        run_blocking(config, &Scripted::default(), &Silent, never).unwrap();
+    }
+    folder
+}
+
+fn eval(folder: &Path, words: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xenoglot"));
+    command.arg("eval").args(words.split(' ')).current_dir(folder).env_remove("XENOGLOT_SUITES");
+    command.output().unwrap()
+}
+
+#[track_caller]
+fn stdout(folder: &Path, words: &str) -> String {
+    let output = eval(folder, words);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words}: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[track_caller]
+fn fails(folder: &Path, words: &str, status: i32, part: &str) {
+    let output = eval(folder, words);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{words}: {stderr}");
+    assert!(stderr.contains(part) && output.stdout.is_empty(), "{words}: {stderr}");
+}
+
+#[test]
+fn runs_are_listed_shown_and_compared() {
+    let folder = runs();
+    let folder = folder.path();
+    let list = stdout(folder, "list");
+    assert_eq!(list.lines().count(), 3, "{list}");
+    assert!(list.contains("runs/a") && list.contains("small 1") && list.contains("finished"), "{list}");
+    let listed: Value = serde_json::from_str(&stdout(folder, "list runs --json")).unwrap();
+    assert_eq!(listed[1]["run"]["results"]["overall"]["samples"], 30);
+    assert!(stdout(folder, "show runs/a").contains("c-pass@1"));
+    let shown: Value = serde_json::from_str(&stdout(folder, "show runs/a --json")).unwrap();
+    assert_eq!((&shown["n"], &shown["usage"]["requests"]), (&5.into(), &0.into()));
+
+    let table = stdout(folder, "compare runs/a runs/b --problems 1");
+    for part in ["A: runs/a (scripted, n = 5)", "Holm p", "A right, B wrong", "Dominated"] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    let words = "compare runs/a runs/b --metric consistent --k 2 --json";
+    let compared: Value = serde_json::from_str(&stdout(folder, words)).unwrap();
+    assert_eq!((&compared["metric"], &compared["k"]), (&"consistent".into(), &2.into()));
+    assert!(compared["languages"][0]["p_holm"].is_number() && compared["overall"]["p_holm"].is_null());
+    fails(folder, "compare runs/a runs/b --k 6", 2, "k: must be from 1 to the smaller n, 5");
+    fails(folder, "compare runs/a runs/c", 1, "runs/c holds no run");
+    fails(folder, "list nowhere", 1, "nowhere");
+}
+
+#[test]
+fn runs_are_exported_whole_and_judged_again() {
+    let folder = runs();
+    let folder = folder.path();
+    assert_eq!(stdout(folder, "export runs/a --format csv").lines().count(), 31);
+    assert_eq!(stdout(folder, "export runs/a --format sft --suite ./suite --out train.jsonl"), "");
+    let text = std::fs::read_to_string(folder.join("train.jsonl")).unwrap();
+    assert!(
+        text.lines().count() > 0 && text.lines().all(|line| line.starts_with("{\"messages\":[")),
+        "{text}"
+    );
+    // The suite is not found by its name here, and half a file is none.
+    fails(folder, "export runs/a --format sft --out other.jsonl", 1, "no suite");
+    assert!(!folder.join("other.jsonl").exists());
+    fails(folder, "export runs/a --format parquet", 2, "jsonl, csv, markdown, lm-eval, sft");
+
+    let table = stdout(folder, "rescore runs/a --suite ./suite");
+    assert_eq!(table, stdout(folder, "show runs/a"));
+    fails(folder, "rescore runs/a --suite ./suite", 2, "runs/a-rescored is there already");
+    assert!(stdout(folder, "compare runs/a runs/a-rescored").contains("+0.0"));
+}
