@@ -5,23 +5,28 @@ use std::ops::Range;
 
 use serde_json::{Map, Value};
 
+use super::likelihood::likelihood;
 use super::{Place, ScorerOptions};
 use crate::eval::conversation::{further_turns, turns};
 use crate::eval::error::EvalError;
 use crate::eval::scorers::code::{CodeError, CodeScore, CodeScorer, Tests, extract};
 use crate::eval::scorers::judge::{Finding, Judge, Judged, Question, Turn};
 use crate::eval::scorers::sandbox::{Limits, Sandbox};
-use crate::eval::suite::{Problem, Suite, Task};
+use crate::eval::suite::{Problem, Suite, Task, letter};
 use crate::language::Language;
 use crate::score::conduct::is_wholly_in_language;
 use crate::score::extract::split;
 use crate::score::instructions::{Context, Followed, InstructionScore, Instructions};
 use crate::score::language::{CompletionLanguage, LanguageScorer};
-use crate::score::{MathScorer, Reason, Sample, Score, Scorer, TextScorer, Verdict};
+use crate::score::{AnswerKind, AnswerScorer, Reason, Sample, Score, ScoreOptions, Scorer, TextScorer, Verdict};
 
 pub(super) enum Judging {
-    /// By the text of the answer alone.
-    Pure(Box<dyn Scorer>),
+    /// Words, by normalised text.
+    Text,
+    /// Numbers, formulas and choices, by what the options say.
+    Answer(Box<ScoreOptions>),
+    /// Choices, by how likely the model finds them.
+    Likelihood,
     Instructions,
     Code {
         sandbox: Box<Sandbox>,
@@ -58,8 +63,10 @@ pub(super) fn choose(suite: &Suite, options: &ScorerOptions) -> Result<(Task, Ju
     let invalid = |message: String| EvalError::InvalidSetting { field: "scorer.task", message };
     let (task, own) = main_scorer(suite).map_err(invalid)?;
     let judging = match task {
-        Task::Math => Judging::Pure(Box::new(MathScorer)),
-        Task::Text => Judging::Pure(Box::new(TextScorer)),
+        Task::Math => Judging::Answer(Box::new(answer(AnswerKind::Math, &own, options)?)),
+        Task::Choice => Judging::Answer(Box::new(answer(AnswerKind::Choice, &own, options)?)),
+        Task::Loglikelihood => Judging::Likelihood,
+        Task::Text => Judging::Text,
         Task::Instructions => Judging::Instructions,
         Task::Language => Judging::Language,
         Task::Code => Judging::Code {
@@ -74,9 +81,6 @@ pub(super) fn choose(suite: &Suite, options: &ScorerOptions) -> Result<(Task, Ju
                 judge: Box::new(Judge::new(options).map_err(|error| no_scorer(&error))?),
                 rating_min: rating_min(&own)?,
             }
-        }
-        Task::Choice | Task::Loglikelihood => {
-            return Err(invalid(format!("{} is not judged by this build of xenoglot", task.name())));
         }
     };
     for entry in &suite.languages {
@@ -141,6 +145,24 @@ fn known_options(options: &Map<String, Value>, known: &[&str]) -> Result<(), Eva
     }
 }
 
+/// The suite's options, which win over the run's profile.
+fn answer(
+    kind: AnswerKind,
+    own: &Map<String, Value>,
+    run: &ScorerOptions,
+) -> Result<ScoreOptions, EvalError> {
+    let mut options = ScoreOptions { task: kind, profile: run.profile, ..ScoreOptions::default() };
+    for (name, value) in own {
+        options.set(name, value).map_err(|error| wrong_option(error.to_string()))?;
+    }
+    Ok(options)
+}
+
+/// The letters of a problem's choices.
+fn letters(problem: &Problem) -> String {
+    (0..problem.choices.len()).map(letter).collect()
+}
+
 fn limits(options: &Map<String, Value>) -> Result<Limits, EvalError> {
     known_options(options, &["cpu_seconds", "memory_mib"])?;
     let usual = Limits::default();
@@ -163,7 +185,15 @@ impl Judging {
             Self::Code { .. } if Tests::are_packed(&problem.fields) => Ok(()),
             Self::Code { .. } => Tests::read(&problem.fields).map(drop).map_err(|error| error.to_string()),
             Self::Judge { .. } => references(problem).map(drop),
-            Self::Pure(_) | Self::Language => Ok(()),
+            Self::Answer(options) if options.task == AnswerKind::Choice => match problem.correct_choice() {
+                Some(_) => Ok(()),
+                None => Err(format!("its answer {:?} is none of its choices", problem.answer)),
+            },
+            Self::Likelihood => match problem.correct_choice() {
+                Some(_) => Ok(()),
+                None => Err(format!("its answer {:?} is none of its choices", problem.answer)),
+            },
+            Self::Answer(_) | Self::Text | Self::Language => Ok(()),
         }
     }
 
@@ -174,14 +204,23 @@ impl Judging {
         language: &CompletionLanguage,
         scorer: &LanguageScorer,
     ) -> Result<Judgement, EvalError> {
-        if let Self::Pure(pure) = self {
-            let sample = Sample { gold: &place.problem.answer, language: place.language };
-            return Ok(Judgement::plain(pure.score(sample, completion)));
+        let sample = Sample { gold: &place.problem.answer, language: place.language };
+        match self {
+            Self::Text => return Ok(Judgement::plain(TextScorer.score(sample, completion))),
+            Self::Answer(options) => {
+                let mut options = (**options).clone();
+                if options.task == AnswerKind::Choice {
+                    options.choices = letters(place.problem);
+                }
+                return Ok(Judgement::plain(AnswerScorer::new(options).score(sample, completion)));
+            }
+            Self::Likelihood => return Ok(likelihood(place, completion)),
+            _ => {}
         }
         let parts = split(completion);
         let answer = Answer { text: &completion[parts.answer.clone()], start: parts.answer.start };
         let mut judgement = match self {
-            Self::Pure(_) | Self::Language => in_language(language),
+            Self::Text | Self::Answer(_) | Self::Likelihood | Self::Language => in_language(language),
             Self::Instructions => following(place, answer, scorer)?,
             Self::Code { sandbox, limits } => {
                 program(place, answer, &CodeScorer { sandbox, limits: *limits })?
@@ -207,11 +246,11 @@ impl Judgement {
         Self { score, metrics: BTreeMap::new(), detail: None, judge: Vec::new() }
     }
 
-    fn of(verdict: Verdict, reason: Reason, span: Option<Range<usize>>) -> Self {
+    pub fn of(verdict: Verdict, reason: Reason, span: Option<Range<usize>>) -> Self {
         Self::plain(Score { verdict, reason, span, boxes: 0, unclosed_box: false, normalised: None })
     }
 
-    fn with(mut self, metrics: &[(&str, f64)]) -> Self {
+    pub fn with(mut self, metrics: &[(&str, f64)]) -> Self {
         self.metrics.extend(metrics.iter().map(|(name, value)| ((*name).to_owned(), *value)));
         self
     }

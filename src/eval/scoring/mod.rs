@@ -1,6 +1,7 @@
 //! From a completion to its record: the task's scorer, the language scorer, and which outcome applies.
 
 mod judging;
+mod likelihood;
 mod options;
 
 use std::collections::BTreeMap;
@@ -76,7 +77,8 @@ impl Scoring {
                 profile.judge = Some(judge.model().to_owned());
                 profile.rating_min = Some(*rating_min);
             }
-            Judging::Pure(_) | Judging::Instructions | Judging::Language => {}
+            Judging::Answer(options) => options.profile.name().clone_into(&mut profile.profile),
+            Judging::Text | Judging::Likelihood | Judging::Instructions | Judging::Language => {}
         }
         profile
     }

@@ -2,6 +2,7 @@
 
 use crate::eval::scorers::judge::JudgeOptions;
 use crate::eval::scorers::sandbox::SandboxOptions;
+use crate::score::Profile;
 
 #[derive(Debug, Clone, Default)]
 pub struct ScorerOptions {
@@ -9,4 +10,6 @@ pub struct ScorerOptions {
     pub sandbox: SandboxOptions,
     /// For suites that a model judges.
     pub judge: Option<JudgeOptions>,
+    /// How answers in math and choices are found and compared.
+    pub profile: Profile,
 }
