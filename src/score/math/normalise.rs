@@ -23,14 +23,15 @@ pub fn normalise(answer: &str) -> Option<String> {
 /// Character by character: digits, minus signs, spaces, invisible marks, compatibility forms.
 pub(super) fn fold(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    let mut in_superscript = false;
+    let (mut in_superscript, mut in_subscript) = (false, false);
     for c in text.chars() {
         if c.is_ascii() {
-            in_superscript = false;
+            (in_superscript, in_subscript) = (false, false);
             out.push(c);
             continue;
         }
         if let Some(digit) = superscript(c) {
+            in_subscript = false;
             if !in_superscript {
                 out.push('^');
             }
@@ -39,6 +40,22 @@ pub(super) fn fold(text: &str) -> String {
             continue;
         }
         in_superscript = false;
+        if let Some(raised) = raised(c) {
+            out.push_str(raised);
+            continue;
+        }
+        if let Some(digit) = subscript(c) {
+            // Braces, because what follows may be a digit too.
+            match out.strip_suffix('}').map(str::len).filter(|_| in_subscript) {
+                Some(length) => out.truncate(length),
+                None => out.push_str("_{"),
+            }
+            out.push(digit);
+            out.push('}');
+            in_subscript = true;
+            continue;
+        }
+        in_subscript = false;
         match (fold_symbol(c), digit_value(c)) {
             (Some(folded), _) => out.push_str(folded),
             (None, Some(value)) => out.push(char::from(b'0' + value)),
@@ -75,6 +92,23 @@ fn superscript(c: char) -> Option<char> {
         _ => return None,
     };
     char::from_digit(digit, 10)
+}
+
+/// Raised letters and signs, which compatibility folding would set on the line: 2ⁿ is not 2n.
+fn raised(c: char) -> Option<&'static str> {
+    match c {
+        '\u{207f}' => Some("^n"),
+        '\u{2071}' => Some("^i"),
+        '\u{207a}' | '\u{207c}'..='\u{207e}' | '\u{208a}'..='\u{208e}' | '\u{2b0}'..='\u{2b8}' => {
+            Some("\u{fffd}")
+        }
+        '\u{1d2c}'..='\u{1d6a}' | '\u{2090}'..='\u{209c}' => Some("\u{fffd}"),
+        _ => None,
+    }
+}
+
+fn subscript(c: char) -> Option<char> {
+    matches!(c, '\u{2080}'..='\u{2089}').then(|| char::from(b'0' + (c as u32 - 0x2080) as u8))
 }
 
 /// The value of a decimal digit of any script. Unicode encodes them in runs of ten from zero up, and the one
@@ -281,6 +315,9 @@ mod tests {
     fn typography_does_not_change_values() {
         check("5²", "5^2");
         check("10⁻²", "10^-2");
+        check("101₂", "101_{2}");
+        check("log₁₀8", "log_{10}8");
+        check("2ⁿ", "2^n");
         check("\u{fe58}5", "-5");
         check("5㎧", "5m/s");
         check("1¼", "1 1/4");

@@ -160,16 +160,15 @@ fn undecided(obstacle: Obstacle) -> Reason {
 
 /// What no rule reads may still be the gold, sign for sign.
 fn same_text(gold: &str, answer: &str, convention: Convention) -> bool {
-    let letters = |text: &str| normalise::normalise(text).map(|text| text.to_lowercase());
-    if let Some(gold) = letters(gold).filter(|gold| gold.chars().filter(|c| c.is_alphabetic()).count() > 0)
-        && !gold.contains(|c: char| c.is_ascii_digit())
-        && letters(answer).as_ref() == Some(&gold)
-    {
-        return true;
-    }
     let both = (latex::tokens(gold, Convention::Canonical), latex::tokens(answer, convention));
-    let (Ok(gold), Ok(answer)) = both else { return false };
-    !gold.is_empty() && spacing(gold) == spacing(answer)
+    if let (Ok(gold), Ok(answer)) = both {
+        return !gold.is_empty() && spacing(gold) == spacing(answer);
+    }
+    // Digits could be meant in two ways.
+    let words =
+        |text: &str| text.chars().any(char::is_alphabetic) && !text.contains(|c: char| c.is_ascii_digit());
+    let gold = normalise::normalise(gold).filter(|gold| words(gold));
+    gold.is_some() && gold == normalise::normalise(answer)
 }
 
 /// Tokens without the spaces that cannot change their meaning: those beside numbers can.

@@ -171,6 +171,17 @@ pub(super) const STEMS: &[&str] = &[
 /// Whole words of the same kinds, too short or too common as beginnings.
 pub(super) const WORDS: &[&str] = &[
     // Magnitudes and numerals.
+    "squared",
+    "cubed",
+    "fold",
+    "pair",
+    "pairs",
+    "couple",
+    "couples",
+    "mod",
+    "modulo",
+    "plus",
+    "minus",
     "k",
     "b",
     "bn",

@@ -227,23 +227,19 @@ fn inexact(scalar: &Scalar, places: u32) -> bool {
 
 fn compare_texts(gold: &str, answer: &str) -> Match {
     let (gold, answer) = (without_article(gold), without_article(answer));
-    let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
-    let (a, b) = (letters(gold), letters(answer));
-    if gold == answer || a == b {
+    if gold == answer {
         return Match::EQUAL;
     }
     // "ab" and "ba" may be one product.
-    let product = a.chars().count() == 2 && b.chars().rev().eq(a.chars());
+    let product = gold.chars().count() == 2 && answer.chars().rev().eq(gold.chars());
     if product { Match::Unknown(Obstacle::Ambiguous) } else { Match::Different }
 }
 
+/// "an ellipse" is "ellipse", but "a bc" may be a product.
 fn without_article(text: &str) -> &str {
     let articles = ["the ", "an ", "a "];
-    articles
-        .iter()
-        .find_map(|article| text.strip_prefix(article))
-        .filter(|rest| rest.len() > 1)
-        .unwrap_or(text)
+    let rest = articles.iter().find_map(|article| text.strip_prefix(article));
+    rest.filter(|rest| rest.split(' ').all(|word| word.chars().count() > 3)).unwrap_or(text)
 }
 
 /// Letters against a formula: a product of variables, if they are few.

@@ -89,7 +89,6 @@ fn sign(comparison: Comparison) -> &'static str {
         Comparison::Greater => " > ",
         Comparison::AtLeast => " >= ",
         Comparison::In => " in ",
-        Comparison::Other => " ~ ",
     }
 }
 

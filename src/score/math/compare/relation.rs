@@ -88,6 +88,14 @@ pub(super) fn stated(
         return if side(name) == Side::Name { Stated::Value(set.clone()) } else { Stated::Nothing };
     }
     let kind = sides.first().map_or(Side::Other, side);
+    // 5 = x is x = 5.
+    if let ([left, right], [Comparison::Equal]) = (sides, comparisons)
+        && side(right) == Side::Name
+        && kind == Side::Constant
+        && name_of(left).is_none()
+    {
+        return Stated::Value(left.clone());
+    }
     if !comparisons.iter().all(equal) || !accept(kind) {
         return Stated::Nothing;
     }
@@ -286,7 +294,7 @@ fn is_rational(value: &Quotient) -> bool {
 }
 
 /// The one variable of a relation.
-fn variable_of(value: &Value) -> Option<String> {
+pub(super) fn variable_of(value: &Value) -> Option<String> {
     let mut names = Vec::new();
     collect_variables(value, &mut names);
     names.sort_unstable();

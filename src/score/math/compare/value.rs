@@ -82,9 +82,24 @@ pub(in super::super) fn value(expression: &Expression, budget: &mut Budget) -> R
         }
         Expression::Sum(terms) if has_set(terms) => difference_of_sets(terms, budget)?,
         Expression::Builder(element, condition) => {
-            let (_, condition) = (element, value(condition, budget)?);
-            let set = relation::solutions(&condition, budget)?.ok_or(Obstacle::Unread)?;
-            Value::Set(set)
+            let condition = value(condition, budget)?;
+            // {2x | x > 3} holds other numbers than those x may be, and {x in Z | x > 3} fewer.
+            let of_reals = match &**element {
+                Expression::Variable(name) => Some(name),
+                Expression::Relation(sides, comparisons) => {
+                    match (sides.as_slice(), comparisons.as_slice()) {
+                        ([Expression::Variable(name), Expression::Numbers('R')], [Comparison::In]) => {
+                            Some(name)
+                        }
+                        _ => None,
+                    }
+                }
+                _ => None,
+            };
+            if of_reals.is_none() || of_reals != relation::variable_of(&condition).as_ref() {
+                return Err(Obstacle::Unread);
+            }
+            Value::Set(relation::solutions(&condition, budget)?.ok_or(Obstacle::Unread)?)
         }
         expression => scalar_value(expression, budget)?,
     })

@@ -87,5 +87,4 @@ pub(in super::super) enum Comparison {
     Greater,
     AtLeast,
     In,
-    Other,
 }

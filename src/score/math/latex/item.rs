@@ -67,7 +67,7 @@ fn sides(tokens: &[Token]) -> Result<Sides<'_>, Obstacle> {
 }
 
 fn comparison(tokens: &[Token]) -> Result<Option<(Comparison, usize)>, Obstacle> {
-    use Comparison::{Approximate, AtLeast, AtMost, Equal, Greater, In, Less, NotEqual, Other};
+    use Comparison::{Approximate, AtLeast, AtMost, Equal, Greater, In, Less, NotEqual};
     let followed = tokens.get(1).is_some_and(|next| next.is('=') && !next.spaced);
     let pair = if followed { 2 } else { 1 };
     Ok(Some(match &tokens[0].kind {
@@ -82,8 +82,11 @@ fn comparison(tokens: &[Token]) -> Result<Option<(Comparison, usize)>, Obstacle>
             "ne" => (NotEqual, 1),
             "approx" => (Approximate, 1),
             "in" => (In, 1),
+            // Relations of which nothing is known are compared as text.
             "equiv" | "sim" | "to" | "rightarrow" | "Rightarrow" | "implies" | "iff" | "notin" | "subset"
-            | "subseteq" | "propto" | "mapsto" | "perp" | "parallel" | "ll" | "gg" | "doteq" => (Other, 1),
+            | "subseteq" | "propto" | "mapsto" | "perp" | "parallel" | "ll" | "gg" | "doteq" => {
+                return Err(Obstacle::Unread);
+            }
             _ => return Ok(None),
         },
         _ => return Ok(None),
@@ -137,6 +140,11 @@ fn side(tokens: &[Token], context: &mut Context) -> Result<Expression, Obstacle>
 fn words_only(tokens: &[Token]) -> Option<String> {
     let mut words: Vec<&str> = Vec::new();
     let mut long = false;
+    // A sign between short runs of letters is a sign between variables.
+    let spelled = tokens.iter().all(|token| match &token.kind {
+        Kind::Letters(letters) => letters.chars().count() > 3,
+        _ => true,
+    });
     for (at, token) in tokens.iter().enumerate() {
         match &token.kind {
             Kind::Letters(letters) => {
@@ -147,9 +155,7 @@ fn words_only(tokens: &[Token]) -> Option<String> {
                 long = true;
                 words.push(text);
             }
-            Kind::Symbol('-' | '\'' | '.' | '&') if !words.is_empty() && at + 1 < tokens.len() => {
-                words.push(" ");
-            }
+            Kind::Symbol('-') if spelled && at > 0 && at + 1 < tokens.len() => words.push(" "),
             _ => return None,
         }
     }

@@ -57,7 +57,11 @@ const QUOTES: &str = "\"\u{201c}\u{201d}\u{ab}\u{bb}\u{300c}\u{300d}\u{300e}\u{3
 const CURRENCIES: &str = "€£¥₹฿₩₽₺₫₴₦₱₪৳₸¢";
 
 pub(in super::super) fn tokens(answer: &str, convention: Convention) -> Result<Vec<Token>, Obstacle> {
-    let text = clean(answer)?.replace("**", " ");
+    let text = clean(answer)?;
+    // Bold around everything is typography, two stars inside are a power.
+    let text = text.trim();
+    let text = text.strip_prefix("**").and_then(|inner| inner.strip_suffix("**")).unwrap_or(text);
+    let text = text.replace("**", "^");
     let text = text.trim();
     // Three dots say that digits are missing.
     if text.ends_with("..") {

@@ -40,6 +40,10 @@ fn equations_state_values() {
     check("(1,2)", "(x,y) = (1,2)", Correct);
     check("(1,2)", "(y,x) = (1,2)", Undecided);
     check("5", "2+2=5", Wrong);
+    check("5", "5 = x", Correct);
+    check("5", "4 = x", Wrong);
+    check(r"a \perp b", r"a \parallel b", Undecided);
+    check(r"a \perp b", r"a \perp b", Correct);
     let lenient = MathOptions { strict: false, ..MathOptions::default() };
     check_with(&lenient, "x = 5", "y = 5", Correct);
 }
@@ -160,6 +164,9 @@ fn intervals_and_their_ends() {
     check_with(&related, "x > 3", r"(3,\infty)", Correct);
     check_with(&related, r"(-\infty,1)\cup(2,\infty)", "x < 1 or x > 2", Correct);
     check_with(&related, r"(3,\infty)", r"\{x \mid x > 3\}", Correct);
+    check_with(&related, r"(3,\infty)", r"\{2x \mid x > 3\}", Undecided);
+    check_with(&related, r"(3,\infty)", r"\{x \in \mathbb{Z} \mid x > 3\}", Undecided);
+    check_with(&related, r"(3,\infty)", r"\{x \in \mathbb{R} : x > 3\}", Correct);
 }
 
 #[test]
@@ -194,6 +201,11 @@ fn words_and_labels() {
     check("B", "C", Wrong);
     check("red and blue", "blue and red", Correct);
     check("ab", "ba", Undecided);
+    check("xyz", "x - yz", Wrong);
+    check("abcd", "ab-cd", Wrong);
+    check("bc", "a bc", Wrong);
+    check("notable", r"\text{not able}", Wrong);
+    check(r"\text{north-west}", "North-West", Correct);
     check("42", "forty-two", Undecided);
     check("7", "seven", Undecided);
     check("1010_2", "1010_{2}", Correct);
@@ -232,6 +244,7 @@ fn units_after_formulas() {
     check("0.333", "0.333...", Undecided);
     check("0.33", "0.33…", Undecided);
     check("f", "f'", Undecided);
+    check("5", r"5 \text{ squared}", Undecided);
     check("25", "%25", Correct);
     check("25", "٢٥٪", Correct);
 }

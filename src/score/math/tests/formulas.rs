@@ -116,6 +116,11 @@ fn powers_and_counting() {
     check("100000", "10^5", Correct);
     check("1000000", "10^5", Wrong);
     check(r"\frac{1}{1024}", "2^{-10}", Correct);
+    check("2n", "2ⁿ", Wrong);
+    check("2^n", "2ⁿ", Correct);
+    check("x^2", "x**2", Correct);
+    check("1012", "101₂", Wrong);
+    check("3", "log₂8", Correct);
     check("6^n", r"2^n \cdot 3^n", Correct);
     check("2^{n+1}", r"2\cdot 2^n", Correct);
     check("4^n", "2^{2n}", Correct);
@@ -222,6 +227,7 @@ fn complex_numbers_and_what_is_left_undecided() {
     check("1", r"\sum_{n=1}^{\infty} 2^{-n}", Undecided);
     check(r"\int_0^1 x\,dx", r"\int_0^1 x \, dx", Correct);
     check(r"\int_0^1 x\,dx", r"\frac12", Undecided);
+    check(r"\int f\,dx", r"\int F\,dx", Undecided);
     check(r"\lim_{x\to 0} x", "0", Undecided);
     check("1", r"\frac{1}{0}", Undecided);
 }
