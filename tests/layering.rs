@@ -143,6 +143,9 @@ fn forbidden(path: &str, text: &str) -> Vec<String> {
     if !may_use_axum && code.contains("axum::") {
         wrong.push(format!("{path} is below api and must not use axum"));
     }
+    if !path.starts_with("src/store") && code.contains("sqlx::") {
+        wrong.push(format!("{path} must not use sqlx: store alone writes SQL"));
+    }
     wrong
 }
 
@@ -171,6 +174,7 @@ fn the_checks_see_what_they_look_for() {
         ("src/score/math.rs", "use candle_nn::ops;"),
         ("src/engine/worker.rs", "use serde_json::Value;"),
         ("src/eval/mod.rs", "use axum::Router;"),
+        ("src/jobs/worker.rs", "use sqlx::query;"),
     ] {
         assert_eq!(forbidden(path, import).len(), 1, "{path}: {import}");
     }

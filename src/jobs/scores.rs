@@ -71,14 +71,16 @@ impl Scoreboard {
         }
         let damaged =
             |error: serde_json::Error| JobError::Damaged { run: run.id.clone(), message: error.to_string() };
-        if let Some(results) = &run.results {
-            let results = serde_json::from_value(results.clone()).map_err(damaged)?;
-            let samples = usize::try_from(run.samples_done).unwrap_or_default();
-            return Ok(Some(Snapshot { sequence: run.sequence, samples, results: Arc::new(results) }));
-        }
         let entry = self.entry(&run.id);
         if let Some(fresh) = entry.latest().filter(|latest| latest.holds(run)) {
             return Ok(Some(fresh.snapshot));
+        }
+        if let Some(results) = &run.results {
+            let results = Arc::new(serde_json::from_value(results.clone()).map_err(damaged)?);
+            let samples = usize::try_from(run.samples_done).unwrap_or_default();
+            let snapshot = Snapshot { sequence: run.sequence, samples, results };
+            entry.set(&Computed { snapshot: snapshot.clone(), at: Instant::now(), took: Duration::ZERO });
+            return Ok(Some(snapshot));
         }
         let mut counted = match (entry.latest(), entry.tally.try_lock()) {
             (_, Ok(counted)) => counted,
@@ -91,7 +93,7 @@ impl Scoreboard {
         }
         let file: RunFile = serde_json::from_value(record.clone()).map_err(damaged)?;
         let computed = self.compute(&run.id, file, &mut counted).await?;
-        *entry.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(computed.clone());
+        entry.set(&computed);
         Ok(Some(computed.snapshot))
     }
 
@@ -125,6 +127,10 @@ impl Scoreboard {
 }
 
 impl Entry {
+    fn set(&self, computed: &Computed) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(computed.clone());
+    }
+
     fn latest(&self) -> Option<Computed> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -134,6 +140,7 @@ impl Computed {
     /// Whether they need no second computing.
     fn holds(&self, run: &RunRow) -> bool {
         let age_max = AGE_MIN.max(self.took * TIME_SHARE);
-        self.snapshot.sequence >= run.sequence || self.at.elapsed() < age_max
+        // What a run ended with stands beside it, and is waited for by nobody.
+        self.snapshot.sequence >= run.sequence || (run.results.is_none() && self.at.elapsed() < age_max)
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::JobError;
-use crate::eval::{EvalError, RunConfig, RunPlan, Sampling, ScorerOptions, Suite};
+use crate::eval::{EvalError, OpenOptions, RunConfig, RunPlan, Sampling, ScorerOptions, Suite};
 use crate::language::Language;
 use crate::store::{NewRun, NewTask, RunRow, Store};
 
@@ -21,6 +21,9 @@ pub enum JobSpec {
 pub struct EvalRunSpec {
     /// Name of a suite.
     pub suite: String,
+    /// Variants of its prompts to apply.
+    #[serde(default)]
+    pub variants: Vec<String>,
     /// `None`: all of the suite's.
     pub languages: Option<Vec<Language>>,
     pub limit: Option<usize>,
@@ -36,8 +39,13 @@ impl EvalRunSpec {
     /// # Errors
     /// What is wrong with the suite or the settings.
     pub fn plan(&self) -> Result<RunPlan, EvalError> {
+        let options = OpenOptions {
+            languages: self.languages.clone(),
+            variants: self.variants.clone(),
+            ..OpenOptions::default()
+        };
         RunPlan::new(RunConfig {
-            suite: Suite::open(&self.suite)?,
+            suite: Suite::open_with(&self.suite, &options)?,
             languages: self.languages.clone(),
             limit: self.limit,
             shots: self.shots,

@@ -52,6 +52,9 @@ const RUNS_MAX: usize = 1000;
 /// Workers that may end on one task before the task is taken to be what ends them.
 const ATTEMPTS_MAX: i64 = 5;
 
+/// A renewal also tells whether the run was paused or canceled, which nobody wants to wait for.
+const RENEW_EVERY_MAX: Duration = Duration::from_secs(2);
+
 /// Longest wait after an error of the store.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
@@ -134,6 +137,10 @@ impl Worker {
         let runs = self.store.active_runs(RUNS_MAX).await?;
         jobs.retain(|id, _| runs.iter().any(|run| run.id == *id));
         for run in &runs {
+            // New, or resumed: it has to be started, and its model may be another one by now.
+            if run.status == RunStatus::Queued {
+                jobs.remove(&run.id);
+            }
             if !jobs.contains_key(&run.id) {
                 match Job::prepare(run, &self.store, &self.generators).await {
                     Ok(Preparation::Ready(job)) => drop(jobs.insert(run.id.clone(), Some(job))),
@@ -198,7 +205,7 @@ impl Worker {
     /// Renew the lease until there is a reason not to work on.
     async fn hold(&self, lease: &Lease) -> Halt {
         loop {
-            tokio::time::sleep(self.options.lease / 3).await;
+            tokio::time::sleep((self.options.lease / 3).min(RENEW_EVERY_MAX)).await;
             match self.store.renew(lease, self.options.lease).await {
                 Ok(status) if status.is_active() => {}
                 Ok(_) => return Halt::Released,

@@ -35,6 +35,9 @@ pub struct RunDataSource {
     /// A served model, or a server by its name in the settings (`eval_endpoints`). May be left out where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// Variants of the suite's prompts to apply, such as `ja-halfwidth`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variants: Option<Vec<String>>,
     /// Language codes; by default all of the suite's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub languages: Option<Vec<String>>,

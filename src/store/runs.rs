@@ -67,10 +67,26 @@ const TASKS_MAX: usize = 1_000_000;
 /// Rows of one statement; SQLite takes 32,766 values in one.
 const ROWS_AT_ONCE: usize = 500;
 
-const OLDEST: &str = "SELECT * FROM runs WHERE eval = $1 AND (created_ms, id) > ($2, $3) AND ($4 = '' OR status = $4) \
-                      ORDER BY created_ms, id LIMIT $5";
-const NEWEST: &str = "SELECT * FROM runs WHERE eval = $1 AND (created_ms, id) < ($2, $3) AND ($4 = '' OR status = $4) \
-                      ORDER BY created_ms DESC, id DESC LIMIT $5";
+/// What lists read: without the record and the results, which are long.
+macro_rules! listed {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, eval, created_ms, updated_ms, started_ms, finished_ms, name, model, status, spec, metadata, \
+             CAST(NULL AS TEXT) AS record, CAST(NULL AS TEXT) AS results, error, samples_per_task, samples_total, \
+             samples_done, passed, failed, errored, completion_tokens, refusals, sequence FROM runs ",
+            $rest
+        )
+    };
+}
+
+const OLDEST: &str = listed!(
+    "WHERE eval = $1 AND (created_ms, id) > ($2, $3) AND ($4 = '' OR status = $4) ORDER BY created_ms, id LIMIT $5"
+);
+const NEWEST: &str = listed!(
+    "WHERE eval = $1 AND (created_ms, id) < ($2, $3) AND ($4 = '' OR status = $4) \
+     ORDER BY created_ms DESC, id DESC LIMIT $5"
+);
+const ACTIVE: &str = listed!("WHERE status IN ('queued', 'in_progress') ORDER BY created_ms, id LIMIT $1");
 
 impl Store {
     /// # Errors
@@ -107,7 +123,7 @@ impl Store {
         RunRow::read(&row.ok_or_else(|| StoreError::not_found("run", id))?)
     }
 
-    /// The runs of an eval by age, all of them or those of one status.
+    /// The runs of an eval by age, all of them or those of one status, without records and results.
     ///
     /// # Errors
     /// `NotFound`, if the page begins after a run that is not there.
@@ -134,12 +150,7 @@ impl Store {
 
     /// Runs that workers may work on, oldest first, a limited number of them.
     pub async fn active_runs(&self, limit: usize) -> Result<Vec<RunRow>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT * FROM runs WHERE status IN ('queued', 'in_progress') ORDER BY created_ms, id LIMIT $1",
-        )
-        .bind(limit as i64)
-        .fetch_all(&self.pool)
-        .await?;
+        let rows = sqlx::query(ACTIVE).bind(limit as i64).fetch_all(&self.pool).await?;
         rows.iter().map(RunRow::read).collect()
     }
 

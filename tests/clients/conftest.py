@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.request
@@ -30,7 +31,10 @@ class Server:
     def __init__(self, *flags, environment=None):
         command = [os.environ["CLIENT_TESTS_BINARY"], "serve", str(model_path()), "--port", "0"]
         command += ["--served-model-name", MODEL, "--max-model-len", "2048", "--kv-cache-memory", "512MiB", *flags]
-        variables = {**os.environ, "NO_COLOR": "1", **(environment or {})}
+        # A store of its own: servers on one store share their work.
+        self.folder = tempfile.TemporaryDirectory()
+        store = f"sqlite:{self.folder.name}/store.db"
+        variables = {**os.environ, "NO_COLOR": "1", "XENOGLOT_STORE": store, **(environment or {})}
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=variables)
         self.log = []
         self.address = None
@@ -81,6 +85,7 @@ class Server:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        self.folder.cleanup()
 
 
 @pytest.fixture(scope="session")

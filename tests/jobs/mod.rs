@@ -35,6 +35,7 @@ pub fn spec(folder: &std::path::Path, n: u32) -> EvalRunSpec {
     }
     EvalRunSpec {
         suite: suite.to_str().unwrap().to_owned(),
+        variants: Vec::new(),
         languages: None,
         limit: None,
         shots: 0,

@@ -41,6 +41,7 @@ async fn run(store: &Store) -> RunRow {
     let eval = store.create_eval(new).await.unwrap().id;
     let spec = EvalRunSpec {
         suite: "xeno-word-problems".to_owned(),
+        variants: Vec::new(),
         languages: Some(vec![Language::En, Language::Es, Language::Fr, Language::De]),
         limit: Some(20),
         shots: 0,

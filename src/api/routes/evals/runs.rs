@@ -86,8 +86,13 @@ fn spec(suite: String, source: RunDataSource) -> Result<EvalRunSpec, ApiError> {
     let usual = Sampling::default();
     let RunSampling { temperature, top_p, top_k, min_p, max_completion_tokens, seed } =
         source.sampling_params.unwrap_or_default();
+    if source.variants.as_ref().is_some_and(|variants| variants.len() > VARIANTS_MAX) {
+        let message = format!("`data_source.variants` names at most {VARIANTS_MAX}");
+        return Err(ApiError::invalid("data_source.variants", message));
+    }
     Ok(EvalRunSpec {
         suite,
+        variants: source.variants.unwrap_or_default(),
         languages: source.languages.map(languages).transpose()?,
         limit: source.limit.map(|limit| limit as usize),
         shots: source.shots.unwrap_or(0) as usize,
@@ -102,6 +107,8 @@ fn spec(suite: String, source: RunDataSource) -> Result<EvalRunSpec, ApiError> {
         seed: seed.unwrap_or(0),
     })
 }
+
+const VARIANTS_MAX: usize = 16;
 
 const LANGUAGES_MAX: usize = 200;
 

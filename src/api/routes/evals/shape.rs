@@ -93,6 +93,7 @@ fn data_source(spec: EvalRunSpec, model: String) -> RunDataSource {
     RunDataSource {
         kind: SUITE_SOURCE.to_owned(),
         suite: Some(spec.suite),
+        variants: (!spec.variants.is_empty()).then_some(spec.variants),
         model: Some(model),
         languages: spec.languages.map(|all| all.iter().map(|one| one.code().to_owned()).collect()),
         limit: spec.limit.map(|limit| limit as u32),
