@@ -4,9 +4,9 @@
 //! Generation is behind `Generator`: the engine of this process, or any OpenAI-compatible URL. Judging is
 //! `score`'s; drawing progress bars is the caller's. Formats are named in docs/formats.md.
 
-mod conversation;
 mod atomic_file;
 pub mod compare;
+mod conversation;
 mod directory;
 mod error;
 pub mod export;

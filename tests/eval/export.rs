@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use xenoglot::eval::export::{ExportFormat, SftOptions, SuiteSource, export};
 use xenoglot::eval::rescore::{RescoreOptions, rescore};
-use xenoglot::eval::{EvalError, Finish, Outcome, Results, Silent, StoredRun};
+use xenoglot::eval::{EvalError, Finish, Outcome, Results, ScorerOptions, Silent, StoredRun};
 
 use super::{Scripted, config, records, run_blocking};
 
@@ -217,7 +217,11 @@ fn prompts_are_those_of_the_suite_as_it_was() {
     run.file.suite.sha256 = "0".repeat(64);
     let error = export(&run, ExportFormat::Sft, &options(folder.path()), &mut Vec::new()).unwrap_err();
     assert!(matches!(error, EvalError::SuiteChanged { .. }), "{error}");
-    let again = RescoreOptions { suite: options(folder.path()).suite, out: folder.path().join("new") };
+    let again = RescoreOptions {
+        suite: options(folder.path()).suite,
+        out: folder.path().join("new"),
+        scorers: ScorerOptions::default(),
+    };
     assert!(matches!(rescore(&run, &again), Err(EvalError::SuiteChanged { .. })));
 }
 
@@ -225,7 +229,11 @@ fn prompts_are_those_of_the_suite_as_it_was() {
 fn judging_again_by_the_same_rules_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let run = finished(folder.path(), 40);
-    let options = RescoreOptions { suite: options(folder.path()).suite, out: folder.path().join("again") };
+    let options = RescoreOptions {
+        suite: options(folder.path()).suite,
+        out: folder.path().join("again"),
+        scorers: ScorerOptions::default(),
+    };
     let report = rescore(&run, &options).unwrap();
     assert_eq!((report.samples, report.changed.len()), (240, 0));
     let again = StoredRun::open(&options.out).unwrap();
@@ -255,7 +263,11 @@ fn judging_again_mends_what_was_judged_wrong() {
     std::fs::write(&path, spoilt).unwrap();
     let expected = run.file.results.clone().unwrap();
     assert_eq!(Results::so_far(&run).unwrap().overall.pass_at[&1].unwrap().mean, 0.0);
-    let options = RescoreOptions { suite: options(folder.path()).suite, out: folder.path().join("mended") };
+    let options = RescoreOptions {
+        suite: options(folder.path()).suite,
+        out: folder.path().join("mended"),
+        scorers: ScorerOptions::default(),
+    };
     let report = rescore(&run, &options).unwrap();
     let correct = right.lines().filter(|line| line.contains("\"outcome\":\"correct\"")).count();
     assert_eq!(report.changed, HashMap::from([((Outcome::Wrong, Outcome::Correct), correct)]));

@@ -215,7 +215,7 @@ mod programs {
             task: "code",
             fields,
             says,
-            scorers: ScorerOptions { sandbox, judge: None },
+            scorers: ScorerOptions { sandbox, ..ScorerOptions::default() },
             ..Case::default()
         }
     }
@@ -257,7 +257,7 @@ mod programs {
     #[test]
     fn what_a_problem_or_the_machine_lacks_is_said() {
         let check = |fields: Value, sandbox: SandboxOptions, expected: &str| {
-            let scorers = ScorerOptions { sandbox, judge: None };
+            let scorers = ScorerOptions { sandbox, ..ScorerOptions::default() };
             let case = Case { task: "code", fields, scorers, ..Case::default() };
             let error = run_case(&case).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

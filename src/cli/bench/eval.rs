@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use crate::eval::suite::{LanguageProblems, Problem};
 use crate::eval::{
     self, Completion, Draw, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError,
-    GeneratorIdentity, RunConfig, Sampling, Silent, Suite,
+    GeneratorIdentity, RunConfig, Sampling, ScorerOptions, Silent, Suite,
 };
 use crate::score::statistics::SplitMix;
 
@@ -59,6 +59,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         seed: 0,
         concurrency: 4,
         out: out.0.clone(),
+        scorers: ScorerOptions::default(),
     };
     let runtime = start::runtime()?;
     // Language models load once a process, whatever the run's length.

@@ -18,7 +18,9 @@ use crate::score::conduct::is_wholly_in_language;
 use crate::score::extract::split;
 use crate::score::instructions::{Context, Followed, InstructionScore, Instructions};
 use crate::score::language::{CompletionLanguage, LanguageScorer};
-use crate::score::{AnswerKind, AnswerScorer, Reason, Sample, Score, ScoreOptions, Scorer, TextScorer, Verdict};
+use crate::score::{
+    AnswerKind, AnswerScorer, Reason, Sample, Score, ScoreOptions, Scorer, TextScorer, Verdict,
+};
 
 pub(super) enum Judging {
     /// Words, by normalised text.
@@ -247,7 +249,17 @@ impl Judgement {
     }
 
     pub fn of(verdict: Verdict, reason: Reason, span: Option<Range<usize>>) -> Self {
-        Self::plain(Score { verdict, reason, span, boxes: 0, unclosed_box: false, normalised: None })
+        let answers = span.clone().into_iter().collect();
+        Self::plain(Score {
+            verdict,
+            reason,
+            span,
+            answers,
+            found: None,
+            boxes: 0,
+            unclosed_box: false,
+            normalised: None,
+        })
     }
 
     pub fn with(mut self, metrics: &[(&str, f64)]) -> Self {

@@ -162,7 +162,7 @@ fn outcome(score: &Score, finish: Finish) -> Outcome {
         (Verdict::Correct, _) => Outcome::Correct,
         _ if finish != Finish::Stop => Outcome::Truncated,
         (_, Reason::UnclosedTrace) => Outcome::Truncated,
-        (_, Reason::NoBox | Reason::NoCode) => Outcome::NoBox,
+        (_, Reason::NoBox | Reason::UnclosedBox | Reason::NoCode) => Outcome::NoBox,
         (Verdict::Undecided, _) => Outcome::Undecided,
         (Verdict::Wrong, _) => Outcome::Wrong,
     }
