@@ -61,7 +61,7 @@ fn cases(name: &str) -> Vec<Case> {
 fn verdicts(cases: &[Case]) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("cases.jsonl");
-    std::fs::write(&input, cases.iter().map(|case| format!("{}\n", case.input())).collect::<String>())
+    std::fs::write(&input, cases.iter().map(|case| case.input().to_string() + "\n").collect::<String>())
         .unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_xenoglot"))
         .args(["score", "--input"])

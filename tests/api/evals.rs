@@ -284,7 +284,7 @@ async fn wrong_requests_are_told_their_field() {
     check(server.post("/v1/evals", &json!({"name": "x"})), 400, Some("data_source_config")).await;
     let runs = format!("/v1/evals/{eval}/runs");
     let bad = async |more: Value, status: u16, param: &str| {
-        check(server.post(&runs, &source(&more)), status, Some(param)).await
+        check(server.post(&runs, &source(&more)), status, Some(param)).await;
     };
     bad(json!({"model": "smal"}), 404, "data_source.model").await;
     bad(json!({"model": "http://169.254.169.254/"}), 404, "data_source.model").await;

@@ -403,7 +403,7 @@ mod judges {
         let (_, records) = run_case(&case(&options, fields, &["It is Paris.", "It is Rome."])).unwrap();
         let outcomes: Vec<Outcome> = records.iter().map(|record| record.outcome).collect();
         assert_eq!(outcomes, [Outcome::Correct, Outcome::Wrong]);
-        assert!(records[0].metrics.get("rating").is_none());
+        assert!(!records[0].metrics.contains_key("rating"));
         let asked = bodies.lock().unwrap()[0]["messages"][1]["content"].as_str().unwrap().to_owned();
         assert!(asked.contains("Accept Lutetia.") && asked.contains("<reference>\nParis\n"), "{asked}");
     }
@@ -430,7 +430,7 @@ mod judges {
         assert_eq!(judged(&records), [(Outcome::Undecided, Some(Reason::NoVerdict))]);
         let judge = &records[0].judge[0];
         assert_eq!((judge.finding, judge.attempts), (None, 3));
-        assert!(records[0].metrics.get("rating").is_none());
+        assert!(!records[0].metrics.contains_key("rating"));
         let seeds: Vec<Value> = bodies.lock().unwrap().iter().map(|body| body["seed"].clone()).collect();
         assert_eq!(seeds.len(), 3);
         assert_ne!(seeds[0], seeds[2]);

@@ -142,17 +142,23 @@ fn write_columnar(path: &Path) {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("parquet") => {
             let mut writer = parquet::arrow::ArrowWriter::try_new(file, schema, None).unwrap();
-            batches.iter().for_each(|batch| writer.write(batch).unwrap());
+            for batch in &batches {
+                writer.write(batch).unwrap();
+            }
             writer.close().unwrap();
         }
         Some("arrow") => {
             let mut writer = arrow_ipc::writer::FileWriter::try_new(file, &schema).unwrap();
-            batches.iter().for_each(|batch| writer.write(batch).unwrap());
+            for batch in &batches {
+                writer.write(batch).unwrap();
+            }
             writer.finish().unwrap();
         }
         _ => {
             let mut writer = arrow_ipc::writer::StreamWriter::try_new(file, &schema).unwrap();
-            batches.iter().for_each(|batch| writer.write(batch).unwrap());
+            for batch in &batches {
+                writer.write(batch).unwrap();
+            }
             writer.finish().unwrap();
         }
     }

@@ -71,7 +71,7 @@ fn what_a_dead_worker_left_is_gone_on_with_and_its_ghost_writes_nothing() {
         let lease = store.claim(&run.id, "alive", LONG).await.unwrap().unwrap();
         assert_eq!((lease.done.as_slice(), lease.attempts), (&[1][..], 2));
         let lost = |error: StoreError| {
-            assert!(matches!(error, StoreError::LeaseLost { position: 0, .. }), "{error}")
+            assert!(matches!(error, StoreError::LeaseLost { position: 0, .. }), "{error}");
         };
         lost(store.add_samples(&dead, LONG, &[sample(0, "ghost")]).await.unwrap_err());
         lost(store.renew(&dead, LONG).await.unwrap_err());

@@ -24,9 +24,10 @@ pub(super) fn likelihood(place: Place<'_>, completion: &str) -> Judgement {
     let Some(choice) = chosen(Normalisation::None) else {
         return Judgement::of(Verdict::Undecided, Reason::NoVerdict, None);
     };
-    let (verdict, reason) = match Some(choice) == right {
-        true => (Verdict::Correct, Reason::TextEqual),
-        false => (Verdict::Wrong, Reason::TextDiffers),
+    let (verdict, reason) = if Some(choice) == right {
+        (Verdict::Correct, Reason::TextEqual)
+    } else {
+        (Verdict::Wrong, Reason::TextDiffers)
     };
     let mut judgement = Judgement::of(verdict, reason, None)
         .with(&[("acc", correct(Normalisation::None)), ("acc_norm", correct(Normalisation::Characters))]);

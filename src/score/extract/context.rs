@@ -124,7 +124,7 @@ fn changes_from_right(after: &str) -> bool {
         '<' => !(rest.starts_with('/') || rest.starts_with('|')),
         '+' | '×' | '÷' | '·' | '±' => true,
         '>' => false,
-        '-' | '−' | '–' => starts_operand(further) && !(c == '–' && !adjacent),
+        '-' | '−' | '–' => starts_operand(further) && (c != '–' || adjacent),
         '*' => !rest.starts_with('*') && !adjacent && starts_operand(further),
         '/' => starts_operand(further),
         '.' | ',' if adjacent => {
@@ -138,7 +138,7 @@ fn changes_from_right(after: &str) -> bool {
                 return starts_with_magnitude(rest[name..].trim_start_matches(['{', ' ', '~']));
             }
             ["times", "cdot", "div", "pm", "mp", "frac", "sqrt", "over", "pi"].contains(&&rest[..name])
-                && !(name == 0)
+                && name != 0
         }
         '$' | ')' | ']' => starts_with_magnitude(near.trim_start_matches(['$', ')', ']', '\\', ' ', '*'])),
         _ => starts_with_magnitude(near),

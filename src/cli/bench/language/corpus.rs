@@ -156,9 +156,8 @@ mod tests {
             .collect();
         // MGSM and MSVAMP have these.
         assert_eq!(missing, ["de", "es", "ru"]);
-        for (code, text) in BUILT_IN.iter().filter(|(code, _)| corpus.of(code.parse().unwrap()).is_none()) {
-            panic!("{code} is built in and not read: {text}");
-        }
+        let unread = BUILT_IN.iter().filter(|(code, _)| corpus.of(code.parse().unwrap()).is_none());
+        assert_eq!(unread.map(|(code, _)| *code).collect::<Vec<_>>(), [""; 0]);
     }
 
     #[test]
