@@ -236,6 +236,8 @@ impl From<EvalError> for ApiError {
             EvalError::InvalidSetting { field: "sampling.max_tokens", .. } => {
                 "sampling_params.max_completion_tokens".to_owned()
             }
+            // The suite asks for it.
+            EvalError::InvalidSetting { field: "scorer.task", .. } => "suite".to_owned(),
             EvalError::InvalidSetting { field, .. } => field.replace("sampling.", "sampling_params."),
             EvalError::LanguageMissing { .. } => "languages".to_owned(),
             EvalError::TooFewExamples { .. } => "shots".to_owned(),

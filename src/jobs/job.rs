@@ -50,6 +50,9 @@ impl Job {
             Ok(plan) => plan,
             Err(error) => return Ok(Preparation::Impossible(error.to_string())),
         };
+        if let Err(error) = plan.reach().await {
+            return Ok(Preparation::Impossible(error.to_string()));
+        }
         let ours = plan.record(generator.identity());
         let record = store.start_run(&run.id, &json_of(&ours)?).await?;
         let record: RunFile = serde_json::from_value(record)
