@@ -163,7 +163,7 @@ fn words_only(tokens: &[Token]) -> Option<String> {
         [only] => FUNCTIONS.contains(only) || ["pi", "inf", "infinity", "oo"].contains(only),
         _ => false,
     };
-    let text = words.join(" ").to_lowercase();
+    let text = words.join(" ").to_lowercase().replace('-', " ");
     (long && !named).then(|| text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
