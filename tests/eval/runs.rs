@@ -284,7 +284,9 @@ fn refusals_are_counted_from_the_last_success() {
             Err(kept) => {
                 let error = outcome.unwrap_err();
                 assert!(matches!(error, EvalError::Refused { .. }), "{error}");
-                assert_eq!((found.len(), written), (kept, 0));
+                // The other slot's sample may be cut off while it is judged; it is asked for again.
+                assert!((kept - 1..=kept).contains(&found.len()), "{} of {kept}", found.len());
+                assert_eq!(written, 0);
             }
         }
     };
