@@ -179,7 +179,13 @@ fn parse_core(
     };
     let (top, bottom) = (top.trim(), bottom.trim());
     let Some((whole, numerator)) = top.rsplit_once(' ') else {
-        return Ok(exact(fraction(top, bottom, convention, refuse)?));
+        let mut reading = exact(fraction(top, bottom, convention, refuse)?);
+        // Persian writes the decimal mark as a slash too.
+        if matches!(convention, Convention::Of(Language::Fa)) {
+            let decimal_mark = plain::parse(&format!("{top}.{bottom}"), Convention::Canonical);
+            reading.alternate = decimal_mark.map(|plain| decimal(&plain.primary));
+        }
+        return Ok(reading);
     };
     // "1 1/2" is a mixed number and "1 000/3" a grouped numerator; what could be both is refused.
     let grouped = fraction(top, bottom, convention, refuse);

@@ -160,6 +160,14 @@ fn undecided(obstacle: Obstacle) -> Reason {
 
 /// What no rule reads may still be the gold, sign for sign.
 fn same_text(gold: &str, answer: &str, convention: Convention) -> bool {
+    // "Au" is a word, though some languages join values with it.
+    let word = |text: &str| {
+        normalise::normalise(text)
+            .filter(|text| text.chars().count() > 1 && text.chars().all(char::is_alphabetic))
+    };
+    if let (Some(gold), Some(answer)) = (word(gold), word(answer)) {
+        return gold.to_lowercase() == answer.to_lowercase();
+    }
     let both = (latex::tokens(gold, Convention::Canonical), latex::tokens(answer, convention));
     if let (Ok(gold), Ok(answer)) = both {
         return !gold.is_empty() && spacing(gold) == spacing(answer);

@@ -86,8 +86,6 @@ const WRAPPERS: &[&str] = &[
     "vec",
     "mathfrak",
     "mathscr",
-    "color",
-    "textcolor",
     "mathop",
     "mathbin",
     "mathrel",
@@ -236,6 +234,12 @@ fn command<'a>(text: &'a str, out: &mut String) -> Result<&'a str, Obstacle> {
             } else {
                 rest
             });
+        }
+        // Their first argument is the name of a colour.
+        "color" | "textcolor" => {
+            let inner = after.trim_start().strip_prefix('{').ok_or(Obstacle::Unread)?;
+            let (_, rest) = inner.split_once('}').ok_or(Obstacle::Unread)?;
+            return Ok(rest);
         }
         name if SILENT.contains(&name) => {}
         name if SPACES.contains(&name) => out.push(' '),

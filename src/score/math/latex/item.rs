@@ -164,6 +164,7 @@ fn words_only(tokens: &[Token]) -> Option<String> {
         _ => false,
     };
     let text = words.join(" ").to_lowercase().replace('-', " ");
+    let text = text.trim_end_matches('.');
     (long && !named).then(|| text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 

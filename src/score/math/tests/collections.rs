@@ -192,6 +192,8 @@ fn words_and_labels() {
     check(r"\text{Evelyn}", "evelyn", Correct);
     check(r"\text{Evelyn}", "Carla", Wrong);
     check("east", r"\text{East}.", Correct);
+    check("no", r"\text{No.}", Correct);
+    check("Au", r"\text{Au}", Correct);
     check(r"\text{even}", "odd", Wrong);
     check("no solution", r"\text{No solution}", Correct);
     check(r"\text{no solution}", "0", Wrong);

@@ -7,6 +7,9 @@ use crate::score::Verdict::{Correct, Undecided, Wrong};
 fn fractions_of_formulas() {
     check(r"\frac{\pi}{2}", r"\dfrac{\pi}{2}", Correct);
     check(r"\frac{\pi}{2}", r"\pi/2", Correct);
+    check(r"\frac{\pi}{2}", r"\color{red}{\pi/2}", Correct);
+    check(r"\frac{\pi}{2}", r"\textcolor{blue}{\frac{\pi}{2}}", Correct);
+    check(r"\frac{\pi}{2}", r"\textcolor{blue}{\pi}", Wrong);
     check(r"\frac{\pi}{2}", r"0.5\pi", Correct);
     check(r"\frac{\pi}{2}", r"\frac12\pi", Correct);
     check(r"\frac{\pi}{2}", r"\frac{1}{2}π", Correct);

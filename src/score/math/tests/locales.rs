@@ -24,6 +24,10 @@ fn commas_in_formulas_follow_the_language() {
     check(r"\frac{3}{4}", r"\frac{३}{४}", "hi", Correct);
     check(r"2\sqrt{3}", r"२\sqrt{३}", "hi", Correct);
     check(r"\{1,2\}", r"\{๑, ๒\}", "th", Correct);
+    // Persian writes the decimal mark as a slash too.
+    check("3.5", "۳/۵", "fa", Undecided);
+    check("3/5", "۳/۵", "fa", Correct);
+    check("3.6", "۳/۵", "fa", Wrong);
 }
 
 #[test]
