@@ -236,12 +236,14 @@ impl From<EvalError> for ApiError {
             EvalError::InvalidSetting { field: "sampling.max_tokens", .. } => {
                 "sampling_params.max_completion_tokens".to_owned()
             }
-            // The suite asks for it.
-            EvalError::InvalidSetting { field: "scorer.task", .. } => "suite".to_owned(),
+            // The suite asks for what cannot be judged here.
+            EvalError::Suite(_)
+            | EvalError::NoScorer { .. }
+            | EvalError::ProblemField { .. }
+            | EvalError::InvalidSetting { field: "scorer.task", .. } => "suite".to_owned(),
             EvalError::InvalidSetting { field, .. } => field.replace("sampling.", "sampling_params."),
             EvalError::LanguageMissing { .. } => "languages".to_owned(),
             EvalError::TooFewExamples { .. } => "shots".to_owned(),
-            EvalError::Suite(_) => "suite".to_owned(),
             error => {
                 tracing::error!(%error, "an evaluation could not be planned");
                 return Self::internal("the server failed on this request; its log says why");
