@@ -1,6 +1,6 @@
 //! Language scoring measured on real questions, where the data sets are present.
 //!
-//! The data is not part of the repository: MGSM's TSVs are looked for in `$EVALUATION_DATA/mgsm` and in
+//! The data is not part of the repository: MGSM's TSVs are looked for in `$XENOGLOT_DATA/mgsm` and in
 //! `../shared/data/mgsm`. Without them these tests have nothing to measure and say so.
 
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use xenoglot::language::Language;
 use xenoglot::score::language::LanguageScorer;
 
 fn data() -> Option<PathBuf> {
-    let named = std::env::var_os("EVALUATION_DATA").map(PathBuf::from);
+    let named = std::env::var_os("XENOGLOT_DATA").map(PathBuf::from);
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     named.into_iter().chain([beside]).find(|folder| folder.join("mgsm").is_dir())
 }
@@ -33,7 +33,7 @@ fn mgsm_questions_are_in_their_own_language() {
     let scorer = LanguageScorer::with_all_languages();
     for code in CODES {
         let Some(questions) = questions(code) else {
-            eprintln!("skipped: no mgsm data; set EVALUATION_DATA to the folder that holds mgsm/");
+            eprintln!("skipped: no mgsm data; set XENOGLOT_DATA to the folder that holds mgsm/");
             return;
         };
         let target: Language = code.parse().expect("a known code");
