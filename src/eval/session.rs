@@ -3,7 +3,7 @@
 //! A run is often the work of several calls; its totals are the sums. A call that is killed leaves no line.
 
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -58,7 +58,15 @@ impl Session {
         let write = || -> std::io::Result<()> {
             let mut line = serde_json::to_vec(self)?;
             line.push(b'\n');
-            OpenOptions::new().create(true).append(true).open(&path)?.write_all(&line)
+            let mut file =
+                OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path)?;
+            let mut before = Vec::new();
+            file.read_to_end(&mut before)?;
+            // A line that was not written whole would spoil the one after it.
+            let whole = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at as u64 + 1);
+            file.set_len(whole)?;
+            file.seek(SeekFrom::Start(whole))?;
+            file.write_all(&line)
         };
         write().map_err(EvalError::io(&path))
     }
@@ -122,6 +130,9 @@ mod tests {
         let whole = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("{whole}{{\"star")).unwrap();
         assert_eq!(Spent::on(folder.path()).unwrap(), spent);
+        // The next call does not write on a line that a full disk cut off.
+        session(Some(1.0)).append(folder.path()).unwrap();
+        assert_eq!(Spent::on(folder.path()).unwrap().cost, Some(3.0));
         std::fs::write(&path, format!("x\n{whole}")).unwrap();
         assert!(Spent::on(folder.path()).unwrap_err().to_string().contains("line 1"));
     }

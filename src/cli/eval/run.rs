@@ -152,7 +152,10 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
     if usage != Usage::default() {
         let cost = arguments.provider.prices().map(|prices| prices.cost(usage));
         let session = Session { started, finished: now(), complete: report.is_ok(), usage, cost };
-        session.append(&out)?;
+        // What became of the run is said before what became of its accounts.
+        if let Err(error) = session.append(&out) {
+            tracing::warn!(%error, "the tokens of this call are not on file");
+        }
     }
     print(&report.map_err(classify)?, &out)
 }
