@@ -20,7 +20,8 @@ mod tasks;
 use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
-use sqlx::{Any, AnyPool, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Connection, Transaction};
+use tokio::time::Instant;
 
 pub use error::StoreError;
 pub use evals::{EvalRow, NewEval};
@@ -43,6 +44,38 @@ pub struct Store {
 
 /// How long a connection is waited for before the database counts as out of reach.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Wait for the database. The pool would do so too, but in the end it says that its time is over, and not why.
+async fn wait_for(backend: Backend, url: &str) -> Result<(), StoreError> {
+    let give_up = Instant::now() + CONNECT_TIMEOUT;
+    let mut cause = sqlx::Error::PoolTimedOut;
+    loop {
+        let attempt = async {
+            let mut connection = AnyConnection::connect(url).await?;
+            backend.prepare(&mut connection).await?;
+            connection.close().await
+        };
+        match tokio::time::timeout_at(give_up, attempt).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) if passes(&error) => cause = error,
+            Ok(Err(error)) => return Err(StoreError::unreachable(backend, &error)),
+            Err(_) => return Err(StoreError::unreachable(backend, &cause)),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// A server that is about to start, or another process that holds a new SQLite file for a moment.
+fn passes(error: &sqlx::Error) -> bool {
+    /// `SQLITE_BUSY`, `SQLITE_LOCKED`, and PostgreSQL's `cannot_connect_now`.
+    const PASSING: [&str; 3] = ["5", "6", "57P03"];
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(inner) => inner.code().is_some_and(|code| PASSING.contains(&&*code)),
+        _ => false,
+    }
+}
 
 impl Store {
     /// Open the database at `sqlite:PATH` (made if it is not there) or `postgres://..`, and bring its tables up to date.
@@ -52,6 +85,7 @@ impl Store {
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let (backend, url) = Backend::from_url(url)?;
         sqlx::any::install_default_drivers();
+        wait_for(backend, &url).await?;
         let pool = AnyPoolOptions::new()
             .max_connections(backend.connections_max())
             .acquire_timeout(CONNECT_TIMEOUT)

@@ -77,3 +77,20 @@ pub async fn started(store: &Store, tasks: usize) -> RunRow {
     store.start_run(&run.id, &Value::Null).await.unwrap();
     store.run(&run.id).await.unwrap()
 }
+
+#[test]
+fn a_database_that_cannot_be_opened_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("text.db");
+    std::fs::write(&file, "hello, hello, hello").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for (url, cause) in [
+        (format!("sqlite:{}", file.display()), "not a database"),
+        (format!("sqlite:{}", folder.path().display()), "unable to open"),
+        ("postgres://127.0.0.1:1/x".to_owned(), "refused"),
+        ("mysql://h/x".to_owned(), "sqlite:"),
+    ] {
+        let error = runtime.block_on(Store::open(&url)).unwrap_err().to_string();
+        assert!(error.contains(cause), "{url}: {error}");
+    }
+}
