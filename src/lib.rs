@@ -10,13 +10,13 @@
 //!  6  jobs                                    evaluation runs in the store, leases, workers
 //!  5  registry                                name -> engine handle, weight version, share of memory
 //!  4  eval                                    suites, generators, runner, report
-//!  3  engine                                  scheduler, KV blocks, prefix cache, sampler, one OS thread a model
+//!  3  engine  merge                           scheduler, KV blocks, sampler, an OS thread a model | mergekit's configurations
 //!  2  model                                   one decoder; families translate their configs to it
 //!  1  ops  weights  score  store              kernels | checkpoints, tokenizers | extraction, language, statistics | database
 //!  0  language chat settings protocol         names and scripts | templates, reasoning | options | wire types
 //! ```
 //!
-//! The siblings `merge` and `train` join when their first user does.
+//! The sibling `train` joins when its first user does.
 
 // 0
 pub mod chat;
@@ -32,6 +32,7 @@ pub mod weights;
 pub mod model;
 // 3
 pub mod engine;
+pub mod merge;
 // 4
 pub mod eval;
 // 5

@@ -17,6 +17,8 @@ mod language;
 #[cfg(test)]
 mod layering;
 #[cfg(test)]
+mod merge;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod real_weights;

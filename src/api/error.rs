@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::engine::EngineError;
-use crate::eval::EvalError;
+use crate::eval::{EvalError, SuiteError};
 use crate::jobs::JobError;
 use crate::protocol::nearest::nearest;
 use crate::protocol::{BadRequest, ErrorBody, ErrorResponse};
@@ -236,6 +236,8 @@ impl From<EvalError> for ApiError {
             EvalError::InvalidSetting { field: "sampling.max_tokens", .. } => {
                 "sampling_params.max_completion_tokens".to_owned()
             }
+            EvalError::Suite(SuiteError::UnknownPrompts { .. }) => "prompts".to_owned(),
+            EvalError::Suite(SuiteError::UnknownVariant { .. }) => "variants".to_owned(),
             // The suite asks for what cannot be judged here.
             EvalError::Suite(_)
             | EvalError::NoScorer { .. }

@@ -7,7 +7,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::error::ApiError;
-use crate::jobs::{Endpoint, Generators, Scoreboard, Worker, WorkerOptions};
+use crate::eval::ScorerOptions;
+use crate::jobs::{Endpoint, Generators, Merger, Scoreboard, Worker, WorkerOptions};
 use crate::registry::Registry;
 use crate::store::Store;
 
@@ -19,14 +20,17 @@ pub struct EvalOptions {
     pub workers: usize,
     /// Servers that clients may name as models.
     pub endpoints: Vec<Endpoint>,
+    pub scorers: ScorerOptions,
 }
 
 pub struct Evals {
     pub store: Store,
     pub scores: Scoreboard,
     pub endpoints: Vec<Endpoint>,
+    pub scorers: ScorerOptions,
     workers: usize,
     wake: Arc<Notify>,
+    wake_merger: Arc<Notify>,
     stop: watch::Sender<bool>,
 }
 
@@ -36,8 +40,10 @@ impl Evals {
             scores: Scoreboard::new(options.store.clone()),
             store: options.store,
             endpoints: options.endpoints,
+            scorers: options.scorers,
             workers: options.workers,
             wake: Arc::new(Notify::new()),
+            wake_merger: Arc::new(Notify::new()),
             stop: watch::channel(false).0,
         }
     }
@@ -47,24 +53,36 @@ impl Evals {
         self.wake.notify_one();
     }
 
-    /// Start this process's worker, if it is to have one.
-    pub fn start(&self, registry: &Registry) -> Option<JoinHandle<()>> {
+    /// There is a merge to make.
+    pub fn wake_merger(&self) {
+        self.wake_merger.notify_one();
+    }
+
+    /// Start this process's workers: that of merges, and that of evaluation runs if it is to have one.
+    pub fn start(&self, registry: &Registry) -> Vec<JoinHandle<()>> {
+        let merger = Merger::new(self.store.clone(), registry.clone(), self.wake_merger.clone());
+        let mut workers = vec![tokio::spawn(merger.run(self.stop.subscribe()))];
+        workers.extend(self.start_evaluating(registry));
+        workers
+    }
+
+    fn start_evaluating(&self, registry: &Registry) -> Option<JoinHandle<()>> {
         if self.workers == 0 {
             return None;
         }
         let generators = Generators::new(registry.clone(), self.endpoints.clone());
-        let options = WorkerOptions { concurrency: self.workers, ..WorkerOptions::default() };
+        let scorers = self.scorers.clone();
+        let options = WorkerOptions { concurrency: self.workers, scorers, ..WorkerOptions::default() };
         let worker = Arc::new(Worker::new(self.store.clone(), generators, options, self.wake.clone()));
         Some(tokio::spawn(worker.run(self.stop.subscribe())))
     }
 
-    /// Ends the worker, whose tasks go back, and the event streams.
-    pub async fn stop(&self, worker: Option<JoinHandle<()>>) {
+    /// Ends the workers, whose tasks go back, and the event streams.
+    pub async fn stop(&self, workers: Vec<JoinHandle<()>>) {
         self.stop.send_replace(true);
-        if let Some(worker) = worker
-            && tokio::time::timeout(STOP_TIMEOUT, worker).await.is_err()
-        {
-            tracing::error!("the evaluation worker did not stop in time; its leases will expire");
+        let all = futures::future::join_all(workers);
+        if tokio::time::timeout(STOP_TIMEOUT, all).await.is_err() {
+            tracing::error!("a worker did not stop in time; its leases will expire");
         }
     }
 

@@ -43,7 +43,7 @@ pub async fn serve(
     let state = AppState::new(registry, options)?;
     let app = router(state.clone());
     let evals = state.shared_evals().ok();
-    let worker = evals.as_ref().and_then(|evals| evals.start(state.registry()));
+    let workers = evals.as_ref().map(|evals| evals.start(state.registry())).unwrap_or_default();
     let limits = &state.options().limits;
     let permits = Arc::new(Semaphore::new(limits.connections_max));
     let (stop, stopping) = watch::channel(false);
@@ -80,7 +80,7 @@ pub async fn serve(
     let _ = stop.send(true);
     if let Some(evals) = evals {
         // Before the engines stop: work in progress goes back whole, and event streams do not hold up the drain.
-        evals.stop(worker).await;
+        evals.stop(workers).await;
     }
     drain(connections, &state).await;
     Ok(())

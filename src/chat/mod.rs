@@ -11,5 +11,5 @@ mod reasoning;
 mod source_checks;
 mod template;
 
-pub use reasoning::{ReasoningSplitter, opens_reasoning, split_at_last_close};
+pub use reasoning::{ReasoningSplitter, is_open_trace, opens_reasoning, split_at_last_close};
 pub use template::{ChatError, ChatTemplate, RenderOptions};

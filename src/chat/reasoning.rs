@@ -16,6 +16,21 @@ pub fn opens_reasoning(prompt: &str) -> bool {
     prompt.trim_end().ends_with(OPEN)
 }
 
+/// Whether a message's text is the beginning of a trace: what a client wants gone on with inside the block.
+pub fn is_open_trace(text: &str) -> bool {
+    text.trim_start().starts_with(OPEN) && !text.contains(CLOSE)
+}
+
+/// A prompt that ends with the opening of the model's turn, gone on with by the beginning of a trace. A template that opens
+/// the block itself has the tag already.
+pub fn begin_trace(prompt: &str, trace: &str) -> String {
+    if !opens_reasoning(prompt) {
+        return format!("{prompt}{trace}");
+    }
+    let trace = trace.trim_start();
+    format!("{}\n{}", prompt.trim_end(), trace.strip_prefix(OPEN).unwrap_or(trace).trim_start())
+}
+
 /// A finished text as (reasoning, content): cut at the last `</think>`, an opening tag removed.
 /// `opened` says that the prompt opened the block; without any `</think>` that means all is reasoning.
 pub fn split_at_last_close(text: &str, opened: bool) -> (Option<&str>, &str) {
@@ -163,6 +178,17 @@ mod tests {
     #[track_caller]
     fn check(text: &str, opened: bool, reasoning: &str, content: &str) {
         assert_eq!(split(&[text], opened), (reasoning.to_owned(), content.to_owned()), "{text:?}");
+    }
+
+    #[test]
+    fn a_trace_is_begun_inside_the_block() {
+        let check =
+            |prompt: &str, trace: &str, expected: &str| assert_eq!(begin_trace(prompt, trace), expected);
+        check("<a>\n", "<think>\nSo", "<a>\n<think>\nSo");
+        check("<a>\n<think>\n", "<think>\nSo", "<a>\n<think>\nSo");
+        check("<a>\n<think>", "\n<think>So", "<a>\n<think>\nSo");
+        let open = |text: &str| is_open_trace(text);
+        assert!(open("<think>\nSo") && open(" <think>") && !open("So <think>") && !open("<think>a</think>"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use serde_json::{Map, Value as Json};
 
 use super::bounds::OverLimit;
 use super::dialect::{self, Raised};
+use super::reasoning::{begin_trace, is_open_trace};
 use super::source_checks;
 
 /// A prompt longer than this cannot fit any context we serve.
@@ -62,7 +63,8 @@ pub struct RenderOptions<'a> {
     pub tools: Option<&'a Json>,
     /// End with the opening of an assistant message.
     pub add_generation_prompt: bool,
-    /// End within the final message, so that the model goes on with it.
+    /// End within the final message, so that the model goes on with it; one that begins a `<think>` block and does not
+    /// end it is gone on with inside the block, whatever the template makes of blocks.
     pub continue_final_message: bool,
     /// More template variables, such as `enable_thinking`.
     pub kwargs: &'a Map<String, Json>,
@@ -116,6 +118,13 @@ impl ChatTemplate {
         if options.add_generation_prompt {
             return Err(ChatError::ContinueAndGenerate);
         }
+        if let Some(trace) = open_trace(&messages) {
+            // Templates take a trace apart, drop it or close it: the turn is opened by them and the trace put after that.
+            let trace = trace.to_owned();
+            messages.pop();
+            let opened = RenderOptions { add_generation_prompt: true, ..*options };
+            return Ok(begin_trace(&self.execute(&messages, &opened)?, &trace));
+        }
         let content = tag_final_message(&mut messages)?;
         let rendered = self.execute(&messages, options)?;
         cut_at_tag(&rendered, &content)
@@ -155,6 +164,12 @@ fn alias_reasoning(message: &mut Map<String, Json>) {
         message.entry("thinking").or_insert_with(|| reasoning.clone());
         message.insert("reasoning_content".to_owned(), reasoning);
     }
+}
+
+/// The text of a final message of the model's that is the beginning of a trace.
+fn open_trace(messages: &[Json]) -> Option<&str> {
+    let last = messages.last().filter(|last| last["role"] == "assistant")?;
+    last["content"].as_str().filter(|text| is_open_trace(text))
 }
 
 /// Appends the tag to the final message's text and returns that text without it.

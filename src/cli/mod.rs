@@ -8,6 +8,9 @@ mod chat;
 mod eval;
 mod failure;
 mod language;
+mod lora;
+mod maet;
+mod merge;
 mod models;
 mod openapi;
 mod options;
@@ -48,6 +51,12 @@ enum Command {
     Worker(Box<worker::Arguments>),
     /// Say in how far texts are in the language that they should be in.
     Language(Box<language::Arguments>),
+    /// Merge adapters into models, and draw adapters out of models.
+    Lora(Box<lora::Arguments>),
+    /// Extract an ability and transfer it between languages (MAET).
+    Maet(Box<maet::Arguments>),
+    /// Merge models, by a configuration of mergekit's.
+    Merge(Box<merge::Arguments>),
     /// Judge answers: a case a line in, a verdict a line out.
     Score(Box<score::Arguments>),
     /// Measure the engine.
@@ -69,6 +78,9 @@ pub fn main() -> ExitCode {
         Command::Eval(arguments) => eval::run(&global, &arguments),
         Command::Worker(arguments) => worker::run(&global, &arguments),
         Command::Language(arguments) => language::run(&arguments),
+        Command::Lora(arguments) => lora::run(&global, &arguments),
+        Command::Maet(arguments) => maet::run(&global, &arguments),
+        Command::Merge(arguments) => merge::run(&global, &arguments),
         Command::Score(arguments) => score::run(&global, &arguments),
         Command::Bench(arguments) => bench::run(&global, &arguments),
         Command::Openapi => openapi::run(),

@@ -13,7 +13,7 @@ use crate::store::Store;
 use super::failure::Failure;
 use super::options::{GlobalOptions, ModelOptions, settings};
 use super::start;
-use super::worker::endpoints;
+use super::worker::{endpoints, scorers};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -79,7 +79,12 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
     tracing::info!(model = %model.name, max_model_len = model.max_model_len, "ready after {:.1?}", started.elapsed());
     tracing::info!("listening on http://{address}; the API is described at http://{address}/docs");
     drop(model);
-    let evals = store.map(|store| EvalOptions { store, workers: settings.eval_workers, endpoints });
+    let evals = store.map(|store| EvalOptions {
+        store,
+        workers: settings.eval_workers,
+        endpoints,
+        scorers: scorers(&settings),
+    });
     let options = ApiOptions { evals, ..ApiOptions::from(&settings) };
     runtime.block_on(async {
         let listener =

@@ -7,7 +7,11 @@ use anyhow::Context;
 use clap::Args;
 use tokio::sync::{Notify, watch};
 
+use crate::eval::ScorerOptions;
+use crate::eval::scorers::judge::JudgeOptions;
+use crate::eval::scorers::sandbox::SandboxOptions;
 use crate::jobs::{Endpoint, Generators, Worker, WorkerOptions};
+use crate::score::Profile;
 use crate::settings::{Overrides, Settings};
 use crate::store::Store;
 
@@ -54,6 +58,7 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
     let options = WorkerOptions {
         concurrency: settings.eval_workers.max(1),
         lease: Duration::from_secs(arguments.lease),
+        scorers: scorers(&settings),
         ..WorkerOptions::default()
     };
     let generators = Generators::new(registry, endpoints);
@@ -67,6 +72,16 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
         store.close().await;
         Ok(())
     })
+}
+
+/// What judging finds on this machine.
+pub(super) fn scorers(settings: &Settings) -> ScorerOptions {
+    let judge = settings.judge_url.as_ref().zip(settings.judge_model.as_ref());
+    ScorerOptions {
+        sandbox: SandboxOptions { python: settings.python.clone(), launcher: None },
+        judge: judge.map(|(url, model)| JudgeOptions::new(url, model)),
+        profile: Profile::Default,
+    }
 }
 
 /// The servers that runs may measure.

@@ -36,7 +36,7 @@ pub use generator::http::{HttpGenerator, HttpOptions, RateLimits};
 pub use generator::local::LocalGenerator;
 pub use generator::{
     Completion, Draw, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError,
-    GeneratorIdentity, Message, Metered, Sampling, Usage,
+    GeneratorIdentity, Message, Metered, Model, Sampling, Usage,
 };
 pub use item::{ItemEnd, SampleSink};
 pub use plan::{RunConfig, RunPlan, SAMPLES_PER_PROBLEM_MAX};
@@ -49,5 +49,5 @@ pub use runner::{REFUSALS_MAX, RunReport, run};
 pub use scoring::ScorerOptions;
 pub use session::{Prices, Session, Spent};
 pub use stored::{Samples, StoredRun};
-pub use suite::{DataState, OpenOptions, Preset, Protocol, Suite, SuiteError, SuiteSummary, Task};
+pub use suite::{DataState, OpenOptions, Preset, Protocol, Settled, Suite, SuiteError, SuiteSummary, Task};
 pub use tally::Tally;

@@ -11,11 +11,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::language::Language;
 
 use super::error::EvalError;
-use super::generator::{GenerationRequest, GeneratorIdentity, Message, Sampling, request_id};
+use super::generator::{GenerationRequest, GeneratorIdentity, Message, Sampling, TRACE_OPEN, request_id};
 use super::record::{FORMAT, RunFile, SampleRecord, SuiteReference};
 use super::scoring::{Place, ScorerOptions, Scoring};
 use super::seed::problem_seed;
-use super::suite::{LanguageProblems, Problem, Suite};
+use super::suite::{LanguageProblems, Problem, Suite, Task};
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub struct RunConfig {
     /// Samples a problem.
     pub n: u32,
     pub sampling: Sampling,
+    /// Whether traces begin with the prompts' thinking prefix.
+    pub thinking_prefix: bool,
     pub seed: u64,
     /// Problems in flight at once.
     pub concurrency: usize,
@@ -114,8 +116,11 @@ impl RunConfig {
                 }
             }
         }
-        let entries = chosen.iter().map(|at| &suite.languages[*at]);
-        match entries.into_iter().find(|entry| entry.examples.len() < self.shots) {
+        let entries = || chosen.iter().map(|at| &suite.languages[*at]);
+        if self.thinking_prefix {
+            self.check_prefixes(entries())?;
+        }
+        match entries().find(|entry| entry.examples.len() < self.shots) {
             None => Ok(chosen),
             Some(entry) => Err(EvalError::TooFewExamples {
                 suite: suite.name.clone(),
@@ -123,6 +128,25 @@ impl RunConfig {
                 available: entry.examples.len(),
                 asked: self.shots,
             }),
+        }
+    }
+}
+
+impl RunConfig {
+    fn check_prefixes<'a>(
+        &self,
+        mut entries: impl Iterator<Item = &'a LanguageProblems>,
+    ) -> Result<(), EvalError> {
+        let invalid = |message: String| Err(EvalError::InvalidSetting { field: "thinking_prefix", message });
+        if self.suite.task == Task::Loglikelihood {
+            return invalid("has no meaning where choices are scored and nothing is generated".to_owned());
+        }
+        match entries.find(|entry| entry.prompt.thinking_prefix.is_none()) {
+            None => Ok(()),
+            Some(entry) => invalid(format!(
+                "the prompts have none for {}: use a set that has, such as budget-alignment, or leave it off",
+                entry.language
+            )),
         }
     }
 }
@@ -185,7 +209,7 @@ impl RunPlan {
 
     /// What is written down of the run when it begins.
     pub fn record(&self, generator: GeneratorIdentity) -> RunFile {
-        let RunConfig { suite, limit, shots, n, sampling, seed, .. } = &self.config;
+        let RunConfig { suite, limit, shots, n, sampling, thinking_prefix, seed, .. } = &self.config;
         RunFile {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -197,6 +221,7 @@ impl RunPlan {
             n: *n,
             seed: *seed,
             sampling: sampling.clone(),
+            thinking_prefix: *thinking_prefix,
             scorer: self.scoring.profile(),
             started: now(),
             finished: None,
@@ -220,12 +245,28 @@ impl RunPlan {
         system.chain(examples).chain([user]).collect()
     }
 
+    /// All that is sent for an item: the messages, and the beginning of the model's turn where the run has one.
+    pub fn asked(&self, position: usize) -> Vec<Message> {
+        let mut messages = self.messages(position);
+        if let Some(content) = self.items.get(position).and_then(|item| self.opening(self.parts(item).0)) {
+            messages.push(Message { role: "assistant".to_owned(), content });
+        }
+        messages
+    }
+
+    /// What the model's turn begins with, where the run asks for it.
+    fn opening(&self, entry: &LanguageProblems) -> Option<String> {
+        let prefix = entry.prompt.thinking_prefix.as_ref().filter(|_| self.config.thinking_prefix)?;
+        Some(format!("{TRACE_OPEN}\n{prefix}"))
+    }
+
     pub(super) fn request(&self, position: usize, missing: &[u32]) -> GenerationRequest {
         let item = &self.items[position];
         let (entry, problem) = self.parts(item);
         GenerationRequest {
             id: request_id(&problem.id, entry.language),
             messages: self.messages(position),
+            opening: self.opening(entry),
             n: self.config.n,
             samples: missing.to_vec(),
             seed: item.seed,

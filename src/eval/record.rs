@@ -74,6 +74,8 @@ pub struct RunFile {
     pub n: u32,
     pub seed: u64,
     pub sampling: Sampling,
+    #[serde(default)]
+    pub thinking_prefix: bool,
     pub scorer: ScorerProfile,
     pub started: u64,
     pub finished: Option<u64>,
@@ -162,6 +164,7 @@ impl RunFile {
             ("sampling.top_k", json!(self.sampling.top_k)),
             ("sampling.min_p", json!(self.sampling.min_p)),
             ("sampling.max_tokens", json!(self.sampling.max_tokens)),
+            ("thinking_prefix", json!(self.thinking_prefix)),
             ("scorer.profile", json!(self.scorer.profile)),
             ("scorer.task", json!(self.scorer.task)),
             ("scorer.following_min", json!(self.scorer.following_min)),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::eval::{Generator, HttpGenerator, HttpOptions, LocalGenerator};
+use crate::eval::{HttpGenerator, HttpOptions, LocalGenerator, Model};
 use crate::registry::{Registry, ServedModel};
 
 /// A server that the settings name.
@@ -46,14 +46,14 @@ impl Endpoint {
 #[derive(Clone)]
 pub struct Generators(Arc<dyn Fn(&str) -> Found + Send + Sync>);
 
-type Found = BoxFuture<'static, Option<Result<Arc<dyn Generator>, String>>>;
+type Found = BoxFuture<'static, Option<Result<Arc<dyn Model>, String>>>;
 
 impl Generators {
     /// Models of a registry first, then servers by name.
     pub fn new(registry: Registry, endpoints: Vec<Endpoint>) -> Self {
         Self::with(move |name| {
             if let Ok(model) = registry.get(name) {
-                let generator: Arc<dyn Generator> = Arc::new(local(&model));
+                let generator: Arc<dyn Model> = Arc::new(local(&model));
                 return futures::future::ready(Some(Ok(generator))).boxed();
             }
             match endpoints.iter().find(|endpoint| endpoint.name == name).cloned() {
@@ -69,7 +69,7 @@ impl Generators {
     }
 
     /// `None`: this process does not have the model. An error says why it cannot be reached now.
-    pub async fn find(&self, model: &str) -> Option<Result<Arc<dyn Generator>, String>> {
+    pub async fn find(&self, model: &str) -> Option<Result<Arc<dyn Model>, String>> {
         (self.0)(model).await
     }
 }
@@ -84,7 +84,7 @@ fn local(model: &ServedModel) -> LocalGenerator {
     }
 }
 
-async fn connect(endpoint: Endpoint) -> Result<Arc<dyn Generator>, String> {
+async fn connect(endpoint: Endpoint) -> Result<Arc<dyn Model>, String> {
     let options = HttpOptions { model: endpoint.model, ..HttpOptions::new(&endpoint.url) };
     match HttpGenerator::connect(options).await {
         Ok(generator) => Ok(Arc::new(generator)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::error::JobError;
 use super::generators::Generators;
 use super::spec::{JobSpec, json_of};
-use crate::eval::{Generator, RunFile, RunPlan};
+use crate::eval::{ChoiceGenerator, Generator, RunFile, RunPlan, ScorerOptions, Task};
 use crate::store::{Lease, RunRow, Store};
 
 pub(super) struct Job {
@@ -34,11 +34,12 @@ impl Job {
         run: &RunRow,
         store: &Store,
         generators: &Generators,
+        scorers: &ScorerOptions,
     ) -> Result<Preparation, JobError> {
-        let generator = match generators.find(&run.model).await {
+        let model = match generators.find(&run.model).await {
             None => return Ok(Preparation::NotHere),
             Some(Err(message)) => return Ok(Preparation::Impossible(message)),
-            Some(Ok(generator)) => generator,
+            Some(Ok(model)) => model,
         };
         let JobSpec::EvalRun(spec) = match serde_json::from_value(run.spec.clone()) {
             Ok(spec) => spec,
@@ -46,13 +47,18 @@ impl Job {
                 return Ok(Preparation::Impossible(format!("the run's spec cannot be read: {error}")));
             }
         };
-        let plan = match tokio::task::spawn_blocking(move || spec.plan()).await? {
+        let scorers = scorers.clone();
+        let plan = match tokio::task::spawn_blocking(move || spec.plan(&scorers)).await? {
             Ok(plan) => plan,
             Err(error) => return Ok(Preparation::Impossible(error.to_string())),
         };
         if let Err(error) = plan.reach().await {
             return Ok(Preparation::Impossible(error.to_string()));
         }
+        let generator: Arc<dyn Generator> = match plan.config.suite.task {
+            Task::Loglikelihood => Arc::new(ChoiceGenerator::new(model, &plan.config.suite)),
+            _ => Arc::new(model),
+        };
         let ours = plan.record(generator.identity());
         let record = store.start_run(&run.id, &json_of(&ours)?).await?;
         let record: RunFile = serde_json::from_value(record)

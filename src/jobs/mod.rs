@@ -5,11 +5,14 @@
 //! whoever takes one goes on from the samples that are there. Since a draw depends on the run's seed, the problem, the
 //! language and the sample alone, an in-process run is the same whoever did which part of it.
 //!
+//! Merges are jobs too: one process makes one from beginning to end, and the next one goes on where it died.
+//!
 //! Not here: SQL (`store`), HTTP (`api`), and how a sample is generated or judged (`eval`).
 
 mod error;
 mod generators;
 mod job;
+mod merges;
 mod scores;
 mod settle;
 mod sink;
@@ -18,6 +21,7 @@ mod worker;
 
 pub use error::JobError;
 pub use generators::{Endpoint, Generators};
+pub use merges::{MERGE, MergeSpec, Merger, submit_merge};
 pub use scores::{Scoreboard, Snapshot};
 pub use sink::{record_of, sample_of};
 pub use spec::{EvalRunSpec, JobSpec, Submission, submit};

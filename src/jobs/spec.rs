@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::error::JobError;
 use crate::eval::{EvalError, OpenOptions, RunConfig, RunPlan, Sampling, ScorerOptions, Suite};
 use crate::language::Language;
+use crate::score::Profile;
 use crate::store::{NewRun, NewTask, RunRow, Store};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +22,9 @@ pub enum JobSpec {
 pub struct EvalRunSpec {
     /// Name of a suite.
     pub suite: String,
+    /// A shared set of prompts in place of the suite's.
+    #[serde(default)]
+    pub prompts: Option<String>,
     /// Variants of its prompts to apply.
     #[serde(default)]
     pub variants: Vec<String>,
@@ -30,17 +34,23 @@ pub struct EvalRunSpec {
     pub shots: usize,
     pub n: u32,
     pub sampling: Sampling,
+    #[serde(default)]
+    pub thinking_prefix: bool,
+    /// How answers are found and compared; `None`: the default profile.
+    #[serde(default)]
+    pub profile: Option<String>,
     pub seed: u64,
 }
 
 impl EvalRunSpec {
-    /// The run's plan. Reads the suite: not for an async thread.
+    /// The run's plan, judged with this process's scorers. Reads the suite: not for an async thread.
     ///
     /// # Errors
     /// What is wrong with the suite or the settings.
-    pub fn plan(&self) -> Result<RunPlan, EvalError> {
+    pub fn plan(&self, scorers: &ScorerOptions) -> Result<RunPlan, EvalError> {
         let options = OpenOptions {
             languages: self.languages.clone(),
+            prompts: self.prompts.clone(),
             variants: self.variants.clone(),
             ..OpenOptions::default()
         };
@@ -51,11 +61,22 @@ impl EvalRunSpec {
             shots: self.shots,
             n: self.n,
             sampling: self.sampling.clone(),
+            thinking_prefix: self.thinking_prefix,
             seed: self.seed,
             // Both are the worker's: it has tasks in place of a directory.
             concurrency: 1,
             out: PathBuf::new(),
-            scorers: ScorerOptions::default(),
+            scorers: ScorerOptions { profile: self.profile()?, ..scorers.clone() },
+        })
+    }
+}
+
+impl EvalRunSpec {
+    fn profile(&self) -> Result<Profile, EvalError> {
+        let Some(name) = &self.profile else { return Ok(Profile::Default) };
+        Profile::named(name).ok_or_else(|| EvalError::InvalidSetting {
+            field: "profile",
+            message: format!("{name:?} is none; known: {}", Profile::NAMES.join(", ")),
         })
     }
 }
@@ -75,11 +96,15 @@ pub struct Submission {
 ///
 /// # Errors
 /// `Eval` for what cannot be run; `Store`.
-pub async fn submit(store: &Store, submission: Submission) -> Result<RunRow, JobError> {
+pub async fn submit(
+    store: &Store,
+    submission: Submission,
+    scorers: &ScorerOptions,
+) -> Result<RunRow, JobError> {
     let Submission { eval, name, model, metadata, spec } = submission;
-    let planned = spec.clone();
+    let (planned, scorers) = (spec.clone(), scorers.clone());
     let tasks = tokio::task::spawn_blocking(move || {
-        let plan = planned.plan()?;
+        let plan = planned.plan(&scorers)?;
         let task = |(language, problem): (Language, &str)| NewTask {
             language: language.code().to_owned(),
             problem: problem.to_owned(),

@@ -13,7 +13,7 @@ use super::error::JobError;
 use super::generators::Generators;
 use super::job::{Job, Preparation};
 use super::sink::StoreSink;
-use crate::eval::{ItemEnd, REFUSALS_MAX};
+use crate::eval::{ItemEnd, REFUSALS_MAX, ScorerOptions};
 use crate::store::{Lease, RunStatus, Store, StoreError};
 
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct WorkerOptions {
     pub concurrency: usize,
     /// How long a task belongs to a worker that says nothing.
     pub lease: Duration,
+    /// What judging finds on this machine.
+    pub scorers: ScorerOptions,
     /// How often an idle worker looks for runs.
     pub poll: Duration,
 }
@@ -34,6 +36,7 @@ impl Default for WorkerOptions {
             name: format!("{}-{}", std::process::id(), uuid::Uuid::new_v4().simple()),
             concurrency: 4,
             lease: Duration::from_secs(30),
+            scorers: ScorerOptions::default(),
             poll: Duration::from_secs(1),
         }
     }
@@ -142,7 +145,7 @@ impl Worker {
                 jobs.remove(&run.id);
             }
             if !jobs.contains_key(&run.id) {
-                match Job::prepare(run, &self.store, &self.generators).await {
+                match Job::prepare(run, &self.store, &self.generators, &self.options.scorers).await {
                     Ok(Preparation::Ready(job)) => drop(jobs.insert(run.id.clone(), Some(job))),
                     Ok(Preparation::Different) => drop(jobs.insert(run.id.clone(), None)),
                     // Asked again next time; it costs a look into the registry.
@@ -287,7 +290,7 @@ impl Worker {
 }
 
 /// Resolves when the worker is told to stop; never, if nobody can tell it any more.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;
     }

@@ -35,6 +35,13 @@ pub struct RunDataSource {
     /// A served model, or a server by its name in the settings (`eval_endpoints`). May be left out where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// The protocol of a paper: `budget-alignment`, `mindmerger` or `maet`. What the request says itself wins over it, and
+    /// it over the suite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    /// A shared set of prompts in place of the suite's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<String>,
     /// Variants of the suite's prompts to apply, such as `ja-halfwidth`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variants: Option<Vec<String>>,
@@ -44,10 +51,16 @@ pub struct RunDataSource {
     /// The first so many problems of each language; by default all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// Worked examples shown before each problem; by default none.
+    /// Worked examples shown before each problem; by default the preset's or the suite's, else none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shots: Option<u32>,
-    /// Samples a problem, 1 by default. Every pass@k up to n is reported.
+    /// Begin every trace with the prompts' thinking prefix; by default as the preset or the suite says, else false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking_prefix: Option<bool>,
+    /// How answers are found and compared: `default`, or another harness' way (docs/scoring.md).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// Samples a problem; by default the preset's or the suite's, else 1. Every pass@k up to n is reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,19 +70,19 @@ pub struct RunDataSource {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunSampling {
-    /// 0.6 by default.
+    /// By default the preset's or the suite's, else 0.6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f32>,
-    /// 0.95 by default.
+    /// By default the preset's or the suite's, else 0.95.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f32>,
-    /// 0, the default, is off.
+    /// 0 is off, the default where neither preset nor suite says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_k: Option<u32>,
-    /// 0, the default, is off.
+    /// 0 is off, the default where neither preset nor suite says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_p: Option<f32>,
-    /// Longest completion in tokens, 2048 by default.
+    /// Longest completion in tokens; by default the preset's or the suite's, else 2048.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_completion_tokens: Option<u32>,
     /// The same seed draws the same samples; 0 by default.

@@ -14,6 +14,7 @@ pub mod eval_runs;
 pub mod evals;
 pub mod health;
 pub mod logprobs;
+pub mod merges;
 pub mod models;
 pub mod nearest;
 pub mod parse;

@@ -121,6 +121,12 @@ settings! {
     eval_workers: usize = 4;
     /// OpenAI-compatible servers that runs may measure, as NAME=URL or NAME=URL#MODEL.
     eval_endpoints: Vec<String> = Vec::new();
+    /// OpenAI-compatible URL of the model that judges answers in evaluations, for suites that need one.
+    judge_url: Option<String> = None;
+    /// The judging model's name at that URL.
+    judge_model: Option<String> = None;
+    /// The Python that runs programs of suites of code; without it, `python3` on the PATH.
+    python: Option<PathBuf> = None;
     /// Seconds that running requests get after SIGTERM.
     drain_timeout_seconds: u64 = 30;
     /// Seconds after which an engine that has work and does not move on is reported as unhealthy.
@@ -172,6 +178,9 @@ impl Settings {
         }
         if self.eval_workers > 1024 {
             return wrong("eval_workers", "must be at most 1024");
+        }
+        if self.judge_url.is_some() != self.judge_model.is_some() {
+            return wrong("judge_model", "and `judge_url` go together: set both or none");
         }
         if self.max_batch_tokens < 32 {
             return wrong("max_batch_tokens", "must be at least 32, one KV block");

@@ -9,7 +9,8 @@ use super::error::StoreError;
 use super::{Store, Writing};
 
 /// Every version, oldest first; what is released here never changes.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_evals.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_evals.sql"), include_str!("migrations/0002_jobs.sql")];
 
 /// Any number that no other program locks.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(8390052384)";
@@ -92,18 +93,22 @@ mod tests {
             );
             let restored =
                 Store { pool: sqlx::AnyPool::connect(&url).await.unwrap(), backend: Backend::Sqlite };
-            sqlx::query("DELETE FROM store_versions WHERE version > 1")
+            sqlx::query("DELETE FROM store_versions WHERE version > $1")
+                .bind(MIGRATIONS.len() as i64)
                 .execute(&restored.pool)
                 .await
                 .unwrap();
-            sqlx::query("UPDATE store_versions SET sha256 = $1")
-                .bind(digest(MIGRATIONS[0]))
-                .execute(&restored.pool)
-                .await
-                .unwrap();
+            for (version, sql) in MIGRATIONS.iter().enumerate() {
+                sqlx::query("UPDATE store_versions SET sha256 = $1 WHERE version = $2")
+                    .bind(digest(sql))
+                    .bind(version as i64 + 1)
+                    .execute(&restored.pool)
+                    .await
+                    .unwrap();
+            }
             restored.close().await;
         };
-        check("INSERT INTO store_versions VALUES (2, 'x', 0)", "has version 2").await;
+        check("INSERT INTO store_versions VALUES (3, 'x', 0)", "has version 3").await;
         check("UPDATE store_versions SET sha256 = 'x'", "made by another build").await;
         Store::open(&url).await.unwrap().close().await;
     }

@@ -78,6 +78,18 @@ impl std::fmt::Debug for Checkpoint {
     }
 }
 
+/// The configuration and tensors of a model, without a tokenizer, which a part of a model need not have.
+///
+/// # Errors
+/// As [`Checkpoint::open`].
+pub fn open_weights(path: &Path) -> Result<(Value, Box<dyn TensorSource + Send + Sync>), WeightsError> {
+    if path.is_dir() && path.join("config.json").exists() {
+        return Ok((read_object_if_present(&path.join("config.json"))?, open_tensors(path)?));
+    }
+    let checkpoint = Checkpoint::open(path)?;
+    Ok((checkpoint.config, checkpoint.tensors))
+}
+
 fn open_directory(path: &Path) -> Result<Checkpoint, WeightsError> {
     let config_path = path.join("config.json");
     let config = read_object_if_present(&config_path)?;

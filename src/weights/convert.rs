@@ -64,7 +64,7 @@ pub fn convert_gguf_in_shards(
     partial.rename_to(out)
 }
 
-fn refuse_existing(out: &Path) -> Result<(), WeightsError> {
+pub(super) fn refuse_existing(out: &Path) -> Result<(), WeightsError> {
     let is_free = match fs::read_dir(out) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) => error.kind() == std::io::ErrorKind::NotFound,
@@ -130,7 +130,7 @@ fn plan_shards(
     Ok((shards, total_bytes))
 }
 
-fn write_json(path: &Path, value: &Value) -> Result<(), WeightsError> {
+pub(super) fn write_json(path: &Path, value: &Value) -> Result<(), WeightsError> {
     write_file(path, format!("{value:#}\n").as_bytes())
 }
 
@@ -143,13 +143,13 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), WeightsError> {
 }
 
 /// A directory that is removed again unless it is renamed to its final name.
-struct PartialDirectory {
-    path: PathBuf,
+pub(super) struct PartialDirectory {
+    pub(super) path: PathBuf,
     is_finished: bool,
 }
 
 impl PartialDirectory {
-    fn create(out: &Path) -> Result<Self, WeightsError> {
+    pub(super) fn create(out: &Path) -> Result<Self, WeightsError> {
         let name = out.file_name().ok_or_else(|| WeightsError::TargetExists { path: out.to_owned() })?;
         let path = out.with_file_name(format!(".{}.partial-{}", name.to_string_lossy(), std::process::id()));
         // A process of the same id may have been killed here before.
@@ -164,7 +164,7 @@ impl PartialDirectory {
         Ok(Self { path, is_finished: false })
     }
 
-    fn rename_to(mut self, out: &Path) -> Result<(), WeightsError> {
+    pub(super) fn rename_to(mut self, out: &Path) -> Result<(), WeightsError> {
         let rename = || {
             if out.is_dir() {
                 // Fails, as it should, if someone has put a file into it by now.

@@ -7,14 +7,15 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::WeightsError;
+use super::pickle::PickleFile;
 use super::safetensors::SafetensorsFile;
-use super::sharded::ShardedSafetensors;
+use super::sharded::Sharded;
 use super::source::TensorSource;
 
 /// No JSON file of a checkpoint is larger; tokenizer.json files of 250,000 tokens have 30 MB.
 const JSON_BYTES_MAX: u64 = 512 << 20;
 
-/// Opens `model.safetensors`, or the shards of `model.safetensors.index.json`.
+/// Opens `model.safetensors`, or the shards of `model.safetensors.index.json`, or else the same in PyTorch's format.
 pub fn open_tensors(directory: &Path) -> Result<Box<dyn TensorSource + Send + Sync>, WeightsError> {
     let single = directory.join("model.safetensors");
     if single.is_file() {
@@ -22,17 +23,23 @@ pub fn open_tensors(directory: &Path) -> Result<Box<dyn TensorSource + Send + Sy
     }
     let index = directory.join("model.safetensors.index.json");
     if index.is_file() {
-        return Ok(Box::new(ShardedSafetensors::open(&index)?));
+        return Ok(Box::new(Sharded::open(&index, SafetensorsFile::open)?));
     }
-    let pickles = ["pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth"];
-    let problem = match pickles.iter().find(|name| directory.join(name).exists()) {
-        Some(name) => format!(
-            "has {name} but no model.safetensors; convert it: in Python, \
-             AutoModelForCausalLM.from_pretrained(dir).save_pretrained(dir) writes safetensors"
-        ),
-        None => "has neither model.safetensors nor model.safetensors.index.json".to_owned(),
+    let pickled = directory.join("pytorch_model.bin");
+    if pickled.is_file() {
+        return Ok(Box::new(PickleFile::open(&pickled)?));
+    }
+    let pickled_index = directory.join("pytorch_model.bin.index.json");
+    if pickled_index.is_file() {
+        return Ok(Box::new(Sharded::open(&pickled_index, PickleFile::open)?));
+    }
+    let problem = if directory.join("consolidated.00.pth").exists() {
+        "has consolidated.00.pth, whose tensors have Meta's names, but no model.safetensors; get the model in Hugging \
+         Face's layout"
+    } else {
+        "has neither model.safetensors nor pytorch_model.bin, nor an index of shards of either"
     };
-    Err(WeightsError::NotACheckpoint { path: directory.to_owned(), problem })
+    Err(WeightsError::NotACheckpoint { path: directory.to_owned(), problem: problem.to_owned() })
 }
 
 /// Reads a file of at most the size any checkpoint needs.

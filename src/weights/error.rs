@@ -29,6 +29,9 @@ pub enum WeightsError {
     /// A tensor of a type that is read nowhere.
     #[error("{}: tensor `{}` has type {}, which is not supported; {supported} are", path.display(), printable(name), printable(dtype))]
     UnsupportedType { path: PathBuf, name: String, dtype: String, supported: &'static str },
+    /// A PyTorch file whose pickle names code. PyTorch would import and call it; here nothing is called.
+    #[error("{}: {} asks for `{}`, which would run code on loading, so the file is refused; get the model as safetensors, or save its tensors alone: torch.save(model.state_dict(), file)", path.display(), printable(place), printable(global))]
+    PickledCode { path: PathBuf, place: String, global: String },
     /// A GGUF file of an architecture without a translator.
     #[error("{}: architecture `{}` is not supported in GGUF files; supported are {supported}", path.display(), printable(architecture))]
     UnsupportedArchitecture { path: PathBuf, architecture: String, supported: String },

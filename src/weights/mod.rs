@@ -1,12 +1,13 @@
 //! Checkpoints: the tensors, configuration and tokenizer of a model on disk.
 //!
-//! [`Checkpoint::open`] takes a Hugging Face directory (safetensors) or a GGUF file and shows both in one shape:
-//! Hugging Face tensor names and layout, a Hugging Face `config.json` as a JSON value, and one [`Tokenizer`].
+//! [`Checkpoint::open`] takes a Hugging Face directory (safetensors or PyTorch files) or a GGUF file and shows all in
+//! one shape: Hugging Face tensor names and layout, a Hugging Face `config.json` as a JSON value, and one [`Tokenizer`].
 //! Nothing here knows what a model computes: a configuration that contradicts its tensors is found by `model`.
 //!
 //! Every file is untrusted. Sizes are checked before anything is allocated or read, and every defect is one
 //! [`WeightsError`] that names the file, the tensor or key, and the way out.
 
+mod adapter;
 mod blocks;
 mod checkpoint;
 mod convert;
@@ -16,6 +17,7 @@ mod gguf;
 mod incremental;
 mod mapped_file;
 mod merges;
+mod pickle;
 mod printable;
 mod safetensors;
 mod safetensors_writer;
@@ -23,10 +25,12 @@ mod sharded;
 mod source;
 mod tokenizer;
 
-pub use checkpoint::{Checkpoint, CheckpointDtype, SpecialTokens};
+pub use adapter::{Adapter, AdapterBias, AdapterConfig, AdapterWriter, Change};
+pub use checkpoint::{Checkpoint, CheckpointDtype, SpecialTokens, open_weights};
 pub use convert::{ConversionProgress, convert_gguf, convert_gguf_in_shards};
 pub use error::WeightsError;
 pub use incremental::IncrementalDecoder;
+pub use pickle::PickleFile;
 pub(crate) use printable::printable;
 pub use safetensors_writer::WrittenDtype;
 pub use source::{TensorSource, TensorType, TensorView};

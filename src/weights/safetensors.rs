@@ -58,11 +58,6 @@ impl SafetensorsFile {
         Ok(Self { file, data_start, tensors })
     }
 
-    /// The file's path.
-    pub fn path(&self) -> &Path {
-        &self.file.path
-    }
-
     fn stored(&self, name: &str) -> Result<(&str, &StoredTensor), WeightsError> {
         let missing = || WeightsError::MissingTensor { path: self.file.path.clone(), name: name.to_owned() };
         self.tensors.get_key_value(name).map(|(name, stored)| (name.as_str(), stored)).ok_or_else(missing)

@@ -1,4 +1,5 @@
-//! A checkpoint over several safetensors files, found through `model.safetensors.index.json`.
+//! A checkpoint over several files, safetensors or PyTorch's, found through an index such as
+//! `model.safetensors.index.json`.
 //!
 //! The index says which shard holds a tensor; it is believed only where the shard agrees.
 
@@ -8,19 +9,24 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::WeightsError;
-use super::safetensors::SafetensorsFile;
 use super::source::{TensorSource, TensorType, TensorView};
 
 /// Shards a checkpoint may have; the largest public ones have a few hundred.
 const SHARDS_MAX: usize = 10_000;
 
-/// Several safetensors files seen as one source.
+/// Several files of one format seen as one source.
 #[derive(Debug)]
-pub struct ShardedSafetensors {
+pub struct Sharded<S> {
     index: PathBuf,
-    shards: Vec<SafetensorsFile>,
+    shards: Vec<Shard<S>>,
     /// Tensor name to its place in `shards`.
     located: BTreeMap<String, usize>,
+}
+
+#[derive(Debug)]
+struct Shard<S> {
+    path: PathBuf,
+    source: S,
 }
 
 #[derive(Deserialize)]
@@ -28,9 +34,12 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-impl ShardedSafetensors {
+impl<S: TensorSource> Sharded<S> {
     /// Opens every shard that the index names, beside it.
-    pub fn open(index_path: &Path) -> Result<Self, WeightsError> {
+    pub fn open(
+        index_path: &Path,
+        open_file: impl Fn(&Path) -> Result<S, WeightsError>,
+    ) -> Result<Self, WeightsError> {
         let index: Index = super::directory::read_json(index_path)?;
         let mut shards = Vec::new();
         let mut opened = BTreeMap::new();
@@ -42,12 +51,14 @@ impl ShardedSafetensors {
                     return Err(index_error(index_path, &format!("names more than {SHARDS_MAX} shards")));
                 }
                 None => {
-                    shards.push(open_shard(index_path, &shard)?);
+                    let path = shard_path(index_path, &shard)?;
+                    let source = open_file(&path)?;
+                    shards.push(Shard { path, source });
                     opened.insert(shard.clone(), shards.len() - 1);
                     shards.len() - 1
                 }
             };
-            if !shards[at].contains(&name) {
+            if !shards[at].source.contains(&name) {
                 return Err(index_error(
                     index_path,
                     &format!("places tensor `{name}` in {shard}, which lacks it"),
@@ -59,13 +70,13 @@ impl ShardedSafetensors {
         Ok(Self { index: index_path.to_owned(), shards, located })
     }
 
-    fn shard(&self, name: &str) -> Result<&SafetensorsFile, WeightsError> {
+    fn shard(&self, name: &str) -> Result<&S, WeightsError> {
         let missing = || WeightsError::MissingTensor { path: self.index.clone(), name: name.to_owned() };
-        self.located.get(name).map(|at| &self.shards[*at]).ok_or_else(missing)
+        self.located.get(name).map(|at| &self.shards[*at].source).ok_or_else(missing)
     }
 }
 
-impl TensorSource for ShardedSafetensors {
+impl<S: TensorSource> TensorSource for Sharded<S> {
     fn names(&self) -> Vec<String> {
         self.located.keys().cloned().collect()
     }
@@ -96,7 +107,7 @@ fn index_error(path: &Path, problem: &str) -> WeightsError {
 }
 
 /// A shard is a plain file name beside the index: an index must not read elsewhere on the disk.
-fn open_shard(index_path: &Path, shard: &str) -> Result<SafetensorsFile, WeightsError> {
+fn shard_path(index_path: &Path, shard: &str) -> Result<PathBuf, WeightsError> {
     if shard.is_empty() || shard == ".." || shard.contains(['/', '\\']) {
         return Err(index_error(index_path, &format!("names the shard `{shard}`, which is not a file name")));
     }
@@ -107,15 +118,15 @@ fn open_shard(index_path: &Path, shard: &str) -> Result<SafetensorsFile, Weights
             &format!("names the shard {shard}, which is not in the directory"),
         ));
     }
-    SafetensorsFile::open(&path)
+    Ok(path)
 }
 
-fn check_duplicates(index_path: &Path, shards: &[SafetensorsFile]) -> Result<(), WeightsError> {
-    let mut seen: BTreeMap<String, &SafetensorsFile> = BTreeMap::new();
-    for shard in shards {
-        for name in shard.names() {
-            if let Some(other) = seen.insert(name.clone(), shard) {
-                let files = format!("{} and {}", other.path().display(), shard.path().display());
+fn check_duplicates<S: TensorSource>(index_path: &Path, shards: &[Shard<S>]) -> Result<(), WeightsError> {
+    let mut seen: BTreeMap<String, &Path> = BTreeMap::new();
+    for Shard { path, source } in shards {
+        for name in source.names() {
+            if let Some(other) = seen.insert(name.clone(), path) {
+                let files = format!("{} and {}", other.display(), path.display());
                 return Err(index_error(index_path, &format!("spans tensor `{name}` in both {files}")));
             }
         }

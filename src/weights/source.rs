@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use candle_core::quantized::GgmlDType;
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use super::WeightsError;
@@ -102,6 +103,47 @@ impl TensorView<'_> {
         })
     }
 
+    /// Fills `out` with the elements from `from` on, as [`Self::to_f32`] gives them. Where they are blocks, `from` is the
+    /// start of one and `out` holds whole ones.
+    ///
+    /// # Errors
+    /// `UnsupportedType`.
+    ///
+    /// # Panics
+    /// Beyond the tensor's end.
+    pub fn read_f32(&self, from: usize, out: &mut [f32]) -> Result<(), WeightsError> {
+        let (elements, size) = (self.dtype.block_elements(), self.dtype.block_bytes());
+        let start = from / elements * size;
+        let bytes = &self.bytes[start..start + out.len().div_ceil(elements) * size];
+        match self.dtype {
+            TensorType::F32 => widen(bytes, out, f32::from_le_bytes),
+            TensorType::Bf16 => {
+                widen(bytes, out, |bytes| f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16));
+            }
+            // SAFETY: f16 is a transparent u16, and every bit pattern is one.
+            TensorType::F16 => match unsafe { aligned::<f16>(bytes) } {
+                // Which converts eight at a time where the processor can.
+                Some(halves) => halves.convert_to_f32_slice(out),
+                None => widen(bytes, out, |bytes| f16::from_le_bytes(bytes).to_f32()),
+            },
+            TensorType::Ggml(dtype) => {
+                if !from.is_multiple_of(elements) || !blocks::dequantize(dtype, bytes, out) {
+                    return Err(self.unsupported());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn unsupported(&self) -> WeightsError {
+        WeightsError::UnsupportedType {
+            path: "a tensor in memory".into(),
+            name: self.name.clone(),
+            dtype: format!("{:?}", self.dtype),
+            supported: blocks::SUPPORTED,
+        }
+    }
+
     /// The elements of an F32 tensor without a copy; `None` for another type or bytes that are not aligned.
     pub fn as_f32(&self) -> Option<&[f32]> {
         if self.dtype != TensorType::F32 {
@@ -146,6 +188,12 @@ unsafe fn aligned<T>(bytes: &[u8]) -> Option<&[T]> {
     // SAFETY: the caller vouches for the bit patterns; `align_to` takes care of alignment and length.
     let (head, middle, tail) = unsafe { bytes.align_to::<T>() };
     (head.is_empty() && tail.is_empty()).then_some(middle)
+}
+
+fn widen<const N: usize>(bytes: &[u8], out: &mut [f32], decode: impl Fn([u8; N]) -> f32) {
+    for (value, bytes) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
+        *value = decode(*bytes);
+    }
 }
 
 fn elements<const N: usize>(bytes: &[u8], decode: impl Fn([u8; N]) -> f32) -> Vec<f32> {

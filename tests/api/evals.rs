@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use xenoglot::api::{ApiKeys, EvalOptions};
+use xenoglot::eval::ScorerOptions;
 use xenoglot::store::Store;
 
 use super::server::{MODEL, Server, merge};
@@ -21,7 +22,8 @@ async fn server(folder: &Path, workers: usize) -> Server {
         options.limits.n_max = 16;
         options.auth.inference = ApiKeys::default();
         options.auth.admin = ApiKeys::new(["sk-admin"]);
-        options.evals = Some(EvalOptions { store, workers, endpoints: Vec::new() });
+        options.evals =
+            Some(EvalOptions { store, workers, endpoints: Vec::new(), scorers: ScorerOptions::default() });
     })
     .await;
     let load = json!({"name": SMALL, "path": "llama3"});
@@ -262,6 +264,37 @@ async fn runs_outlive_the_server() {
     until(&second, &run, "completed").await;
 }
 
+/// A preset fills in what the request leaves open, and a trace begins where the run begins it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preset_is_taken_and_what_is_said_wins() {
+    let (_folder, server) = started().await;
+    let eval = new_eval(&server).await;
+    let asked = json!({"type": "xenoglot_suite", "model": SMALL, "languages": ["en"], "limit": 1, "n": 10,
+        "preset": "budget-alignment", "thinking_prefix": true, "profile": "math-verify",
+        "sampling_params": {"temperature": 1.0, "max_completion_tokens": 4}});
+    let run =
+        json_of(server.post(&format!("/v1/evals/{eval}/runs"), &json!({"data_source": asked})), 201).await;
+    let source = &run["data_source"];
+    assert_eq!(
+        (&source["prompts"], &source["n"], &source["profile"], &source["thinking_prefix"]),
+        (&json!("budget-alignment"), &json!(10), &json!("math-verify"), &json!(true))
+    );
+    let sampling = &source["sampling_params"];
+    let top_p = sampling["top_p"].as_f64().unwrap();
+    assert!(sampling["temperature"] == json!(1.0) && (top_p - 0.95).abs() < 1e-6, "{sampling}");
+    let path = format!("/v1/evals/{eval}/runs/{}", run["id"].as_str().unwrap());
+    let done = until(&server, &path, "completed").await;
+    let provenance = &done["xenoglot"]["provenance"];
+    assert_eq!(provenance["scorer"]["profile"], "math-verify");
+    assert_eq!(provenance["suite"]["prompts"], "budget-alignment");
+    let item = json_of(server.get(&format!("{path}/output_items/outputitem_0_0")), 200).await;
+    let begun = "<think>\nAs I was asked to, I will do my thinking in English.";
+    let sent = item["sample"]["input"].as_array().unwrap().last().unwrap();
+    assert_eq!((&sent["role"], &sent["content"]), (&json!("assistant"), &json!(begun)));
+    let said = item["sample"]["output"][0]["content"].as_str().unwrap();
+    assert!(said.starts_with(begun) && said.len() > begun.len(), "{said}");
+}
+
 #[tokio::test]
 async fn wrong_requests_are_told_their_field() {
     let (_folder, server) = started().await;
@@ -307,6 +340,12 @@ async fn wrong_requests_are_told_their_field() {
     )
     .await;
     bad(json!({"sampling_params": {"temprature": 1}}), 400, "data_source.sampling_params.temprature").await;
+    bad(json!({"preset": "maet2"}), 400, "data_source.preset").await;
+    bad(json!({"prompts": "../../etc/passwd"}), 400, "data_source.prompts").await;
+    bad(json!({"variants": ["none"]}), 400, "data_source.variants").await;
+    bad(json!({"profile": "none"}), 400, "data_source.profile").await;
+    bad(json!({"thinking_prefix": true}), 400, "data_source.thinking_prefix").await;
+    bad(json!({"preset": "budget-alignment", "n": 9}), 400, "data_source.n").await;
     bad(json!({"url": "http://x"}), 400, "data_source.url").await;
     check(server.post("/v1/evals/eval_x/runs", &source(&json!({}))), 404, None).await;
     check(server.get("/v1/evals/eval_x"), 404, None).await;

@@ -5,5 +5,6 @@ mod answers;
 mod errors;
 mod evals;
 mod life_cycle;
+mod merges;
 mod openapi;
 mod server;

@@ -68,6 +68,7 @@ fn request(samples: &[u32]) -> GenerationRequest {
     GenerationRequest {
         id: "p1-en".to_owned(),
         messages: vec![Message { role: "user".to_owned(), content: "1 + 1?".to_owned() }],
+        opening: None,
         n: (samples.len() as u32).max(3),
         samples: samples.to_vec(),
         seed: 11,
@@ -224,6 +225,34 @@ async fn a_server_draws_over_http_what_its_engine_draws_in_process() {
     let (over_http, in_process) = (texts_of(&http, &request).await, texts_of(&local, &request).await);
     assert_eq!(over_http, in_process);
     assert!(in_process[1..].iter().any(|text| *text != in_process[0]), "samples differ");
+    // The trace that the run begins is in the prompt of both, and in what they give.
+    let opening = "<think>\nab".to_owned();
+    let opened = GenerationRequest { opening: Some(opening.clone()), ..request };
+    let (over_http, in_process) = (texts_of(&http, &opened).await, texts_of(&local, &opened).await);
+    assert_eq!(over_http, in_process);
+    assert!(in_process.iter().all(|(_, text, _)| text.starts_with(&opening) && *text != opening));
+}
+
+#[tokio::test]
+async fn a_trace_that_the_run_begins_is_sent_and_stands_before_what_comes() {
+    let reply: Reply = Box::new(|_, _| {
+        event_stream(&[
+            chunk(0, &json!({"reasoning_content": " so"}), None),
+            chunk(0, &json!({"content": "2"}), Some("stop")),
+            chunk(1, &json!({"content": " so</think>2"}), Some("stop")),
+        ])
+    });
+    let server = serve(reply).await;
+    let generator = HttpGenerator::connect(options(&server.url)).await.unwrap();
+    let opening = Some("<think>\nIn English.".to_owned());
+    let found = texts_of(&generator, &GenerationRequest { opening, ..request(&[0, 1]) }).await;
+    let found: Vec<&str> = found.iter().map(|(_, text, _)| text.as_str()).collect();
+    assert_eq!(found, ["<think>\nIn English. so\n</think>\n\n2", "<think>\nIn English. so</think>2"]);
+    let body = server.bodies.lock().unwrap()[0].clone();
+    let last = json!({"role": "assistant", "content": "<think>\nIn English."});
+    assert_eq!(body["messages"].as_array().unwrap().last(), Some(&last));
+    let asked = ["add_generation_prompt", "continue_final_message"].map(|name| body[name].clone());
+    assert_eq!(asked, [json!(false), json!(true)]);
 }
 
 /// Over HTTP and in process, and the likeliest next token is greedy.

@@ -30,6 +30,7 @@ fn request(samples: &[u32], content: &str) -> GenerationRequest {
     GenerationRequest {
         id: "p1-en".to_owned(),
         messages: vec![Message { role: "user".to_owned(), content: content.to_owned() }],
+        opening: None,
         n: 6,
         samples: samples.to_vec(),
         seed: 3,

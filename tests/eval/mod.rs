@@ -25,9 +25,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use sha2::{Digest, Sha256};
 use xenoglot::eval::{
-    Completion, Draw, EvalError, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError,
-    GeneratorIdentity, Message, Progress, RunConfig, RunReport, SampleRecord, Sampling, ScorerOptions, Suite,
-    run,
+    Completion, Continuation, ContinuationRequest, ContinuationScorer, Draw, EvalError, Finish,
+    GenerationEvent, GenerationRequest, Generator, GeneratorError, GeneratorIdentity, Message, Progress,
+    RunConfig, RunReport, SampleRecord, Sampling, ScorerOptions, Suite, run,
 };
 
 /// Write a suite of three problems in German and English.
@@ -84,6 +84,7 @@ pub fn config(folder: &Path, n: u32) -> RunConfig {
         shots: 0,
         n,
         sampling: Sampling::default(),
+        thinking_prefix: false,
         seed: 7,
         concurrency: 2,
         out: folder.join("run"),
@@ -96,6 +97,8 @@ pub fn config(folder: &Path, n: u32) -> RunConfig {
 pub struct Scripted {
     pub asked: Mutex<Vec<(String, Vec<u32>)>>,
     pub prompts: Mutex<Vec<(String, Vec<Message>)>>,
+    /// What each request's turn was to begin with.
+    pub openings: Mutex<Vec<Option<String>>>,
     /// Ids whose request is refused.
     pub refuse: Vec<String>,
     /// Whether every request is.
@@ -139,6 +142,7 @@ impl Generator for Scripted {
         async move {
             self.asked.lock().unwrap().push((request.id.clone(), request.samples.clone()));
             self.prompts.lock().unwrap().push((request.id.clone(), request.messages.clone()));
+            self.openings.lock().unwrap().push(request.opening.clone());
             if self.refuse_all || self.refuse.contains(&request.id) {
                 return Err(GeneratorError::Refused { message: "too long".to_owned() });
             }
@@ -157,6 +161,21 @@ impl Generator for Scripted {
             Ok(())
         }
         .boxed()
+    }
+}
+
+/// The shorter, the likelier.
+impl ContinuationScorer for Scripted {
+    fn score<'a>(
+        &'a self,
+        request: &'a ContinuationRequest,
+    ) -> BoxFuture<'a, Result<Vec<Continuation>, GeneratorError>> {
+        let score = |text: &String| Continuation {
+            logprob: -(text.chars().count() as f64),
+            tokens: text.chars().count(),
+            is_greedy: false,
+        };
+        futures::future::ready(Ok(request.continuations.iter().map(score).collect())).boxed()
     }
 }
 

@@ -42,6 +42,30 @@ fn stop_after(config: RunConfig, generator: &Scripted, samples: usize) -> EvalEr
 }
 
 #[test]
+fn traces_begin_as_the_run_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |prefixes: [&str; 2]| {
+        let mut config = RunConfig { thinking_prefix: true, ..config(folder.path(), 1) };
+        for (language, prefix) in config.suite.languages.iter_mut().zip(prefixes) {
+            language.prompt.thinking_prefix = (!prefix.is_empty()).then(|| prefix.to_owned());
+        }
+        config
+    };
+    let error = run_blocking(with(["So be it.", ""]), &Scripted::default(), &Silent, never()).unwrap_err();
+    assert!(error.to_string().contains("thinking_prefix") && error.to_string().contains("de"), "{error}");
+    let generator = Scripted::default();
+    let report = run_blocking(with(["So be it.", "So sei es."]), &generator, &Silent, never()).unwrap();
+    assert!(report.run.thinking_prefix);
+    let mut openings: Vec<String> = generator.openings.lock().unwrap().iter().flatten().cloned().collect();
+    openings.sort();
+    openings.dedup();
+    assert_eq!(openings, ["<think>\nSo be it.", "<think>\nSo sei es."]);
+    let other = RunConfig { thinking_prefix: false, ..with(["So be it.", "So sei es."]) };
+    let error = run_blocking(other, &Scripted::default(), &Silent, never()).unwrap_err();
+    assert!(matches!(error, EvalError::DifferentRun { .. }), "{error}");
+}
+
+#[test]
 fn a_run_writes_every_sample_once_and_scores_it() {
     let folder = tempfile::tempdir().unwrap();
     let report = run_blocking(config(folder.path(), 5), &Scripted::default(), &Silent, never()).unwrap();

@@ -13,8 +13,8 @@ use serde_json::json;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use xenoglot::eval::{
-    GenerationEvent, GenerationRequest, Generator, GeneratorError, GeneratorIdentity, Results, SampleRecord,
-    Sampling,
+    Continuation, ContinuationRequest, ContinuationScorer, GenerationEvent, GenerationRequest, Generator,
+    GeneratorError, GeneratorIdentity, Model, Results, SampleRecord, Sampling, ScorerOptions,
 };
 use xenoglot::jobs::{EvalRunSpec, Generators, Submission, Worker, WorkerOptions, record_of, submit};
 use xenoglot::store::{ItemPage, NewEval, RunRow, RunStatus, Store};
@@ -35,12 +35,15 @@ pub fn spec(folder: &std::path::Path, n: u32) -> EvalRunSpec {
     }
     EvalRunSpec {
         suite: suite.to_str().unwrap().to_owned(),
+        prompts: None,
         variants: Vec::new(),
         languages: None,
         limit: None,
         shots: 0,
         n,
         sampling: Sampling::default(),
+        thinking_prefix: false,
+        profile: None,
         seed: 7,
     }
 }
@@ -55,7 +58,7 @@ pub async fn submitted(store: &Store, spec: EvalRunSpec) -> RunRow {
         metadata: json!({}),
         spec,
     };
-    submit(store, submission).await.unwrap()
+    submit(store, submission, &ScorerOptions::default()).await.unwrap()
 }
 
 /// A worker in this process; aborting its task is its crash.
@@ -64,7 +67,7 @@ pub struct Working {
     pub stop: watch::Sender<bool>,
 }
 
-pub fn work(store: &Store, name: &str, generator: Arc<dyn Generator>) -> Working {
+pub fn work(store: &Store, name: &str, generator: Arc<dyn Model>) -> Working {
     let generators = Generators::with(move |model| {
         let found = (model == MODEL).then(|| Ok(generator.clone()));
         futures::future::ready(found).boxed()
@@ -73,6 +76,7 @@ pub fn work(store: &Store, name: &str, generator: Arc<dyn Generator>) -> Working
         name: name.to_owned(),
         concurrency: 2,
         lease: LEASE,
+        scorers: ScorerOptions::default(),
         poll: Duration::from_millis(50),
     };
     let worker = Arc::new(Worker::new(store.clone(), generators, options, Arc::new(Notify::new())));
@@ -111,6 +115,15 @@ pub async fn records(store: &Store, run: &str) -> Vec<SampleRecord> {
 
 pub fn results(run: &RunRow) -> Results {
     serde_json::from_value(run.results.clone().unwrap()).unwrap()
+}
+
+impl ContinuationScorer for Slow {
+    fn score<'a>(
+        &'a self,
+        request: &'a ContinuationRequest,
+    ) -> BoxFuture<'a, Result<Vec<Continuation>, GeneratorError>> {
+        self.0.score(request)
+    }
 }
 
 /// The scripted generator, with a pause before each sample.

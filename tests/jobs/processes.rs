@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use xenoglot::eval::Sampling;
+use xenoglot::eval::{Sampling, ScorerOptions};
 use xenoglot::jobs::{EvalRunSpec, Submission, submit};
 use xenoglot::language::Language;
 use xenoglot::store::{NewEval, RunRow, Store};
@@ -41,17 +41,20 @@ async fn run(store: &Store) -> RunRow {
     let eval = store.create_eval(new).await.unwrap().id;
     let spec = EvalRunSpec {
         suite: "xeno-word-problems".to_owned(),
+        prompts: None,
         variants: Vec::new(),
         languages: Some(vec![Language::En, Language::Es, Language::Fr, Language::De]),
         limit: Some(20),
         shots: 0,
         n: 8,
         sampling: Sampling { temperature: 1.0, max_tokens: 60, ..Sampling::default() },
+        thinking_prefix: false,
+        profile: None,
         seed: 11,
     };
     let metadata = serde_json::json!({});
     let submission = Submission { eval, name: "shared".to_owned(), model: MODEL.to_owned(), metadata, spec };
-    submit(store, submission).await.unwrap()
+    submit(store, submission, &ScorerOptions::default()).await.unwrap()
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use xenoglot::eval::{Generator, Outcome};
+use xenoglot::eval::{Model, Outcome};
 use xenoglot::jobs::Scoreboard;
 use xenoglot::store::RunStatus;
 
@@ -81,7 +81,7 @@ fn a_run_that_cannot_go_on_says_why_and_can_be_resumed() {
         let broken = Arc::new(broken);
         on_sqlite(async |store, _| {
             let run = submitted(&store, spec(folder.path(), 4)).await.id;
-            let worker = work(&store, "broken", broken.clone() as Arc<dyn Generator>);
+            let worker = work(&store, "broken", broken.clone() as Arc<dyn Model>);
             let failed = until(&store, &run, "failed", |row| row.status == RunStatus::Failed).await;
             assert!(failed.error.as_ref().unwrap().contains(words), "{:?}", failed.error);
             assert_eq!(failed.errored, 0, "what the set-up refused is no sample");
@@ -129,4 +129,40 @@ fn scores_on_the_way_end_as_the_results() {
         let last = board.current(&done).await.unwrap().unwrap();
         assert_eq!((last.samples, &*last.results), (60, &results(&done)));
     });
+}
+
+/// Nothing is generated for a choice by log-likelihood: the choices themselves are scored.
+#[test]
+fn choices_are_scored_where_the_suite_asks_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    write_choices(folder.path());
+    let spec = spec(folder.path(), 1);
+    on_sqlite(async |store, _| {
+        let run = submitted(&store, spec.clone()).await.id;
+        let generator = Arc::new(Scripted::default());
+        let _worker = work(&store, "w", generator.clone());
+        let done = completed(&store, &run).await;
+        assert!(generator.asked.lock().unwrap().is_empty(), "nothing is drawn");
+        let outcomes: Vec<_> = records(&store, &run).await.iter().map(|record| record.outcome).collect();
+        // The shorter choice is the likelier one.
+        assert_eq!(outcomes, [Outcome::Correct, Outcome::Wrong]);
+        assert_eq!((done.passed, done.failed), (1, 1));
+    });
+}
+
+fn write_choices(folder: &std::path::Path) {
+    let suite = folder.join("suite");
+    std::fs::create_dir_all(&suite).unwrap();
+    let problems = concat!(
+        "{\"id\": \"p1\", \"problem\": \"Short?\", \"answer\": \"A\", \"choices\": [\"no\", \"yes\"]}\n",
+        "{\"id\": \"p2\", \"problem\": \"Long?\", \"answer\": \"B\", \"choices\": [\"no\", \"yes\"]}\n",
+    );
+    std::fs::write(suite.join("en.jsonl"), problems).unwrap();
+    let manifest = format!(
+        "format = 2\nname = \"small\"\nversion = \"1\"\ndescription = \"two\"\nlicence = \"MIT\"\nrevision = \"1\"\n\
+         languages = [\"en\"]\ntask = \"loglikelihood\"\nfile = \"{{language}}.jsonl\"\n\
+         [sha256]\n\"en.jsonl\" = \"{}\"\n[prompts.en]\nuser = \"{{problem}}\"\n",
+        crate::eval::sha256(problems)
+    );
+    std::fs::write(suite.join("suite.toml"), manifest).unwrap();
 }

@@ -45,7 +45,7 @@ fn what_is_no_model_is_told() {
     let pickled = directory();
     std::fs::rename(pickled.path().join("model.safetensors"), pickled.path().join("pytorch_model.bin"))
         .expect("moved");
-    check_refused(pickled.path(), &["pytorch_model.bin", "convert it"]);
+    check_refused(pickled.path(), &["pytorch_model.bin", "neither of the two formats of torch.save"]);
 }
 
 /// As a pull leaves it: the directory of a repository, and the GGUF files that were asked for.

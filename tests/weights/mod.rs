@@ -6,6 +6,8 @@ mod damaged;
 mod files;
 mod gguf;
 pub mod gguf_writer;
+mod pickle;
+mod pickle_writer;
 mod real_weights;
 mod safetensors;
 mod tokenizer;

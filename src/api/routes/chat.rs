@@ -19,7 +19,7 @@ use crate::api::sampling::{
 use crate::api::state::AppState;
 use crate::api::token_text::TokenText;
 use crate::api::{now_s, sse};
-use crate::chat::{ReasoningSplitter, opens_reasoning};
+use crate::chat::{ReasoningSplitter, is_open_trace, opens_reasoning};
 use crate::protocol::ErrorResponse;
 use crate::protocol::chat::{ChatRequest, ChatResponse};
 use crate::registry::ServedModel;
@@ -57,6 +57,13 @@ pub async fn create_chat_completion(
     }
 }
 
+/// Whether the client began a trace that the model goes on with.
+fn continues_trace(request: &ChatRequest) -> bool {
+    let last = request.messages.last().filter(|last| last.role == "assistant");
+    request.continue_final_message == Some(true)
+        && last.and_then(|last| last.content.as_ref()).is_some_and(|content| is_open_trace(&content.text()))
+}
+
 async fn prepare(
     state: &AppState,
     model: Arc<ServedModel>,
@@ -91,10 +98,10 @@ async fn prepare(
     let (token_ids, prompt_logprobs_asked) = (fields.return_token_ids == Some(true), fields.prompt_logprobs);
     let (cache_salt, priority) = (fields.cache_salt.clone(), fields.priority.unwrap_or(0));
     let separate = request.separate_reasoning.unwrap_or(model.default_reasoning);
-    let for_text = model.clone();
+    let (for_text, in_trace) = (model.clone(), continues_trace(&request));
     let (text, ids) = state.blocking(move || read_prompt(&for_text, request, truncate)).await??;
 
-    let splitter = separate.then(|| ReasoningSplitter::new(opens_reasoning(&text)));
+    let splitter = separate.then(|| ReasoningSplitter::new(in_trace || opens_reasoning(&text)));
     let writer = ChatWriter {
         id: format!("chatcmpl-{}", Uuid::new_v4().simple()),
         created: now_s(),

@@ -5,6 +5,7 @@ mod chat;
 mod completions;
 mod evals;
 mod health;
+mod merges;
 mod models;
 mod tokenize;
 
@@ -29,5 +30,9 @@ pub fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(admin::reset_prefix_cache))
         .routes(routes!(admin::load_model))
         .routes(routes!(admin::unload_model))
+        .routes(routes!(merges::create_merge, merges::list_merges))
+        .routes(routes!(merges::get_merge))
+        .routes(routes!(merges::cancel_merge))
+        .routes(routes!(merges::merge_events))
         .merge(evals::all())
 }

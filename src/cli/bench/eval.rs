@@ -56,6 +56,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         shots: 0,
         n: arguments.n,
         sampling: Sampling::default(),
+        thinking_prefix: false,
         seed: 0,
         concurrency: 4,
         out: out.0.clone(),

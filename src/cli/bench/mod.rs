@@ -1,7 +1,7 @@
 //! `xenoglot bench`: how fast this machine computes. `engine` serves fixed workloads in this process, `gemm` times
 //! the linears of a decode step, `peak` measures what the processor could do at most, `quality` what a type of weights
 //! costs in accuracy, `language` how well and fast languages are recognised, `score` how many answers are judged a
-//! second, `eval` what an evaluation takes beside generation.
+//! second, `eval` what an evaluation takes beside generation, `merge` merges synthetic checkpoints.
 //!
 //! Without HTTP and without peers: `bench/compare` is the comparison with other servers.
 
@@ -9,6 +9,7 @@ mod engine;
 mod eval;
 mod gemm;
 mod language;
+mod merge;
 mod peak;
 mod quality;
 mod score;
@@ -45,6 +46,8 @@ enum Target {
     Peak(peak::Arguments),
     /// How often the language of a text is recognised, and how fast.
     Language(language::Arguments),
+    /// Merging synthetic checkpoints, beside what the disk needs for the same bytes.
+    Merge(merge::Arguments),
     /// What a type of weights loses against another: perplexity, divergence, agreement of the likeliest tokens.
     Quality(Box<quality::Arguments>),
     /// Answers judged a second: extraction and equivalence.
@@ -58,6 +61,7 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
         Target::Gemm(arguments) => gemm::run(global, arguments),
         Target::Peak(arguments) => peak::run(global, arguments),
         Target::Language(arguments) => language::run(arguments),
+        Target::Merge(arguments) => merge::run(arguments),
         Target::Quality(arguments) => quality::run(global, arguments),
         Target::Score(arguments) => score::run(global, arguments),
     }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::eval::{
     self, CacheStore, CachedGenerator, ChoiceGenerator, ContinuationScorer, EvalError, Generator,
     HttpGenerator, HttpOptions, LocalGenerator, Metered, OpenOptions, Preset, Prices, Protocol, RateLimits,
-    RunConfig, RunReport, Sampling, Session, Spent, Suite, SuiteError, Task, Usage, weights_sha256,
+    RunConfig, RunReport, Session, Spent, Suite, SuiteError, Task, Usage, weights_sha256,
 };
 use crate::language::Language;
 use crate::settings::{ByteSize, Settings};
@@ -57,7 +57,7 @@ pub(super) struct Arguments {
     /// Worked examples shown before each problem, as turns of a chat; small models need them to answer in a box
     /// [default: the suite's, else 0]
     #[arg(long, value_name = "EXAMPLES")]
-    shots: Option<usize>,
+    shots: Option<u32>,
     /// Directory of the run; one that holds the same run is resumed [default: runs/SUITE-MODEL]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -75,7 +75,11 @@ pub(super) struct Arguments {
     min_p: Option<f32>,
     /// Longest completion, in tokens [default: the suite's, else 2048]
     #[arg(allow_negative_numbers = true, long)]
-    max_tokens: Option<usize>,
+    max_tokens: Option<u32>,
+    /// Begin every trace with the prompts' thinking prefix, such as "As I was asked to, I will think in English"
+    /// [default: the preset's or suite's, else false]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    thinking_prefix: Option<bool>,
     /// The same seed draws the same samples
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -242,25 +246,25 @@ fn config(arguments: &Arguments) -> anyhow::Result<RunConfig> {
     };
     let suite = Suite::open_with(&arguments.suite, &options).map_err(usage)?;
     let preset = preset.map_or_else(Protocol::default, |preset| preset.protocol);
-    let protocol = preset.over(&suite.protocol);
-    let n = arguments.n.or(protocol.n).unwrap_or(32);
-    protocol.check_samples(n).map_err(usage)?;
-    let usual = Sampling::default();
+    let said = Protocol {
+        n: arguments.n,
+        k: Vec::new(),
+        shots: arguments.shots,
+        temperature: arguments.temperature,
+        top_p: arguments.top_p,
+        top_k: arguments.top_k,
+        min_p: arguments.min_p,
+        max_tokens: arguments.max_tokens,
+        thinking_prefix: arguments.thinking_prefix,
+    };
+    let settled = said.over(&preset).over(&suite.protocol).settled(32).map_err(usage)?;
     Ok(RunConfig {
         languages: arguments.languages.clone(),
         limit: arguments.limit,
-        shots: arguments.shots.unwrap_or(protocol.shots.unwrap_or_default() as usize),
-        n,
-        sampling: Sampling {
-            temperature: arguments.temperature.or(protocol.temperature).unwrap_or(usual.temperature),
-            top_p: arguments.top_p.or(protocol.top_p).unwrap_or(usual.top_p),
-            top_k: arguments.top_k.or(protocol.top_k).unwrap_or(usual.top_k),
-            min_p: arguments.min_p.or(protocol.min_p).unwrap_or(usual.min_p),
-            max_tokens: arguments
-                .max_tokens
-                .or(protocol.max_tokens.map(|tokens| tokens as usize))
-                .unwrap_or(usual.max_tokens),
-        },
+        shots: settled.shots,
+        n: settled.n,
+        sampling: settled.sampling,
+        thinking_prefix: settled.thinking_prefix,
         seed: arguments.seed,
         concurrency: arguments.concurrency.max(1),
         scorers: arguments.scorers.options(),

@@ -16,10 +16,10 @@ pub(super) struct SuiteOptions {
     /// Where suites find data that are not shipped [default: $XENOGLOT_DATA]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// The shared set of prompts that took the place of the suite's
+    /// The shared set of prompts that took the place of the suite's [default: as recorded]
     #[arg(long, value_name = "NAME")]
     prompts: Option<String>,
-    /// Variants of the prompts
+    /// Variants of the prompts [default: as recorded]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     variants: Vec<String>,
 }

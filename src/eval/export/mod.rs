@@ -73,7 +73,8 @@ pub fn export(
 pub struct SuiteSource {
     /// `None`: by the name that the run recorded.
     pub name: Option<String>,
-    /// As the run was started with; its languages are those of the run.
+    /// As the run was started with; its languages are those of the run, and so are its prompts and variants unless others
+    /// are named.
     pub open: OpenOptions,
 }
 
@@ -82,15 +83,28 @@ impl SuiteSource {
     /// `SuiteChanged` if its digest is not the one recorded.
     pub(super) fn suite_of(&self, run: &StoredRun) -> Result<Suite, EvalError> {
         let recorded = &run.file.suite;
-        let options = OpenOptions { languages: Some(run.file.languages.clone()), ..self.open.clone() };
-        let suite = Suite::open_with(self.name.as_deref().unwrap_or(&recorded.name), &options)?;
-        if suite.sha256 == recorded.sha256 {
-            return Ok(suite);
+        let mut options = OpenOptions { languages: Some(run.file.languages.clone()), ..self.open.clone() };
+        if options.variants.is_empty() {
+            options.variants.clone_from(&recorded.variants);
+        }
+        let name = self.name.as_deref().unwrap_or(&recorded.name);
+        let is_recorded = |suite: &Suite| suite.sha256 == recorded.sha256;
+        let found = Suite::open_with(name, &options);
+        if let Some(suite) = found.as_ref().ok().filter(|suite| is_recorded(suite)) {
+            return Ok(suite.clone());
+        }
+        // A shared set that took the place of the suite's own prompts is on record under the same key as one that is the
+        // suite's own, so that it is only tried here.
+        if options.prompts.is_none() && recorded.prompts.is_some() {
+            let options = OpenOptions { prompts: recorded.prompts.clone(), ..options };
+            if let Some(suite) = Suite::open_with(name, &options).ok().filter(is_recorded) {
+                return Ok(suite);
+            }
         }
         Err(EvalError::SuiteChanged {
             name: recorded.name.clone(),
             recorded: recorded.sha256.clone(),
-            found: suite.sha256,
+            found: found?.sha256,
         })
     }
 }

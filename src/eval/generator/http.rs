@@ -272,6 +272,7 @@ impl HttpGenerator {
                 if let Some(at) = missing.iter().position(|known| *known == sample) {
                     missing.remove(at);
                     let draw = Draw { seed, choice: choice as u32 };
+                    let completion = Completion { text: request.opened(completion.text), ..completion };
                     events(GenerationEvent::Finished { sample, draw, completion });
                 }
             }

@@ -20,7 +20,7 @@ use crate::weights::Tokenizer;
 
 use super::{
     Completion, Draw, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError,
-    GeneratorIdentity, Usage,
+    GeneratorIdentity, Message, Usage,
 };
 
 /// An engine with what turns messages into its tokens and back.
@@ -66,12 +66,16 @@ impl LocalGenerator {
     ) -> Result<(), GeneratorError> {
         let refused = |message: String| GeneratorError::Refused { message };
         let prompt = self.prompt(request).map_err(refused)?;
+        let prefix = match &request.opening {
+            Some(opening) => opening.as_str(),
+            // What the template opened in the prompt belongs to the completion's trace.
+            None if opens_reasoning(&prompt) => "<think>\n",
+            None => "",
+        };
         let ids = self
             .tokenizer
             .encode(&prompt, self.template.is_none())
             .map_err(|error| refused(format!("the prompt cannot be tokenized: {error}")))?;
-        // What the template opened in the prompt belongs to the completion's trace.
-        let prefix = if opens_reasoning(&prompt) { "<think>\n" } else { "" };
         let mut usage = Usage { requests: 1, prompt_tokens: ids.len() as u64, ..Usage::default() };
         let mut outputs = self.submit(request, ids).await?;
         let wanted = |choice: u32| request.samples.contains(&choice);
@@ -107,16 +111,18 @@ impl LocalGenerator {
     }
 
     fn prompt(&self, request: &GenerationRequest) -> Result<String, String> {
+        let opening = request.opening.iter();
+        let opening = opening.map(|text| Message { role: "assistant".to_owned(), content: text.clone() });
+        let messages: Vec<Message> = request.messages.iter().cloned().chain(opening).collect();
         let Some(template) = &self.template else {
-            let parts: Vec<&str> = request.messages.iter().map(|message| message.content.as_str()).collect();
+            let parts: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
             return Ok(parts.join("\n\n"));
         };
-        let messages = json!(request.messages);
         let options = RenderOptions {
-            messages: &messages,
+            messages: &json!(messages),
             tools: None,
-            add_generation_prompt: true,
-            continue_final_message: false,
+            add_generation_prompt: request.opening.is_none(),
+            continue_final_message: request.opening.is_some(),
             kwargs: &Map::new(),
         };
         template.render(&options).map_err(|error| error.to_string())

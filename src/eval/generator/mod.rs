@@ -9,10 +9,13 @@ mod local_continuation;
 mod sse;
 mod usage;
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::language::Language;
+use continuation::{Continuation, ContinuationRequest, ContinuationScorer};
 pub use usage::{Metered, Usage};
 
 /// Generates several completions of one prompt.
@@ -28,11 +31,41 @@ pub trait Generator: Send + Sync {
     ) -> BoxFuture<'a, Result<(), GeneratorError>>;
 }
 
+/// Whoever generates and scores continuations: all that a suite's task may ask of a model.
+pub trait Model: Generator + ContinuationScorer {}
+
+impl<T: Generator + ContinuationScorer> Model for T {}
+
+impl<T: Generator + ?Sized> Generator for Arc<T> {
+    fn identity(&self) -> GeneratorIdentity {
+        (**self).identity()
+    }
+
+    fn generate<'a>(
+        &'a self,
+        request: &'a GenerationRequest,
+        events: &'a (dyn Fn(GenerationEvent) + Send + Sync),
+    ) -> BoxFuture<'a, Result<(), GeneratorError>> {
+        (**self).generate(request, events)
+    }
+}
+
+impl<T: ContinuationScorer + ?Sized> ContinuationScorer for Arc<T> {
+    fn score<'a>(
+        &'a self,
+        request: &'a ContinuationRequest,
+    ) -> BoxFuture<'a, Result<Vec<Continuation>, GeneratorError>> {
+        (**self).score(request)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct GenerationRequest {
     /// Names the request in logs.
     pub id: String,
     pub messages: Vec<Message>,
+    /// What the model's turn begins with, in its own name: it goes on from there, and completions begin with it.
+    pub opening: Option<String>,
     /// Samples the problem has in the whole run.
     pub n: u32,
     /// Those still missing, ascending, each below n.
@@ -41,6 +74,22 @@ pub struct GenerationRequest {
     pub seed: u64,
     pub sampling: Sampling,
 }
+
+impl GenerationRequest {
+    /// A completion as it reads with the opening before it. Servers that take reasoning apart answer with the trace's
+    /// tag again, which the opening brings itself.
+    pub(super) fn opened(&self, text: String) -> String {
+        let Some(opening) = &self.opening else { return text };
+        let rest = match text.strip_prefix(TRACE_OPEN) {
+            Some(rest) if opening.starts_with(TRACE_OPEN) => rest.strip_prefix('\n').unwrap_or(rest),
+            _ => &text,
+        };
+        format!("{opening}{rest}")
+    }
+}
+
+/// What a trace begins with.
+pub(super) const TRACE_OPEN: &str = "<think>";
 
 /// The id of the request for a problem in a language.
 pub fn request_id(problem: &str, language: Language) -> String {

@@ -33,7 +33,7 @@ pub use choices::letter;
 pub use error::SuiteError;
 use files::Files;
 use manifest::{Manifest, ProblemsFrom};
-pub use presets::{Preset, Protocol};
+pub use presets::{Preset, Protocol, Settled};
 pub use prompts::{Prompt, Variant};
 pub use summary::{DataState, SuiteSummary};
 pub use task::Task;

@@ -3,6 +3,8 @@
 
 use toml::Table;
 
+use crate::eval::generator::Sampling;
+
 use super::error::{SuiteError, hint};
 use super::manifest::defaults;
 use super::manifest::keys::Keys;
@@ -21,6 +23,15 @@ pub struct Protocol {
     pub min_p: Option<f32>,
     pub max_tokens: Option<u32>,
     /// Whether traces begin with the prompt's thinking prefix.
+    pub thinking_prefix: Option<bool>,
+}
+
+/// A protocol with nothing left open.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settled {
+    pub n: u32,
+    pub shots: usize,
+    pub sampling: Sampling,
     pub thinking_prefix: bool,
 }
 
@@ -37,8 +48,29 @@ impl Protocol {
             top_k: self.top_k.or(other.top_k),
             min_p: self.min_p.or(other.min_p),
             max_tokens: self.max_tokens.or(other.max_tokens),
-            thinking_prefix: self.thinking_prefix || other.thinking_prefix,
+            thinking_prefix: self.thinking_prefix.or(other.thinking_prefix),
         }
+    }
+
+    /// With the program's own choice for what is not said; `n` is that choice of samples.
+    ///
+    /// # Errors
+    /// `TooFewSamples` if n cannot give every pass@k that the protocol reports.
+    pub fn settled(&self, n: u32) -> Result<Settled, SuiteError> {
+        let (n, usual) = (self.n.unwrap_or(n), Sampling::default());
+        self.check_samples(n)?;
+        Ok(Settled {
+            n,
+            shots: self.shots.unwrap_or_default() as usize,
+            sampling: Sampling {
+                temperature: self.temperature.unwrap_or(usual.temperature),
+                top_p: self.top_p.unwrap_or(usual.top_p),
+                top_k: self.top_k.unwrap_or(usual.top_k),
+                min_p: self.min_p.unwrap_or(usual.min_p),
+                max_tokens: self.max_tokens.map_or(usual.max_tokens, |tokens| tokens as usize),
+            },
+            thinking_prefix: self.thinking_prefix.unwrap_or_default(),
+        })
     }
 
     /// Whether n samples can give every pass@k that the protocol reports.

@@ -4,7 +4,7 @@ use crate::language::Language;
 
 use super::error::SuiteError;
 use super::manifest::{Manifest, ProblemsFrom};
-use super::{MANIFEST, Suite, Task, data, find};
+use super::{MANIFEST, Protocol, Suite, Task, data, find};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SuiteSummary {
@@ -29,6 +29,15 @@ pub enum DataState {
 }
 
 impl Suite {
+    /// How a suite says it is to be run, told from its manifest alone.
+    ///
+    /// # Errors
+    /// What is wrong with the manifest.
+    pub fn protocol_of(name_or_path: &str) -> Result<Protocol, SuiteError> {
+        let files = find(name_or_path)?;
+        Ok(Manifest::parse(&files.text(MANIFEST)?, &files.describe(MANIFEST))?.protocol)
+    }
+
     /// # Errors
     /// What is wrong with the manifest.
     pub fn summary(name_or_path: &str) -> Result<SuiteSummary, SuiteError> {

@@ -92,7 +92,9 @@ pub async fn get_output_item(
     let spec = shape::spec_of(&run)?;
     let planned = spec.clone();
     let position = usize::try_from(key.position).unwrap_or(usize::MAX);
-    let asked = state.blocking(move || planned.plan().map(|plan| json!(plan.messages(position)))).await?;
+    let scorers = evals.scorers.clone();
+    let asked =
+        state.blocking(move || planned.plan(&scorers).map(|plan| json!(plan.asked(position)))).await?;
     let input = match asked {
         Ok(Value::Array(messages)) => messages,
         Ok(_) => Vec::new(),

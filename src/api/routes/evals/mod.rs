@@ -4,7 +4,7 @@ mod control;
 mod events;
 mod items;
 mod list;
-mod query;
+pub(super) mod query;
 mod runs;
 mod shape;
 

@@ -12,7 +12,7 @@ use crate::api::body::StrictJson;
 use crate::api::error::ApiError;
 use crate::api::evals::Evals;
 use crate::api::state::AppState;
-use crate::eval::Sampling;
+use crate::eval::{Preset, Protocol, Suite, SuiteError};
 use crate::jobs::{EvalRunSpec, Submission, submit};
 use crate::language::Language;
 use crate::protocol::ErrorResponse;
@@ -50,7 +50,8 @@ pub async fn create_run(
         return Err(ApiError::invalid("data_source.suite", message));
     }
     let model = model(&state, evals, source.model.as_deref())?;
-    let spec = spec(suite, source)?;
+    let spec = tokio::task::spawn_blocking(move || spec(suite, source)).await;
+    let spec = spec.map_err(|error| ApiError::internal(error.to_string()))??;
     let n_max = state.options().limits.n_max;
     if state.registry().get(&model).is_ok() && spec.n as usize > n_max {
         let message = format!("`data_source.n` must be at most {n_max} for a model of this server");
@@ -61,7 +62,8 @@ pub async fn create_run(
     }
     let name = request.name.unwrap_or_else(|| format!("{} on {}", model, spec.suite));
     let metadata = Value::Object(request.metadata.unwrap_or_default());
-    let row = submit(&evals.store, Submission { eval: eval_id, name, model, metadata, spec }).await?;
+    let submission = Submission { eval: eval_id, name, model, metadata, spec };
+    let row = submit(&evals.store, submission, &evals.scorers).await?;
     evals.wake();
     Ok((StatusCode::CREATED, Json(shape::run(row, None, false)?)))
 }
@@ -82,28 +84,44 @@ fn model(state: &AppState, evals: &Evals, asked: Option<&str>) -> Result<String,
     }
 }
 
+/// What is asked for, over the preset, over the suite's own protocol. Reads files of the suite.
 fn spec(suite: String, source: RunDataSource) -> Result<EvalRunSpec, ApiError> {
-    let usual = Sampling::default();
-    let RunSampling { temperature, top_p, top_k, min_p, max_completion_tokens, seed } =
-        source.sampling_params.unwrap_or_default();
     if source.variants.as_ref().is_some_and(|variants| variants.len() > VARIANTS_MAX) {
         let message = format!("`data_source.variants` names at most {VARIANTS_MAX}");
         return Err(ApiError::invalid("data_source.variants", message));
     }
+    let languages = source.languages.map(languages).transpose()?;
+    let RunSampling { temperature, top_p, top_k, min_p, max_completion_tokens, seed } =
+        source.sampling_params.unwrap_or_default();
+    let said = Protocol {
+        n: source.n,
+        k: Vec::new(),
+        shots: source.shots,
+        temperature,
+        top_p,
+        top_k,
+        min_p,
+        max_tokens: max_completion_tokens,
+        thinking_prefix: source.thinking_prefix,
+    };
+    let wrong = |field: &'static str| {
+        move |error: SuiteError| ApiError::invalid(format!("data_source.{field}"), error.to_string())
+    };
+    let preset = source.preset.as_deref().map(Preset::named).transpose().map_err(wrong("preset"))?;
+    let own = Suite::protocol_of(&suite).map_err(wrong("suite"))?;
+    let (of_preset, prompts) = preset.map(|preset| (preset.protocol, preset.prompts)).unwrap_or_default();
+    let settled = said.over(&of_preset).over(&own).settled(1).map_err(wrong("n"))?;
     Ok(EvalRunSpec {
         suite,
+        prompts: source.prompts.or(prompts),
         variants: source.variants.unwrap_or_default(),
-        languages: source.languages.map(languages).transpose()?,
+        languages,
         limit: source.limit.map(|limit| limit as usize),
-        shots: source.shots.unwrap_or(0) as usize,
-        n: source.n.unwrap_or(1),
-        sampling: Sampling {
-            temperature: temperature.unwrap_or(usual.temperature),
-            top_p: top_p.unwrap_or(usual.top_p),
-            top_k: top_k.unwrap_or(usual.top_k),
-            min_p: min_p.unwrap_or(usual.min_p),
-            max_tokens: max_completion_tokens.map_or(usual.max_tokens, |tokens| tokens as usize),
-        },
+        shots: settled.shots,
+        n: settled.n,
+        sampling: settled.sampling,
+        thinking_prefix: settled.thinking_prefix,
+        profile: source.profile,
         seed: seed.unwrap_or(0),
     })
 }

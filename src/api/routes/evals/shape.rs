@@ -93,6 +93,10 @@ fn data_source(spec: EvalRunSpec, model: String) -> RunDataSource {
     RunDataSource {
         kind: SUITE_SOURCE.to_owned(),
         suite: Some(spec.suite),
+        preset: None,
+        prompts: spec.prompts,
+        thinking_prefix: Some(spec.thinking_prefix),
+        profile: spec.profile,
         variants: (!spec.variants.is_empty()).then_some(spec.variants),
         model: Some(model),
         languages: spec.languages.map(|all| all.iter().map(|one| one.code().to_owned()).collect()),

@@ -36,14 +36,18 @@ impl<G: Generator> CachedGenerator<G> {
 
     /// What all samples of a request have in common.
     fn key(&self, request: &GenerationRequest) -> serde_json::Value {
-        json!({
+        let mut key = json!({
             "format": 1,
             "generator": self.inner.identity(),
             "weights": self.weights,
             "messages": request.messages,
             "sampling": request.sampling,
             "seed": request.seed,
-        })
+        });
+        if let Some(opening) = &request.opening {
+            key["opening"] = json!(opening);
+        }
+        key
     }
 
     async fn generate_samples(

@@ -39,6 +39,15 @@ pub(super) fn body(
         "stream": true,
         "stream_options": {"include_usage": true},
     });
+    if let Some(opening) = &request.opening {
+        // As vLLM, SGLang and this project's server have it. A server that does not know the fields refuses the request,
+        // or, worse, answers as if the opening were a finished turn: docs/suites.md says so.
+        if let Some(messages) = body["messages"].as_array_mut() {
+            messages.push(json!({"role": "assistant", "content": opening}));
+        }
+        body["add_generation_prompt"] = json!(false);
+        body["continue_final_message"] = json!(true);
+    }
     for extension in extensions(sampling).into_iter().filter(|one| !unknown.contains(&one.name)) {
         body[extension.name] = extension.value;
     }

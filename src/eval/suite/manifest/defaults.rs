@@ -35,7 +35,7 @@ pub(in super::super) fn protocol(keys: &Keys<'_>) -> Result<Protocol, SuiteError
         top_k: small("top_k")?,
         min_p: real("min_p")?,
         max_tokens: small("max_tokens")?,
-        thinking_prefix: keys.flag("thinking_prefix", false)?,
+        thinking_prefix: keys.optional_flag("thinking_prefix")?,
     };
     match (protocol.n, protocol.k.iter().max()) {
         (Some(n), Some(k)) if n < *k => {

@@ -71,9 +71,13 @@ impl<'a> Keys<'a> {
     }
 
     pub fn flag(&self, key: &str, default: bool) -> Result<bool, SuiteError> {
+        Ok(self.optional_flag(key)?.unwrap_or(default))
+    }
+
+    pub fn optional_flag(&self, key: &str) -> Result<Option<bool>, SuiteError> {
         match self.get(key) {
-            None => Ok(default),
-            Some(Value::Boolean(flag)) => Ok(*flag),
+            None => Ok(None),
+            Some(Value::Boolean(flag)) => Ok(Some(*flag)),
             Some(other) => Err(self.mistyped(key, "true or false", other)),
         }
     }

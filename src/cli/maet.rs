@@ -1,0 +1,201 @@
+//! `xenoglot maet`: an ability of one language given to models of others, as one recipe or step by step.
+
+mod arguments;
+mod recipe;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget};
+
+use crate::merge::config::ModelReference;
+use crate::merge::maet::{
+    MaetJob, MaskJob, MaskOptions, MaskTask, Recipe, Selection, equivalent_config, mask, report_html,
+    report_text, select, transfer,
+};
+use crate::merge::{ExecuteOptions, FileOptions, MergeError, PlanOptions};
+use crate::settings::{Overrides, Settings};
+
+use super::failure::Failure;
+use super::merge::{Bar, explain, locate, wait_for_interrupt};
+use super::options::{GlobalOptions, settings};
+use super::start;
+use arguments::{MaskArguments, OutputArguments, RunArguments, SelectArguments, Step, WorkArguments};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    step: Step,
+}
+
+pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Result<()> {
+    if matches!(arguments.step, Step::Example) {
+        return Ok(std::io::stdout().lock().write_all(Recipe::EXAMPLE.as_bytes())?);
+    }
+    let settings = settings(global, Overrides::default())?;
+    start::logging(&settings, true)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    // The first asks the pieces in progress to be the last; the second ends the process as usual.
+    let _ =
+        std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || wait_for_interrupt(&asked));
+    let work = Work { settings, stop };
+    match &arguments.step {
+        Step::Mask(arguments) => work.mask(arguments),
+        Step::Select(arguments) => work.select_only(arguments),
+        Step::Transfer(arguments) => {
+            let (text, name) = arguments.recipe.text()?;
+            work.transfer(&text, &name, arguments.selection.as_deref(), &arguments.output)
+        }
+        Step::Run(arguments) => work.run(arguments),
+        Step::Example => Ok(()),
+    }
+}
+
+struct Work {
+    settings: Settings,
+    stop: Arc<AtomicBool>,
+}
+
+impl Work {
+    fn options(&self, arguments: &WorkArguments, resume: bool) -> ExecuteOptions<'_> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        ExecuteOptions { threads: arguments.jobs.map_or(cores, usize::from), resume, stop: &self.stop }
+    }
+
+    fn locate(&self, path: &str, revision: Option<&str>) -> Result<PathBuf, String> {
+        locate(path, revision, &self.settings)
+    }
+
+    fn mask(&self, arguments: &MaskArguments) -> anyhow::Result<()> {
+        if let Some(path) = &arguments.recipe {
+            let (text, name) = recipe::read(path)?;
+            let recipe = Recipe::parse(&text).map_err(|error| explain(error, &name))?;
+            return self.masks(&recipe, &recipe.masks, &arguments.work, &name);
+        }
+        let reference = |path: &String| path.parse().map_err(Failure::usage);
+        let mut models = arguments.models.iter().map(reference).collect::<Result<Vec<_>, _>>()?;
+        let base = models.remove(0);
+        let MaskArguments { neurons, density, cap, .. } = *arguments;
+        let options = MaskOptions { neurons, density, cap };
+        options.check().map_err(Failure::usage)?;
+        let out = arguments.out.clone().unwrap_or_default();
+        self.one_mask(&base, &models, options, &out, &arguments.work).map_err(|error| explain(error, "mask"))
+    }
+
+    fn masks(
+        &self,
+        recipe: &Recipe,
+        tasks: &[MaskTask],
+        arguments: &WorkArguments,
+        name: &str,
+    ) -> anyhow::Result<()> {
+        for task in tasks {
+            let out = Path::new(&task.out);
+            self.one_mask(&recipe.base, &task.tuned, task.options, out, arguments)
+                .map_err(|error| explain(error, name))?;
+        }
+        Ok(())
+    }
+
+    fn one_mask(
+        &self,
+        base: &ModelReference,
+        tuned: &[ModelReference],
+        options: MaskOptions,
+        out: &Path,
+        arguments: &WorkArguments,
+    ) -> Result<(), MergeError> {
+        let locate = |path: &str, revision: Option<&str>| self.locate(path, revision);
+        let job = MaskJob::plan(base, tuned, &locate, arguments.allow_crimes)?;
+        let bar = bar();
+        let outcome = mask(&job, options, out, self.options(arguments, false), &bar);
+        bar.0.finish_and_clear();
+        let summary = outcome?;
+        eprintln!("{} of {} weights are kept in {}", summary.kept(), summary.elements(), out.display());
+        Ok(())
+    }
+
+    fn plan(
+        &self,
+        text: &str,
+        arguments: &WorkArguments,
+        shard_bytes: Option<u64>,
+    ) -> Result<MaetJob, MergeError> {
+        let usual = PlanOptions::default();
+        let shard_bytes = shard_bytes.unwrap_or(usual.shard_bytes);
+        let options = PlanOptions { crimes: arguments.allow_crimes, shard_bytes, ..usual };
+        let locate = |path: &str, revision: Option<&str>| self.locate(path, revision);
+        let job = MaetJob::plan(Recipe::parse(text)?, &locate, &options)?;
+        for warning in &job.job.plan.warnings {
+            eprintln!("warning: {warning}");
+        }
+        Ok(job)
+    }
+
+    fn select(&self, job: &MaetJob, arguments: &WorkArguments) -> Result<Selection, MergeError> {
+        let bar = bar();
+        let outcome = select(job, self.options(arguments, false), &bar);
+        bar.0.finish_and_clear();
+        outcome
+    }
+
+    fn select_only(&self, arguments: &SelectArguments) -> anyhow::Result<()> {
+        let (text, name) = arguments.recipe.text()?;
+        let job = self.plan(&text, &arguments.work, None).map_err(|error| explain(error, &name))?;
+        let selection = self.select(&job, &arguments.work).map_err(|error| explain(error, &name))?;
+        let write = |path: &Option<PathBuf>, text: String| match path {
+            None => Ok(()),
+            Some(path) => std::fs::write(path, text).with_context(|| format!("writing {}", path.display())),
+        };
+        write(&arguments.json, serde_json::to_string_pretty(&selection)?)?;
+        write(&arguments.html, report_html(&selection))?;
+        write(&arguments.merge_config, equivalent_config(&job.recipe, &selection))?;
+        Ok(std::io::stdout().lock().write_all(report_text(&selection).as_bytes())?)
+    }
+
+    fn transfer(
+        &self,
+        text: &str,
+        name: &str,
+        selection: Option<&Path>,
+        arguments: &OutputArguments,
+    ) -> anyhow::Result<()> {
+        let shard_bytes = Some(arguments.out_shard_size.0);
+        let mut job = self.plan(text, &arguments.work, shard_bytes).map_err(|error| explain(error, name))?;
+        let selection = match selection {
+            None => self.select(&job, &arguments.work).map_err(|error| explain(error, name))?,
+            Some(path) => {
+                let text =
+                    std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+                serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?
+            }
+        };
+        let files = FileOptions { hash_inputs: arguments.hash_inputs, no_card: arguments.no_model_card };
+        let options = self.options(&arguments.work, arguments.resume);
+        let bar = bar();
+        let outcome = transfer(&mut job, &selection, &arguments.out, options, files, &bar);
+        bar.0.finish_and_clear();
+        outcome.map_err(|error| explain(error, name))?;
+        let (chosen, all) = (selection.chosen(), selection.tensors.len());
+        eprintln!("{chosen} of {all} tensors chosen, merged in {}", arguments.out.display());
+        Ok(())
+    }
+
+    fn run(&self, arguments: &RunArguments) -> anyhow::Result<()> {
+        let (text, name) = recipe::read(&arguments.file)?;
+        let recipe = Recipe::parse(&text).map_err(|error| explain(error, &name))?;
+        let missing: Vec<MaskTask> =
+            recipe.masks.iter().filter(|task| !Path::new(&task.out).exists()).cloned().collect();
+        self.masks(&recipe, &missing, &arguments.output.work, &name)?;
+        self.transfer(&text, &name, None, &arguments.output)
+    }
+}
+
+fn bar() -> Bar {
+    Bar(ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()))
+}

@@ -1,0 +1,336 @@
+//! From a configuration and the models' headers to a plan.
+
+use std::collections::BTreeMap;
+
+use super::super::config::{Dtype, MergeConfig};
+use super::super::error::MergeError;
+use super::super::inputs::{InputModel, weight_type};
+use super::super::method::Base;
+use super::super::stages::{Keep, Vectors};
+use super::super::vocabulary::{VocabularyPlan, clashes, is_vocabulary_tensor};
+use super::layers::{ModuleSpans, Span, spans};
+use super::names::{LayerName, Layout, is_before_layers, is_buffer};
+use super::recipe::{Lookup, ModelLookup, copy};
+use super::{Plan, PlanOptions, PlannedTensor, SourceTensor, shards};
+use crate::weights::TensorType;
+
+pub(super) fn plan(
+    config: &MergeConfig,
+    models: &[InputModel],
+    options: &PlanOptions,
+) -> Result<Plan, MergeError> {
+    let modules = spans(config, models)?;
+    let base = config.base_model.as_ref();
+    let base = base.and_then(|base| models.iter().position(|model| model.reference == *base));
+    let mut warnings = config.warnings.clone();
+    let of_tokenizer = |tokenizer| VocabularyPlan::new(tokenizer, models, base);
+    let vocabulary = config.tokenizer.as_ref().map(of_tokenizer).transpose()?;
+    if vocabulary.is_none() {
+        warnings.extend(check_vocabularies(models, options)?);
+    }
+    warnings.extend(vocabulary.iter().flat_map(|vocabulary| vocabulary.warnings.clone()));
+    let mut builder = Builder {
+        config,
+        models,
+        options,
+        vocabulary: vocabulary.as_ref(),
+        tensors: BTreeMap::new(),
+        warnings,
+    };
+    for module in &modules {
+        builder.module(module)?;
+    }
+    let Builder { tensors, warnings, .. } = builder;
+    let tensors: Vec<PlannedTensor> = tensors.into_values().collect();
+    if tensors.is_empty() {
+        let problem = "has no tensor that a merge could write".to_owned();
+        let model = models.first().map(|model| model.reference.to_string()).unwrap_or_default();
+        return Err(MergeError::Model { model, problem });
+    }
+    let layers = modules
+        .iter()
+        .find(|module| module.is_sliced)
+        .map(|module| module.spans.iter().filter_map(|span| span.layers).sum());
+    let unties = tensors.iter().any(|tensor| tensor.name == "lm_head.weight")
+        && models.iter().any(InputModel::has_tied_embeddings);
+    Ok(Plan {
+        shards: shards::cut(&tensors, options.shard_bytes),
+        tensors,
+        layers,
+        unties,
+        donor: base.unwrap_or(0),
+        vocabulary,
+        seed: options.seed,
+        warnings,
+    })
+}
+
+/// What to say of vocabularies that nothing brings together.
+fn check_vocabularies(models: &[InputModel], options: &PlanOptions) -> Result<Vec<String>, MergeError> {
+    let clashes = clashes(models)?;
+    if let Some(clash) = clashes.iter().find(|clash| clash.is_garbage())
+        && !options.crimes
+    {
+        let problem = format!(
+            "{clash}\nwithout `tokenizer: {{source: union}}` (or base) rows of unrelated tokens are mixed"
+        );
+        return Err(MergeError::Crime { problem });
+    }
+    Ok(clashes.iter().map(ToString::to_string).collect())
+}
+
+struct Builder<'a> {
+    config: &'a MergeConfig,
+    models: &'a [InputModel],
+    options: &'a PlanOptions,
+    vocabulary: Option<&'a VocabularyPlan>,
+    tensors: BTreeMap<String, PlannedTensor>,
+    warnings: Vec<String>,
+}
+
+impl Builder<'_> {
+    fn module(&mut self, module: &ModuleSpans<'_>) -> Result<(), MergeError> {
+        let layout = self.layout(module);
+        let (Some(first), Some(last)) = (module.spans.first(), module.spans.last()) else { return Ok(()) };
+        for name in &layout.outside {
+            let span = if is_before_layers(name) { first } else { last };
+            self.tensor(span, name, &|_| name.clone(), 0.0)?;
+        }
+        if module.is_sliced && layout.stacks.len() > 1 {
+            let stacks: Vec<&str> = layout.stacks.keys().map(String::as_str).collect();
+            let problem = format!("has several stacks of layers ({}): use `modules`", stacks.join(", "));
+            let model = first.inputs.first().map(|input| input.reference.to_string()).unwrap_or_default();
+            return Err(MergeError::Model { model, problem });
+        }
+        for (stack, found) in &layout.stacks {
+            let mut out = 0;
+            for span in &module.spans {
+                self.check_layers(span, stack)?;
+                let layers = span.layers.unwrap_or(found.layers);
+                for layer in 0..layers {
+                    // As mergekit: the only layer of a slice has the last value of a gradient.
+                    let at = if layers == 1 { 1.0 } else { layer as f64 / (layers - 1) as f64 };
+                    for rest in &found.weights {
+                        let name = LayerName { stack, layer: out, rest }.at(out);
+                        let source = |first: usize| LayerName { stack, layer: 0, rest }.at(first + layer);
+                        self.tensor(span, &name, &source, at)?;
+                    }
+                    out += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every model of a slice has its layers.
+    fn check_layers(&self, span: &Span<'_>, stack: &str) -> Result<(), MergeError> {
+        let Some(layers) = span.layers else { return Ok(()) };
+        for input in &span.inputs {
+            let model = &self.models[input.model];
+            let names = model.tensors.names();
+            let last =
+                names.iter().filter_map(|name| LayerName::parse(name)).filter(|name| name.stack == stack);
+            let count = last.map(|name| name.layer + 1).max().unwrap_or(0);
+            let end = input.first_layer + layers;
+            if end > count {
+                let what = format!("ends at {end}, and {} has {count} layers", input.reference);
+                return Err(input
+                    .place
+                    .under("layer_range")
+                    .wrong(what, "end it there at the latest")
+                    .into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The names of a module's models, buffers left out.
+    fn layout(&mut self, module: &ModuleSpans<'_>) -> Layout {
+        let mut used: Vec<usize> =
+            module.spans.iter().flat_map(|span| span.inputs.iter().map(|input| input.model)).collect();
+        used.sort_unstable();
+        used.dedup();
+        let mut layout = Layout::default();
+        for model in used {
+            for name in self.models[model].tensors.names() {
+                if is_buffer(&name) || !belongs(&name, module.module) {
+                    continue;
+                }
+                if weight_type(&self.models[model], &name).is_none() {
+                    let model = &self.models[model].reference;
+                    self.warnings
+                        .push(format!("{name} of {model} is left out: it is no floating-point tensor"));
+                    continue;
+                }
+                layout.add(&name);
+            }
+        }
+        layout
+    }
+
+    /// `source` gives a model's name of the tensor, told its first layer.
+    fn tensor(
+        &mut self,
+        span: &Span<'_>,
+        name: &str,
+        source: &dyn Fn(usize) -> String,
+        at: f64,
+    ) -> Result<(), MergeError> {
+        let names: Vec<String> = span.inputs.iter().map(|input| source(input.first_layer)).collect();
+        let found: Vec<Option<&str>> = span
+            .inputs
+            .iter()
+            .zip(&names)
+            .map(|(input, name)| self.models[input.model].resolve(name))
+            .collect();
+        // One that only ties it has no output matrix of its own.
+        let is_there = |(at, input): (usize, &super::layers::SpanInput<'_>)| {
+            self.models[input.model].tensors.contains(&names[at])
+        };
+        if !span.inputs.iter().enumerate().any(is_there) {
+            return Ok(());
+        }
+        if let Some(lacking) = found.iter().position(Option::is_none) {
+            return Err(self.lacking(span, name, lacking, &names));
+        }
+        let found: Vec<&str> = found.into_iter().flatten().collect();
+        let shape = self.shape(span, name, &found)?;
+        let merged: Vec<usize> = (0..span.inputs.len()).filter(|input| span.base != Some(*input)).collect();
+        let source_of =
+            |input: usize| SourceTensor { model: span.inputs[input].model, name: found[input].to_owned() };
+        let only_base = merged.is_empty();
+        let lookup = Lookup {
+            method: self.config.method,
+            seed: self.options.seed,
+            name,
+            shape: &shape,
+            at,
+            shared: &span.shared,
+            place: &span.place,
+            models: merged
+                .iter()
+                .map(|input| ModelLookup {
+                    reference: span.inputs[*input].reference,
+                    tensor: found[*input],
+                    own: span.inputs[*input].own,
+                    place: &span.inputs[*input].place,
+                })
+                .collect(),
+            has_base: span.base.is_some(),
+        };
+        let mut recipe = if only_base { copy() } else { lookup.recipe()? };
+        let base = span.base.filter(|_| !only_base);
+        let mut sources: Vec<SourceTensor> = merged.iter().map(|input| source_of(*input)).collect();
+        if only_base {
+            sources.extend(span.base.map(source_of));
+        }
+        let mut base = base.map(source_of);
+        if recipe.vectors == Vectors::Weights
+            && self.config.method.spec().base == Base::Required
+            && !only_base
+        {
+            // The base is the first of the vectors.
+            sources.splice(0..0, base.take());
+            recipe.keep.resize(sources.len(), Keep::All);
+        }
+        if self.vocabulary.is_some() && is_vocabulary_tensor(name) {
+            self.check_unchanged(span, name, &found)?;
+        }
+        let dtype = self.dtype(span, &found);
+        self.tensors.insert(
+            name.to_owned(),
+            PlannedTensor { name: name.to_owned(), shape, dtype, sources, base, recipe },
+        );
+        Ok(())
+    }
+
+    /// Rows of another vocabulary are taken from the stored tensor, which an adapter must not change then.
+    fn check_unchanged(&self, span: &Span<'_>, name: &str, found: &[&str]) -> Result<(), MergeError> {
+        for (input, found) in span.inputs.iter().zip(found) {
+            let adapter = self.models[input.model].adapter.as_ref();
+            if adapter.map(|adapter| adapter.for_weight(found)).transpose()?.flatten().is_some() {
+                let problem = format!(
+                    "the adapter of {} changes it, and the vocabularies are brought together too: merge the adapter \
+                     first (`xenoglot lora merge`)",
+                    input.reference
+                );
+                return Err(MergeError::Tensor { tensor: name.to_owned(), problem });
+            }
+        }
+        Ok(())
+    }
+
+    fn lacking(&self, span: &Span<'_>, name: &str, lacking: usize, names: &[String]) -> MergeError {
+        let holder = span
+            .inputs
+            .iter()
+            .zip(names)
+            .find(|(input, name)| self.models[input.model].tensors.contains(name));
+        let holder = holder.map(|(input, _)| input.reference.to_string()).unwrap_or_default();
+        let problem = format!(
+            "{holder} has it and {} lacks {}: the models are of different architectures or sizes, or a layer_range goes \
+             beyond the last layer",
+            span.inputs[lacking].reference, names[lacking]
+        );
+        MergeError::Tensor { tensor: name.to_owned(), problem }
+    }
+
+    /// The common shape.
+    fn shape(&self, span: &Span<'_>, name: &str, found: &[&str]) -> Result<Vec<usize>, MergeError> {
+        let mut common: Option<(Vec<usize>, String)> = None;
+        for (input, found) in span.inputs.iter().zip(found) {
+            let mut shape = self.models[input.model].tensors.shape(found)?;
+            if let Some(vocabulary) = self.vocabulary.filter(|_| is_vocabulary_tensor(name))
+                && let Some(rows) = shape.first_mut()
+            {
+                *rows = vocabulary.size;
+            }
+            match &common {
+                None => common = Some((shape, input.reference.to_string())),
+                Some((first, holder)) if *first != shape => {
+                    let hint = if is_before_layers(name) || name.starts_with("lm_head") {
+                        ": their vocabularies differ, `tokenizer: {source: union}` (or base) brings them together"
+                    } else {
+                        ": the models are of different sizes and cannot be merged"
+                    };
+                    let problem =
+                        format!("is {first:?} in {holder} and {shape:?} in {}{hint}", input.reference);
+                    return Err(MergeError::Tensor { tensor: name.to_owned(), problem });
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(common.map(|(shape, _)| shape).unwrap_or_default())
+    }
+
+    /// As asked, else that of the inputs, f32 where they differ, bf16 where they are blocks.
+    fn dtype(&self, span: &Span<'_>, found: &[&str]) -> Dtype {
+        if let Some(asked) = self.config.out_dtype.or(self.config.dtype) {
+            return asked;
+        }
+        let types = span.inputs.iter().zip(found).filter_map(|(input, found)| {
+            Some(match weight_type(&self.models[input.model], found)? {
+                TensorType::F32 => Dtype::F32,
+                TensorType::F16 => Dtype::F16,
+                TensorType::Bf16 | TensorType::Ggml(_) => Dtype::Bf16,
+            })
+        });
+        types.reduce(|a, b| if a == b { a } else { Dtype::F32 }).unwrap_or(Dtype::F32)
+    }
+}
+
+/// Whether a tensor is part of a module: by a component of its name. `default` is the whole of a model.
+fn belongs(name: &str, module: Option<&str>) -> bool {
+    let Some(module) = module.filter(|module| *module != "default") else { return true };
+    let parts: &[&str] = match module {
+        "text_decoder" | "language_model" | "text_model" => &["language_model", "text_model", "lm_head"],
+        "vision_tower" | "vision_encoder" | "visual" | "vision_model" => {
+            &["vision_tower", "vision_model", "visual", "vision_encoder"]
+        }
+        "multi_modal_projector" | "multimodal_projector" => {
+            &["multi_modal_projector", "multimodal_projector"]
+        }
+        other => return name.split('.').any(|part| part == other),
+    };
+    name.split('.').any(|part| parts.contains(&part))
+}

@@ -1,0 +1,126 @@
+//! What a merge will do, before any element is read: each output tensor with its sources and the numbers of its recipe.
+//!
+//! A plan follows from the configuration and the models' headers alone; the same ones give the same plan.
+
+mod build;
+mod layers;
+mod names;
+mod print;
+mod recipe;
+mod shards;
+
+pub use names::LayerName;
+pub use shards::{Shard, index};
+
+use super::config::{Dtype, MergeConfig};
+use super::error::MergeError;
+use super::inputs::InputModel;
+use super::stages::{COUNTER_BYTES, Recipe, piece_length};
+use super::vocabulary::VocabularyPlan;
+
+/// How a configuration is carried out.
+#[derive(Debug, Clone)]
+pub struct PlanOptions {
+    /// Of the random methods.
+    pub seed: u64,
+    /// Bytes of tensors in one output file; a larger tensor has a file to itself.
+    pub shard_bytes: u64,
+    /// Merge what does not go together.
+    pub crimes: bool,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self { seed: 0, shard_bytes: 5_000_000_000, crimes: false }
+    }
+}
+
+/// One output tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedTensor {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub dtype: Dtype,
+    /// What is merged, without the base where the method takes differences from it.
+    pub sources: Vec<SourceTensor>,
+    pub base: Option<SourceTensor>,
+    pub recipe: Recipe,
+}
+
+/// A tensor of an input model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceTensor {
+    /// Index among the models.
+    pub model: usize,
+    pub name: String,
+}
+
+impl PlannedTensor {
+    fn bytes_per_thread(&self) -> u64 {
+        let vectors = self.sources.len() + 3;
+        let piece = piece_length(&self.shape, self.recipe.needs_rows()).min(self.elements());
+        let counters = if self.recipe.counts() { 3 * self.sources.len() * COUNTER_BYTES } else { 0 };
+        (vectors * piece * 4 + counters) as u64
+    }
+
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    pub fn bytes(&self) -> u64 {
+        (self.elements() * self.dtype.bytes()) as u64
+    }
+}
+
+/// All of it.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// By name.
+    pub tensors: Vec<PlannedTensor>,
+    pub shards: Vec<Shard>,
+    /// `num_hidden_layers` of the output, where slices decide it.
+    pub layers: Option<usize>,
+    /// Whether an output matrix is written that some model ties to its embeddings.
+    pub unties: bool,
+    /// The model whose configuration and tokenizer the output takes.
+    pub donor: usize,
+    /// The vocabulary, where the configuration has a `tokenizer`.
+    pub vocabulary: Option<VocabularyPlan>,
+    pub seed: u64,
+    pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// # Errors
+    /// Tensors that are missing or do not go together, and parameters that are.
+    pub fn new(
+        config: &MergeConfig,
+        models: &[InputModel],
+        options: &PlanOptions,
+    ) -> Result<Self, MergeError> {
+        build::plan(config, models, options)
+    }
+
+    /// Threads, at most `threads`, whose pieces and counters fit into so many bytes.
+    ///
+    /// # Errors
+    /// `Tensor` where those of one do not.
+    pub fn threads_within(&self, threads: usize, bytes: u64) -> Result<usize, MergeError> {
+        let largest = self.tensors.iter().max_by_key(|tensor| tensor.bytes_per_thread());
+        let Some(largest) = largest else { return Ok(threads.max(1)) };
+        match bytes / largest.bytes_per_thread().max(1) {
+            0 => Err(MergeError::Tensor {
+                tensor: largest.name.clone(),
+                problem: format!(
+                    "takes {} bytes a thread, more than may be used",
+                    largest.bytes_per_thread()
+                ),
+            }),
+            fitting => Ok(threads.min(fitting as usize).max(1)),
+        }
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.tensors.iter().map(PlannedTensor::bytes).sum()
+    }
+}

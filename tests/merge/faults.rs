@@ -1,0 +1,103 @@
+//! What is wrong with models and their tensors together: one error that names the tensor and the way out.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+use xenoglot::merge::{MergeJob, PlanOptions};
+
+use super::{fixtures, locate};
+
+/// A model of these F32 tensors, all zeros.
+fn model(folder: &Path, name: &str, architecture: &str, tensors: &[(&str, &[usize])]) -> String {
+    let path = folder.join(name);
+    std::fs::create_dir_all(&path).unwrap();
+    let mut header = serde_json::Map::new();
+    let mut end = 0;
+    for (name, shape) in tensors {
+        let start = end;
+        end += shape.iter().product::<usize>() * 4;
+        let entry = serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [start, end]});
+        header.insert((*name).to_owned(), entry);
+    }
+    let header = serde_json::Value::Object(header).to_string();
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.bytes());
+    bytes.resize(bytes.len() + end, 0);
+    std::fs::write(path.join("model.safetensors"), bytes).unwrap();
+    let config = serde_json::json!({"architectures": [architecture], "model_type": "llama"});
+    std::fs::write(path.join("config.json"), config.to_string()).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn plan(text: &str) -> Result<MergeJob, String> {
+    let locate = |path: &str, revision: Option<&str>| {
+        if Path::new(path).is_absolute() { Ok(path.into()) } else { locate(path, revision) }
+    };
+    MergeJob::plan(text, &locate, &PlanOptions::default()).map_err(|error| error.to_string())
+}
+
+fn linear(models: &[&str]) -> String {
+    let entry = |model: &&str| format!("- model: {model}\n  parameters: {{weight: 1.0}}\n");
+    format!("merge_method: linear\nmodels:\n{}", models.iter().map(entry).collect::<String>())
+}
+
+#[test]
+fn models_that_do_not_go_together() {
+    let folder = TempDir::new().unwrap();
+    let model = |name: &str, architecture: &str, tensors: &[(&str, &[usize])]| {
+        model(folder.path(), name, architecture, tensors)
+    };
+    let (norm, embeddings) = ("model.norm.weight", "model.embed_tokens.weight");
+    let plain = model("plain", "LlamaForCausalLM", &[(embeddings, &[4, 2]), (norm, &[2])]);
+    let check = |other: &str, words: &[&str]| {
+        let error = plan(&linear(&[&plain, other])).err().expect(other);
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    };
+    let wide = model("wide", "LlamaForCausalLM", &[(embeddings, &[4, 3]), (norm, &[3])]);
+    check(&wide, &[embeddings, "[4, 2]", "[4, 3]"]);
+    let larger = model("larger", "LlamaForCausalLM", &[(embeddings, &[5, 2]), (norm, &[2])]);
+    check(&larger, &[embeddings, "tokenizer: {source: union}"]);
+    let more =
+        model("more", "LlamaForCausalLM", &[(embeddings, &[4, 2]), (norm, &[2]), ("model.layers.0.x", &[1])]);
+    check(&more, &["model.layers.0.x", "plain lacks"]);
+    let other = model("other", "GPT2LMHeadModel", &[(embeddings, &[4, 2]), (norm, &[2])]);
+    check(&other, &["LlamaForCausalLM", "GPT2LMHeadModel", "--allow-crimes"]);
+    check("/nowhere/at/all", &["/nowhere/at/all"]);
+    let empty = model("empty", "LlamaForCausalLM", &[]);
+    assert!(plan(&linear(&[&empty])).err().unwrap().contains("no tensor"), "nothing to merge");
+}
+
+#[test]
+fn a_model_that_is_not_there_is_named_by_its_key() {
+    for (file, key) in [("model-path-unknown", "models.1.model"), ("layer-range-beyond-model", "layer_range")]
+    {
+        let text = std::fs::read_to_string(fixtures().join(format!("invalid/{file}.yaml"))).unwrap();
+        let expected = text.lines().next().unwrap().strip_prefix("# expect: ").unwrap();
+        let error = plan(&text).err().unwrap();
+        assert!(expected.contains(key) && error.contains(&format!(": {expected}: ")), "{error}");
+    }
+}
+
+#[test]
+fn layers_that_are_not_there() {
+    let error =
+        plan("merge_method: passthrough\nslices:\n- sources: [{model: models/a, layer_range: [1, 5]}]\n")
+            .err()
+            .unwrap();
+    let words = ["slices.0.sources.0.layer_range", "ends at 5", "has 3 layers"];
+    assert!(words.iter().all(|word| error.contains(word)), "{error}");
+}
+
+#[test]
+fn a_plan_can_be_read() {
+    let text = std::fs::read_to_string(fixtures().join("golden/slices-slerp-gradient.yaml")).unwrap();
+    let job = plan(&text).unwrap();
+    let printed = job.plan.text(&job.models);
+    let name = "model.layers.1.mlp.up_proj.weight [";
+    let line = printed.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
+    assert!(
+        line.contains("models/base:model.layers.1.mlp") && line.contains("models/a:model.layers.2.mlp"),
+        "{line}"
+    );
+    assert!(line.contains("Slerp"), "{line}");
+}

@@ -1,0 +1,43 @@
+//! Merging, against what mergekit 0.1.5 makes of the same configurations (fixtures/make.py), and what goes wrong.
+
+mod config;
+mod faults;
+mod golden;
+mod lora;
+mod maet;
+mod runs;
+mod vocabulary;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use xenoglot::merge::config::MergeConfig;
+use xenoglot::merge::{ExecuteOptions, MergeError, Plan, PlanOptions, Silent, execute, open_all};
+
+pub fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/merge/fixtures")
+}
+
+/// Paths of a configuration are relative to the fixtures.
+pub fn locate(path: &str, _revision: Option<&str>) -> Result<PathBuf, String> {
+    let path = fixtures().join(path);
+    if path.exists() { Ok(path) } else { Err(format!("{} does not exist", path.display())) }
+}
+
+/// Merge a configuration of the fixtures into a new folder.
+pub fn merge(text: &str, out: &Path, threads: usize) -> Result<Plan, MergeError> {
+    let config = MergeConfig::parse(text)?;
+    let models = open_all(&config, &locate, false)?;
+    let options = PlanOptions { seed: seed(text), ..PlanOptions::default() };
+    let plan = Plan::new(&config, &models, &options)?;
+    let stop = AtomicBool::new(false);
+    let options = ExecuteOptions { threads, resume: false, stop: &stop };
+    execute(&plan, &models, out, "test", options, &Silent, &|_| Ok(()))?;
+    Ok(plan)
+}
+
+/// The seed in a fixture's first line.
+fn seed(text: &str) -> u64 {
+    let first = text.lines().next().and_then(|line| line.strip_prefix("# seed: "));
+    first.map_or(0, |seed| seed.parse().unwrap())
+}
