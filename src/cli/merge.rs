@@ -141,6 +141,9 @@ pub(super) fn merge(
     let locate = |path: &str, revision: Option<&str>| locate(path, revision, settings);
     let options = PlanOptions { shard_bytes: arguments.out_shard_size.0, ..PlanOptions::default() };
     let job = MergeJob::plan(text, &locate, &options).map_err(|error| explain(error, name))?;
+    for warning in &job.plan.warnings {
+        eprintln!("warning: {name} {warning}");
+    }
     write(&job, out, arguments).map_err(|error| explain(error, name))
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,11 +13,11 @@ use super::error::JobError;
 use super::spec::json_of;
 use super::worker::stopped;
 use crate::merge::{
-    ExecuteOptions, FileOptions, MergeError, MergeJob, MergeProgress, MergedAmount, PlanOptions,
-    PlannedTensor,
+    CONFIG_COPY, ExecuteOptions, FileOptions, MergeError, MergeJob, MergeProgress, MergedAmount, PlanOptions,
+    PlannedTensor, discard,
 };
 use crate::registry::{LoadSpec, Registry};
-use crate::store::{JobRow, Store};
+use crate::store::{JobRow, RunStatus, Store};
 
 /// What the store calls these jobs.
 pub const MERGE: &str = "merge";
@@ -72,7 +72,10 @@ impl MergeSpec {
     pub fn folder(&self, root: &Path) -> Result<PathBuf, String> {
         let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
         let output = Path::new(&self.output);
-        if self.output.is_empty() || !output.components().all(plain) || self.output.len() > 200 {
+        // `a/` and `a//b` would be served under another name than they have.
+        let normal: PathBuf = output.components().collect();
+        let is_plain = output.components().all(plain) && normal.as_os_str() == self.output.as_str();
+        if self.output.is_empty() || !is_plain || self.output.len() > 200 {
             return Err("is no name of a folder below the models directory".to_owned());
         }
         // A link below the directory may lead out of it.
@@ -142,12 +145,12 @@ impl Gauge {
     }
 }
 
-/// Why a merge's thread was told to stop.
+/// How a merge's thread ended.
 enum Ended {
     /// By itself.
     Done(Result<(), String>),
-    /// It was canceled, or is another worker's.
-    Unwanted,
+    /// It was canceled, or is another worker's; `written` tells whether the output was finished nevertheless.
+    Unwanted { written: bool },
     /// The process stops.
     Stopping,
 }
@@ -181,97 +184,156 @@ impl Merger {
 
     async fn work(&self, job: &JobRow, stop: &mut watch::Receiver<bool>) -> Result<(), JobError> {
         let gauge = Arc::new(Gauge::default());
+        let fail = async |message: &str| {
+            self.store.finish_job(job, &gauge.json(), Some(message)).await?;
+            Ok(())
+        };
         if job.attempts > ATTEMPTS_MAX {
-            let message = "the processes that worked on it ended: look into their logs";
-            return Ok(self.store.finish_job(job, &gauge.json(), Some(message)).await?);
+            return fail("the processes that worked on it ended: look into their logs").await;
         }
         let spec: MergeSpec = match serde_json::from_value(job.spec.clone()) {
             Ok(spec) => spec,
-            Err(error) => {
-                let message = format!("the merge's spec cannot be read: {error}");
-                return Ok(self.store.finish_job(job, &gauge.json(), Some(&message)).await?);
-            }
+            Err(error) => return fail(&format!("the merge's spec cannot be read: {error}")).await,
         };
-        let halt = Arc::new(AtomicBool::new(false));
-        let ended = self.watch(job, &spec, &gauge, &halt, stop).await?;
-        match ended {
+        match self.watch(job, &spec, &gauge, stop).await? {
             Ended::Stopping => Ok(self.store.release_job(job).await?),
-            Ended::Unwanted => {
-                // Whoever cancels a merge does not want its half.
-                if let Ok(folder) = spec.folder(self.registry.models_dir()) {
-                    let _ = tokio::fs::remove_dir_all(partial_of(&folder)).await;
-                }
-                Ok(())
-            }
+            Ended::Unwanted { written } => self.clear_away(job, &spec, written).await,
+            Ended::Done(Err(message)) => fail(&message).await,
             Ended::Done(Ok(())) => {
                 let mut progress = gauge.json();
-                let served = if spec.serve { self.serve(&spec).await.map(Some) } else { Ok(None) };
-                match served {
-                    Ok(model) => {
-                        progress["model"] = json!(model);
-                        Ok(self.store.finish_job(job, &progress, None).await?)
-                    }
-                    Err(error) => {
-                        let message =
-                            format!("the merge is in {}, but cannot be served: {error}", spec.output);
-                        Ok(self.store.finish_job(job, &progress, Some(&message)).await?)
-                    }
+                let (serving, error) = match self.serve(job, &spec, &progress).await? {
+                    Served::Unwanted => return self.clear_away(job, &spec, true).await,
+                    Served::Name(name) => (name, None),
+                    Served::Failed(error) => (
+                        None,
+                        Some(format!("the merge is in {}, but cannot be served: {error}", spec.output)),
+                    ),
+                };
+                progress["model"] = json!(serving);
+                if !self.store.finish_job(job, &progress, error.as_deref()).await? {
+                    tracing::warn!(
+                        merge = job.id,
+                        "the merge was canceled when it was done: its output stays"
+                    );
                 }
-            }
-            Ended::Done(Err(message)) => {
-                Ok(self.store.finish_job(job, &gauge.json(), Some(&message)).await?)
+                Ok(())
             }
         }
     }
 
-    /// Run the merge on a thread of its own, and tell the store how it goes.
+    /// Whoever cancels a merge wants neither its half nor its whole. Another worker's is left alone.
+    async fn clear_away(&self, job: &JobRow, spec: &MergeSpec, written: bool) -> Result<(), JobError> {
+        if self.store.job(MERGE, &job.id).await?.status != RunStatus::Canceled {
+            return Ok(());
+        }
+        let folder = self.registry.models_dir().join(&spec.output);
+        let cleared = tokio::task::spawn_blocking(move || {
+            if written {
+                std::fs::remove_dir_all(&folder).map_err(|error| error.to_string())?;
+            }
+            discard(&folder).map_err(|error| error.to_string())
+        });
+        if let Err(error) = cleared.await? {
+            tracing::error!(merge = job.id, error, "what a canceled merge wrote could not be removed");
+        }
+        Ok(())
+    }
+
+    /// Run the merge on a thread of its own, and tell the store how it goes. The thread has ended when this returns.
     async fn watch(
         &self,
         job: &JobRow,
         spec: &MergeSpec,
         gauge: &Arc<Gauge>,
-        halt: &Arc<AtomicBool>,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<Ended, JobError> {
+        let halt = Arc::new(AtomicBool::new(false));
         let (root, spec) = (self.registry.models_dir().to_owned(), spec.clone());
         let (told, asked) = (gauge.clone(), halt.clone());
         let mut merging = tokio::task::spawn_blocking(move || merge(&spec, &root, &told, &asked));
-        let mut why = None;
+        let (mut stopping, mut unwanted) = (false, false);
+        let mut renewed = Instant::now();
         loop {
             tokio::select! {
                 done = &mut merging => {
                     let done = done.map_err(JobError::from)?;
-                    return Ok(why.unwrap_or(Ended::Done(done)));
+                    return Ok(match done {
+                        done if unwanted => Ended::Unwanted { written: done.is_ok() },
+                        Err(_) if stopping => Ended::Stopping,
+                        done => Ended::Done(done),
+                    });
                 }
-                () = tokio::time::sleep(RENEW_EVERY), if why.is_none() => {
-                    if self.store.renew_job(job, &gauge.json(), self.lease).await?.is_none() {
-                        why = Some(Ended::Unwanted);
+                () = tokio::time::sleep(RENEW_EVERY), if !unwanted => {
+                    match self.store.renew_job(job, &gauge.json(), self.lease).await {
+                        Ok(Some(())) => renewed = Instant::now(),
+                        Ok(None) => unwanted = true,
+                        // Others may take it when the lease is over: nobody else writes until then.
+                        Err(error) => {
+                            tracing::warn!(merge = job.id, %error, "the merge's lease cannot be renewed");
+                            unwanted = renewed.elapsed() + RENEW_EVERY * 4 > self.lease;
+                        }
                     }
                 }
-                () = stopped(stop), if why.is_none() => why = Some(Ended::Stopping),
+                () = stopped(stop), if !stopping => stopping = true,
             }
-            if why.is_some() {
+            if stopping || unwanted {
                 halt.store(true, Ordering::Relaxed);
             }
         }
     }
 
-    /// Serve the output under its name.
-    async fn serve(&self, spec: &MergeSpec) -> Result<String, String> {
+    /// Serve the output under its name, if that is asked for, keeping the lease meanwhile.
+    async fn serve(&self, job: &JobRow, spec: &MergeSpec, progress: &Value) -> Result<Served, JobError> {
+        if self.store.renew_job(job, progress, self.lease).await?.is_none() {
+            return Ok(Served::Unwanted);
+        }
+        if !spec.serve {
+            return Ok(Served::Name(None));
+        }
         let (registry, name) = (self.registry.clone(), spec.output.clone());
         let path = registry.models_dir().join(&name);
         let load = LoadSpec { name: name.clone(), path, options: registry.defaults().clone() };
-        let loaded = tokio::task::spawn_blocking(move || registry.load(load)).await;
-        loaded.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        Ok(name)
+        let mut loading = tokio::task::spawn_blocking(move || registry.load(load));
+        loop {
+            tokio::select! {
+                loaded = &mut loading => {
+                    return Ok(match loaded.map_err(JobError::from)? {
+                        Ok(_) => Served::Name(Some(name)),
+                        Err(error) => Served::Failed(error.to_string()),
+                    });
+                }
+                () = tokio::time::sleep(RENEW_EVERY) => {
+                    if let Err(error) = self.store.renew_job(job, progress, self.lease).await {
+                        tracing::warn!(merge = job.id, %error, "the merge's lease cannot be renewed");
+                    }
+                }
+            }
+        }
     }
+}
+
+/// What became of serving an output.
+enum Served {
+    /// Under which name, if it was asked for.
+    Name(Option<String>),
+    Failed(String),
+    /// It was canceled, or is another worker's.
+    Unwanted,
 }
 
 fn partial_of(folder: &Path) -> PathBuf {
     folder.with_file_name(format!("{}.partial", folder.file_name().unwrap_or_default().to_string_lossy()))
 }
 
+/// Memory that a merge on a server may take beside what serves.
+const MEMORY_MAX: u64 = 1 << 30;
+
 fn merge(spec: &MergeSpec, root: &Path, gauge: &Gauge, stop: &AtomicBool) -> Result<(), String> {
+    // An earlier attempt that ended between the last byte and the word of it.
+    let finished = root.join(&spec.output).join(CONFIG_COPY);
+    if std::fs::read_to_string(&finished).is_ok_and(|text| text == spec.config) {
+        return Ok(());
+    }
     let folder = spec.folder(root).map_err(|problem| format!("output {}: {problem}", spec.output))?;
     if let Some(parent) = folder.parent() {
         std::fs::create_dir_all(parent).map_err(|error| format!("{}: {error}", parent.display()))?;
@@ -279,6 +341,7 @@ fn merge(spec: &MergeSpec, root: &Path, gauge: &Gauge, stop: &AtomicBool) -> Res
     let job = spec.plan(root).map_err(|error| error.to_string())?;
     // Requests are answered meanwhile: a merge takes half of the cores.
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
+    let threads = job.plan.threads_within(threads, MEMORY_MAX).map_err(|error| error.to_string())?;
     let write =
         |resume| job.write(&folder, ExecuteOptions { threads, resume, stop }, FileOptions::default(), gauge);
     // What an earlier attempt left is gone on with, unless it is of another merge.

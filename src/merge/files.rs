@@ -14,8 +14,8 @@ use super::method::Method;
 use super::plan::index;
 use super::vocabulary::{chat_template, write_tokenizer};
 
-/// The name that mergekit gives it.
-const CONFIG_COPY: &str = "mergekit_config.yml";
+/// The configuration's copy, under the name that mergekit gives it.
+pub const CONFIG_COPY: &str = "mergekit_config.yml";
 
 /// # Errors
 /// `Io`, or an input that cannot be read.
@@ -54,25 +54,32 @@ fn config_of(job: &MergeJob, donor: &InputModel) -> Value {
         let key = if config.get("dtype").is_some() { "dtype" } else { "torch_dtype" };
         config[key] = json!(dtype);
     }
-    if let Some(layers) = job.plan.layers {
-        let key =
-            ["num_hidden_layers", "n_layer", "num_layers"].into_iter().find(|key| config.get(*key).is_some());
-        config[key.unwrap_or("num_hidden_layers")] = json!(layers);
-        // A list of a kind a layer would no longer fit.
-        if let Some(kinds) = config.get("layer_types").and_then(Value::as_array)
-            && kinds.len() != layers
-            && kinds.iter().all(|kind| *kind == kinds[0])
-        {
-            config["layer_types"] = json!(vec![kinds[0].clone(); layers]);
-        }
-    }
-    if let Some(vocabulary) = &job.plan.vocabulary {
-        vocabulary.update_config(job.plan.donor, &mut config);
+    if let Some(layers) = &job.plan.layers {
+        let nested = config.get("text_config").is_some_and(Value::is_object);
+        set_layers(if nested { &mut config["text_config"] } else { &mut config }, layers, &job.models);
     }
     if job.plan.unties {
         config["tie_word_embeddings"] = json!(false);
     }
     config
+}
+
+/// How many layers there are, and of which kind each is where the configuration lists that.
+fn set_layers(config: &mut Value, layers: &[(usize, usize)], models: &[InputModel]) {
+    let key =
+        ["num_hidden_layers", "n_layer", "num_layers"].into_iter().find(|key| config.get(*key).is_some());
+    config[key.unwrap_or("num_hidden_layers")] = json!(layers.len());
+    if config.get("layer_types").is_none() {
+        return;
+    }
+    let kind = |(model, layer): &(usize, usize)| {
+        let config = &models[*model].config;
+        let kinds = config.get("layer_types").or_else(|| config["text_config"].get("layer_types"))?;
+        kinds.get(*layer).cloned()
+    };
+    if let Some(kinds) = layers.iter().map(kind).collect::<Option<Vec<Value>>>() {
+        config["layer_types"] = json!(kinds);
+    }
 }
 
 fn most_frequent<'a>(names: &[&'a str]) -> Option<&'a str> {

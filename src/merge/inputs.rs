@@ -94,6 +94,25 @@ impl InputModel {
         format!("{:x}", hash.finalize())
     }
 
+    /// Tells one state of the model's files, the adapter's and the tokenizer's included, from another: sizes and times.
+    pub fn files_stamp(&self) -> String {
+        let mut files = self.weight_files();
+        if let Some(adapter) = &self.adapter {
+            let entries = std::fs::read_dir(adapter.path()).map(|entries| entries.flatten().collect());
+            let entries: Vec<std::fs::DirEntry> = entries.unwrap_or_default();
+            files.extend(entries.into_iter().map(|entry| entry.path()));
+        }
+        files.push(self.path.join("tokenizer.json"));
+        files.sort();
+        let stamp = |path: &PathBuf| {
+            let metadata = std::fs::metadata(path).ok()?;
+            let time = metadata.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+            let place = path.canonicalize().unwrap_or_else(|_| path.clone());
+            Some(format!("{} {} {}\n", place.display(), metadata.len(), time.as_nanos()))
+        };
+        files.iter().filter_map(stamp).collect()
+    }
+
     /// Bytes of all weight files.
     pub fn bytes(&self) -> u64 {
         let length = |path: &PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());

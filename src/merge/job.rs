@@ -42,11 +42,13 @@ impl MergeJob {
     /// Names what is merged from what: a merge that was stopped is only gone on with by the same.
     pub fn identity(&self) -> String {
         let mut hash = Sha256::new();
+        hash.update(env!("CARGO_PKG_VERSION").as_bytes());
         hash.update(self.config.text.as_bytes());
         hash.update(self.plan.seed.to_le_bytes());
         for model in &self.models {
             hash.update(model.reference.to_string().as_bytes());
             hash.update(model.header_sha256().as_bytes());
+            hash.update(model.files_stamp().as_bytes());
         }
         for shard in &self.plan.shards {
             hash.update(shard.bytes.to_le_bytes());

@@ -21,7 +21,8 @@ pub mod vocabulary;
 
 pub use elements::Elements;
 pub use error::MergeError;
-pub use execute::{ExecuteOptions, MergeProgress, MergedAmount, Silent, execute};
+pub use execute::{ExecuteOptions, MergeProgress, MergedAmount, Silent, discard, execute};
+pub use files::CONFIG_COPY;
 pub use inputs::{InputModel, Locate, open_all, references};
 pub use job::{FileOptions, MergeJob};
 pub use plan::{Plan, PlanOptions, PlannedTensor, Shard, SourceTensor};

@@ -7,6 +7,7 @@ use serde_json::Value;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::backend::Backend;
 use super::error::StoreError;
 use super::evals::json;
 use super::page::{Order, Page, Paged, before_all, one_more};
@@ -36,10 +37,15 @@ const OLDEST: &str =
     "SELECT * FROM jobs WHERE kind = $1 AND (created_ms, id) > ($2, $3) ORDER BY created_ms, id LIMIT $4";
 const NEWEST: &str = "SELECT * FROM jobs WHERE kind = $1 AND (created_ms, id) < ($2, $3) \
     ORDER BY created_ms DESC, id DESC LIMIT $4";
-const CLAIM: &str = "UPDATE jobs SET token = token + 1, attempts = attempts + 1, worker = $1, lease_until_ms = $2, \
+/// PostgreSQL has several writers, which must not wait for each other here, nor both take what one has taken.
+const CLAIM_SQLITE: &str = "UPDATE jobs SET token = token + 1, attempts = attempts + 1, worker = $1, lease_until_ms = $2, \
     status = 'in_progress', started_ms = COALESCE(started_ms, $3), updated_ms = $3, sequence = sequence + 1 \
     WHERE id = (SELECT id FROM jobs WHERE kind = $4 AND status IN ('queued', 'in_progress') AND lease_until_ms <= $3 \
     ORDER BY created_ms, id LIMIT 1) RETURNING *";
+const CLAIM_POSTGRES: &str = "UPDATE jobs SET token = token + 1, attempts = attempts + 1, worker = $1, lease_until_ms = $2, \
+    status = 'in_progress', started_ms = COALESCE(started_ms, $3), updated_ms = $3, sequence = sequence + 1 \
+    WHERE id = (SELECT id FROM jobs WHERE kind = $4 AND status IN ('queued', 'in_progress') AND lease_until_ms <= $3 \
+    ORDER BY created_ms, id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING *";
 
 impl Store {
     pub async fn create_job(&self, kind: &str, spec: &Value) -> Result<JobRow, StoreError> {
@@ -93,7 +99,11 @@ impl Store {
         lease: Duration,
     ) -> Result<Option<JobRow>, StoreError> {
         let mut writing = self.begin().await?;
-        let row = sqlx::query(CLAIM)
+        let sql = match self.backend {
+            Backend::Sqlite => CLAIM_SQLITE,
+            Backend::Postgres => CLAIM_POSTGRES,
+        };
+        let row = sqlx::query(sql)
             .bind(worker)
             .bind(writing.now_ms + lease.as_millis() as i64)
             .bind(writing.now_ms)
@@ -129,16 +139,16 @@ impl Store {
         Ok((done.rows_affected() > 0).then_some(()))
     }
 
-    /// End a claimed job, completed or, with an error, failed. Nothing if it is not this worker's any more.
+    /// End a claimed job, completed or, with an error, failed. `false` and nothing if it is not this worker's any more.
     pub async fn finish_job(
         &self,
         job: &JobRow,
         progress: &Value,
         error: Option<&str>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let status = if error.is_some() { RunStatus::Failed } else { RunStatus::Completed };
         let mut writing = self.begin().await?;
-        sqlx::query(
+        let done = sqlx::query(
             "UPDATE jobs SET status = $1, error = $2, progress = $3, finished_ms = $4, updated_ms = $4, \
              lease_until_ms = 0, sequence = sequence + 1 WHERE id = $5 AND token = $6 AND status = 'in_progress'",
         )
@@ -150,7 +160,8 @@ impl Store {
         .bind(job.token)
         .execute(&mut *writing.transaction)
         .await?;
-        writing.commit().await
+        writing.commit().await?;
+        Ok(done.rows_affected() > 0)
     }
 
     /// Give a claimed job back unfinished, for the next worker to go on with at once.

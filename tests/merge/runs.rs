@@ -120,8 +120,80 @@ fn without_resume_a_merge_begins_anew() {
     std::fs::create_dir(&partial).unwrap();
     std::fs::write(partial.join("model.safetensors"), "old").unwrap();
     std::fs::write(partial.join("stray"), "old").unwrap();
+    // Not a merge's: it may be anything.
+    let error = write(&job, &out, 1, false).unwrap_err().to_string();
+    assert!(error.contains("was not left by a merge"), "{error}");
+    std::fs::write(partial.join("merge.journal"), "old\n").unwrap();
     write(&job, &out, 1, false).unwrap();
     assert!(!out.join("stray").exists() && !partial.exists());
+    assert!(!folder.path().join("out.lock").exists());
+}
+
+/// Stops once, at the first tensor, and does something then.
+struct AtFirst<'a> {
+    stop: Option<&'a AtomicBool>,
+    then: &'a (dyn Fn() + Sync),
+}
+
+impl MergeProgress for AtFirst<'_> {
+    fn planned(&self, _total: MergedAmount, _done: MergedAmount) {}
+
+    fn tensor(&self, tensor: &PlannedTensor) {
+        if tensor.name == "lm_head.weight" {
+            (self.then)();
+            if let Some(stop) = self.stop {
+                stop.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_output_has_one_writer() {
+    let folder = TempDir::new().unwrap();
+    let job = planned(&config("linear"), u64::MAX);
+    let out = folder.path().join("out");
+    let told = Mutex::new(String::new());
+    let other = || *told.lock().unwrap() = write(&job, &out, 1, false).unwrap_err().to_string();
+    let never = AtomicBool::new(false);
+    let options = ExecuteOptions { threads: 1, resume: false, stop: &never };
+    job.write(&out, options, FileOptions::default(), &AtFirst { stop: None, then: &other }).unwrap();
+    assert!(told.lock().unwrap().contains("written by another process"), "{:?}", told.lock().unwrap());
+    xenoglot::weights::open_weights(&out).unwrap();
+}
+
+#[test]
+fn what_was_taken_away_is_written_again() {
+    let folder = TempDir::new().unwrap();
+    let job = planned(&config("linear"), u64::MAX);
+    let [whole, out] = ["whole", "out"].map(|name| folder.path().join(name));
+    write(&job, &whole, 1, false).unwrap();
+    let stop = AtomicBool::new(false);
+    let options = ExecuteOptions { threads: 1, resume: false, stop: &stop };
+    let progress = AtFirst { stop: Some(&stop), then: &|| () };
+    job.write(&out, options, FileOptions::default(), &progress).unwrap_err();
+    std::fs::remove_file(folder.path().join("out.partial/model.safetensors")).unwrap();
+    write(&job, &out, 1, true).unwrap();
+    assert_eq!(files(&whole), files(&out));
+}
+
+#[test]
+fn inputs_that_changed_are_another_merge() {
+    let folder = TempDir::new().unwrap();
+    let copy = folder.path().join("a");
+    std::fs::create_dir(&copy).unwrap();
+    for entry in std::fs::read_dir(fixtures().join("models/a")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
+    }
+    let text = config("linear").replace("models/a", copy.to_str().unwrap());
+    let first = planned(&text, u64::MAX).identity();
+    assert_eq!(first, planned(&text, u64::MAX).identity());
+    let weights = copy.join("model.safetensors");
+    let bytes = std::fs::read(&weights).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    std::fs::write(&weights, bytes).unwrap();
+    assert_ne!(first, planned(&text, u64::MAX).identity());
 }
 
 /// Killed at twenty moments, the output is not there or whole, and `--resume` finishes it.

@@ -1,5 +1,6 @@
 //! The store on both databases: every check runs on SQLite and on PostgreSQL.
 
+mod jobs;
 pub mod postgres;
 mod tables;
 mod tasks;

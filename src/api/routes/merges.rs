@@ -18,7 +18,7 @@ use crate::api::evals::Evals;
 use crate::api::sse;
 use crate::api::state::AppState;
 use crate::jobs::{MERGE, MergeSpec, submit_merge};
-use crate::merge::MergeError;
+use crate::merge::{MergeError, discard};
 use crate::protocol::ErrorResponse;
 use crate::protocol::merges::{CreateMergeRequest, Merge, MergeAmounts, MergeList};
 use crate::store::{JobRow, RunStatus};
@@ -133,7 +133,14 @@ pub async fn cancel_merge(
     State(state): State<AppState>,
     Path(merge_id): Path<String>,
 ) -> Result<Json<Merge>, ApiError> {
-    Ok(Json(shown(state.evals()?.store.cancel_job(MERGE, &merge_id).await?)?))
+    let canceled = shown(state.evals()?.store.cancel_job(MERGE, &merge_id).await?)?;
+    let folder = state.registry().models_dir().join(&canceled.output);
+    // Where nobody works on it; whoever does removes it when it hears of this.
+    let cleared = tokio::task::spawn_blocking(move || discard(&folder)).await;
+    if let Ok(Err(error)) = cleared {
+        tracing::error!(merge = canceled.id, %error, "what a canceled merge wrote could not be removed");
+    }
+    Ok(Json(canceled))
 }
 
 /// A merge's progress as server-sent events: `merge`, the merge as `GET` shows it, whenever it changed; `[DONE]` at its end.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::error::MergeError;
 
-const NAME: &str = "merge.journal";
+pub const NAME: &str = "merge.journal";
 
 pub struct Journal {
     path: PathBuf,
@@ -67,6 +67,11 @@ impl Journal {
 
     pub fn has(&self, tensor: &str) -> bool {
         self.done.contains(tensor)
+    }
+
+    /// A tensor has to be written again.
+    pub fn forget(&mut self, tensor: &str) {
+        self.done.remove(tensor);
     }
 
     /// # Errors

@@ -21,6 +21,7 @@ use super::vocabulary::{Gathered, VocabularyPlan, is_vocabulary_tensor};
 use journal::Journal;
 use output::{OutputFile, PartialOutput};
 
+pub use output::discard;
 pub(super) use output::reserve;
 
 /// Hears of what is done.
@@ -73,6 +74,14 @@ pub fn execute(
 ) -> Result<(), MergeError> {
     let partial = PartialOutput::open(out, options.resume)?;
     let mut journal = Journal::open(partial.path(), identity, options.resume)?;
+    // A file that was taken away took its tensors along.
+    for shard in
+        plan.shards.iter().filter(|shard| !OutputFile::is_there(partial.path(), shard, &plan.tensors))
+    {
+        for at in &shard.tensors {
+            journal.forget(&plan.tensors[*at].name);
+        }
+    }
     let is_done = |journal: &Journal, tensor: &PlannedTensor| journal.has(&tensor.name);
     let (mut total, mut done) = (MergedAmount::default(), MergedAmount::default());
     for tensor in &plan.tensors {

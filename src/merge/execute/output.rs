@@ -10,12 +10,71 @@ use half::slice::HalfFloatSliceExt;
 
 use super::super::config::Dtype;
 use super::super::error::MergeError;
+use super::super::files::CONFIG_COPY;
 use super::super::plan::{PlannedTensor, Shard};
 
 /// The folder that becomes the output.
 pub struct PartialOutput {
     partial: PathBuf,
     out: PathBuf,
+    lock: Lock,
+}
+
+/// Held by whoever writes an output: a file beside it that is locked, so that a killed process holds nothing.
+struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Lock {
+    /// `None` if another one has it.
+    fn take(out: &Path) -> Result<Option<Self>, MergeError> {
+        let path = beside(out, "lock");
+        let mut options = OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(io_error(&path, "write it"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { path, _file: file })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(io_error(&path, "lock it")(error)),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // While it is locked, so that nobody else takes what is removed here for its own.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// `OUT.what`.
+fn beside(out: &Path, what: &str) -> PathBuf {
+    let name = out.file_name().unwrap_or_default().to_string_lossy();
+    out.with_file_name(format!("{name}.{what}"))
+}
+
+/// Remove what an unfinished merge left of an output. `false` while somebody writes it.
+///
+/// # Errors
+/// `Io`.
+pub fn discard(out: &Path) -> Result<bool, MergeError> {
+    if !out.parent().is_none_or(Path::exists) {
+        return Ok(true);
+    }
+    let Some(_lock) = Lock::take(out)? else { return Ok(false) };
+    let partial = beside(out, "partial");
+    if is_ours(&partial) {
+        fs::remove_dir_all(&partial).map_err(io_error(&partial, "remove what an earlier merge left"))?;
+    }
+    Ok(true)
+}
+
+/// Whether a folder is of a merge: it has a journal; nothing yet; or all there will be, the journal gone and the name to
+/// come.
+fn is_ours(partial: &Path) -> bool {
+    let is_empty = fs::read_dir(partial).is_ok_and(|mut entries| entries.next().is_none());
+    is_empty || [super::journal::NAME, CONFIG_COPY].iter().any(|name| partial.join(name).is_file())
 }
 
 impl PartialOutput {
@@ -32,13 +91,22 @@ impl PartialOutput {
                 "exists and is not an empty directory; name another output or remove it first",
             ));
         }
-        let Some(name) = out.file_name() else { return Err(refuse("is no name for an output")) };
-        let partial = out.with_file_name(format!("{}.partial", name.to_string_lossy()));
+        if out.file_name().is_none() {
+            return Err(refuse("is no name for an output"));
+        }
+        let Some(lock) = Lock::take(out)? else {
+            return Err(refuse("is being written by another process: wait for it, or name another output"));
+        };
+        let partial = beside(out, "partial");
+        if partial.exists() && !is_ours(&partial) {
+            let problem = "is there and was not left by a merge: move it, or name another output".to_owned();
+            return Err(MergeError::Output { path: partial, problem });
+        }
         if partial.exists() && !resume {
             fs::remove_dir_all(&partial).map_err(io_error(&partial, "remove what an earlier merge left"))?;
         }
         fs::create_dir_all(&partial).map_err(io_error(&partial, "create it"))?;
-        Ok(Self { partial, out: out.to_owned() })
+        Ok(Self { partial, out: out.to_owned(), lock })
     }
 
     pub fn path(&self) -> &Path {
@@ -50,6 +118,12 @@ impl PartialOutput {
     /// # Errors
     /// `Io`.
     pub fn persist(self) -> Result<(), MergeError> {
+        // All of it is on the disk before it has its name.
+        let entries = fs::read_dir(&self.partial).map_err(io_error(&self.partial, "list it"))?;
+        for path in entries.flatten().map(|entry| entry.path()).chain([self.partial.clone()]) {
+            let synced = File::open(&path).and_then(|file| file.sync_all());
+            synced.map_err(io_error(&path, "write it"))?;
+        }
         if self.out.exists() {
             fs::remove_dir(&self.out).map_err(io_error(&self.out, "replace the empty directory"))?;
         }
@@ -61,6 +135,7 @@ impl PartialOutput {
         {
             folder.sync_all().map_err(io_error(&self.out, "put the finished output there"))?;
         }
+        drop(self.lock);
         Ok(())
     }
 }
@@ -92,6 +167,18 @@ impl OutputFile {
         reserve(&file, data_start + shard.bytes).map_err(io_error(&path, "make room for it"))?;
         file.write_all_at(&header, 0).map_err(io_error(&path, "write it"))?;
         Ok(Self { path, file, data_start })
+    }
+
+    /// Whether an earlier call wrote this file, as far as its size and header tell.
+    pub fn is_there(folder: &Path, shard: &Shard, tensors: &[PlannedTensor]) -> bool {
+        let header = shard.header(tensors);
+        let length = header.len() as u64 + shard.bytes;
+        let mut found = vec![0; header.len()];
+        File::open(folder.join(&shard.file)).is_ok_and(|file| {
+            file.metadata().is_ok_and(|metadata| metadata.len() == length)
+                && file.read_exact_at(&mut found, 0).is_ok()
+                && found == header
+        })
     }
 
     /// Write elements of the tensor whose bytes begin at `offset`.

@@ -12,7 +12,7 @@ use super::layers::{ModuleSpans, Span, spans};
 use super::names::{LayerName, Layout, is_before_layers, is_buffer};
 use super::recipe::{Lookup, ModelLookup, copy};
 use super::{Plan, PlanOptions, PlannedTensor, SourceTensor, shards};
-use crate::weights::TensorType;
+use crate::weights::{TensorType, WeightsError};
 
 pub(super) fn plan(
     config: &MergeConfig,
@@ -47,10 +47,13 @@ pub(super) fn plan(
         let model = models.first().map(|model| model.reference.to_string()).unwrap_or_default();
         return Err(MergeError::Model { model, problem });
     }
-    let layers = modules
-        .iter()
-        .find(|module| module.is_sliced)
-        .map(|module| module.spans.iter().filter_map(|span| span.layers).sum());
+    let of_span = |span: &Span<'_>| -> Vec<(usize, usize)> {
+        let first = span.inputs.first();
+        let layer = |at| first.map(|input| (input.model, input.first_layer + at));
+        (0..span.layers.unwrap_or(0)).filter_map(layer).collect()
+    };
+    let sliced = modules.iter().find(|module| module.is_sliced);
+    let layers = sliced.map(|module| module.spans.iter().flat_map(of_span).collect());
     let unties = tensors.iter().any(|tensor| tensor.name == "lm_head.weight")
         && models.iter().any(InputModel::has_tied_embeddings);
     Ok(Plan {
@@ -90,7 +93,12 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn module(&mut self, module: &ModuleSpans<'_>) -> Result<(), MergeError> {
-        let layout = self.layout(module);
+        let layout = self.layout(module)?;
+        if let Some(name) = module.module.filter(|_| layout.stacks.is_empty()) {
+            let place = self.config.place(&format!("modules.{name}"));
+            let what = "no layers of the models belong to it";
+            return Err(place.wrong(what, "name a module as the tensors' names do, or `default`").into());
+        }
         let (Some(first), Some(last)) = (module.spans.first(), module.spans.last()) else { return Ok(()) };
         for name in &layout.outside {
             let span = if is_before_layers(name) { first } else { last };
@@ -145,7 +153,7 @@ impl Builder<'_> {
     }
 
     /// The names of a module's models, buffers left out.
-    fn layout(&mut self, module: &ModuleSpans<'_>) -> Layout {
+    fn layout(&mut self, module: &ModuleSpans<'_>) -> Result<Layout, MergeError> {
         let mut used: Vec<usize> =
             module.spans.iter().flat_map(|span| span.inputs.iter().map(|input| input.model)).collect();
         used.sort_unstable();
@@ -156,16 +164,20 @@ impl Builder<'_> {
                 if is_buffer(&name) || !belongs(&name, module.module) {
                     continue;
                 }
-                if weight_type(&self.models[model], &name).is_none() {
-                    let model = &self.models[model].reference;
-                    self.warnings
-                        .push(format!("{name} of {model} is left out: it is no floating-point tensor"));
-                    continue;
+                match self.models[model].tensors.dtype(&name) {
+                    Ok(_) => {}
+                    Err(WeightsError::UnsupportedType { dtype, .. }) if is_whole_number(&dtype) => {
+                        let model = &self.models[model].reference;
+                        self.warnings
+                            .push(format!("{name} of {model} is left out: it holds {dtype}, no weights"));
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
                 }
                 layout.add(&name);
             }
         }
-        layout
+        Ok(layout)
     }
 
     /// `source` gives a model's name of the tensor, told its first layer.
@@ -183,11 +195,8 @@ impl Builder<'_> {
             .zip(&names)
             .map(|(input, name)| self.models[input.model].resolve(name))
             .collect();
-        // One that only ties it has no output matrix of its own.
-        let is_there = |(at, input): (usize, &super::layers::SpanInput<'_>)| {
-            self.models[input.model].tensors.contains(&names[at])
-        };
-        if !span.inputs.iter().enumerate().any(is_there) {
+        // A weight of other spans' models.
+        if found.iter().all(Option::is_none) {
             return Ok(());
         }
         if let Some(lacking) = found.iter().position(Option::is_none) {
@@ -319,18 +328,35 @@ impl Builder<'_> {
     }
 }
 
-/// Whether a tensor is part of a module: by a component of its name. `default` is the whole of a model.
+/// Components of names that are another module's than the text's.
+const NOT_TEXT: &[&str] = &[
+    "visual",
+    "vision_tower",
+    "vision_model",
+    "vision_encoder",
+    "multi_modal_projector",
+    "multimodal_projector",
+    "audio_tower",
+    "audio_encoder",
+];
+
+/// Whether a tensor is part of a module: by a component of its name, and the text's is what is no other's. `default` is the
+/// whole of a model.
 fn belongs(name: &str, module: Option<&str>) -> bool {
     let Some(module) = module.filter(|module| *module != "default") else { return true };
-    let parts: &[&str] = match module {
-        "text_decoder" | "language_model" | "text_model" => &["language_model", "text_model", "lm_head"],
+    let mut parts = name.split('.');
+    match module {
+        "text_decoder" | "language_model" | "text_model" => !parts.any(|part| NOT_TEXT.contains(&part)),
         "vision_tower" | "vision_encoder" | "visual" | "vision_model" => {
-            &["vision_tower", "vision_model", "visual", "vision_encoder"]
+            parts.any(|part| NOT_TEXT[..4].contains(&part))
         }
-        "multi_modal_projector" | "multimodal_projector" => {
-            &["multi_modal_projector", "multimodal_projector"]
-        }
-        other => return name.split('.').any(|part| part == other),
-    };
-    name.split('.').any(|part| parts.contains(&part))
+        "multi_modal_projector" | "multimodal_projector" => parts.any(|part| NOT_TEXT[4..6].contains(&part)),
+        other => parts.any(|part| part == other),
+    }
+}
+
+/// Types of buffers, by the names that safetensors and PyTorch have for them.
+fn is_whole_number(dtype: &str) -> bool {
+    let lower = dtype.to_ascii_lowercase();
+    lower.starts_with('i') || lower.starts_with('u') || lower.starts_with("bool")
 }

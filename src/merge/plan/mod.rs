@@ -57,7 +57,8 @@ pub struct SourceTensor {
 
 impl PlannedTensor {
     fn bytes_per_thread(&self) -> u64 {
-        let vectors = self.sources.len() + 3;
+        // Beside the vectors: base, result, its bytes, and two for ranks.
+        let vectors = self.sources.len() + 5;
         let piece = piece_length(&self.shape, self.recipe.needs_rows()).min(self.elements());
         let counters = if self.recipe.counts() { 3 * self.sources.len() * COUNTER_BYTES } else { 0 };
         (vectors * piece * 4 + counters) as u64
@@ -78,8 +79,8 @@ pub struct Plan {
     /// By name.
     pub tensors: Vec<PlannedTensor>,
     pub shards: Vec<Shard>,
-    /// `num_hidden_layers` of the output, where slices decide it.
-    pub layers: Option<usize>,
+    /// The output's layers, where slices decide them: of which model, and which of its layers, each is first of all.
+    pub layers: Option<Vec<(usize, usize)>>,
     /// Whether an output matrix is written that some model ties to its embeddings.
     pub unties: bool,
     /// The model whose configuration and tokenizer the output takes.

@@ -108,7 +108,7 @@ impl Lookup<'_> {
             return Ok(Keep::All);
         }
         let density = self.of_model("density", model)?.unwrap_or(1.0);
-        let key = draw_key(self.seed, &self.models[model].reference.path, self.name);
+        let key = draw_key(self.seed, &self.models[model].reference.to_string(), self.name);
         Ok(match self.method {
             _ if density >= 1.0 => Keep::All,
             Ties | Della | DellaLinear if density <= 0.0 => Keep::None,

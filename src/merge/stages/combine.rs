@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::super::error::MergeError;
 use super::super::pool::Pool;
 use super::fusion::Outliers;
-use super::gram::{Gram, of_columns, of_tensor};
+use super::gram::{Gram, of_tensor};
 use super::operands::{Buffers, Operands};
 use super::ranks::Window;
 use super::recipe::{Along, Combine, Recipe, Vectors};
@@ -17,8 +17,6 @@ use super::sphere::coefficients;
 pub enum Combiner<'a> {
     /// One coefficient a vector.
     Weighted(Vec<f32>),
-    /// The coefficients of each column.
-    Columns(Vec<Vec<f32>>),
     /// Found row by row.
     Rows(&'a Combine),
     Consensus {
@@ -65,15 +63,6 @@ impl<'a> Combiner<'a> {
             }
             combine @ (Combine::Nuslerp { along: Along::LastAxis, .. }
             | Combine::ModelStock { along: Along::LastAxis }) => Self::Rows(combine),
-            combine @ (Combine::Nuslerp { along: Along::FirstAxis, .. }
-            | Combine::ModelStock { along: Along::FirstAxis }) => {
-                let columns = of_columns(pool, operands)?;
-                let found: Result<Vec<Vec<f32>>, _> = columns
-                    .iter()
-                    .map(|gram| coefficients(combine, gram).map(|wide| narrow(&wide)))
-                    .collect();
-                Self::Columns(found.map_err(undefined)?)
-            }
             combine @ (Combine::Slerp { .. }
             | Combine::Nuslerp { .. }
             | Combine::Multislerp { .. }
@@ -102,12 +91,6 @@ impl<'a> Combiner<'a> {
         let out = &mut out[..size];
         match self {
             Self::Weighted(weights) => weighted(weights, vectors, out),
-            Self::Columns(columns) => {
-                for (at, out) in out.iter_mut().enumerate() {
-                    let weights = &columns[(range.start + at) % columns.len()];
-                    *out = weights.iter().zip(&*vectors).map(|(weight, vector)| weight * vector[at]).sum();
-                }
-            }
             Self::Rows(combine) => rows(combine, operands.row(), vectors, out),
             Self::Consensus { weights, normalize, lambda } => {
                 consensus(weights, *normalize, *lambda, vectors, out);
@@ -139,8 +122,14 @@ fn divisor(weights: &[f64], normalize: bool, guard: bool) -> Option<f64> {
     match (normalize, guard) {
         (false, _) => Some(1.0),
         (true, true) => Some(if sum.abs() < 1e-8 { 1.0 } else { sum }),
-        (true, false) => (sum != 0.0).then_some(sum),
+        (true, false) => (!cancels(weights)).then_some(sum),
     }
+}
+
+/// Whether weights sum to zero, up to what rounding leaves of them.
+pub(super) fn cancels(weights: &[f64]) -> bool {
+    let size: f64 = weights.iter().map(|weight| weight.abs()).sum();
+    weights.iter().sum::<f64>().abs() <= 1e-12 * size
 }
 
 fn weighted(weights: &[f32], vectors: &[Vec<f32>], out: &mut [f32]) {

@@ -45,6 +45,15 @@ impl Gram {
         }
     }
 
+    /// Add the products of one element of each vector.
+    pub fn add_products(&mut self, element: impl Fn(usize) -> f32) {
+        for i in 0..self.size {
+            for j in 0..self.size {
+                self.products[i * self.size + j] += f64::from(element(i)) * f64::from(element(j));
+            }
+        }
+    }
+
     fn add(&mut self, other: &Self) {
         for (sum, product) in self.products.iter_mut().zip(&other.products) {
             *sum += product;
@@ -72,44 +81,6 @@ pub fn of_tensor(pool: &Pool<'_>, operands: &Operands<'_>) -> Result<Gram, Merge
     let mut total = Gram::new(size);
     for piece in &pieces {
         total.add(piece);
-    }
-    Ok(total)
-}
-
-/// Parts of a tensor whose columns are summed up one by one; each takes memory for all columns.
-const PARTS: usize = 16;
-
-/// Of columns: vectors along the first axis.
-///
-/// # Errors
-/// A tensor that cannot be read.
-pub fn of_columns(pool: &Pool<'_>, operands: &Operands<'_>) -> Result<Vec<Gram>, MergeError> {
-    let (size, pieces) = (operands.models.len(), operands.pieces());
-    let columns = operands.len() / operands.shape.first().copied().unwrap_or(1).max(1);
-    let share = pieces.div_ceil(PARTS).max(1);
-    let (parts, _) = pool.each(
-        pieces.div_ceil(share),
-        || operands.buffers(),
-        |buffers, part| {
-            let mut grams = vec![Gram::new(size); columns];
-            for piece in part * share..((part + 1) * share).min(pieces) {
-                let range = operands.load(buffers, piece)?;
-                for at in 0..range.len() {
-                    let gram = &mut grams[(range.start + at) % columns];
-                    for i in 0..size {
-                        let value = f64::from(buffers.vectors[i][at]);
-                        for j in 0..size {
-                            gram.products[i * size + j] += value * f64::from(buffers.vectors[j][at]);
-                        }
-                    }
-                }
-            }
-            Ok(grams)
-        },
-    )?;
-    let mut total = vec![Gram::new(size); columns];
-    for part in &parts {
-        total.iter_mut().zip(part).for_each(|(total, part)| total.add(part));
     }
     Ok(total)
 }

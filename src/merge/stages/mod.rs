@@ -4,6 +4,7 @@
 //! Every stage streams over pieces of the tensor. Sums are f64 over fixed pieces in order; order statistics are exact, by
 //! histograms of the numbers' bits in place of sorting. So the result does not depend on the number of threads.
 
+mod columns;
 mod combine;
 mod fusion;
 pub(super) mod gram;
@@ -36,13 +37,21 @@ pub fn merge(
     operands: &Operands<'_>,
     sink: &Sink<'_>,
 ) -> Result<(), MergeError> {
+    if recipe.is_by_columns() {
+        return columns::merge(pool, &recipe.combine, operands, sink);
+    }
     let keeper = sparsify::Keeper::find(pool, recipe, operands)?;
     let combiner = combine::Combiner::find(pool, recipe, operands, &keeper)?;
+    // What is only copied is copied as it is.
+    let is_copy = matches!(recipe.combine, Combine::Copy { .. });
     pool.each(
         operands.pieces(),
         || operands.buffers(),
         |buffers: &mut Buffers, piece| {
             let range = operands.load(buffers, piece)?;
+            if !is_copy {
+                operands.check_finite(buffers, range.len())?;
+            }
             keeper.apply(operands, buffers, &range);
             combiner.combine(operands, buffers, &range);
             sink(range.start, &buffers.out[..range.len()])

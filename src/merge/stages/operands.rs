@@ -87,6 +87,23 @@ impl<'a> Operands<'a> {
         }
     }
 
+    /// Whether a piece holds numbers alone: signs, ranks and sums of anything else mean nothing.
+    ///
+    /// # Errors
+    /// `Undefined`.
+    pub fn check_finite(&self, buffers: &Buffers, size: usize) -> Result<(), MergeError> {
+        let base = &buffers.base[..size.min(buffers.base.len())];
+        let all = buffers.vectors.iter().map(|vector| &vector[..size]).chain([base]);
+        let is_finite =
+            |values: &[f32]| !values.iter().fold(false, |found, value| found | !value.is_finite());
+        if all.into_iter().all(is_finite) {
+            return Ok(());
+        }
+        let why = "an input holds numbers that are infinite or none (NaN): the checkpoint is damaged, or its training \
+                   diverged";
+        Err(MergeError::Undefined { tensor: self.name.to_owned(), why })
+    }
+
     /// Read a piece of all tensors and make vectors of them.
     ///
     /// # Errors

@@ -135,6 +135,15 @@ impl Recipe {
         matches!(self.combine, Combine::Sce { .. } | Combine::Fusion) || self.keep.iter().any(windows)
     }
 
+    /// Whether vectors are columns.
+    pub(super) fn is_by_columns(&self) -> bool {
+        matches!(
+            self.combine,
+            Combine::Nuslerp { along: Along::FirstAxis, .. }
+                | Combine::ModelStock { along: Along::FirstAxis }
+        )
+    }
+
     /// Whether whole rows are needed at a time.
     pub fn needs_rows(&self) -> bool {
         let along_rows = |along: Along| along == Along::LastAxis;

@@ -1,6 +1,7 @@
 //! Methods that turn vectors on the sphere: each gives a sum of the vectors, whose coefficients follow from their inner
 //! products alone.
 
+use super::combine::cancels;
 use super::gram::Gram;
 use super::recipe::Combine;
 
@@ -49,7 +50,10 @@ fn multislerp(weights: &[f64], normalize: bool, epsilon: f64, gram: &Gram) -> Re
         return Ok(vec![1.0]);
     }
     let sum: f64 = weights.iter().sum();
-    if normalize && sum == 0.0 {
+    if (0..size).all(|i| gram.norm(i) == 0.0) {
+        return Ok(vec![0.0; size]);
+    }
+    if normalize && cancels(weights) {
         return Err("the weights sum to 0: change one, or set normalize_weights to false");
     }
     let weights: Vec<f64> =
