@@ -121,7 +121,7 @@ pub type Counts = Vec<Vec<Vec<u64>>>;
 pub fn histogram<S: Stream>(
     pool: &Pool<'_>,
     stream: &S,
-    place: &(dyn Fn(usize, u32) -> Option<(usize, u32)> + Sync),
+    place: &(impl Fn(usize, u32) -> Option<(usize, u32)> + Sync),
     slots: usize,
 ) -> Result<Counts, MergeError> {
     let empty = || vec![vec![vec![0_u64; BUCKETS]; slots]; stream.width()];
