@@ -94,6 +94,9 @@ impl PartialOutput {
         if out.file_name().is_none() {
             return Err(refuse("is no name for an output"));
         }
+        if let Some(parent) = out.parent() {
+            fs::create_dir_all(parent).map_err(io_error(parent, "create it"))?;
+        }
         let Some(lock) = Lock::take(out)? else {
             return Err(refuse("is being written by another process: wait for it, or name another output"));
         };

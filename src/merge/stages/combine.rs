@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::super::error::MergeError;
 use super::super::pool::Pool;
+use super::derived::Derived;
 use super::fusion::Outliers;
 use super::gram::{Gram, of_tensor};
 use super::operands::{Buffers, Operands};
@@ -241,40 +242,6 @@ fn own_factors(
     Ok(total.into_iter().map(factor).collect())
 }
 
-/// Variances of the models' differences from their mean.
-struct Variances<'a> {
-    operands: &'a Operands<'a>,
-}
-
-impl Stream for Variances<'_> {
-    type Scratch = Buffers;
-
-    fn pieces(&self) -> usize {
-        self.operands.pieces()
-    }
-
-    fn scratch(&self) -> Buffers {
-        self.operands.buffers()
-    }
-
-    fn width(&self) -> usize {
-        1
-    }
-
-    fn visit(
-        &self,
-        buffers: &mut Buffers,
-        piece: usize,
-        take: &mut dyn FnMut(usize, &[f32]),
-    ) -> Result<(), MergeError> {
-        let range = self.operands.load(buffers, piece)?;
-        let Buffers { vectors, out, .. } = buffers;
-        variances(vectors, &mut out[..range.len()]);
-        take(0, &out[..range.len()]);
-        Ok(())
-    }
-}
-
 /// Population variances over the vectors.
 fn variances(vectors: &[Vec<f32>], out: &mut [f32]) {
     let share = 1.0 / vectors.len() as f32;
@@ -326,7 +293,12 @@ fn sce<'a>(pool: &Pool<'_>, operands: &Operands<'_>, select: f64) -> Result<Comb
 
 /// The elements that vary most: a share of those that vary at all.
 fn most_varied(pool: &Pool<'_>, operands: &Operands<'_>, select: f64) -> Result<Window, MergeError> {
-    let stream = Variances { operands };
+    let of_piece = |buffers: &mut Buffers, range: Range<usize>, take: &mut dyn FnMut(usize, &[f32])| {
+        let Buffers { vectors, out, .. } = buffers;
+        variances(vectors, &mut out[..range.len()]);
+        take(0, &out[..range.len()]);
+    };
+    let stream = Derived { operands, width: 1, numbers: of_piece };
     let (varied, _) = pool.each(
         operands.pieces(),
         || operands.buffers(),

@@ -4,10 +4,13 @@
 //! The quartiles are those of all elements, where mergekit draws a million at random from larger tensors. Divergences are
 //! summed in f64: those of close rows are smaller than what f32 sums lose.
 
+use std::ops::Range;
+
 use super::super::error::MergeError;
 use super::super::pool::Pool;
+use super::derived::Derived;
 use super::operands::{Buffers, Operands};
-use super::select::{Stream, of_key, ranks};
+use super::select::{of_key, ranks};
 
 /// The divergence of each row, and from which importance on a difference counts.
 pub struct Outliers {
@@ -31,7 +34,15 @@ impl Outliers {
             },
         )?;
         let divergences = pieces.concat();
-        let stream = Importances { operands, divergences: &divergences };
+        let importances =
+            |buffers: &mut Buffers, range: Range<usize>, take: &mut dyn FnMut(usize, &[f32])| {
+                let values = &mut buffers.vectors[0][..range.len()];
+                for (at, value) in values.iter_mut().enumerate() {
+                    *value = value.abs() * divergences[(range.start + at) / row];
+                }
+                take(0, values);
+            };
+        let stream = Derived { operands, width: 1, numbers: importances };
         let last = operands.len().saturating_sub(1) as f32;
         let quartile = |share: f32| (share * last) as u64;
         let found = ranks(pool, &stream, &[vec![quartile(0.25), quartile(0.5), quartile(0.75)]])?;
@@ -64,41 +75,4 @@ fn divergence(base: &[f32], difference: &[f32]) -> f64 {
         p * (p / q).ln()
     };
     (0..base.len()).map(term).sum()
-}
-
-struct Importances<'a> {
-    operands: &'a Operands<'a>,
-    divergences: &'a [f32],
-}
-
-impl Stream for Importances<'_> {
-    type Scratch = Buffers;
-
-    fn pieces(&self) -> usize {
-        self.operands.pieces()
-    }
-
-    fn scratch(&self) -> Buffers {
-        self.operands.buffers()
-    }
-
-    fn width(&self) -> usize {
-        1
-    }
-
-    fn visit(
-        &self,
-        buffers: &mut Buffers,
-        piece: usize,
-        take: &mut dyn FnMut(usize, &[f32]),
-    ) -> Result<(), MergeError> {
-        let range = self.operands.load(buffers, piece)?;
-        let row = self.operands.row();
-        let values = &mut buffers.vectors[0][..range.len()];
-        for (at, value) in values.iter_mut().enumerate() {
-            *value = value.abs() * self.divergences[(range.start + at) / row];
-        }
-        take(0, values);
-        Ok(())
-    }
 }

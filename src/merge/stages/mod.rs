@@ -6,6 +6,7 @@
 
 mod columns;
 mod combine;
+mod derived;
 mod fusion;
 pub(super) mod gram;
 mod masks;

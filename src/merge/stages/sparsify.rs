@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use super::super::error::MergeError;
 use super::super::pool::Pool;
+use super::derived::Derived;
 use super::masks::uniform;
 use super::operands::{Buffers, Operands};
 use super::ranks::Window;
 use super::recipe::{Keep, Recipe, Rescale};
-use super::select::Stream;
 
 /// Knows for every vector what is kept of it.
 pub struct Keeper {
@@ -34,7 +34,12 @@ impl Keeper {
         let mut windows = if spans.iter().all(Range::is_empty) {
             Vec::new()
         } else {
-            Window::find(pool, &Magnitudes { operands }, &spans, count)?
+            Window::find(
+                pool,
+                &Derived { operands, width: operands.models.len(), numbers: magnitudes },
+                &spans,
+                count,
+            )?
         }
         .into_iter()
         .map(Some)
@@ -215,39 +220,12 @@ fn absolute_sum(values: &[f32]) -> f64 {
 }
 
 /// Magnitudes of all vectors.
-struct Magnitudes<'a> {
-    operands: &'a Operands<'a>,
-}
-
-impl Stream for Magnitudes<'_> {
-    type Scratch = Buffers;
-
-    fn pieces(&self) -> usize {
-        self.operands.pieces()
-    }
-
-    fn scratch(&self) -> Buffers {
-        self.operands.buffers()
-    }
-
-    fn width(&self) -> usize {
-        self.operands.models.len()
-    }
-
-    fn visit(
-        &self,
-        buffers: &mut Buffers,
-        piece: usize,
-        take: &mut dyn FnMut(usize, &[f32]),
-    ) -> Result<(), MergeError> {
-        let range = self.operands.load(buffers, piece)?;
-        for (at, vector) in buffers.vectors.iter_mut().enumerate() {
-            let vector = &mut vector[..range.len()];
-            for value in &mut *vector {
-                *value = value.abs();
-            }
-            take(at, vector);
+fn magnitudes(buffers: &mut Buffers, range: Range<usize>, take: &mut dyn FnMut(usize, &[f32])) {
+    for (at, vector) in buffers.vectors.iter_mut().enumerate() {
+        let vector = &mut vector[..range.len()];
+        for value in &mut *vector {
+            *value = value.abs();
         }
-        Ok(())
+        take(at, vector);
     }
 }
