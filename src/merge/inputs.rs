@@ -50,7 +50,7 @@ impl InputModel {
     /// # Errors
     /// A tensor that is not there or cannot be read.
     pub fn elements(&self, name: &str) -> Result<Box<dyn Elements + '_>, MergeError> {
-        let view = self.tensors.tensor(name)?;
+        let view = self.tensors.unaligned(name)?;
         let change = self.adapter.as_ref().map(|adapter| adapter.for_weight(name)).transpose()?.flatten();
         Ok(match change {
             None => Box::new(view),

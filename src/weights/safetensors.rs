@@ -100,13 +100,24 @@ impl TensorSource for SafetensorsFile {
     }
 
     fn tensor(&self, name: &str) -> Result<TensorView<'_>, WeightsError> {
+        let mut view = self.unaligned(name)?;
+        if !view.bytes.as_ptr().addr().is_multiple_of(view.dtype.block_bytes()) {
+            // Old writers did not pad the header; a copy is aligned by the allocator.
+            view.bytes = Cow::Owned(view.bytes.into_owned());
+        }
+        Ok(view)
+    }
+
+    fn unaligned(&self, name: &str) -> Result<TensorView<'_>, WeightsError> {
         let (name, stored) = self.stored(name)?;
         let dtype = self.dtype_of(name, stored)?;
         let bytes = &self.file[self.data_start + stored.start..self.data_start + stored.end];
-        let is_aligned = bytes.as_ptr().addr().is_multiple_of(dtype.block_bytes());
-        // Old writers did not pad the header; a copy is aligned by the allocator.
-        let bytes = if is_aligned { Cow::Borrowed(bytes) } else { Cow::Owned(bytes.to_vec()) };
-        Ok(TensorView { name: name.to_owned(), shape: stored.shape.clone(), dtype, bytes })
+        Ok(TensorView {
+            name: name.to_owned(),
+            shape: stored.shape.clone(),
+            dtype,
+            bytes: Cow::Borrowed(bytes),
+        })
     }
 }
 

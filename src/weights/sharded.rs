@@ -100,6 +100,10 @@ impl<S: TensorSource> TensorSource for Sharded<S> {
     fn tensor(&self, name: &str) -> Result<TensorView<'_>, WeightsError> {
         self.shard(name)?.tensor(name)
     }
+
+    fn unaligned(&self, name: &str) -> Result<TensorView<'_>, WeightsError> {
+        self.shard(name)?.unaligned(name)
+    }
 }
 
 fn index_error(path: &Path, problem: &str) -> WeightsError {

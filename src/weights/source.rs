@@ -19,6 +19,12 @@ pub trait TensorSource {
     /// One tensor; [`WeightsError::MissingTensor`] when there is none of that name.
     fn tensor(&self, name: &str) -> Result<TensorView<'_>, WeightsError>;
 
+    /// As [`Self::tensor`], but never copied for its alignment alone: for readers of pieces, such as
+    /// [`TensorView::read_f32`].
+    fn unaligned(&self, name: &str) -> Result<TensorView<'_>, WeightsError> {
+        self.tensor(name)
+    }
+
     /// Whether there is a tensor of that name.
     fn contains(&self, name: &str) -> bool;
 

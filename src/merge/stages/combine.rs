@@ -157,27 +157,69 @@ fn rows(combine: &Combine, length: usize, vectors: &[Vec<f32>], out: &mut [f32])
     }
 }
 
-fn sign(value: f32) -> f32 {
-    f32::from(u8::from(value > 0.0)) - f32::from(u8::from(value < 0.0))
+/// Elements that are combined at a time, side by side.
+const BLOCK: usize = 256;
+
+/// Of each element of a block, the sums over the vectors whose values have the sign of the vote.
+struct Agreeing {
+    /// The sign of the votes' sum, 1 or -1; that of zero is 1.
+    votes: [f32; BLOCK],
+    /// Sums of weight times value.
+    values: [f32; BLOCK],
+    weights: [f32; BLOCK],
 }
 
-/// The sign of a sum; that of zero is +.
-fn majority(sum: f32) -> f32 {
-    if sum >= 0.0 { 1.0 } else { -1.0 }
+impl Agreeing {
+    fn new() -> Self {
+        Self { votes: [0.0; BLOCK], values: [0.0; BLOCK], weights: [0.0; BLOCK] }
+    }
+
+    /// Of the elements from `from` on: each vector votes with `ballot` times its value.
+    fn sum_up(&mut self, weights: &[f32], ballots: &[f32], vectors: &[Vec<f32>], from: usize, size: usize) {
+        let Self { votes, values, weights: sums } = self;
+        for sums in [&mut *votes, &mut *values, &mut *sums] {
+            sums.fill(0.0);
+        }
+        for (ballot, vector) in ballots.iter().zip(vectors) {
+            for (vote, value) in votes.iter_mut().zip(&vector[from..from + size]) {
+                *vote += ballot * value;
+            }
+        }
+        for vote in &mut *votes {
+            *vote = if *vote >= 0.0 { 1.0 } else { -1.0 };
+        }
+        for ((weight, ballot), vector) in weights.iter().zip(ballots).zip(vectors) {
+            add_agreeing(*weight, *ballot, &vector[from..from + size], votes, values, sums);
+        }
+    }
+}
+
+/// A function of its own, whose slices are known to lie apart: its loop runs on vectors.
+#[inline(never)]
+fn add_agreeing(
+    weight: f32,
+    ballot: f32,
+    vector: &[f32],
+    votes: &[f32; BLOCK],
+    values: &mut [f32; BLOCK],
+    weights: &mut [f32; BLOCK],
+) {
+    for (at, value) in vector.iter().enumerate().take(BLOCK) {
+        // A zero agrees with nobody.
+        let share = if ballot * value * votes[at] > 0.0 { weight } else { 0.0 };
+        values[at] += share * value;
+        weights[at] += share;
+    }
 }
 
 fn consensus(weights: &[f32], normalize: bool, lambda: f32, vectors: &[Vec<f32>], out: &mut [f32]) {
-    for (at, out) in out.iter_mut().enumerate() {
-        let values = || weights.iter().zip(vectors).map(|(weight, vector)| (*weight, weight * vector[at]));
-        let major = majority(values().map(|(_, value)| value).sum());
-        let (mut mixed, mut divisor) = (0.0, 0.0);
-        for (weight, value) in values() {
-            let agrees = sign(value) == major;
-            mixed += if agrees { value } else { 0.0 };
-            divisor += if agrees { weight } else { 0.0 };
+    let mut agreeing = Agreeing::new();
+    for (block, out) in out.chunks_mut(BLOCK).enumerate() {
+        agreeing.sum_up(weights, weights, vectors, block * BLOCK, out.len());
+        for ((out, mixed), sum) in out.iter_mut().zip(&agreeing.values).zip(&agreeing.weights) {
+            let divisor = if normalize && *sum != 0.0 { *sum } else { 1.0 };
+            *out = mixed / divisor * lambda;
         }
-        let divisor = if normalize && divisor != 0.0 { divisor } else { 1.0 };
-        *out = mixed / divisor * lambda;
     }
 }
 
@@ -326,14 +368,13 @@ fn sce_piece(weights: &[f32], window: Option<(&Window, usize)>, vectors: &[Vec<f
     } else {
         out.fill(1.0);
     }
-    for (at, out) in out.iter_mut().enumerate() {
-        let values = || weights.iter().zip(vectors).map(|(weight, vector)| (*weight, vector[at]));
-        let major = majority(values().map(|(_, value)| value).sum());
-        let (mut mixed, mut divisor) = (0.0, 0.0);
-        for (weight, value) in values().filter(|(_, value)| sign(*value) == major) {
-            mixed += weight * value;
-            divisor += weight;
+    // Differences vote as they are; only what they agree on is weighted.
+    let ballots = vec![1.0; weights.len()];
+    let mut agreeing = Agreeing::new();
+    for (block, out) in out.chunks_mut(BLOCK).enumerate() {
+        agreeing.sum_up(weights, &ballots, vectors, block * BLOCK, out.len());
+        for ((out, mixed), sum) in out.iter_mut().zip(&agreeing.values).zip(&agreeing.weights) {
+            *out *= mixed / f32::max(*sum, 1e-6);
         }
-        *out *= mixed / f32::max(divisor, 1e-6);
     }
 }

@@ -20,7 +20,7 @@ pub struct Window {
 struct Edge {
     key: u32,
     split: u64,
-    /// Elements of the value before each piece; empty where all of them lie on one side.
+    /// Elements of the value before each piece, and in all; empty where all of them are above.
     before: Vec<u64>,
 }
 
@@ -66,10 +66,10 @@ impl Window {
 
     /// Set to zero what is outside, in a piece whose ranks go by `key_of`.
     pub fn cut(&self, piece: usize, values: &mut [f32], key_of: impl Fn(f32) -> f32) {
-        // The usual case, of which nothing has to be counted: all equals of the edge are inside.
-        if let Self { low: Some(Edge { key, split: 0, .. }), high: None, is_empty: false } = self {
+        if let Some((low, high)) = self.keys(piece) {
             for value in values {
-                *value = if order_key(key_of(*value)) >= *key { *value } else { 0.0 };
+                let key = order_key(key_of(*value));
+                *value = if key >= low && key < high { *value } else { 0.0 };
             }
             return;
         }
@@ -81,12 +81,35 @@ impl Window {
         }
     }
 
+    /// The keys that are inside in a piece, the last left out; `None` where an edge goes through the middle of equals there.
+    fn keys(&self, piece: usize) -> Option<(u32, u32)> {
+        if self.is_empty {
+            return Some((0, 0));
+        }
+        let low = self.low.as_ref().map_or(Some(0), |edge| edge.first_above(piece))?;
+        // No finite number has the largest key.
+        let high = self.high.as_ref().map_or(Some(u32::MAX), |edge| edge.first_above(piece))?;
+        Some((low, high))
+    }
+
     /// Tells piece by piece which elements are inside, asked in order.
     pub fn cursor(&self, piece: usize) -> Cursor<'_> {
         let seen = |edge: &Option<Edge>| {
             edge.as_ref().and_then(|edge| edge.before.get(piece).copied()).unwrap_or_default()
         };
         Cursor { window: self, low_seen: seen(&self.low), high_seen: seen(&self.high) }
+    }
+}
+
+impl Edge {
+    /// The first key that is above the edge in a piece; `None` where some of its equals are and some are not.
+    fn first_above(&self, piece: usize) -> Option<u32> {
+        match (self.before.get(piece), self.before.get(piece + 1)) {
+            (Some(before), _) if *before >= self.split => Some(self.key),
+            (_, Some(after)) if *after <= self.split => Some(self.key.saturating_add(1)),
+            (Some(_), _) => None,
+            (None, _) => Some(self.key),
+        }
     }
 }
 
@@ -135,7 +158,7 @@ fn split_equals<S: Stream>(pool: &Pool<'_>, stream: &S, windows: &mut [Window]) 
     for (sequence, window) in windows.iter_mut().enumerate() {
         let edges = [&mut window.low, &mut window.high].into_iter().flatten();
         for (at, edge) in edges.filter(|edge| edge.split > 0).enumerate() {
-            edge.before = before.iter().map(|piece| piece[sequence][at]).collect();
+            edge.before.clone_from(&before[sequence][at]);
         }
     }
     Ok(())

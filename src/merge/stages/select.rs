@@ -60,8 +60,8 @@ pub fn ranks<S: Stream>(
     stream: &S,
     asked: &[Vec<u64>],
 ) -> Result<Vec<Vec<Rank>>, MergeError> {
-    let all = |sequence: usize| (!asked[sequence].is_empty()).then_some(());
-    let high = histogram(pool, stream, &|sequence, key| all(sequence).map(|()| (0, key >> 16)), 1)?;
+    let wanted: Vec<bool> = asked.iter().map(|ranks| !ranks.is_empty()).collect();
+    let high = histogram(pool, stream, Digits::High(&wanted))?;
     // Of each sequence, the buckets in which ranks lie.
     let mut places: Vec<Vec<(u64, u32, u64)>> = Vec::new();
     for (sequence, ranks) in asked.iter().enumerate() {
@@ -76,16 +76,7 @@ pub fn ranks<S: Stream>(
             buckets
         })
         .collect();
-    let most = buckets.iter().map(Vec::len).max().unwrap_or_default().max(1);
-    let low = histogram(
-        pool,
-        stream,
-        &|sequence, key| {
-            let at = buckets[sequence].iter().position(|bucket| *bucket == key >> 16)?;
-            Some((at, key & 0xFFFF))
-        },
-        most,
-    )?;
+    let low = histogram(pool, stream, Digits::Low(&buckets))?;
     let rank_of = |sequence: usize, (within, bucket, below): (u64, u32, u64)| {
         let at = buckets[sequence].iter().position(|known| *known == bucket).unwrap_or_default();
         let (_, low_bits, below_in_bucket) = find(&low[sequence][at], within);
@@ -111,41 +102,80 @@ pub fn find(counts: &[u64], rank: u64) -> (u64, u32, u64) {
     (0, 0, 0)
 }
 
+/// Which half of the keys is counted.
+#[derive(Debug, Clone, Copy)]
+pub enum Digits<'a> {
+    /// The upper halves, of those sequences that are wanted.
+    High(&'a [bool]),
+    /// The lower halves of those keys that have one of these upper halves, for each sequence and upper half.
+    Low(&'a [Vec<u32>]),
+}
+
+impl Digits<'_> {
+    fn slots(self) -> usize {
+        match self {
+            Self::High(_) => 1,
+            Self::Low(buckets) => buckets.iter().map(Vec::len).max().unwrap_or_default(),
+        }
+    }
+
+    fn count(self, sequence: usize, values: &[f32], counts: &mut [Vec<u64>]) {
+        let high = |key: u32| usize::from((key >> 16) as u16);
+        let low = |key: u32| usize::from(key as u16);
+        match self {
+            Self::High(wanted) if !wanted[sequence] => {}
+            Self::High(_) => {
+                let counts = &mut counts[0][..BUCKETS];
+                for value in values {
+                    counts[high(order_key(*value))] += 1;
+                }
+            }
+            Self::Low(buckets) => match buckets[sequence][..] {
+                [] => {}
+                [only] => {
+                    let counts = &mut counts[0][..BUCKETS];
+                    for key in values.iter().map(|value| order_key(*value)).filter(|key| key >> 16 == only) {
+                        counts[low(key)] += 1;
+                    }
+                }
+                ref several => {
+                    for key in values.iter().map(|value| order_key(*value)) {
+                        if let Some(slot) = several.iter().position(|bucket| *bucket == key >> 16) {
+                            counts[slot][low(key)] += 1;
+                        }
+                    }
+                }
+            },
+        }
+    }
+}
+
 /// Counters by sequence and slot.
 pub type Counts = Vec<Vec<Vec<u64>>>;
 
-/// How many elements of each sequence fall into which slot and bucket, as `place` says of their keys.
+/// How many elements of each sequence have which digits.
 ///
 /// # Errors
 /// A piece that cannot be read.
-pub fn histogram<S: Stream>(
-    pool: &Pool<'_>,
-    stream: &S,
-    place: &(impl Fn(usize, u32) -> Option<(usize, u32)> + Sync),
-    slots: usize,
-) -> Result<Counts, MergeError> {
-    let empty = || vec![vec![vec![0_u64; BUCKETS]; slots]; stream.width()];
+pub fn histogram<S: Stream>(pool: &Pool<'_>, stream: &S, digits: Digits<'_>) -> Result<Counts, MergeError> {
+    let empty = || -> Counts { vec![vec![vec![0; BUCKETS]; digits.slots()]; stream.width()] };
     let begin = || (stream.scratch(), empty());
     let (_, parts) = pool.each(stream.pieces(), begin, |(scratch, counts), piece| {
         stream.visit(scratch, piece, &mut |sequence, values| {
-            for value in values {
-                if let Some((slot, bucket)) = place(sequence, order_key(*value)) {
-                    counts[sequence][slot][bucket as usize] += 1;
-                }
-            }
+            digits.count(sequence, values, &mut counts[sequence]);
         })
     })?;
     let mut parts = parts.into_iter().map(|(_, counts)| counts);
     let mut total = parts.next().unwrap_or_else(empty);
     for part in parts {
-        for (total, part) in total.iter_mut().flatten().flatten().zip(part.iter().flatten().flatten()) {
-            *total += part;
+        for (total, part) in total.iter_mut().flatten().zip(part.iter().flatten()) {
+            total.iter_mut().zip(part.iter()).for_each(|(total, part)| *total += part);
         }
     }
     Ok(total)
 }
 
-/// How many elements of each sequence equal its value, before each piece.
+/// How many elements of each sequence have each of its keys, before each piece and, last, in all.
 ///
 /// # Errors
 /// A piece that cannot be read.
@@ -160,23 +190,20 @@ pub fn equals_before<S: Stream>(
         |scratch, piece| {
             let mut counts: Vec<Vec<u64>> = keys.iter().map(|keys| vec![0; keys.len()]).collect();
             stream.visit(scratch, piece, &mut |sequence, values| {
-                for value in values {
-                    let key = order_key(*value);
-                    for (count, wanted) in counts[sequence].iter_mut().zip(&keys[sequence]) {
-                        *count += u64::from(key == *wanted);
-                    }
+                for (count, wanted) in counts[sequence].iter_mut().zip(&keys[sequence]) {
+                    // Numbers of 32 bits are added side by side; a piece has fewer elements.
+                    let equal = |value: &f32| u32::from(order_key(*value) == *wanted);
+                    *count += u64::from(values.iter().map(equal).sum::<u32>());
                 }
             })?;
             Ok(counts)
         },
     )?;
-    let mut before: Vec<Vec<u64>> = keys.iter().map(|keys| vec![0; keys.len()]).collect();
-    let mut all = Vec::with_capacity(counts.len());
-    for counts in counts {
-        all.push(before.clone());
-        for (before, count) in before.iter_mut().flatten().zip(counts.iter().flatten()) {
-            *before += count;
+    let mut before: Vec<Vec<Vec<u64>>> = keys.iter().map(|keys| vec![vec![0]; keys.len()]).collect();
+    for piece in counts {
+        for (before, count) in before.iter_mut().flatten().zip(piece.iter().flatten()) {
+            before.push(before.last().copied().unwrap_or_default() + count);
         }
     }
-    Ok(all)
+    Ok(before)
 }

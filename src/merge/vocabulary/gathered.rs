@@ -80,7 +80,7 @@ impl<'a> Gathered<'a> {
         let Some(found) = models[model].resolve(name) else {
             return Err(wrong(format!("{reference} lacks it, and rows of tokens come from there")));
         };
-        let view = models[model].tensors.tensor(found)?;
+        let view = models[model].tensors.unaligned(found)?;
         let (Some(has), columns) = (view.shape.first(), view.shape.iter().skip(1).product::<usize>()) else {
             return Err(wrong(format!(
                 "it is a single number in {reference}, not a matrix with a row for each token"

@@ -5,7 +5,7 @@
 
 use super::super::super::error::MergeError;
 use super::super::super::pool::Pool;
-use super::super::super::stages::select::{BUCKETS, find as find_rank, histogram};
+use super::super::super::stages::select::{BUCKETS, Digits, find as find_rank, histogram};
 use super::MaskOptions;
 use super::scores::Scores;
 
@@ -114,12 +114,10 @@ fn cap(
 
 /// Neurons by the upper half of their key, or of one upper half by the lower one.
 fn counts(pool: &Pool<'_>, scores: &Scores<'_>, bucket: Option<u32>) -> Result<Vec<u64>, MergeError> {
-    let place = |_: usize, key: u32| match bucket {
-        None => Some((0, key >> 16)),
-        Some(bucket) => (key >> 16 == bucket).then_some((0, key & 0xFFFF)),
-    };
-    let counts = histogram(pool, scores, &place, 1)?;
-    Ok(counts.into_iter().flatten().next().unwrap_or_else(|| vec![0; BUCKETS]))
+    let buckets = [bucket.into_iter().collect()];
+    let digits = if bucket.is_some() { Digits::Low(&buckets) } else { Digits::High(&[true]) };
+    let counts = histogram(pool, scores, digits)?.into_iter().flatten().next();
+    Ok(counts.unwrap_or_else(|| vec![0; BUCKETS]))
 }
 
 /// A share of some neurons, to the nearest, but one at least.
