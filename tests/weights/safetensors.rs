@@ -39,6 +39,12 @@ fn an_unaligned_tensor_reads_back() {
         write(directory.path(), "model.safetensors", &safetensors(&header, &data));
         let checkpoint = Checkpoint::open(directory.path()).expect("it opens");
         assert_eq!(checkpoint.tensors.tensor("w").and_then(|view| view.to_f32()).expect("f32"), [1.5, -2.0]);
+        // Readers of pieces take it from where it lies.
+        let view = checkpoint.tensors.unaligned("w").expect("it is there");
+        assert!(matches!(view.bytes, std::borrow::Cow::Borrowed(_)), "{padding}");
+        let mut read = [0.0; 2];
+        view.read_f32(0, &mut read).expect("f32");
+        assert_eq!(read, [1.5, -2.0]);
     }
 }
 
