@@ -6,6 +6,7 @@
 //! rounds them to the checkpoint's type). A row's result does not depend on the other rows of its batch: every
 //! operation here has one reduction order.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
@@ -87,16 +88,52 @@ impl Decoder {
     /// # Errors
     /// An id or position out of range, or what `attention` reports.
     pub fn forward(&self, batch: &Batch, attention: &mut dyn Attention) -> candle_core::Result<Tensor> {
-        let mut hidden = ops::embedding(&batch.ids, &self.embed_tokens)?; // [total_tokens, hidden]
-        for (index, layer) in self.layers.iter().enumerate() {
-            hidden = layer.forward(self, index, &hidden, batch, attention)?;
-        }
+        let hidden = self.layers(&self.embed(&batch.ids)?, 0..self.layers.len(), batch, attention)?;
         if batch.logit_rows.is_empty() {
             return Tensor::zeros((0, self.config.vocab_size), DType::F32, &Device::Cpu);
         }
-        let hidden = rows(&hidden, &batch.logit_rows)?; // [logit_rows, hidden]
-        let hidden = self.norm.forward(&hidden, &self.workers)?;
+        let hidden = self.normed(&rows(&hidden, &batch.logit_rows)?)?; // [logit_rows, hidden]
         ops::linear(&hidden, &self.lm_head) // [logit_rows, vocab]
+    }
+
+    /// The embeddings of token ids, `[ids, hidden]`.
+    ///
+    /// # Errors
+    /// An id out of range.
+    pub fn embed(&self, ids: &[u32]) -> candle_core::Result<Tensor> {
+        ops::embedding(ids, &self.embed_tokens)
+    }
+
+    /// Passes hidden states `[total_tokens, hidden]` through some of the layers. Differentiable in the states as far as
+    /// `attention` is.
+    ///
+    /// # Errors
+    /// A position out of range, or what `attention` reports.
+    pub fn layers(
+        &self,
+        hidden: &Tensor,
+        range: Range<usize>,
+        batch: &Batch,
+        attention: &mut dyn Attention,
+    ) -> candle_core::Result<Tensor> {
+        let mut hidden = hidden.clone();
+        for index in range {
+            hidden = self.layers[index].forward(self, index, &hidden, batch, attention)?;
+        }
+        Ok(hidden)
+    }
+
+    /// The norm before the head, of `[rows, hidden]`.
+    ///
+    /// # Errors
+    /// A width other than the model's.
+    pub fn normed(&self, hidden: &Tensor) -> candle_core::Result<Tensor> {
+        self.norm.forward(hidden, &self.workers)
+    }
+
+    /// The head, `[vocab, hidden]`, as a loss over the vocabulary takes it.
+    pub fn lm_head(&self) -> &Arc<PackedLinear> {
+        &self.lm_head
     }
 
     pub fn config(&self) -> &DecoderConfig {

@@ -1,8 +1,9 @@
 //! One decoder for every family, plus the configs that describe it. Knows tensors and ragged batches; knows
-//! nothing of sequences, requests, HTTP or training.
+//! nothing of sequences, requests, HTTP or training, but that gradients may flow back through it.
 
 mod config;
 mod decoder;
+mod dense;
 mod error;
 pub mod families;
 mod layout;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 pub use config::DecoderConfig;
 pub use decoder::Decoder;
+pub use dense::DenseAttention;
 pub use error::ModelError;
 pub use layout::{check_tensors, weight_bytes_estimate};
 pub use loader::{ComputeDtype, LoadOptions};

@@ -28,6 +28,8 @@ unsafe impl Plain for i8 {}
 unsafe impl Plain for u16 {}
 // SAFETY: every bit pattern is an f32.
 unsafe impl Plain for f32 {}
+// SAFETY: every bit pattern is an f64.
+unsafe impl Plain for f64 {}
 
 /// A zero-initialised slice of fixed length, aligned to 64 bytes.
 pub(super) struct AlignedBuffer<T: Plain> {

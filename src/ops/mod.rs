@@ -4,8 +4,12 @@
 //! Invariants that the engine's batch invariance stands on: an output element is one reduction over K (or over
 //! absolute KV tiles of 32) in one order, whatever the number of rows, the chunking and the threads. Hidden
 //! states are f32 on the CPU; weights and KV may be bf16 or GGUF blocks and are widened in registers.
-//! candle's own matmul is not used in a decoder's forward. No operation here has a backward yet: candle reports
-//! `BackwardNotSupported` rather than dropping a gradient.
+//! candle's own matmul is not used in a decoder's forward.
+//!
+//! Gradients flow back through every operation but paged attention (candle reports `BackwardNotSupported` there rather than
+//! dropping one), to activations and to norms. Packed weights are frozen: nothing flows into them. A backward pass
+//! recomputes what is cheap and keeps what is not; its sums run over fixed parts in index order, so its bits do not depend
+//! on the number of threads. What is quantised or rounded on the way forward counts as if it were not (straight through).
 //!
 //! Every kernel is written once over `simd::Simd` (portable, AVX2, AVX-512) and split over `Workers`.
 
@@ -15,12 +19,16 @@
 )]
 
 mod aligned;
+mod cross_entropy;
+mod dense_attention;
 mod error;
 mod kv_pool;
 mod packed_linear;
 mod paged_attention;
 mod parallel;
 mod peak;
+mod product;
+mod real;
 mod rms_norm;
 mod rope;
 mod rows;
@@ -30,6 +38,8 @@ mod swiglu;
 mod testing;
 mod workers;
 
+pub use cross_entropy::{Targets, cross_entropy, token_losses};
+pub use dense_attention::dense_attention;
 pub use error::OpsError;
 use error::shape_error;
 pub use kv_pool::{KvDtype, KvLayout, KvPool};

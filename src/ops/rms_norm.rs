@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
-use super::parallel::{output, share};
+use super::parallel::{SharedMut, output, share};
+use super::real::Real;
 use super::rows::{contiguous_f32, rows_of};
 use super::simd::{Kernel, LANES, Simd, load_some, store_some};
 use super::{Isa, Workers, shape_error};
@@ -15,8 +16,10 @@ use super::{Isa, Workers, shape_error};
 const OP: &str = "rms_norm";
 /// Elements that are worth handing to a thread.
 const PART_ELEMENTS: usize = 1 << 14;
+/// Rows whose parts in the weight's gradient are summed together: fixed, so that the threads do not matter.
+const BACKWARD_ROWS: usize = 64;
 
-/// x f32 `[.., d]`, weight f32 `[d]`; the result has x's shape. No gradient: `backward` through it is an error.
+/// x f32 `[.., d]`, weight f32 `[d]`; the result has x's shape.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32, workers: &Arc<Workers>) -> Result<Tensor> {
     let op = RmsNorm { eps, workers: Arc::clone(workers) };
     x.contiguous()?.apply_op2(&weight.contiguous()?, op)
@@ -51,6 +54,74 @@ impl CustomOp2 for RmsNorm {
         }
         let out = norm_all(x, weight, self.eps, &self.workers);
         Ok((CpuStorage::F32(out), x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (dx, dw) = norm_gradients(x, weight, self.eps, gradient, &self.workers)?;
+        Ok((Some(dx), Some(dw)))
+    }
+}
+
+/// `norm_backward` of tensors.
+pub(super) fn norm_gradients(
+    x: &Tensor,
+    weight: &Tensor,
+    eps: f32,
+    gradient: &Tensor,
+    workers: &Workers,
+) -> Result<(Tensor, Tensor)> {
+    let elements = |x: &Tensor| x.flatten_all()?.to_vec1::<f32>();
+    let (dx, dw) = norm_backward(&elements(x)?, &elements(weight)?, eps, &elements(gradient)?, workers);
+    Ok((Tensor::from_vec(dx, x.shape(), x.device())?, Tensor::from_vec(dw, weight.shape(), x.device())?))
+}
+
+/// The gradients of x and of the weight. With r = 1 / sqrt(mean(x^2) + eps) and h = gradient * weight, that of x is
+/// r (h - x r^2 mean(h x)), and a row's part in that of the weight is gradient x r.
+fn norm_backward<T: Real>(
+    x: &[T],
+    weight: &[T],
+    eps: f32,
+    gradient: &[T],
+    workers: &Workers,
+) -> (Vec<T>, Vec<T>) {
+    let width = weight.len();
+    let parts = (x.len() / width.max(1)).div_ceil(BACKWARD_ROWS);
+    let (mut dx, mut sums) = (vec![T::zero(); x.len()], vec![T::zero(); parts * width]);
+    let (dx_shared, sums_shared) = (SharedMut::new(&mut dx), SharedMut::new(&mut sums));
+    workers.run(parts, &|part| {
+        let start = part * BACKWARD_ROWS * width;
+        let len = (BACKWARD_ROWS * width).min(x.len() - start);
+        // SAFETY: each part takes its own rows, and sums of its own.
+        let (dx, dw) = unsafe { (dx_shared.slice(start, len), sums_shared.slice(part * width, width)) };
+        let rows = x[start..].chunks_exact(width).zip(gradient[start..].chunks_exact(width));
+        for (dx, (x, gradient)) in dx.chunks_exact_mut(width).zip(rows) {
+            norm_row_backward(x, weight, T::of(f64::from(eps)), gradient, dx, dw);
+        }
+    });
+    let mut dw = vec![T::zero(); width];
+    for part in sums.chunks_exact(width.max(1)) {
+        for (sum, &part) in dw.iter_mut().zip(part) {
+            *sum += part;
+        }
+    }
+    (dx, dw)
+}
+
+fn norm_row_backward<T: Real>(x: &[T], weight: &[T], eps: T, gradient: &[T], dx: &mut [T], dw: &mut [T]) {
+    let count = T::of(x.len() as f64);
+    let squares: T = x.iter().map(|&x| x * x).sum();
+    let r = (squares / count + eps).sqrt().recip();
+    let products: T = x.iter().zip(weight).zip(gradient).map(|((&x, &w), &g)| g * w * x).sum();
+    let mean = products / count * r * r;
+    for ((((dx, dw), &x), &w), &g) in dx.iter_mut().zip(dw).zip(x).zip(weight).zip(gradient) {
+        *dx = r * (g * w - x * mean);
+        *dw += g * x * r;
     }
 }
 
@@ -118,9 +189,9 @@ impl Kernel for Rows<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::Isa;
-    use super::super::testing::{bits, numbers};
+    use super::super::testing::{Golden, bits, check_gradient, doubles, numbers};
     use super::*;
-    use candle_core::{Device, Var};
+    use candle_core::Device;
 
     fn tensor(values: &[f32], shape: impl Into<Shape>) -> Tensor {
         Tensor::from_slice(values, shape, &Device::Cpu).unwrap()
@@ -169,9 +240,32 @@ mod tests {
     }
 
     #[test]
-    fn a_gradient_is_refused() {
-        let x = Var::from_tensor(&tensor(&[1.0; 12], (3, 4))).unwrap();
-        let y = rms_norm(x.as_tensor(), &tensor(&[1.0; 4], 4), 1e-5, &Workers::new(1)).unwrap();
-        assert!(y.sum_all().unwrap().backward().is_err());
+    fn gradients_follow_finite_differences_and_pytorch() {
+        let workers = Workers::new(2);
+        let (x, weight, upstream) = (doubles(1, 3 * 7), doubles(2, 7), doubles(3, 3 * 7));
+        let loss = |x: &[f64], weight: &[f64]| -> f64 {
+            let rows = x.chunks(7).zip(upstream.chunks(7));
+            rows.map(|(x, g)| {
+                let mean = x.iter().map(|x| x * x).sum::<f64>() / 7.0;
+                let r = (mean + f64::from(1e-5f32)).sqrt().recip();
+                x.iter().zip(weight).zip(g).map(|((x, w), g)| x * r * w * g).sum::<f64>()
+            })
+            .sum()
+        };
+        let backward = |x: &[f64], weight: &[f64]| norm_backward(x, weight, 1e-5, &upstream, &workers);
+        check_gradient(&x, 1e-8, |x| (loss(x, &weight), backward(x, &weight).0));
+        check_gradient(&weight, 1e-8, |weight| (loss(&x, weight), backward(&x, weight).1));
+        let golden = Golden::new("rms_norm");
+        let (x, weight) = (golden.var("x"), golden.var("weight"));
+        let y = rms_norm(x.as_tensor(), weight.as_tensor(), golden.number("eps") as f32, &workers).unwrap();
+        golden.check(&y, &[("x", &x), ("weight", &weight)]);
+    }
+
+    #[test]
+    fn gradients_do_not_depend_on_the_threads() {
+        let (x, weight, upstream) = (numbers(1, 300 * 48), numbers(2, 48), numbers(3, 300 * 48));
+        let run = |threads| norm_backward(&x, &weight, 1e-5, &upstream, &Workers::new(threads));
+        let (one, three) = (run(1), run(3));
+        assert_eq!((bits(&one.0), bits(&one.1)), (bits(&three.0), bits(&three.1)));
     }
 }

@@ -51,22 +51,27 @@ impl RopeTable {
 }
 
 /// x f32 `[tokens, heads, head_dim]`, one position a token, its tokens contiguous or slices of wider rows; the result
-/// has x's shape. No gradient: `backward`
-/// through it is an error.
+/// has x's shape.
 pub fn rope(
     x: &Tensor,
     table: &Arc<RopeTable>,
     positions: &Arc<Vec<u32>>,
     workers: &Arc<Workers>,
 ) -> Result<Tensor> {
-    let op =
-        Rope { table: Arc::clone(table), positions: Arc::clone(positions), workers: Arc::clone(workers) };
+    let op = Rope {
+        table: Arc::clone(table),
+        positions: Arc::clone(positions),
+        back: false,
+        workers: Arc::clone(workers),
+    };
     if rows_are_contiguous(x.layout()) { x.apply_op1(op) } else { x.contiguous()?.apply_op1(op) }
 }
 
 struct Rope {
     table: Arc<RopeTable>,
     positions: Arc<Vec<u32>>,
+    /// The other way round, as gradients turn.
+    back: bool,
     workers: Arc<Workers>,
 }
 
@@ -115,6 +120,7 @@ impl CustomOp1 for Rope {
                         positions: &self.positions[tokens.clone()],
                         first: tokens.start,
                         table: &self.table,
+                        direction: if self.back { -1.0 } else { 1.0 },
                         out: out.start().add(tokens.start * token),
                     };
                     self.workers.isa().dispatch(kernel);
@@ -122,6 +128,16 @@ impl CustomOp1 for Rope {
             })
         };
         Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let op = Rope {
+            table: Arc::clone(&self.table),
+            positions: Arc::clone(&self.positions),
+            back: !self.back,
+            workers: Arc::clone(&self.workers),
+        };
+        gradient.contiguous()?.apply_op1_no_bwd(&op).map(Some)
     }
 }
 
@@ -132,6 +148,8 @@ struct Turn<'a> {
     heads: usize,
     positions: &'a [u32],
     table: &'a RopeTable,
+    /// 1, or -1 for the other way round.
+    direction: f32,
     out: *mut f32,
 }
 
@@ -139,6 +157,8 @@ impl Kernel for Turn<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let half = self.table.half;
+        // SAFETY: dispatch vouches for the instruction set.
+        let direction = unsafe { S::splat(self.direction) };
         for (token, &position) in self.positions.iter().enumerate() {
             let turn = &self.table.values[position as usize * 2 * half..][..2 * half];
             let (cos, sin) = turn.split_at(half);
@@ -151,7 +171,7 @@ impl Kernel for Turn<'_> {
                     while i < half {
                         let count = half - i;
                         let c = load_some::<S>(cos.as_ptr().add(i), count);
-                        let s = load_some::<S>(sin.as_ptr().add(i), count);
+                        let s = S::mul(direction, load_some::<S>(sin.as_ptr().add(i), count));
                         let a = load_some::<S>(x.as_ptr().add(i), count);
                         let b = load_some::<S>(x.as_ptr().add(half + i), count);
                         store_some::<S>(out.add(i), S::sub(S::mul(a, c), S::mul(b, s)), count);
@@ -167,9 +187,9 @@ impl Kernel for Turn<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::Isa;
-    use super::super::testing::{bits, numbers};
+    use super::super::testing::{Golden, bits, numbers};
     use super::*;
-    use candle_core::{Device, Var};
+    use candle_core::Device;
 
     fn frequencies(half: usize) -> Vec<f32> {
         (0..half).map(|i| 10_000f32.powf(-(i as f32) / half as f32)).collect()
@@ -238,10 +258,13 @@ mod tests {
     }
 
     #[test]
-    fn a_gradient_is_refused() {
-        let table = RopeTable::new(&frequencies(2), 1.0, 10);
-        let x = Var::zeros((1, 1, 4), candle_core::DType::F32, &Device::Cpu).unwrap();
-        let y = rope(x.as_tensor(), &table, &Arc::new(vec![1]), &Workers::new(1)).unwrap();
-        assert!(y.sum_all().unwrap().backward().is_err());
+    fn gradients_follow_pytorch() {
+        let golden = Golden::new("rope");
+        let inverse: Vec<f32> = (0..4).map(|i| 10f32.powi(-i)).collect();
+        let positions: Vec<u32> = golden.integers("positions").iter().map(|&p| p as u32).collect();
+        let table = RopeTable::new(&inverse, 1.0, 1 + *positions.iter().max().unwrap() as usize);
+        let x = golden.var("x");
+        let y = rope(x.as_tensor(), &table, &Arc::new(positions), &Workers::new(2)).unwrap();
+        golden.check(&y, &[("x", &x)]);
     }
 }

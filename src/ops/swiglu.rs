@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
-use super::parallel::{output, share};
+use super::parallel::{SharedMut, output, share};
+use super::real::Real;
 use super::rows::contiguous_f32;
 use super::simd::{Kernel, LANES, Simd, load_some, math, store_some};
 use super::{Workers, shape_error};
@@ -13,7 +14,7 @@ const OP: &str = "swiglu";
 /// Elements that are worth handing to a thread.
 const PART_ELEMENTS: usize = 1 << 13;
 
-/// gate and up f32 of one shape, which the result has too. No gradient: `backward` through it is an error.
+/// gate and up f32 of one shape, which the result has too.
 pub fn swiglu(gate: &Tensor, up: &Tensor, workers: &Arc<Workers>) -> Result<Tensor> {
     gate.contiguous()?.apply_op2(&up.contiguous()?, SwiGlu { workers: Arc::clone(workers) })
 }
@@ -54,6 +55,48 @@ impl CustomOp2 for SwiGlu {
         };
         Ok((CpuStorage::F32(out), gate_shape.clone()))
     }
+
+    fn bwd(
+        &self,
+        gate: &Tensor,
+        up: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let elements = |x: &Tensor| x.flatten_all()?.to_vec1::<f32>();
+        let (gate_gradient, up_gradient) =
+            swiglu_backward(&elements(gate)?, &elements(up)?, &elements(gradient)?, &self.workers);
+        let tensor = |x| Tensor::from_vec(x, gate.shape(), gate.device()).map(Some);
+        Ok((tensor(gate_gradient)?, tensor(up_gradient)?))
+    }
+}
+
+/// The gradients of gate and up. With s the logistic function of the gate, silu' = s (1 + gate (1 - s)).
+pub(super) fn swiglu_backward<T: Real>(
+    gate: &[T],
+    up: &[T],
+    gradient: &[T],
+    workers: &Workers,
+) -> (Vec<T>, Vec<T>) {
+    let (mut gates, mut ups) = (vec![T::zero(); gate.len()], vec![T::zero(); gate.len()]);
+    let (gates_shared, ups_shared) = (SharedMut::new(&mut gates), SharedMut::new(&mut ups));
+    workers.run(gate.len().div_ceil(PART_ELEMENTS), &|part| {
+        let start = part * PART_ELEMENTS;
+        let len = PART_ELEMENTS.min(gate.len() - start);
+        // SAFETY: each part takes its own elements.
+        let (gates, ups) = unsafe { (gates_shared.slice(start, len), ups_shared.slice(start, len)) };
+        for (to, &gate) in gates.iter_mut().zip(&gate[start..]) {
+            *to = -gate;
+        }
+        T::exp_all(workers.isa(), gates);
+        let rest = gate[start..].iter().zip(&up[start..]).zip(&gradient[start..]);
+        for ((gate_to, up_to), ((&gate, &up), &gradient)) in gates.iter_mut().zip(ups).zip(rest) {
+            let s = T::one() / (T::one() + *gate_to);
+            *up_to = gradient * gate * s;
+            *gate_to = gradient * up * s * (T::one() + gate * (T::one() - s));
+        }
+    });
+    (gates, ups)
 }
 
 /// Slices of one length, which `out` takes.
@@ -83,9 +126,9 @@ impl Kernel for Elements<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::Isa;
-    use super::super::testing::{bits, numbers};
+    use super::super::testing::{Golden, bits, check_gradient, doubles, numbers};
     use super::*;
-    use candle_core::{Device, Var};
+    use candle_core::Device;
 
     fn check(rows: usize, width: usize) {
         let gate: Vec<f32> = numbers(4, rows * width).iter().map(|x| x * 20.0).collect();
@@ -115,12 +158,23 @@ mod tests {
     }
 
     #[test]
-    fn shapes_must_agree_and_a_gradient_is_refused() {
-        let x = Var::zeros((2, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
-        let y = Tensor::zeros((3, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
-        let workers = Workers::new(1);
-        assert!(swiglu(x.as_tensor(), &y, &workers).is_err());
-        let z = swiglu(x.as_tensor(), x.as_tensor(), &workers).unwrap();
-        assert!(z.sum_all().unwrap().backward().is_err());
+    fn shapes_must_agree() {
+        let tensor = |shape| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
+        assert!(swiglu(&tensor((2, 3)), &tensor((3, 2)), &Workers::new(1)).is_err());
+    }
+
+    #[test]
+    fn gradients_follow_finite_differences_and_pytorch() {
+        let workers = Workers::new(2);
+        check_gradient(&doubles(1, 40), 1e-8, |gate| {
+            let (up, weights) = (doubles(2, 40), doubles(3, 40));
+            let value = |g: f64, u: f64| g / (1.0 + (-g).exp()) * u;
+            let loss = gate.iter().zip(&up).zip(&weights).map(|((&g, &u), w)| w * value(g, u)).sum();
+            (loss, swiglu_backward(gate, &up, &weights, &workers).0)
+        });
+        let golden = Golden::new("swiglu");
+        let (gate, up) = (golden.var("gate"), golden.var("up"));
+        let y = swiglu(gate.as_tensor(), up.as_tensor(), &workers).unwrap();
+        golden.check(&y, &[("gate", &gate), ("up", &up)]);
     }
 }

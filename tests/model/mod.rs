@@ -3,5 +3,6 @@
 
 pub mod attention;
 mod checkpoints;
+mod gradients;
 mod invariance;
 pub mod logits;

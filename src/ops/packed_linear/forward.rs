@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
+use super::backward::input_gradient;
 use super::finish::{Finish, Then};
 use super::gemm::Gemm;
 use super::int8::{Int8Panels, IntegerSums, Scale};
@@ -28,7 +29,7 @@ use crate::ops::rows::contiguous_f32;
 use crate::ops::simd::LANES;
 #[cfg(target_arch = "x86_64")]
 use crate::ops::simd::avx512::{run_bf16_dot, run_byte_dot};
-use crate::ops::{OpsError, Workers, shape_error};
+use crate::ops::{OpsError, Workers, rms_norm, shape_error, swiglu};
 
 const OP: &str = "packed_linear";
 /// Multiply-adds that are worth handing to a thread, some microseconds.
@@ -47,8 +48,7 @@ const FEW_ROWS_PANELS: usize = 4;
 #[cfg(target_arch = "x86_64")]
 const TILE_ROWS_MIN: usize = 5;
 
-/// `x W^T + b`: x f32 `[tokens, in_features]`, result f32 `[tokens, out_features]`. No gradient: `backward`
-/// through it is an error. The same holds for the operations below.
+/// `x W^T + b`: x f32 `[tokens, in_features]`, result f32 `[tokens, out_features]`.
 pub fn linear(x: &Tensor, weight: &Arc<PackedLinear>) -> Result<Tensor> {
     x.contiguous()?.apply_op1(Linears(Weights::SideBySide(vec![Arc::clone(weight)])))
 }
@@ -61,9 +61,20 @@ pub fn linears(x: &Tensor, weights: &[&Arc<PackedLinear>]) -> Result<Tensor> {
 
 /// `linears` of `rms_norm(x, norm, eps)`, bit for bit, without the normed rows between them where it can be done so.
 pub fn normed_linears(x: &Tensor, norm: &Tensor, eps: f32, weights: &[&Arc<PackedLinear>]) -> Result<Tensor> {
+    if x.track_op() || norm.track_op() {
+        return linears(&normed(x, norm, eps, weights)?, weights);
+    }
     let weights = weights.iter().map(|&weight| Arc::clone(weight)).collect();
     let op = NormedLinears { linears: Linears(Weights::SideBySide(weights)), eps };
     x.contiguous()?.apply_op2(&norm.contiguous()?, op)
+}
+
+/// The norm that the weights have in common, as an operation of its own: its result is what their gradients need.
+fn normed(x: &Tensor, norm: &Tensor, eps: f32, weights: &[&Arc<PackedLinear>]) -> Result<Tensor> {
+    match weights.first() {
+        Some(weight) => rms_norm(x, norm, eps, &weight.workers),
+        None => Ok(x.clone()),
+    }
 }
 
 /// `gated_linear` of `rms_norm(x, norm, eps)`, bit for bit.
@@ -74,6 +85,9 @@ pub fn normed_gated_linear(
     gate: &Arc<PackedLinear>,
     up: &Arc<PackedLinear>,
 ) -> Result<Tensor> {
+    if x.track_op() || norm.track_op() {
+        return gated_linear(&normed(x, norm, eps, &[gate])?, gate, up);
+    }
     let weights = Weights::Gated { gate: Arc::clone(gate), up: Arc::clone(up) };
     x.contiguous()?.apply_op2(&norm.contiguous()?, NormedLinears { linears: Linears(weights), eps })
 }
@@ -85,6 +99,10 @@ pub fn linear_add(x: &Tensor, weight: &Arc<PackedLinear>, residual: &Tensor) -> 
 
 /// `silu(x Wg^T + bg) * (x Wu^T + bu)`: f32 `[tokens, out_features]`, the two weights of one shape.
 pub fn gated_linear(x: &Tensor, gate: &Arc<PackedLinear>, up: &Arc<PackedLinear>) -> Result<Tensor> {
+    if x.track_op() {
+        // Both results are what the gradients need, and computing them again would cost two products.
+        return swiglu(&linear(x, gate)?, &linear(x, up)?, &gate.workers);
+    }
     x.contiguous()?.apply_op1(Linears(Weights::Gated { gate: Arc::clone(gate), up: Arc::clone(up) }))
 }
 
@@ -102,6 +120,10 @@ impl CustomOp1 for Linears {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         self.forward(contiguous_f32(OP, "x", storage, layout)?, layout, None, None)
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        self.backward(x, gradient).map(Some)
     }
 }
 
@@ -150,9 +172,32 @@ impl CustomOp2 for Linears {
         let elements = contiguous_f32(OP, "residual", residual, residual_layout)?;
         self.forward(x, x_layout, Some((elements, residual_layout.shape())), None)
     }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((Some(self.backward(x, gradient)?), Some(gradient.clone())))
+    }
 }
 
 impl Linears {
+    /// The gradient of x.
+    fn backward(&self, x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+        let Weights::SideBySide(weights) = &self.0 else {
+            return Err(candle_core::Error::BackwardNotSupported { op: "gated_linear" });
+        };
+        if weights.is_empty() {
+            return x.zeros_like();
+        }
+        let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;
+        let gradient = input_gradient(weights, &gradient, x.dim(0)?)?;
+        Tensor::from_vec(gradient, x.shape(), x.device())
+    }
+
     fn forward(
         &self,
         x: &[f32],

@@ -16,6 +16,7 @@
 //!   same bits again; the portable set, and a few formats anywhere, widen the blocks and take x as it is (`gemm.rs`).
 
 mod activations;
+mod backward;
 #[cfg(target_arch = "x86_64")]
 mod bf16_rows;
 mod blocks;
@@ -47,6 +48,7 @@ use super::aligned::{AlignedBuffer, Plain};
 use super::rms_norm::norm_rows;
 use super::simd::LANES;
 use super::{Isa, OpsError, Workers};
+pub(super) use backward::input_gradient;
 use blocks::BlockFormat;
 pub use embedding::embedding;
 pub use forward::{gated_linear, linear, linear_add, linears, normed_gated_linear, normed_linears};
@@ -201,6 +203,10 @@ impl PackedLinear {
 
     pub fn out_features(&self) -> usize {
         self.out_features
+    }
+
+    pub(super) fn workers(&self) -> &Arc<Workers> {
+        &self.workers
     }
 
     pub fn in_features(&self) -> usize {

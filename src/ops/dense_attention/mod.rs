@@ -1,0 +1,142 @@
+//! Attention over whole sequences, with a gradient: training's, and that of encoders. Causal with an optional sliding
+//! window, or bidirectional; grouped queries; a ragged batch, whose sequences do not see each other.
+//!
+//! FlashAttention's algorithm (arXiv:2205.14135): scores exist for a tile of rows and keys at a time, and the backward pass
+//! computes them again from the log-sum-exp of each row. Tiles lie at absolute positions of the sequence, so a sequence's
+//! bits depend neither on the batch nor on the threads.
+
+mod backward;
+mod forward;
+mod tile;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+
+use super::rows::contiguous_f32;
+use super::{AttentionSettings, Workers, shape_error};
+use tile::Sequences;
+
+const OP: &str = "dense_attention";
+
+/// q f32 `[tokens, heads, head_dim]`, k and v f32 `[tokens, kv_heads, head_dim]`; f32 `[tokens, heads * head_dim]`.
+/// `cu_seqlens` are the offsets of the sequences, first 0, last `tokens`. Bidirectional where not `causal`.
+///
+/// # Errors
+/// Shapes that do not fit, or a soft cap, which has no gradient here.
+pub fn dense_attention(
+    qkv: [&Tensor; 3],
+    cu_seqlens: &Arc<Vec<u32>>,
+    causal: bool,
+    settings: AttentionSettings,
+    workers: &Arc<Workers>,
+) -> Result<Tensor> {
+    if settings.logit_softcap.is_some() {
+        return Err(shape_error(OP, "scores with a soft cap are not supported"));
+    }
+    let op = DenseAttention {
+        cu_seqlens: Arc::clone(cu_seqlens),
+        causal,
+        settings,
+        log_sums: Mutex::new(Vec::new()),
+        workers: Arc::clone(workers),
+    };
+    let [q, k, v] = qkv;
+    q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
+}
+
+struct DenseAttention {
+    cu_seqlens: Arc<Vec<u32>>,
+    causal: bool,
+    settings: AttentionSettings,
+    /// The log-sum-exp of each row and head, `[tokens, heads]`: what the backward pass needs beside the operands.
+    log_sums: Mutex<Vec<f32>>,
+    workers: Arc<Workers>,
+}
+
+impl CustomOp3 for DenseAttention {
+    fn name(&self) -> &'static str {
+        OP
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        q_layout: &Layout,
+        k: &CpuStorage,
+        k_layout: &Layout,
+        v: &CpuStorage,
+        v_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let sequences = self.sequences(q_layout.dims(), k_layout.dims(), v_layout.dims())?;
+        let q = contiguous_f32(OP, "q", q, q_layout)?;
+        let k = contiguous_f32(OP, "k", k, k_layout)?;
+        let v = contiguous_f32(OP, "v", v, v_layout)?;
+        let (out, log_sums) = forward::forward(&sequences, q, k, v);
+        *self.log_sums.lock().unwrap_or_else(PoisonError::into_inner) = log_sums;
+        let shape = (sequences.tokens(), sequences.heads * sequences.head_dim);
+        Ok((CpuStorage::F32(out), Shape::from(shape)))
+    }
+
+    fn bwd(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        out: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let sequences = self.sequences(q.dims(), k.dims(), v.dims())?;
+        let elements = |x: &Tensor| x.flatten_all()?.to_vec1::<f32>();
+        let log_sums = self.log_sums.lock().unwrap_or_else(PoisonError::into_inner);
+        let operands = backward::Operands {
+            q: &elements(q)?,
+            k: &elements(k)?,
+            v: &elements(v)?,
+            out: &elements(out)?,
+            log_sums: &log_sums,
+            gradient: &elements(gradient)?,
+        };
+        let [dq, dk, dv] = backward::backward(&sequences, &operands);
+        let tensor = |x, like: &Tensor| Tensor::from_vec(x, like.shape(), like.device()).map(Some);
+        Ok((tensor(dq, q)?, tensor(dk, k)?, tensor(dv, v)?))
+    }
+}
+
+impl DenseAttention {
+    fn sequences(&self, q: &[usize], k: &[usize], v: &[usize]) -> Result<Sequences<'_>> {
+        let wrong = || {
+            let (count, last) = (self.cu_seqlens.len(), self.cu_seqlens.last());
+            let detail = format!("q {q:?}, k {k:?}, v {v:?} and {count} offsets up to {last:?} do not fit");
+            shape_error(OP, detail)
+        };
+        let (&[tokens, heads, head_dim], &[kv_tokens, kv_heads, kv_dim]) = (q, k) else {
+            return Err(wrong());
+        };
+        let offsets = &**self.cu_seqlens;
+        let fit = k == v
+            && (tokens, head_dim) == (kv_tokens, kv_dim)
+            && head_dim > 0
+            && kv_heads > 0
+            && heads.is_multiple_of(kv_heads)
+            && offsets.first() == Some(&0)
+            && offsets.last() == Some(&(tokens as u32))
+            && offsets.is_sorted();
+        if !fit {
+            return Err(wrong());
+        }
+        Ok(Sequences {
+            offsets,
+            heads,
+            kv_heads,
+            head_dim,
+            causal: self.causal,
+            window: self.settings.sliding_window,
+            scale: self.settings.scale,
+            workers: &self.workers,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
