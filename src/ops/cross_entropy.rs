@@ -12,7 +12,7 @@ use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 use super::packed_linear::input_gradient;
 use super::parallel::SharedMut;
 use super::real::{Real, largest};
-use super::rows::contiguous_f32;
+use super::rows::{contiguous_f32, elements};
 use super::{PackedLinear, Workers, linear, shape_error};
 
 const OP: &str = "cross_entropy";
@@ -48,7 +48,7 @@ pub fn cross_entropy(x: &Tensor, head: &Arc<PackedLinear>, targets: &Targets) ->
 pub fn token_losses(x: &Tensor, head: &Arc<PackedLinear>, targets: &Targets) -> Result<Vec<f32>> {
     let x = x.detach().contiguous()?;
     let rows = x.dim(0)?;
-    Rows { head, targets }.check(rows)?.run(&x.flatten_all()?.to_vec1()?, None)
+    Rows { head, targets }.check(rows)?.run(&elements(&x)?, None)
 }
 
 struct CrossEntropy {
@@ -128,7 +128,7 @@ impl Rows<'_> {
         for rows in counted.chunks((LOGITS_MAX / vocabulary).clamp(*ROWS.start(), *ROWS.end())) {
             let taken: Vec<f32> = rows.iter().flat_map(|&row| &x[row * width..][..width]).copied().collect();
             let taken = Tensor::from_vec(taken, (rows.len(), width), &Device::Cpu)?;
-            let mut logits = linear(&taken, self.head)?.flatten_all()?.to_vec1::<f32>()?;
+            let mut logits = elements(&linear(&taken, self.head)?)?;
             let of_rows: Vec<(u32, f32)> = rows.iter().map(|&row| (ids[row], weights[row])).collect();
             let found = softmax_gradients(&mut logits, vocabulary, &of_rows, self.head.workers());
             for (&row, loss) in rows.iter().zip(found) {

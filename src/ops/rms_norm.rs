@@ -9,7 +9,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
 use super::parallel::{SharedMut, output, share};
 use super::real::Real;
-use super::rows::{contiguous_f32, rows_of};
+use super::rows::{contiguous_f32, elements, rows_of};
 use super::simd::{Kernel, LANES, Simd, load_some, store_some};
 use super::{Isa, Workers, shape_error};
 
@@ -63,22 +63,11 @@ impl CustomOp2 for RmsNorm {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (dx, dw) = norm_gradients(x, weight, self.eps, gradient, &self.workers)?;
-        Ok((Some(dx), Some(dw)))
+        let (dx, dw) =
+            norm_backward(&elements(x)?, &elements(weight)?, self.eps, &elements(gradient)?, &self.workers);
+        let dx = Tensor::from_vec(dx, x.shape(), x.device())?;
+        Ok((Some(dx), Some(Tensor::from_vec(dw, weight.shape(), x.device())?)))
     }
-}
-
-/// `norm_backward` of tensors.
-pub(super) fn norm_gradients(
-    x: &Tensor,
-    weight: &Tensor,
-    eps: f32,
-    gradient: &Tensor,
-    workers: &Workers,
-) -> Result<(Tensor, Tensor)> {
-    let elements = |x: &Tensor| x.flatten_all()?.to_vec1::<f32>();
-    let (dx, dw) = norm_backward(&elements(x)?, &elements(weight)?, eps, &elements(gradient)?, workers);
-    Ok((Tensor::from_vec(dx, x.shape(), x.device())?, Tensor::from_vec(dw, weight.shape(), x.device())?))
 }
 
 /// The gradients of x and of the weight. With r = 1 / sqrt(mean(x^2) + eps) and h = gradient * weight, that of x is

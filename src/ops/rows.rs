@@ -2,7 +2,7 @@
 //! which is not.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, Layout, Result};
+use candle_core::{CpuStorage, Layout, Result, Tensor};
 
 use super::shape_error;
 
@@ -69,6 +69,11 @@ pub(super) fn rows_are_contiguous(layout: &Layout) -> bool {
         (&[_, m, n], &[_, over_m, over_n]) => (n <= 1 || over_n == 1) && (m <= 1 || over_m == n),
         _ => false,
     }
+}
+
+/// A copy of a tensor's elements, in order: what a backward pass reads.
+pub(super) fn elements(x: &Tensor) -> Result<Vec<f32>> {
+    x.flatten_all()?.to_vec1()
 }
 
 /// The rows along the last dimension: their number and width.

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
 use super::parallel::{SharedMut, output, share};
 use super::real::Real;
-use super::rows::contiguous_f32;
+use super::rows::{contiguous_f32, elements};
 use super::simd::{Kernel, LANES, Simd, load_some, math, store_some};
 use super::{Workers, shape_error};
 
@@ -63,7 +63,6 @@ impl CustomOp2 for SwiGlu {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let elements = |x: &Tensor| x.flatten_all()?.to_vec1::<f32>();
         let (gate_gradient, up_gradient) =
             swiglu_backward(&elements(gate)?, &elements(up)?, &elements(gradient)?, &self.workers);
         let tensor = |x| Tensor::from_vec(x, gate.shape(), gate.device()).map(Some);

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
-use super::rows::contiguous_f32;
+use super::rows::{contiguous_f32, elements};
 use super::{AttentionSettings, Workers, shape_error};
 use tile::Sequences;
 
@@ -87,7 +87,6 @@ impl CustomOp3 for DenseAttention {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let sequences = self.sequences(q.dims(), k.dims(), v.dims())?;
-        let elements = |x: &Tensor| x.flatten_all()?.to_vec1::<f32>();
         let log_sums = self.log_sums.lock().unwrap_or_else(PoisonError::into_inner);
         let operands = backward::Operands {
             q: &elements(q)?,

@@ -3,6 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use super::*;
+use crate::ops::Isa;
 use crate::ops::testing::{Golden, bits, check_gradient, doubles, numbers};
 
 fn settings(window: Option<usize>) -> AttentionSettings {
@@ -54,15 +55,18 @@ fn follows_pytorch() {
         ("attention.bidirectional", false, None),
     ] {
         let golden = Golden::new(name);
-        let [q, k, v] = ["q", "k", "v"].map(|name| inputs.var(name));
-        let qkv = [q.as_tensor(), k.as_tensor(), v.as_tensor()];
-        let out = dense_attention(qkv, &offsets, causal, settings(window), &Workers::new(2)).unwrap();
-        golden.compare("out", &out);
-        let upstream = inputs.tensor("gradient.out").to_dtype(candle_core::DType::F32).unwrap();
-        let upstream = upstream.reshape(out.shape()).unwrap();
-        let gradients = (out * upstream).unwrap().sum_all().unwrap().backward().unwrap();
-        for (name, var) in [("gradient.q", &q), ("gradient.k", &k), ("gradient.v", &v)] {
-            golden.compare(name, gradients.get(var.as_tensor()).unwrap());
+        for isa in Isa::available() {
+            let [q, k, v] = ["q", "k", "v"].map(|name| inputs.var(name));
+            let qkv = [q.as_tensor(), k.as_tensor(), v.as_tensor()];
+            let out =
+                dense_attention(qkv, &offsets, causal, settings(window), &Workers::with_isa(2, isa)).unwrap();
+            golden.compare("out", &out);
+            let upstream = inputs.tensor("gradient.out").to_dtype(candle_core::DType::F32).unwrap();
+            let upstream = upstream.reshape(out.shape()).unwrap();
+            let gradients = (out * upstream).unwrap().sum_all().unwrap().backward().unwrap();
+            for (name, var) in [("gradient.q", &q), ("gradient.k", &k), ("gradient.v", &v)] {
+                golden.compare(name, gradients.get(var.as_tensor()).unwrap());
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ use super::{
 #[cfg(target_arch = "x86_64")]
 use crate::ops::aligned::Plain;
 use crate::ops::parallel::{SharedMut, output, share};
-use crate::ops::rows::contiguous_f32;
+use crate::ops::rows::{contiguous_f32, elements};
 use crate::ops::simd::LANES;
 #[cfg(target_arch = "x86_64")]
 use crate::ops::simd::avx512::{run_bf16_dot, run_byte_dot};
@@ -193,8 +193,7 @@ impl Linears {
         if weights.is_empty() {
             return x.zeros_like();
         }
-        let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;
-        let gradient = input_gradient(weights, &gradient, x.dim(0)?)?;
+        let gradient = input_gradient(weights, &elements(gradient)?, x.dim(0)?)?;
         Tensor::from_vec(gradient, x.shape(), x.device())
     }
 
