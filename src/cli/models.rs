@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::registry::{self, EngineOptions, Found, HubName, Inspection};
 use crate::settings::{ByteSize, Overrides, Settings};
-use crate::weights::{WrittenDtype, convert_gguf};
+use crate::weights::{WrittenDtype, convert_e5s1, convert_gguf, is_e5s1};
 
 use super::failure::Failure;
 use super::options::{GlobalOptions, ModelOptions, settings};
@@ -47,10 +47,12 @@ enum Action {
         #[command(flatten)]
         options: Box<ModelOptions>,
     },
-    /// Write a GGUF file as a Hugging Face directory (dequantised safetensors, config, tokenizer, template).
+    /// Write a GGUF file as a Hugging Face directory (dequantised safetensors, config, tokenizer, template), or the
+    /// encoder that scripts/fetch-models gets (e5-small-q4.bin).
     Convert {
-        /// The GGUF file
-        gguf: PathBuf,
+        /// The GGUF file, or the encoder's
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
         /// The directory to write; must not exist, or be empty
         out: PathBuf,
         /// Type of the weights written
@@ -70,7 +72,7 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
         Action::Pull { model } => pull(model, &settings),
         Action::List { json } => list(&settings, *json),
         Action::Show { model, json, .. } => show(model.as_deref(), &settings, *json),
-        Action::Convert { gguf, out, dtype } => convert(gguf, out, dtype),
+        Action::Convert { file, out, dtype } => convert(file, out, dtype),
     }
 }
 
@@ -161,7 +163,7 @@ fn show(model: Option<&str>, settings: &Settings, json: bool) -> anyhow::Result<
     Ok(())
 }
 
-fn convert(gguf: &Path, out: &Path, dtype: &str) -> anyhow::Result<()> {
+fn convert(file: &Path, out: &Path, dtype: &str) -> anyhow::Result<()> {
     let dtype = if dtype == "f32" { WrittenDtype::F32 } else { WrittenDtype::Bf16 };
     let style =
         ProgressStyle::with_template("{msg:40} {wide_bar} {pos}/{len}").context("the bar's template")?;
@@ -171,9 +173,13 @@ fn convert(gguf: &Path, out: &Path, dtype: &str) -> anyhow::Result<()> {
         bar.set_position(at.tensors_done as u64);
         bar.set_message(at.tensor.to_owned());
     };
-    // What loading checks, so that the directory can be loaded; `weights` knows no model.
-    registry::open(gguf)?;
-    convert_gguf(gguf, out, dtype, &mut progress)?;
+    if is_e5s1(file) {
+        convert_e5s1(file, out, dtype, &mut progress)?;
+    } else {
+        // What loading checks, so that the directory can be loaded; `weights` knows no model.
+        registry::open(file)?;
+        convert_gguf(file, out, dtype, &mut progress)?;
+    }
     bar.finish_and_clear();
     writeln!(std::io::stdout(), "{}", out.display())?;
     Ok(())

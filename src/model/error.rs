@@ -21,6 +21,20 @@ pub enum ModelError {
     Contradiction { what: String, hint: String },
     #[error("`{}` = {} is not supported; {}", printable(key), printable(found), printable(hint))]
     Unsupported { key: String, found: String, hint: String },
+    /// Of xenoglot.json.
+    #[error("`{}` is not a key of a MindMerger model; {hint}", printable(key))]
+    UnknownKey { key: String, hint: String },
+    #[error(
+        "`{key}` is {}, which does not exist; paths are absolute or relative to the file that names them",
+        printable(&path.display().to_string())
+    )]
+    MissingPath { key: &'static str, path: std::path::PathBuf },
+    #[error(
+        "text {text} of the batch has {tokens} tokens, the encoder takes at most {tokens_max}; truncate it"
+    )]
+    TextTooLong { text: usize, tokens: usize, tokens_max: usize },
+    #[error("the encoder has no tag for language {}; {hint}", printable(language))]
+    NoLanguageTag { language: String, hint: String },
     #[error("the config does not fit the tensors:\n{}", lines(problems))]
     Tensors { problems: Vec<String> },
     #[error(
@@ -46,14 +60,18 @@ impl ModelError {
         let place = match &self {
             // These name it.
             Self::Weights(_) | Self::At { .. } => return self,
-            Self::RopeTable { .. } | Self::Pack { .. } | Self::Candle(_) => {
-                checkpoint.path.display().to_string()
-            }
+            Self::RopeTable { .. }
+            | Self::Pack { .. }
+            | Self::Candle(_)
+            | Self::TextTooLong { .. }
+            | Self::NoLanguageTag { .. } => checkpoint.path.display().to_string(),
             Self::UnknownFamily { .. }
             | Self::MissingKey { .. }
             | Self::InvalidKey { .. }
             | Self::Contradiction { .. }
             | Self::Unsupported { .. }
+            | Self::UnknownKey { .. }
+            | Self::MissingPath { .. }
             | Self::Tensors { .. } => checkpoint.config_place.clone(),
         };
         Self::At { place, problem: Box::new(self) }

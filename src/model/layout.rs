@@ -98,7 +98,7 @@ fn layer_specs(config: &DecoderConfig, prefix: &str, specs: &mut Vec<TensorSpec>
     }
 }
 
-fn spec(name: &str, shape: &[usize], keys: &'static str) -> TensorSpec {
+pub(super) fn spec(name: &str, shape: &[usize], keys: &'static str) -> TensorSpec {
     TensorSpec { name: name.to_owned(), shape: shape.to_vec(), keys }
 }
 
@@ -108,11 +108,23 @@ fn spec(name: &str, shape: &[usize], keys: &'static str) -> TensorSpec {
 /// `ModelError::Tensors` with every missing, misshapen and unknown tensor (the first few of them).
 pub fn check_tensors(config: &DecoderConfig, source: &dyn TensorSource) -> Result<(), ModelError> {
     let specs = tensor_specs(config);
+    let is_known_buffer = |name: &str| name.ends_with(".rotary_emb.inv_freq");
+    check_specs(&specs, source, "model.layers.", |name| (!is_known_buffer(name)).then(|| keys_of(name)))
+}
+
+/// Compares a checkpoint with the tensors a config asks for. Tensors under the name of its layers that are not among
+/// them are problems too, unless `unknown` gives no key of the config that would ask for them.
+pub(super) fn check_specs(
+    specs: &[TensorSpec],
+    source: &dyn TensorSource,
+    layers: &str,
+    unknown: impl Fn(&str) -> Option<&'static str>,
+) -> Result<(), ModelError> {
     let mut problems = Vec::new();
-    for spec in &specs {
+    for spec in specs {
         problems.extend(problem(spec, source)?);
     }
-    problems.extend(unknown_tensors(&specs, source));
+    problems.extend(unknown_tensors(specs, source, layers, unknown));
     if problems.is_empty() {
         return Ok(());
     }
@@ -147,16 +159,20 @@ pub(super) fn quoted(name: &str, source: &dyn TensorSource) -> String {
 
 /// Tensors inside the layers that the config knows nothing of: a bias or a norm left out gives wrong text
 /// without any error. The tied head's own copy and old checkpoints' RoPE tables are known to be redundant.
-fn unknown_tensors(specs: &[TensorSpec], source: &dyn TensorSource) -> Vec<String> {
+fn unknown_tensors(
+    specs: &[TensorSpec],
+    source: &dyn TensorSource,
+    layers: &str,
+    keys_of: impl Fn(&str) -> Option<&'static str>,
+) -> Vec<String> {
     let known: std::collections::HashSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
     source
         .names()
         .into_iter()
-        .filter(|name| name.starts_with("model.layers.") && !name.ends_with(".rotary_emb.inv_freq"))
-        .filter(|name| !known.contains(name.as_str()))
-        .map(|name| {
-            let quoted = quoted(&name, source);
-            format!("  {quoted} is in the checkpoint, but the config ({}) has no use for it", keys_of(&name))
+        .filter(|name| name.starts_with(layers) && !known.contains(name.as_str()))
+        .filter_map(|name| {
+            let (quoted, keys) = (quoted(&name, source), keys_of(&name)?);
+            Some(format!("  {quoted} is in the checkpoint, but the config ({keys}) has no use for it"))
         })
         .collect()
 }

@@ -49,7 +49,16 @@ impl<'a> Loader<'a> {
         options: &'a LoadOptions,
     ) -> Result<Self, ModelError> {
         layout::check_tensors(config, source)?;
-        Ok(Self { source, options })
+        Ok(Self::checked(source, options))
+    }
+
+    /// Of a checkpoint whose tensors were checked.
+    pub fn checked(source: &'a dyn TensorSource, options: &'a LoadOptions) -> Self {
+        Self { source, options }
+    }
+
+    pub fn workers(&self) -> &'a Arc<Workers> {
+        &self.options.workers
     }
 
     /// Packs `{name}.weight`, `[out, in]`, and `{name}.bias`, `[out]`, if the config has one.
@@ -71,9 +80,13 @@ impl<'a> Loader<'a> {
 
     /// `{name}.weight` as an f32 tensor `[n]`.
     pub fn vector(&self, name: &str) -> Result<Tensor, ModelError> {
-        let values = self.source.tensor(&format!("{name}.weight"))?.to_f32()?;
-        let length = values.len();
-        Ok(Tensor::from_vec(values, length, &Device::Cpu)?)
+        self.tensor(&format!("{name}.weight"))
+    }
+
+    /// Any tensor, in f32 and its own shape, by its whole name.
+    pub fn tensor(&self, name: &str) -> Result<Tensor, ModelError> {
+        let view = self.source.tensor(name)?;
+        Ok(Tensor::from_vec(view.to_f32()?, view.shape, &Device::Cpu)?)
     }
 }
 

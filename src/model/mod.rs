@@ -1,13 +1,17 @@
-//! One decoder for every family, plus the configs that describe it. Knows tensors and ragged batches; knows
-//! nothing of sequences, requests, HTTP or training, but that gradients may flow back through it.
+//! One decoder for every family, plus the configs that describe it; text encoders, and what joins the two (MindMerger).
+//! Knows tensors and ragged batches; knows nothing of sequences, requests, HTTP or training, but that gradients may
+//! flow back through it.
 
+pub mod augmented;
 mod config;
 mod decoder;
 mod dense;
+pub mod encoders;
 mod error;
 pub mod families;
 mod layout;
 mod loader;
+mod reader;
 mod rope;
 
 use std::sync::Arc;

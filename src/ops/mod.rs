@@ -22,7 +22,9 @@ mod aligned;
 mod cross_entropy;
 mod dense_attention;
 mod error;
+mod gelu;
 mod kv_pool;
+mod layer_norm;
 mod packed_linear;
 mod paged_attention;
 mod parallel;
@@ -42,7 +44,9 @@ pub use cross_entropy::{Targets, cross_entropy, token_losses};
 pub use dense_attention::dense_attention;
 pub use error::OpsError;
 use error::shape_error;
+pub use gelu::{Gelu, gelu};
 pub use kv_pool::{KvDtype, KvLayout, KvPool};
+pub use layer_norm::layer_norm;
 pub use packed_linear::{
     Int8Scales, PackedLinear, Storage, WeightData, embedding, gated_linear, linear, linear_add, linears,
     normed_gated_linear, normed_linears,

@@ -14,7 +14,7 @@ use super::safetensors_writer::{SafetensorsWriter, WrittenDtype};
 use super::source::TensorSource;
 
 /// transformers' own default for the size of a shard.
-const SHARD_BYTES_MAX: u64 = 5_000_000_000;
+pub(super) const SHARD_BYTES_MAX: u64 = 5_000_000_000;
 
 /// How far a conversion has come.
 #[derive(Debug, Clone, Copy)]
@@ -74,8 +74,9 @@ pub(super) fn refuse_existing(out: &Path) -> Result<(), WeightsError> {
 
 type Shard = Vec<(String, Vec<usize>)>;
 
-fn write_tensors(
-    source: &GgufFile,
+/// Writes all tensors of a source as model.safetensors, or as shards and their index.
+pub(super) fn write_tensors(
+    source: &dyn TensorSource,
     directory: &Path,
     dtype: WrittenDtype,
     shard_bytes_max: u64,
@@ -108,7 +109,7 @@ fn write_tensors(
 
 /// Tensors in order of name, cut where a shard would grow over its limit.
 fn plan_shards(
-    source: &GgufFile,
+    source: &dyn TensorSource,
     dtype: WrittenDtype,
     shard_bytes_max: u64,
 ) -> Result<(Vec<Shard>, u64), WeightsError> {
@@ -134,7 +135,7 @@ pub(super) fn write_json(path: &Path, value: &Value) -> Result<(), WeightsError>
     write_file(path, format!("{value:#}\n").as_bytes())
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> Result<(), WeightsError> {
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), WeightsError> {
     let write = || {
         fs::write(path, bytes)?;
         fs::File::open(path)?.sync_all()

@@ -1,6 +1,7 @@
 //! The files of a Hugging Face directory: which tensors file it has, and its JSON files.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -40,6 +41,25 @@ pub fn open_tensors(directory: &Path) -> Result<Box<dyn TensorSource + Send + Sy
         "has neither model.safetensors nor pytorch_model.bin, nor an index of shards of either"
     };
     Err(WeightsError::NotACheckpoint { path: directory.to_owned(), problem: problem.to_owned() })
+}
+
+/// Opens one file of tensors, safetensors or PyTorch's, as its first bytes say: a safetensors header is JSON behind a length
+/// of eight bytes, and neither PyTorch format has an opening brace there.
+pub fn open_tensors_file(path: &Path) -> Result<Box<dyn TensorSource + Send + Sync>, WeightsError> {
+    let mut start = [0; 9];
+    let io = |source| WeightsError::Io { path: path.to_owned(), action: "read it", source };
+    let mut file = fs::File::open(path).map_err(io)?;
+    let is_safetensors = match file.read_exact(&mut start) {
+        Ok(()) => start[8] == b'{',
+        // Too short for either; the reader of a format says so.
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => true,
+        Err(error) => return Err(io(error)),
+    };
+    Ok(if is_safetensors {
+        Box::new(SafetensorsFile::open(path)?)
+    } else {
+        Box::new(PickleFile::open(path)?)
+    })
 }
 
 /// Reads a file of at most the size any checkpoint needs.

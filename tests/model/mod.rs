@@ -3,6 +3,8 @@
 
 pub mod attention;
 mod checkpoints;
+mod encoders;
 mod gradients;
 mod invariance;
 pub mod logits;
+mod real_weights;

@@ -7,17 +7,16 @@ mod llama;
 mod mistral;
 mod qwen2;
 mod qwen3;
-mod reader;
 mod rope_keys;
 mod windows;
 
 use serde_json::Value;
 
-use self::reader::Reader;
 use super::ModelError;
 use super::config::DecoderConfig;
 #[cfg(test)]
 use super::config::limits;
+use super::reader::{self, Reader};
 #[cfg(test)]
 use super::rope::RopeConfig;
 

@@ -7,7 +7,6 @@
 //! Reference: ggml's docs/gguf.md, versions 2 and 3, little-endian.
 
 mod config;
-mod cursor;
 mod header;
 mod metadata;
 mod names;
@@ -18,4 +17,5 @@ mod sentencepiece;
 mod source;
 mod tokenizer;
 
+use super::cursor;
 pub use source::{GgufFile, is_gguf};

@@ -1,14 +1,15 @@
 //! The tensors of an unpickled object under flat names.
 //!
 //! Dicts may nest, and names are joined with dots; an integer key counts as its digits. A training checkpoint that keeps
-//! its weights under `state_dict` or `model` shows those alone. What is not a tensor, and tensors in lists, is left out.
+//! its weights under `state_dict`, `model_state_dict` or `model` shows those alone. What is not a tensor, and tensors in
+//! lists, is left out.
 
 use std::collections::BTreeMap;
 
 use super::value::{Heap, Value};
 
 /// The keys under which trainers wrap a state dict.
-const WRAPPERS: [&str; 2] = ["state_dict", "model"];
+const WRAPPERS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 const DEPTH_MAX: usize = 32;
 const NAME_BYTES_MAX: usize = 4096;
 /// Dicts can be shared, so few bytes can hold exponentially many names. What the names of a sane file cost, each with

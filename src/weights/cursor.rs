@@ -1,4 +1,4 @@
-//! Reads little-endian values off the front of a GGUF header, never past its end.
+//! Reads little-endian values off the front of a file's header, never past its end.
 
 use std::path::Path;
 
