@@ -9,14 +9,12 @@
 //!  7  api                                     router, auth, limits, metrics; the only layer that knows axum
 //!  6  jobs                                    evaluation runs and merges in the store, leases, workers
 //!  5  registry                                name -> engine handle, weight version, share of memory
-//!  4  eval                                    suites, generators, runner, report
+//!  4  eval  train                             suites, generators, runner, report | training data
 //!  3  engine  merge                           scheduler, KV blocks, sampler, an OS thread a model | mergekit's configurations
 //!  2  model                                   one decoder; families translate their configs to it
 //!  1  ops  weights  score  store              kernels | checkpoints, tokenizers | extraction, language, statistics | database
 //!  0  language chat settings protocol         names and scripts | templates, reasoning | options | wire types
 //! ```
-//!
-//! The sibling `train` joins when its first user does.
 
 // 0
 pub mod chat;
@@ -35,6 +33,7 @@ pub mod engine;
 pub mod merge;
 // 4
 pub mod eval;
+pub mod train;
 // 5
 pub mod registry;
 // 6

@@ -1,7 +1,7 @@
 //! The Jinja dialect of Hugging Face chat templates on top of minijinja: the same options, filters, functions
 //! and tests as transformers' environment (`utils/chat_template_utils.py`).
 //!
-//! Departures: `{% generation %}` marks a span for training masks there and is a plain scope here; nothing can
+//! Departures: `{% generation %}` marks a span for training masks there and is a plain scope here, unless marks are asked for; nothing can
 //! be included or imported; loops are not `recursive`. Instructions, output and ranges are bounded here, bytes and
 //! time in `bounds`, whose header says how far. Templates come from model directories and not from requests.
 
@@ -42,15 +42,35 @@ pub(super) fn environment() -> Result<Environment<'static>, Error> {
     Ok(environment)
 }
 
+/// Where a marked template begins and ends what `{% generation %}` encloses: no text has these characters.
+pub(super) const GENERATION_MARKS: [char; 2] = ['\u{fdd0}', '\u{fdd1}'];
+
 /// `{% generation %}` becomes a scope; whitespace control and line numbers stay.
 pub(super) fn replace_generation_tags(source: &str) -> String {
+    each_generation_tag(source, |left, end, newlines, right| {
+        format!("{{%{left} {end}with {newlines}{right}%}}")
+    })
+}
+
+/// `{% generation %}` becomes a scope that writes its marks. A tag stands on each side of them, so that white space around
+/// is taken away as it is without marks.
+pub(super) fn mark_generation_tags(source: &str) -> String {
+    let [begin, finish] = GENERATION_MARKS;
+    each_generation_tag(source, |left, end, newlines, right| match end {
+        "" => format!("{{%{left} if true {newlines}%}}{{{{ '{begin}' }}}}{{% with {right}%}}"),
+        _ => format!("{{%{left} endwith {newlines}%}}{{{{ '{finish}' }}}}{{% endif {right}%}}"),
+    })
+}
+
+/// `write` is given the white space control on the left, `end` or nothing, the tag's line breaks, the control on the right.
+fn each_generation_tag(source: &str, write: impl Fn(&str, &str, &str, &str) -> String) -> String {
     static TAG: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").expect("a constant pattern is valid")
     });
     TAG.replace_all(source, |captures: &fancy_regex::Captures<'_>| {
         let group = |at| captures.get(at).map_or("", |found: fancy_regex::Match<'_>| found.as_str());
         let newlines: String = group(0).chars().filter(|c| *c == '\n').collect();
-        format!("{{%{} {}with {newlines}{}%}}", group(1), group(2), group(3))
+        write(group(1), group(2), &newlines, group(3))
     })
     .into_owned()
 }

@@ -12,4 +12,4 @@ mod source_checks;
 mod template;
 
 pub use reasoning::{ReasoningSplitter, is_open_trace, opens_reasoning, split_at_last_close};
-pub use template::{ChatError, ChatTemplate, RenderOptions};
+pub use template::{ChatError, ChatTemplate, RenderOptions, take_generation_marks};

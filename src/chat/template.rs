@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use minijinja::value::Value;
@@ -100,6 +101,23 @@ impl ChatTemplate {
         })
     }
 
+    /// The template with marks around what its `{% generation %}` blocks enclose, `None` if it has no such block.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn marked(&self) -> Result<Option<Self>, ChatError> {
+        let source = dialect::mark_generation_tags(&self.source);
+        if *source == *self.source {
+            return Ok(None);
+        }
+        Self::new(&source, (*self.special_tokens).clone()).map(Some)
+    }
+
+    /// What the template was told of special tokens.
+    pub fn special_tokens(&self) -> &BTreeMap<String, String> {
+        &self.special_tokens
+    }
+
     /// The template as it was given.
     pub fn source(&self) -> &str {
         &self.source
@@ -155,6 +173,25 @@ impl ChatTemplate {
         pairs.insert("add_generation_prompt", Value::from(options.add_generation_prompt));
         Value::from_pairs(pairs)
     }
+}
+
+/// Takes the marks of a marked template's prompt out, and the ranges of the text between them with it. `None` where they
+/// do not pair.
+pub fn take_generation_marks(rendered: &str) -> Option<(String, Vec<Range<usize>>)> {
+    let [begin, finish] = dialect::GENERATION_MARKS;
+    let (mut text, mut spans, mut open) = (String::with_capacity(rendered.len()), Vec::new(), None);
+    for c in rendered.chars() {
+        if c == begin {
+            if open.replace(text.len()).is_some() {
+                return None;
+            }
+        } else if c == finish {
+            spans.push(open.take()?..text.len());
+        } else {
+            text.push(c);
+        }
+    }
+    open.is_none().then_some((text, spans))
 }
 
 /// Older names of the reasoning field fill the one that templates read, as in transformers.

@@ -1,6 +1,5 @@
 //! From a checkpoint on disk to a model in service: open, translate, plan the memory, load, start the engine.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,7 +11,7 @@ use crate::engine::{
 use crate::model::{ComputeDtype, Decoder, DecoderConfig, LoadOptions, weight_bytes_estimate};
 use crate::ops::{Int8Scales, KvDtype as PoolDtype, Workers};
 use crate::settings::{Dtype, KvDtype, Quantize, Speculation};
-use crate::weights::{Checkpoint, CheckpointDtype, SpecialTokens};
+use crate::weights::{Checkpoint, CheckpointDtype};
 
 use super::{EngineOptions, GenerationDefaults, LoadSpec, Registry, RegistryError, ServedModel, open};
 
@@ -238,21 +237,13 @@ fn dtype_name(dtype: ComputeDtype) -> &'static str {
 /// A template that does not compile leaves the model without chat, not without service.
 fn compile_template(checkpoint: &Checkpoint) -> (Option<ChatTemplate>, Option<String>) {
     let Some(source) = &checkpoint.chat_template else { return (None, None) };
-    match ChatTemplate::new(source, template_tokens(&checkpoint.special)) {
+    match ChatTemplate::new(source, checkpoint.special.by_name()) {
         Ok(template) => (Some(template), None),
         Err(problem) => {
             tracing::warn!(path = %checkpoint.path.display(), %problem, "the model is served without chat");
             (None, Some(problem.to_string()))
         }
     }
-}
-
-fn template_tokens(special: &SpecialTokens) -> BTreeMap<String, String> {
-    let SpecialTokens { bos, eos, pad, unk } = special;
-    [("bos_token", bos), ("eos_token", eos), ("pad_token", pad), ("unk_token", unk)]
-        .into_iter()
-        .filter_map(|(name, token)| Some((name.to_owned(), token.clone()?)))
-        .collect()
 }
 
 fn writes_reasoning(checkpoint: &Checkpoint) -> bool {

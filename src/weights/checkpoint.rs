@@ -1,5 +1,6 @@
 //! A model on disk, whole: configuration, tensors, tokenizer, chat template, and the ids that end a generation.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -35,6 +36,17 @@ pub struct SpecialTokens {
     pub eos: Option<String>,
     pub pad: Option<String>,
     pub unk: Option<String>,
+}
+
+impl SpecialTokens {
+    /// Under the names that chat templates use (`bos_token`, ..).
+    pub fn by_name(&self) -> BTreeMap<String, String> {
+        let Self { bos, eos, pad, unk } = self;
+        [("bos_token", bos), ("eos_token", eos), ("pad_token", pad), ("unk_token", unk)]
+            .into_iter()
+            .filter_map(|(name, token)| Some((name.to_owned(), token.clone()?)))
+            .collect()
+    }
 }
 
 /// The type in which most of a checkpoint's bytes are stored.

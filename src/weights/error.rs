@@ -41,6 +41,9 @@ pub enum WeightsError {
     /// A tokenizer that cannot be built, or a text or id it cannot take.
     #[error("{}: tokenizer: {}", path.display(), printable(problem))]
     Tokenizer { path: PathBuf, problem: String },
+    /// A neuron mask that cannot be used, or not with these weights.
+    #[error("{}: {}; make the mask again with `xenoglot maet mask`", path.display(), printable(problem))]
+    NeuronMask { path: PathBuf, problem: String },
     /// The target of a conversion is already there.
     #[error("{}: exists and is not an empty directory; name another target or remove it first", path.display())]
     TargetExists { path: PathBuf },

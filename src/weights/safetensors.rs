@@ -28,6 +28,7 @@ pub struct SafetensorsFile {
     file: MappedFile,
     data_start: usize,
     tensors: BTreeMap<String, StoredTensor>,
+    metadata: BTreeMap<String, String>,
 }
 
 /// A checked header entry: the range lies in the file and has the size of the shape.
@@ -47,15 +48,37 @@ struct HeaderEntry {
 }
 
 /// The header in file order, duplicates kept so that they can be refused.
-struct Header(Vec<(String, HeaderEntry)>);
+struct Header {
+    tensors: Vec<(String, HeaderEntry)>,
+    metadata: BTreeMap<String, String>,
+}
 
 impl SafetensorsFile {
     /// Maps the file and checks its whole header.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
         let file = MappedFile::open(path)?;
         let (data_start, header) = read_header(&file)?;
-        let tensors = check_header(&file, data_start, header)?;
-        Ok(Self { file, data_start, tensors })
+        let tensors = check_header(&file, data_start, header.tensors)?;
+        Ok(Self { file, data_start, tensors, metadata: header.metadata })
+    }
+
+    /// What the header says of itself; values that are no strings are left out, as the format has none.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// The bytes of a tensor of U8, which no model computes in.
+    pub fn bytes(&self, name: &str) -> Result<&[u8], WeightsError> {
+        let (name, stored) = self.stored(name)?;
+        if stored.dtype != "U8" {
+            return Err(WeightsError::UnsupportedType {
+                path: self.file.path.clone(),
+                name: name.to_owned(),
+                dtype: stored.dtype.clone(),
+                supported: "U8 (as bits)",
+            });
+        }
+        Ok(&self.file[self.data_start + stored.start..self.data_start + stored.end])
     }
 
     fn stored(&self, name: &str) -> Result<(&str, &StoredTensor), WeightsError> {
@@ -152,10 +175,10 @@ fn read_header(file: &MappedFile) -> Result<(usize, Header), WeightsError> {
 fn check_header(
     file: &MappedFile,
     data_start: usize,
-    header: Header,
+    header: Vec<(String, HeaderEntry)>,
 ) -> Result<BTreeMap<String, StoredTensor>, WeightsError> {
     let mut tensors = BTreeMap::new();
-    for (name, entry) in header.0 {
+    for (name, entry) in header {
         let stored = check_entry(file, data_start, &name, entry)?;
         if tensors.contains_key(&name) {
             return Err(corrupt(file, format!("tensor `{name}` is declared twice")));
@@ -242,6 +265,12 @@ fn bits_of(dtype: &str) -> Option<u64> {
     })
 }
 
+fn strings(metadata: serde_json::Value) -> BTreeMap<String, String> {
+    let serde_json::Value::Object(entries) = metadata else { return BTreeMap::new() };
+    let string = |(key, value): (String, serde_json::Value)| Some((key, value.as_str()?.to_owned()));
+    entries.into_iter().filter_map(string).collect()
+}
+
 impl<'de> Deserialize<'de> for Header {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Entries;
@@ -253,15 +282,15 @@ impl<'de> Deserialize<'de> for Header {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-                let mut entries = Vec::new();
+                let mut header = Header { tensors: Vec::new(), metadata: BTreeMap::new() };
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
-                        map.next_value::<serde::de::IgnoredAny>()?;
+                        header.metadata = strings(map.next_value()?);
                     } else {
-                        entries.push((name, map.next_value()?));
+                        header.tensors.push((name, map.next_value()?));
                     }
                 }
-                Ok(Header(entries))
+                Ok(header)
             }
         }
         deserializer.deserialize_map(Entries)

@@ -4,6 +4,7 @@
 //! prompt must never be cut silently.
 
 use std::fmt;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,6 +71,19 @@ impl Tokenizer {
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, WeightsError> {
         let encoding = self.inner.tokenizer.encode_fast(text, add_special_tokens);
         encoding.map(|encoding| encoding.get_ids().to_vec()).map_err(|error| self.error(&error))
+    }
+
+    /// As [`Self::encode`], the same ids, each with the bytes of `text` that it stands for. Tokens that stand for none,
+    /// such as those a post-processor adds, have an empty range.
+    pub fn encode_with_offsets(
+        &self,
+        text: &str,
+        add_special_tokens: bool,
+    ) -> Result<Vec<(u32, Range<usize>)>, WeightsError> {
+        let encoding = self.inner.tokenizer.encode(text, add_special_tokens);
+        let encoding = encoding.map_err(|error| self.error(&error))?;
+        let ranges = encoding.get_offsets().iter().map(|(start, end)| *start..*end);
+        Ok(encoding.get_ids().iter().copied().zip(ranges).collect())
     }
 
     /// The text of ids. Ids outside the vocabulary (padding rows of an embedding) are skipped, as in transformers.

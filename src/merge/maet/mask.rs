@@ -25,6 +25,7 @@ use super::super::plan::{PlanOptions, PlannedTensor, SourceTensor};
 use super::super::pool::Pool;
 use super::super::stages::{Operands, Vectors};
 use super::job::plan;
+use crate::weights::Neurons;
 use file::{MaskFile, MaskHeader};
 use scores::Scores;
 use threshold::Kept;
@@ -56,37 +57,6 @@ impl MaskOptions {
             return Err(format!("cap {} is neither 0, which is no limit, nor 1 or more", self.cap));
         }
         Ok(())
-    }
-}
-
-/// What one neuron of a weight is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Neurons {
-    Element,
-    /// All elements of one index of the first axis. Elements of a vector are neurons of their own.
-    Row,
-    /// All elements of one index of the last axis; likewise.
-    Column,
-}
-
-impl Neurons {
-    pub const NAMES: [&str; 3] = ["element", "row", "column"];
-
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "element" => Some(Self::Element),
-            "row" => Some(Self::Row),
-            "column" => Some(Self::Column),
-            _ => None,
-        }
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Element => "element",
-            Self::Row => "row",
-            Self::Column => "column",
-        }
     }
 }
 

@@ -20,9 +20,10 @@ mod selection;
 mod terms;
 mod toml_fields;
 
+pub use crate::weights::Neurons;
 pub use equivalent::equivalent_config;
 pub use job::{MaetJob, transfer};
-pub use mask::{MaskJob, MaskOptions, MaskSummary, Neurons, mask};
+pub use mask::{MaskJob, MaskOptions, MaskSummary, mask};
 pub use modules::Filter;
 pub use recipe::{Ablation, Language, MaskTask, RankAmong, Recipe, Similarity};
 pub use report::{report_html, report_text};

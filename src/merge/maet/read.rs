@@ -1,11 +1,12 @@
 //! From a recipe's text to the recipe: every key is known, every number in its range, every model named that is needed.
 
 use super::super::config::{ConfigError, Dtype, ModelReference};
-use super::mask::{MaskOptions, Neurons};
+use super::mask::MaskOptions;
 use super::modules::Filter;
 use super::recipe::{Ablation, Language, MaskTask, RankAmong, Recipe, Similarity};
 use super::terms::terms;
 use super::toml_fields::{At, Fields, parse, top};
+use crate::weights::Neurons;
 
 const KEYS: &[&str] = &[
     "base",

@@ -8,6 +8,7 @@ use safetensors::SafeTensors;
 use xenoglot::merge::config::ModelReference;
 use xenoglot::merge::maet::{MaskJob, MaskOptions, Neurons, mask};
 use xenoglot::merge::{ExecuteOptions, MergeError, Silent};
+use xenoglot::weights::NeuronMask;
 
 use super::models::{Noise, Tensors, locate, made_up, read, write};
 
@@ -100,6 +101,18 @@ fn check(base: &str, tuned: &[&str], options: MaskOptions) {
         assert!(unpacked(view.data(), elements) == joined, "{name} {options:?}");
     }
     assert_eq!(kept, set);
+    check_reader(&one, &file, options);
+}
+
+/// What a training reads of a mask.
+fn check_reader(path: &Path, file: &SafeTensors<'_>, options: MaskOptions) {
+    let mask = NeuronMask::open(path).unwrap();
+    assert_eq!((mask.neurons(), mask.density()), (options.neurons, options.density));
+    for name in mask.names() {
+        let bytes = file.tensor(&name).unwrap().data();
+        let bits = mask.bits(&name, bytes.len() * 8).unwrap().unwrap();
+        assert_eq!(bits.bytes(), bytes, "{name}");
+    }
 }
 
 const KINDS: [Neurons; 3] = [Neurons::Element, Neurons::Row, Neurons::Column];

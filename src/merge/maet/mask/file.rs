@@ -19,8 +19,7 @@ use serde_json::{Map, Value, json};
 use super::super::super::error::MergeError;
 use super::super::super::execute::reserve;
 use super::MaskOptions;
-
-const FORMAT: &str = "xenoglot-mask-1";
+use crate::weights::NEURON_MASK_FORMAT;
 
 /// What is known beforehand.
 pub struct MaskHeader<'a> {
@@ -87,7 +86,7 @@ fn layout(header: &MaskHeader<'_>) -> (Vec<u8>, Vec<u64>, u64) {
     entries.insert(
         "__metadata__".into(),
         json!({
-            "format": FORMAT,
+            "format": NEURON_MASK_FORMAT,
             "neurons": neurons.name(),
             "density": density.to_string(),
             "cap": cap.to_string(),

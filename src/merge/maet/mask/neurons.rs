@@ -3,8 +3,8 @@
 use super::super::super::error::MergeError;
 use super::super::super::pool::Pool;
 use super::super::super::stages::Operands;
-use super::Neurons;
 use super::scores::Scores;
+use crate::weights::Neurons;
 
 /// A tensor seen as a matrix whose rows, or columns, are neurons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use super::super::super::error::MergeError;
 use super::super::super::pool::Pool;
 use super::super::super::stages::select::Stream;
 use super::super::super::stages::{Buffers, Operands};
-use super::Neurons;
 use super::neurons::{Matrix, norms};
+use crate::weights::Neurons;
 
 /// Neurons of a piece of those that lie in memory.
 const PIECE: usize = 32 << 10;
