@@ -29,4 +29,6 @@ mod score_cases;
 #[cfg(test)]
 mod store;
 #[cfg(test)]
+mod train;
+#[cfg(test)]
 mod weights;

@@ -19,6 +19,7 @@ mod sandbox_exec;
 mod score;
 mod serve;
 mod start;
+mod train;
 mod worker;
 
 use std::process::ExitCode;
@@ -57,6 +58,8 @@ enum Command {
     Maet(Box<maet::Arguments>),
     /// Merge models, by a configuration of mergekit's.
     Merge(Box<merge::Arguments>),
+    /// Train a model, from a file that describes the training.
+    Train(Box<train::Arguments>),
     /// Judge answers: a case a line in, a verdict a line out.
     Score(Box<score::Arguments>),
     /// Measure the engine.
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Lora(arguments) => lora::run(&global, &arguments),
         Command::Maet(arguments) => maet::run(&global, &arguments),
         Command::Merge(arguments) => merge::run(&global, &arguments),
+        Command::Train(arguments) => train::run(&global, &arguments),
         Command::Score(arguments) => score::run(&global, &arguments),
         Command::Bench(arguments) => bench::run(&global, &arguments),
         Command::Openapi => openapi::run(),

@@ -6,6 +6,8 @@
 //! rounds them to the checkpoint's type). A row's result does not depend on the other rows of its batch: every
 //! operation here has one reduction order.
 
+mod parameters;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -16,14 +18,15 @@ use crate::weights::TensorSource;
 
 use super::loader::Loader;
 use super::{Attention, Batch, DecoderConfig, LoadOptions, ModelError};
+pub use parameters::Parameter;
 
 pub struct Decoder {
     config: DecoderConfig,
     embed_tokens: Arc<PackedLinear>,
     layers: Vec<Layer>,
     norm: RmsNorm,
-    /// The same panels as `embed_tokens` where the embeddings are tied.
-    lm_head: Arc<PackedLinear>,
+    /// `None` where the embeddings are the head.
+    lm_head: Option<Arc<PackedLinear>>,
     rope: Arc<RopeTable>,
     workers: Arc<Workers>,
 }
@@ -73,11 +76,8 @@ impl Decoder {
         let layers =
             (0..config.layers).map(|index| Layer::load(&config, &loader, index)).collect::<Result<_, _>>()?;
         let norm = RmsNorm::load(&config, &loader, "model.norm")?;
-        let lm_head = if config.tie_word_embeddings {
-            Arc::clone(&embed_tokens)
-        } else {
-            loader.linear("lm_head", false)? // [vocab, hidden]
-        };
+        let lm_head = (!config.tie_word_embeddings).then(|| loader.linear("lm_head", false)); // [vocab, hidden]
+        let lm_head = lm_head.transpose()?;
         let workers = Arc::clone(&options.workers);
         Ok(Self { config, embed_tokens, layers, norm, lm_head, rope, workers })
     }
@@ -93,7 +93,7 @@ impl Decoder {
             return Tensor::zeros((0, self.config.vocab_size), DType::F32, &Device::Cpu);
         }
         let hidden = self.normed(&rows(&hidden, &batch.logit_rows)?)?; // [logit_rows, hidden]
-        ops::linear(&hidden, &self.lm_head) // [logit_rows, vocab]
+        ops::linear(&hidden, self.lm_head()) // [logit_rows, vocab]
     }
 
     /// The embeddings of token ids, `[ids, hidden]`.
@@ -133,7 +133,12 @@ impl Decoder {
 
     /// The head, `[vocab, hidden]`, as a loss over the vocabulary takes it.
     pub fn lm_head(&self) -> &Arc<PackedLinear> {
-        &self.lm_head
+        self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
+    }
+
+    /// The table of the embeddings, `[vocab, hidden]`.
+    pub fn embed_tokens(&self) -> &Arc<PackedLinear> {
+        &self.embed_tokens
     }
 
     pub fn config(&self) -> &DecoderConfig {
@@ -151,7 +156,7 @@ impl Decoder {
 
     /// Bytes of all weights in memory, each counted once.
     pub fn weight_bytes(&self) -> usize {
-        let head = if self.config.tie_word_embeddings { 0 } else { self.lm_head.bytes() };
+        let head = self.lm_head.as_ref().map_or(0, |head| head.bytes());
         let layers: usize = self.layers.iter().map(Layer::bytes).sum();
         self.embed_tokens.bytes() + head + layers + self.norm.bytes()
     }

@@ -17,7 +17,7 @@ mod rope;
 use std::sync::Arc;
 
 pub use config::DecoderConfig;
-pub use decoder::Decoder;
+pub use decoder::{Decoder, Parameter};
 pub use dense::DenseAttention;
 pub use error::ModelError;
 pub use layout::{check_tensors, weight_bytes_estimate};

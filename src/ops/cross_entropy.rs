@@ -31,7 +31,8 @@ pub struct Targets {
 }
 
 /// The weighted sum of the rows' cross-entropies, a scalar in f32. x f32 `[rows, in_features]`; the head has a row a token
-/// of the vocabulary. Where x is tracked, the gradient is computed with the loss and kept, as large as x.
+/// of the vocabulary. Where x is tracked, the gradient is computed with the loss and kept, as large as x; that of a trainable
+/// head is added to the head's at once, so that such a loss must be what is differentiated, times 1.
 ///
 /// # Errors
 /// A target outside of the vocabulary, or shapes that do not fit.
@@ -92,7 +93,14 @@ impl CustomOp1 for CrossEntropy {
         };
         let scale = f64::from(gradient.to_scalar::<f32>()?);
         let kept = Tensor::from_vec(kept, x.shape(), x.device())?;
-        if scale == 1.0 { Ok(Some(kept)) } else { kept.affine(scale, 0.0).map(Some) }
+        if scale == 1.0 {
+            return Ok(Some(kept));
+        }
+        if self.head.is_trainable() {
+            let detail = format!("the gradient of the head was added for a factor of 1, it is {scale}");
+            return Err(shape_error(OP, detail));
+        }
+        kept.affine(scale, 0.0).map(Some)
     }
 }
 
@@ -135,6 +143,10 @@ impl Rows<'_> {
                 losses[row] = loss;
             }
             let Some(dx) = dx.as_deref_mut() else { continue };
+            if self.head.is_trainable() {
+                let taken = elements(&taken)?;
+                self.head.accumulate(&taken, &logits, vocabulary, 0).map_err(candle_core::Error::wrap)?;
+            }
             let gradient = input_gradient(std::slice::from_ref(self.head), &logits, rows.len())?;
             for (&row, gradient) in rows.iter().zip(gradient.chunks_exact(width)) {
                 dx[row * width..][..width].copy_from_slice(gradient);

@@ -33,6 +33,10 @@ pub enum OpsError {
     BiasLength { out_features: usize, found: usize },
     #[error("{op}: cannot reserve {bytes} bytes; choose a smaller size or a smaller dtype")]
     OutOfMemory { op: &'static str, bytes: usize },
+    #[error(
+        "{weight} is quantised and cannot learn: load the model in f32 or bf16, or train an adapter on it"
+    )]
+    Frozen { weight: String },
     #[error("kv_pool: {0}")]
     KvLayout(String),
 }

@@ -7,7 +7,8 @@
 //! candle's own matmul is not used in a decoder's forward.
 //!
 //! Gradients flow back through every operation but paged attention (candle reports `BackwardNotSupported` there rather than
-//! dropping one), to activations and to norms. Packed weights are frozen: nothing flows into them. A backward pass
+//! dropping one), to activations and to norms. A packed weight is frozen unless it is made trainable: then backward passes
+//! add its gradient to a sum that lies beside it (`packed_linear/trainable.rs`). A backward pass
 //! recomputes what is cheap and keeps what is not; its sums run over fixed parts in index order, so its bits do not depend
 //! on the number of threads. What is quantised or rounded on the way forward counts as if it were not (straight through).
 //!
@@ -18,6 +19,7 @@
     reason = "a kernel is fast only when inlined into a function with its CPU features"
 )]
 
+mod adamw;
 mod aligned;
 mod cross_entropy;
 mod dense_attention;
@@ -40,6 +42,7 @@ mod swiglu;
 mod testing;
 mod workers;
 
+pub use adamw::{AdamWStep, AdamWTensor, adamw, clear, sum_of_squares};
 pub use cross_entropy::{Targets, cross_entropy, token_losses};
 pub use dense_attention::dense_attention;
 pub use error::OpsError;
@@ -48,8 +51,8 @@ pub use gelu::{Gelu, gelu};
 pub use kv_pool::{KvDtype, KvLayout, KvPool};
 pub use layer_norm::layer_norm;
 pub use packed_linear::{
-    Int8Scales, PackedLinear, Storage, WeightData, embedding, gated_linear, linear, linear_add, linears,
-    normed_gated_linear, normed_linears,
+    Int8Scales, Learned, PackedLinear, PanelOrder, Storage, WeightData, embedding, embedding_gradient,
+    gated_linear, linear, linear_add, linears, normed_gated_linear, normed_linears,
 };
 pub use paged_attention::{AttentionSettings, PagedBatch, paged_attention};
 pub use peak::Peak;

@@ -19,9 +19,10 @@ pub(super) struct Product<T> {
     pub b: *const T,
     pub b_stride: usize,
     pub panels: usize,
-    /// Sixteen columns a row and panel; the rows `c_stride` apart, the panels next to each other.
+    /// Sixteen columns a row and panel; the rows `c_stride` apart, the panels `c_panel`.
     pub c: *mut T,
     pub c_stride: usize,
+    pub c_panel: usize,
     /// Start the sums at 0 instead of at what C holds.
     pub first: bool,
 }
@@ -90,15 +91,15 @@ struct Tile<'a, const R: usize, const P: usize> {
 impl<const R: usize, const P: usize> Kernel for Tile<'_, R, P> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Product { a, a_stride, k, b, b_stride, c, c_stride, first, .. } = *self.product;
+        let Product { a, a_stride, k, b, b_stride, c, c_stride, c_panel, first, .. } = *self.product;
         // SAFETY: the caller vouches for R rows and P panels behind the pointers.
         unsafe {
-            let c = c.add(self.row * c_stride + self.panel * LANES);
+            let c = c.add(self.row * c_stride + self.panel * c_panel);
             let mut sums = [[S::splat(0.0); P]; R];
             if !first {
                 unroll!(r < R, {
                     unroll!(p < P, {
-                        sums[r][p] = S::load(c.add(r * c_stride + p * LANES));
+                        sums[r][p] = S::load(c.add(r * c_stride + p * c_panel));
                     });
                 });
             }
@@ -125,7 +126,7 @@ impl<const R: usize, const P: usize> Kernel for Tile<'_, R, P> {
             }
             unroll!(r < R, {
                 unroll!(p < P, {
-                    S::store(c.add(r * c_stride + p * LANES), sums[r][p]);
+                    S::store(c.add(r * c_stride + p * c_panel), sums[r][p]);
                 });
             });
         }
@@ -137,14 +138,14 @@ impl<const R: usize, const P: usize> Kernel for Tile<'_, R, P> {
 /// # Safety
 /// What `Product` demands of its pointers.
 pub(super) unsafe fn plain_product<T: Real>(product: Product<T>) {
-    let Product { a, a_stride, rows, k, b, b_stride, panels, c, c_stride, first } = product;
+    let Product { a, a_stride, rows, k, b, b_stride, panels, c, c_stride, c_panel, first } = product;
     for (row, panel) in (0..rows).flat_map(|row| (0..panels).map(move |panel| (row, panel))) {
         // SAFETY: the row and the panel are inside, by the caller's word.
         let (x, w, c) = unsafe {
             (
                 std::slice::from_raw_parts(a.add(row * a_stride), k),
                 std::slice::from_raw_parts(b.add(panel * b_stride), k * LANES),
-                std::slice::from_raw_parts_mut(c.add(row * c_stride + panel * LANES), LANES),
+                std::slice::from_raw_parts_mut(c.add(row * c_stride + panel * c_panel), LANES),
             )
         };
         if first {

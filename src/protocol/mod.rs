@@ -12,6 +12,7 @@ pub mod error;
 pub mod eval_items;
 pub mod eval_runs;
 pub mod evals;
+pub mod fine_tuning;
 pub mod health;
 pub mod logprobs;
 pub mod merges;

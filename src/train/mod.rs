@@ -1,3 +1,39 @@
-//! Training on the decoder that serves. Here: what a training reads.
+//! Training on the decoder that serves: the same model code, the same packed weights, no copy of a frozen one.
+//!
+//! [`data`] makes tokens of files. An [`Objective`] is a model with what is trained of it and the data it learns from:
+//! it adds the gradients of a micro-batch to sums that lie beside the weights. [`Optimizer`] takes those sums into the
+//! weights, at the rate of a [`Schedule`]. [`Trainer`] is the loop around them, with checkpoints that lose nothing.
 
+mod checkpoint;
 pub mod data;
+mod decoder;
+mod error;
+mod events;
+mod examples;
+mod hyperparameters;
+mod job;
+mod masks;
+mod metrics;
+mod mindmerger;
+mod objective;
+mod optimizer;
+mod passes;
+mod result;
+mod schedule;
+mod trainer;
+mod weights;
+
+pub use checkpoint::Best;
+pub use decoder::FullDecoder;
+pub use error::TrainError;
+pub use events::{Evaluation, Event, Observer, StepMetrics};
+pub use examples::{Examples, TokenExamples};
+pub use job::{Finished, Job, Locate, MODEL_FOLDER, counted};
+pub use masks::Masks;
+pub use mindmerger::{MindMerger, PairExamples, PairRow, Prefixes, pair_batch};
+pub use objective::{MicroBatch, Objective};
+pub use optimizer::{AdamWSettings, Optimizer, Update};
+pub use passes::{Passes, Recompute};
+pub use schedule::{Decline, Schedule};
+pub use trainer::{Length, Outcome, RunSettings, Trainer, TrainerSettings, Warmup};
+pub use weights::{ElementOrder, Trained, Vectors};

@@ -167,6 +167,7 @@ impl<'a, T: Real> Part<'a, T> {
             panels: width / LANES,
             c: out.as_mut_ptr(),
             c_stride: width,
+            c_panel: LANES,
             first: false,
         };
         // SAFETY: a is a tile, the panels hold the whole sequence, and `out` has the rows.

@@ -118,6 +118,7 @@ impl<'a, T: Real> Part<'a, T> {
             panels: width / LANES,
             c: sums.as_mut_ptr(),
             c_stride: width,
+            c_panel: LANES,
             first: false,
         };
         // SAFETY: the weights are a tile, the panels hold all values, and the sums whole rows.

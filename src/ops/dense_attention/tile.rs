@@ -94,6 +94,7 @@ impl Sequences<'_> {
             panels: keys.len().div_ceil(LANES),
             c: out.as_mut_ptr(),
             c_stride: KEYS,
+            c_panel: LANES,
             first: true,
         };
         // SAFETY: x has the rows, the panels hold all keys of the sequence from a multiple of sixteen on, and `out` a tile.

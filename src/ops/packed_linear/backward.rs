@@ -107,6 +107,7 @@ impl Piece<'_> {
                     panels,
                     c: sums.as_mut_ptr(),
                     c_stride: stride,
+                    c_panel: LANES,
                     first: false,
                 };
                 // SAFETY: dy has these rows and columns, the tile as many panels of as many outputs, and the sums are theirs.
@@ -140,7 +141,7 @@ fn lay_out(widened: &[f32], first: usize, count: usize, panels: usize, outputs: 
 
 impl PackedLinear {
     /// Input features of a panel, from a multiple of `TILE_COLUMNS` on, as f32 `[features][16]`; zeros follow.
-    fn widen_panel(&self, panel: usize, features: Range<usize>, out: &mut [f32]) {
+    pub(super) fn widen_panel(&self, panel: usize, features: Range<usize>, out: &mut [f32]) {
         let count = features.len();
         out[count * LANES..].fill(0.0);
         let out = &mut out[..count * LANES];

@@ -8,6 +8,7 @@ use candle_core::{Device, Result, Tensor};
 use super::blocks::{self, BlockFormat, CHUNK};
 use super::{PackedLinear, PanelElement, Panels};
 use crate::ops::parallel::{output, share};
+use crate::ops::rows::elements;
 use crate::ops::shape_error;
 use crate::ops::simd::{Kernel, LANES, Simd};
 
@@ -34,6 +35,21 @@ pub fn embedding(ids: &[u32], table: &Arc<PackedLinear>) -> Result<Tensor> {
         })
     };
     Tensor::from_vec(rows, (ids.len(), width), &Device::Cpu)
+}
+
+/// Adds the gradient of `embedding(ids, table)`, f32 `[ids, in_features]`, to the table's, if the table is trainable.
+///
+/// # Errors
+/// A gradient of another shape, or an id out of range.
+pub fn embedding_gradient(ids: &[u32], gradient: &Tensor, table: &Arc<PackedLinear>) -> Result<()> {
+    let fits = gradient.dims() == [ids.len(), table.in_features];
+    if !fits || ids.iter().any(|&id| id as usize >= table.out_features) {
+        let detail =
+            format!("a gradient of {:?} does not fit {} ids of {table:?}", gradient.dims(), ids.len());
+        return Err(shape_error(OP, detail));
+    }
+    table.accumulate_rows(ids, &elements(gradient)?);
+    Ok(())
 }
 
 /// The rows of `ids`, each below `out_features`, into `out`, which takes them.

@@ -185,7 +185,7 @@ impl CustomOp2 for Linears {
 }
 
 impl Linears {
-    /// The gradient of x.
+    /// The gradient of x; those of trainable weights are added to theirs.
     fn backward(&self, x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
         let Weights::SideBySide(weights) = &self.0 else {
             return Err(candle_core::Error::BackwardNotSupported { op: "gated_linear" });
@@ -193,7 +193,16 @@ impl Linears {
         if weights.is_empty() {
             return x.zeros_like();
         }
-        let gradient = input_gradient(weights, &elements(gradient)?, x.dim(0)?)?;
+        let dy = elements(gradient)?;
+        if weights.iter().any(|weight| weight.is_trainable()) {
+            let x = elements(x)?;
+            let (width, mut offset) = (weights.iter().map(|weight| weight.out_features).sum(), 0);
+            for weight in weights {
+                weight.accumulate(&x, &dy, width, offset).map_err(candle_core::Error::wrap)?;
+                offset += weight.out_features;
+            }
+        }
+        let gradient = input_gradient(weights, &dy, x.dim(0)?)?;
         Tensor::from_vec(gradient, x.shape(), x.device())
     }
 

@@ -38,6 +38,7 @@ mod operand;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod quants;
+mod trainable;
 mod word_rows;
 
 use std::sync::Arc;
@@ -50,9 +51,11 @@ use super::simd::LANES;
 use super::{Isa, OpsError, Workers};
 pub(super) use backward::input_gradient;
 use blocks::BlockFormat;
-pub use embedding::embedding;
+pub use embedding::{embedding, embedding_gradient};
 pub use forward::{gated_linear, linear, linear_add, linears, normed_gated_linear, normed_linears};
 use int8::Int8Panels;
+use trainable::Learning;
+pub use trainable::{Learned, PanelOrder};
 
 /// Magnitudes below count as 0 where they are quantised to one byte, so that 127 / largest is finite.
 const SMALLEST: f32 = 1e-36;
@@ -119,6 +122,8 @@ pub struct PackedLinear {
     in_features: usize,
     bias: Option<Vec<f32>>,
     workers: Arc<Workers>,
+    /// `None` for a frozen weight.
+    learning: Option<Learning>,
 }
 
 /// The weight, sixteen columns a panel; the last panel is filled up with zero columns.
@@ -198,7 +203,14 @@ impl PackedLinear {
             return Err(OpsError::BiasLength { out_features, found: bias.len() });
         }
         let panels = pack::pack(weight, out_features, in_features, storage, workers)?;
-        Ok(Arc::new(Self { panels, out_features, in_features, bias, workers: Arc::clone(workers) }))
+        Ok(Arc::new(Self {
+            panels,
+            out_features,
+            in_features,
+            bias,
+            workers: Arc::clone(workers),
+            learning: None,
+        }))
     }
 
     pub fn out_features(&self) -> usize {
@@ -213,7 +225,7 @@ impl PackedLinear {
         self.in_features
     }
 
-    /// Memory of the packed weight and the bias.
+    /// Memory of the packed weight and the bias, and of what learns.
     pub fn bytes(&self) -> usize {
         let weight = match &self.panels {
             Panels::F32(panels) => size_of_val(&**panels),
@@ -221,7 +233,7 @@ impl PackedLinear {
             Panels::Int8(panels) => panels.memory_bytes(),
             Panels::Blocks { bytes, .. } => bytes.len(),
         };
-        weight + self.bias.as_ref().map_or(0, |bias| size_of_val(bias.as_slice()))
+        weight + self.bias.as_ref().map_or(0, |bias| size_of_val(bias.as_slice())) + self.learning_bytes()
     }
 }
 

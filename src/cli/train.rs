@@ -1,0 +1,158 @@
+//! `xenoglot train`: a training from a file, which has the body of `POST /v1/fine_tuning/jobs` in TOML, with paths in place of
+//! the ids of files.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::ops::Workers;
+use crate::protocol::fine_tuning::CreateFineTuningJob;
+use crate::protocol::parse_request;
+use crate::registry;
+use crate::settings::Overrides;
+use crate::train::{Evaluation, Event, Finished, Job, Observer, TrainError, counted};
+
+use super::failure::Failure;
+use super::merge::{locate, stop_on_interrupt};
+use super::options::{GlobalOptions, settings};
+use super::start;
+
+/// Lists and objects of a description within each other.
+const DEPTH_MAX: usize = 16;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The training, in TOML or JSON
+    #[arg(value_name = "CONFIG")]
+    training: PathBuf,
+    /// The folder of the training: data, checkpoints, metrics and, at the end, the model. An earlier call's goes on
+    #[arg(value_name = "OUT")]
+    out: PathBuf,
+    /// Threads [default: one a core]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+}
+
+pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Result<()> {
+    let settings = settings(global, Overrides::default())?;
+    start::logging(&settings, true)?;
+    let request = read(&arguments.training)?;
+    let path = locate(&request.model, None, &settings)
+        .map_err(|problem| Failure::usage(format!("`model` names {:?}: {problem}", request.model)))?;
+    let (checkpoint, config) = registry::open(&path)?;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let stop = Arc::new(AtomicBool::new(false));
+    stop_on_interrupt(&stop);
+    let bar = Bar::new();
+    let mut observer = &bar;
+    let job = Job {
+        request: &request,
+        checkpoint,
+        config,
+        locate: &existing,
+        folder: arguments.out.clone(),
+        workers: Workers::new(arguments.jobs.map_or(cores, usize::from)),
+        stop: &stop,
+    };
+    let finished = job.run(&mut observer);
+    bar.0.finish_and_clear();
+    let Finished { outcome, model } = finished.map_err(explain)?;
+    let Some(model) = model else {
+        return Err(Failure::new(format!("stopped after step {}", outcome.steps))
+            .hint("the same command goes on with its checkpoint")
+            .into());
+    };
+    eprintln!("{} steps, {} tokens; the model is in {}", outcome.steps, outcome.tokens, model.display());
+    if let Some(best) = outcome.best {
+        let what = if best.step == 0 {
+            "none did better than the model it began with"
+        } else {
+            "its weights are the model's"
+        };
+        eprintln!("best on the validation file: step {}, loss {:.4}; {what}", best.step, best.loss);
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> anyhow::Result<CreateFineTuningJob> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let shown = path.display();
+    let json = if path.extension().is_some_and(|ending| ending == "json") {
+        text
+    } else {
+        let value: serde_json::Value =
+            toml::from_str(&text).map_err(|error| Failure::usage(format!("{shown}: {}", error.message())))?;
+        value.to_string()
+    };
+    parse_request(json.as_bytes(), DEPTH_MAX).map_err(|error| {
+        let place = error.param.map_or_else(String::new, |param| format!(" `{param}`:"));
+        Failure::usage(format!("{shown}:{place} {}", error.message)).into()
+    })
+}
+
+fn existing(name: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(name);
+    if path.is_file() { Ok(path) } else { Err("there is no such file".to_owned()) }
+}
+
+fn explain(error: TrainError) -> anyhow::Error {
+    match error {
+        error @ (TrainError::Option { .. } | TrainError::Data(_) | TrainError::Mask { .. }) => {
+            Failure::usage(error).into()
+        }
+        error => error.into(),
+    }
+}
+
+/// Steps, speed and loss, with a line for each evaluation.
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new() -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} eta {eta} {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self(bar)
+    }
+
+    fn say(&self, text: &str) {
+        self.0.suspend(|| eprintln!("{text}"));
+    }
+}
+
+impl Observer for &Bar {
+    fn event(&mut self, event: Event) -> Result<(), TrainError> {
+        match event {
+            Event::Prepared { name, counts } => self.say(&format!("{name} data: {}", counted(counts))),
+            Event::DryRun { tokens, seconds } => {
+                self.say(&format!("the longest micro-batch, {tokens} tokens, fits ({seconds:.1} s)"));
+            }
+            Event::Resumed { step } => self.say(&format!("goes on after step {step}")),
+            Event::Started { step, steps } => {
+                self.0.set_length(steps);
+                self.0.set_position(step);
+                self.0.reset_eta();
+            }
+            Event::Step(step) => {
+                let speed = step.step_tokens as f64 / step.seconds;
+                self.0.set_position(step.step);
+                self.0.set_message(format!("loss {:.4}, {speed:.0} tokens/s", step.loss));
+            }
+            Event::Evaluated { step, evaluation, .. } => {
+                self.say(&format!("step {step}: {}", shown(&evaluation)))
+            }
+            Event::Saved { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+fn shown(evaluation: &Evaluation) -> String {
+    let Evaluation { loss, perplexity, by_tag, .. } = evaluation;
+    let tags = by_tag.iter().map(|(tag, loss)| format!(", {tag} {:.3}", loss.exp()));
+    format!("validation loss {loss:.4}, perplexity {perplexity:.3}{}", tags.collect::<String>())
+}

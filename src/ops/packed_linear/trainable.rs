@@ -1,0 +1,485 @@
+//! Packed weights that learn: the gradient lies beside the panels, in their order, and backward passes add to it.
+//!
+//! `dW = dy^T x` is added where a tracked `x` meets the weight: by `linear`, `linears`, `linear_add` and their like, by
+//! `cross_entropy` (with the loss) and by `embedding_gradient`. An element is one chain of fused sums over the rows of all
+//! passes since the gradient was last cleared, ascending: its bits do not depend on the number of threads.
+//!
+//! Where the panels are rounded, the weights that learn are f32 masters in the same order, and `refresh` rounds them anew.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::{PackedLinear, PanelElement, Panels};
+use crate::ops::OpsError;
+use crate::ops::aligned::AlignedBuffer;
+use crate::ops::parallel::{SharedMut, share};
+use crate::ops::product::{Product, panels_of_columns};
+use crate::ops::real::Real;
+use crate::ops::simd::{Element, LANES};
+
+const OP: &str = "packed_linear gradient";
+/// Input features of a tile of the gradient.
+const TILE_FEATURES: usize = 256;
+/// Panels of output features of a tile.
+const TILE_PANELS: usize = 8;
+/// Rows of x laid out at once, so that they stay in the second-level cache.
+const TILE_ROWS: usize = 128;
+/// Rows of an embedding's gradient that are worth a thread.
+const FEATURES_PART: usize = 64;
+
+/// What a weight has that learns.
+pub(super) struct Learning {
+    /// The weights in f32, where the panels are not.
+    master: Option<AlignedBuffer<f32>>,
+    gradient: Mutex<Gradient>,
+}
+
+/// Sums of the passes since it was cleared.
+struct Gradient {
+    weight: AlignedBuffer<f32>,
+    bias: Vec<f32>,
+}
+
+/// Where the elements of a weight `[out_features, in_features]` lie among `PanelOrder::len` floats; the others are 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PanelOrder {
+    pub out_features: usize,
+    pub in_features: usize,
+}
+
+impl PanelOrder {
+    /// Floats of the panels.
+    pub fn len(self) -> usize {
+        self.out_features.div_ceil(LANES) * f32::panel_elements(self.in_features)
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// The place of one element.
+    pub fn index(self, row: usize, column: usize) -> usize {
+        row / LANES * f32::panel_elements(self.in_features) + f32::at(column, row % LANES)
+    }
+
+    /// Row-major `[out_features, in_features]` of what lies in this order.
+    pub fn to_rows<T: Copy>(self, panels: &[T]) -> Vec<T> {
+        let mut rows = Vec::with_capacity(self.out_features * self.in_features);
+        for row in 0..self.out_features {
+            let start = self.index(row, 0);
+            rows.extend((0..self.in_features).map(|column| panels[start + column * LANES]));
+        }
+        rows
+    }
+
+    /// From row-major `[out_features, in_features]` to where the elements lie.
+    pub fn from_rows<T: Copy>(self, rows: &[T], panels: &mut [T]) {
+        for (row, values) in rows.chunks_exact(self.in_features.max(1)).enumerate() {
+            let start = self.index(row, 0);
+            for (column, &value) in values.iter().enumerate() {
+                panels[start + column * LANES] = value;
+            }
+        }
+    }
+}
+
+/// A trainable weight's numbers, in `PanelOrder`, or its bias's, as they are.
+pub struct Learned<'a> {
+    /// What the gradient is of: masters where the panels are rounded.
+    pub values: &'a mut [f32],
+    pub gradient: &'a mut [f32],
+}
+
+impl PackedLinear {
+    /// Makes room for the gradients of weight and bias, so that they learn. Does nothing to a weight that has it.
+    ///
+    /// # Errors
+    /// `Frozen` where the panels are quantised; `OutOfMemory`.
+    pub fn set_trainable(&mut self) -> Result<(), OpsError> {
+        if self.learning.is_some() {
+            return Ok(());
+        }
+        let master = match &self.panels {
+            Panels::F32(_) => None,
+            Panels::Bf16(_) => Some(self.widened()?),
+            Panels::Int8(_) | Panels::Blocks { .. } => {
+                return Err(OpsError::Frozen { weight: format!("{self:?}") });
+            }
+        };
+        let weight = AlignedBuffer::zeroed(OP, self.order().len())?;
+        let bias = vec![0.0; self.bias.as_ref().map_or(0, Vec::len)];
+        self.learning = Some(Learning { master, gradient: Mutex::new(Gradient { weight, bias }) });
+        Ok(())
+    }
+
+    pub fn is_trainable(&self) -> bool {
+        self.learning.is_some()
+    }
+
+    pub fn order(&self) -> PanelOrder {
+        PanelOrder { out_features: self.out_features, in_features: self.in_features }
+    }
+
+    /// The weight and, if there is one, the bias of a trainable weight. After a change of the values, `refresh`.
+    pub fn learned(&mut self) -> Option<(Learned<'_>, Option<Learned<'_>>)> {
+        let Learning { master, gradient } = self.learning.as_mut()?;
+        let Gradient { weight, bias } = gradient.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let values = match (master, &mut self.panels) {
+            (Some(master), _) => &mut **master,
+            (None, Panels::F32(panels)) => &mut **panels,
+            // `set_trainable` gives all others a master or refuses.
+            (None, _) => return None,
+        };
+        let bias = self.bias.as_mut().map(|values| Learned { values, gradient: bias });
+        Some((Learned { values, gradient: weight }, bias))
+    }
+
+    /// Rounds the masters into the panels, where there are masters.
+    pub fn refresh(&mut self) {
+        let Some(Learning { master: Some(master), .. }) = &self.learning else { return };
+        let Panels::Bf16(panels) = &mut self.panels else { return };
+        let (from, to) = (f32::panel_elements(self.in_features), u16::panel_elements(self.in_features));
+        let in_features = self.in_features;
+        let shared = SharedMut::new(panels);
+        self.workers.run(self.out_features.div_ceil(LANES), &|panel| {
+            // SAFETY: each part takes its own panel.
+            let panels = unsafe { shared.slice(panel * to, to) };
+            let master = &master[panel * from..][..in_features * LANES];
+            for (k, values) in master.chunks_exact(LANES).enumerate() {
+                for (column, &value) in values.iter().enumerate() {
+                    panels[u16::at(k, column)] = u16::from_f32(value);
+                }
+            }
+        });
+    }
+
+    /// The weight as it multiplies, in f32, in `PanelOrder`.
+    fn widened(&self) -> Result<AlignedBuffer<f32>, OpsError> {
+        /// `widen_panel` takes tiles that begin at its multiples.
+        const TILE: usize = 256;
+        let mut out = AlignedBuffer::zeroed(OP, self.order().len())?;
+        let elements = f32::panel_elements(self.in_features);
+        let shared = SharedMut::new(&mut out);
+        self.workers.run(self.out_features.div_ceil(LANES), &|panel| {
+            // SAFETY: each part takes its own panel.
+            let out = unsafe { shared.slice(panel * elements, elements) };
+            for start in (0..self.in_features).step_by(TILE) {
+                let end = self.in_features.min(start + TILE);
+                self.widen_panel(panel, start..end, &mut out[start * LANES..end * LANES]);
+            }
+        });
+        Ok(out)
+    }
+
+    /// The weight as it multiplies, or its masters where it learns: row-major `[out_features, in_features]`.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn to_rows(&self) -> Result<Vec<f32>, OpsError> {
+        match self.learning.as_ref().and_then(|learning| learning.master.as_ref()) {
+            Some(master) => Ok(self.order().to_rows(master)),
+            None => Ok(self.order().to_rows(&self.widened()?)),
+        }
+    }
+
+    pub fn bias(&self) -> Option<&[f32]> {
+        self.bias.as_deref()
+    }
+
+    /// Bytes of gradients and masters.
+    pub(super) fn learning_bytes(&self) -> usize {
+        let Some(Learning { master, gradient }) = &self.learning else { return 0 };
+        let gradient = gradient.lock().unwrap_or_else(PoisonError::into_inner);
+        let floats = master.as_ref().map_or(0, |master| master.len()) + gradient.weight.len();
+        (floats + gradient.bias.len()) * size_of::<f32>()
+    }
+
+    /// Adds `dy^T x` to the gradient of a trainable weight, and the sums of dy to that of its bias. x is `[rows, in_features]`;
+    /// dy `[rows, width]` has the weight's columns from `offset` on.
+    pub(in crate::ops) fn accumulate(
+        &self,
+        x: &[f32],
+        dy: &[f32],
+        width: usize,
+        offset: usize,
+    ) -> Result<(), OpsError> {
+        let Some(learning) = &self.learning else { return Ok(()) };
+        let mut gradient = learning.gradient.lock().unwrap_or_else(PoisonError::into_inner);
+        let Gradient { weight, bias } = &mut *gradient;
+        let columns = self.in_features.div_ceil(TILE_FEATURES);
+        let panels = self.out_features.div_ceil(LANES);
+        let shared = SharedMut::new(weight);
+        let (x, dy) = (
+            Rows { values: x, stride: self.in_features },
+            Rows { values: &dy[offset.min(dy.len())..], stride: width },
+        );
+        let failed = Mutex::new(None);
+        self.workers.run(columns * panels.div_ceil(TILE_PANELS), &|part| {
+            let tile = Tile {
+                weight: self,
+                features: part % columns * TILE_FEATURES
+                    ..self.in_features.min((part % columns + 1) * TILE_FEATURES),
+                panels: part / columns * TILE_PANELS..panels.min((part / columns + 1) * TILE_PANELS),
+            };
+            if let Err(error) = tile.accumulate(x, dy, &shared) {
+                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            }
+        });
+        if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
+        if !bias.is_empty() {
+            for row in dy.values.chunks(width) {
+                bias.iter_mut().zip(row).for_each(|(sum, &dy)| *sum += dy);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds row i of `dy` `[ids, in_features]` to row `ids[i]` of a trainable table's gradient.
+    pub(super) fn accumulate_rows(&self, ids: &[u32], dy: &[f32]) {
+        let Some(learning) = &self.learning else { return };
+        let mut gradient = learning.gradient.lock().unwrap_or_else(PoisonError::into_inner);
+        let gradient = SharedMut::new(&mut gradient.weight);
+        let parts = self.in_features.div_ceil(FEATURES_PART);
+        self.workers.run(parts, &|part| {
+            let features = share(self.in_features, parts, part);
+            for (&id, dy) in ids.iter().zip(dy.chunks_exact(self.in_features)) {
+                let start = self.order().index(id as usize, 0);
+                for feature in features.clone() {
+                    // SAFETY: the features of every row are this part's alone.
+                    unsafe { gradient.slice(start + feature * LANES, 1)[0] += dy[feature] };
+                }
+            }
+        });
+    }
+}
+
+/// Rows of floats, `stride` apart.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    values: &'a [f32],
+    stride: usize,
+}
+
+/// Some features of some panels of a gradient.
+struct Tile<'a> {
+    weight: &'a PackedLinear,
+    features: std::ops::Range<usize>,
+    panels: std::ops::Range<usize>,
+}
+
+impl Tile<'_> {
+    fn accumulate(&self, x: Rows<'_>, dy: Rows<'_>, out: &SharedMut<'_, f32>) -> Result<(), OpsError> {
+        let (features, panels) = (self.features.len(), self.panels.len());
+        let outputs = self.panels.start * LANES..self.weight.out_features.min(self.panels.end * LANES);
+        let length = f32::panel_elements(self.weight.in_features);
+        let mut turned = AlignedBuffer::<f32>::zeroed(OP, TILE_FEATURES * TILE_ROWS)?;
+        let mut columns = AlignedBuffer::<f32>::zeroed(OP, TILE_PANELS * TILE_ROWS * LANES)?;
+        let rows = x.values.len() / x.stride.max(1);
+        for start in (0..rows).step_by(TILE_ROWS) {
+            let count = TILE_ROWS.min(rows - start);
+            for row in 0..count {
+                let from = &x.values[(start + row) * x.stride + self.features.start..][..features];
+                for (feature, &value) in from.iter().enumerate() {
+                    turned[feature * TILE_ROWS + row] = value;
+                }
+            }
+            let from = &dy.values[start * dy.stride + outputs.start..];
+            panels_of_columns(from, count, outputs.len(), dy.stride, &mut columns);
+            // SAFETY: the panels of the tile, all of them inside the gradient.
+            let c = unsafe { out.start().add(self.panels.start * length + self.features.start * LANES) };
+            let product = Product {
+                a: turned.as_ptr(),
+                a_stride: TILE_ROWS,
+                rows: features,
+                k: count,
+                b: columns.as_ptr(),
+                b_stride: count * LANES,
+                panels,
+                c,
+                c_stride: LANES,
+                c_panel: length,
+                first: false,
+            };
+            // SAFETY: x is laid out for these features and rows, dy for these panels, and this part of the gradient is the
+            // tile's alone.
+            unsafe { f32::product(self.weight.workers.isa(), product) };
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use candle_core::{Device, Tensor, Var};
+
+    use super::super::{Storage, WeightData, linear, linear_add, linears};
+    use super::*;
+    use crate::ops::testing::{Golden, bits, numbers};
+    use crate::ops::{Isa, Targets, Workers, cross_entropy, embedding, embedding_gradient};
+
+    fn trainable(
+        values: &[f32],
+        n: usize,
+        storage: Storage,
+        bias: bool,
+        workers: &Arc<Workers>,
+    ) -> Arc<PackedLinear> {
+        let k = values.len() / n;
+        let bias = bias.then(|| numbers(9, n));
+        let mut weight = PackedLinear::pack(WeightData::F32(values), n, k, bias, storage, workers).unwrap();
+        Arc::get_mut(&mut weight).unwrap().set_trainable().unwrap();
+        weight
+    }
+
+    /// The gradients of weight, row-major, and bias.
+    fn gradients(weight: &mut Arc<PackedLinear>) -> (Vec<f32>, Vec<f32>) {
+        let weight = Arc::get_mut(weight).unwrap();
+        let order = weight.order();
+        let (of_weight, of_bias) = weight.learned().unwrap();
+        (order.to_rows(of_weight.gradient), of_bias.map_or(Vec::new(), |bias| bias.gradient.to_vec()))
+    }
+
+    #[test]
+    fn follows_f64_for_every_shape_and_instruction_set() {
+        for isa in Isa::available() {
+            let workers = Workers::with_isa(2, isa);
+            for (n, k, rows) in [(1, 1, 1), (5, 7, 3), (17, 33, 6), (150, 300, 11), (64, 257, 300)] {
+                let mut weight = trainable(&numbers(1, n * k), n, Storage::F32, true, &workers);
+                let (x, dy) = (numbers(2, rows * k), numbers(3, rows * (n + 4)));
+                // Twice: gradients add up.
+                weight.accumulate(&x, &dy, n + 4, 3).unwrap();
+                weight.accumulate(&x, &dy, n + 4, 3).unwrap();
+                let (found, bias) = gradients(&mut weight);
+                let terms = |o: usize, i: usize| {
+                    (0..rows).map(move |row| (row, o, i)).map(|(row, o, i)| {
+                        2.0 * f64::from(dy[row * (n + 4) + 3 + o]) * f64::from(x[row * k + i])
+                    })
+                };
+                for (at, &found) in found.iter().enumerate() {
+                    let exact: f64 = terms(at / k, at % k).sum();
+                    let size: f64 = terms(at / k, at % k).map(f64::abs).sum();
+                    let bound = (2.0 * rows as f64 + 8.0) * f64::from(f32::EPSILON) * size;
+                    assert!((f64::from(found) - exact).abs() <= bound, "{isa} {n}x{k} {at}: {found} {exact}");
+                }
+                for (o, &found) in bias.iter().enumerate() {
+                    let exact: f64 = (0..rows).map(|row| 2.0 * f64::from(dy[row * (n + 4) + 3 + o])).sum();
+                    assert!((f64::from(found) - exact).abs() <= 1e-5 * rows as f64, "{found} {exact}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bits_do_not_depend_on_threads() {
+        let run = |threads| {
+            let mut weight =
+                trainable(&numbers(1, 150 * 600), 150, Storage::F32, true, &Workers::new(threads));
+            weight.accumulate(&numbers(2, 300 * 600), &numbers(3, 300 * 150), 150, 0).unwrap();
+            weight.accumulate_rows(&[3, 149, 3], &numbers(4, 3 * 600));
+            let (weight, bias) = gradients(&mut weight);
+            (bits(&weight), bits(&bias))
+        };
+        assert_eq!(run(1), run(3));
+    }
+
+    #[test]
+    fn follows_pytorch() {
+        let workers = Workers::new(2);
+        let golden = Golden::new("linear");
+        let flat = |name: &str| {
+            golden.tensor(name).flatten_all().unwrap().to_dtype(candle_core::DType::F32).unwrap()
+        };
+        let (n, k) = golden.tensor("weight").dims2().unwrap();
+        let bias = Some(flat("bias").to_vec1().unwrap());
+        let data = flat("weight").to_vec1().unwrap();
+        let mut weight =
+            PackedLinear::pack(WeightData::F32(&data), n, k, bias, Storage::F32, &workers).unwrap();
+        Arc::get_mut(&mut weight).unwrap().set_trainable().unwrap();
+        let x = golden.var("x");
+        golden.check(&linear(x.as_tensor(), &weight).unwrap(), &[("x", &x)]);
+        let (of_weight, of_bias) = gradients(&mut weight);
+        golden.compare("gradient.weight", &Tensor::new(of_weight, &Device::Cpu).unwrap());
+        golden.compare("gradient.bias", &Tensor::new(of_bias, &Device::Cpu).unwrap());
+
+        let golden = Golden::new("embedding");
+        let table: Vec<f32> = golden.var("weight").flatten_all().unwrap().to_vec1().unwrap();
+        let mut table =
+            trainable(&table, golden.tensor("weight").dim(0).unwrap(), Storage::F32, false, &workers);
+        let ids: Vec<u32> = golden.integers("ids").iter().map(|&id| id as u32).collect();
+        golden.compare("out", &embedding(&ids, &table).unwrap());
+        let upstream = golden.tensor("gradient.out").to_dtype(candle_core::DType::F32).unwrap();
+        embedding_gradient(&ids, &upstream, &table).unwrap();
+        golden.compare("gradient.weight", &Tensor::new(gradients(&mut table).0, &Device::Cpu).unwrap());
+
+        let golden = Golden::new("linear_cross_entropy");
+        let ids = golden.integers("targets");
+        let counted = ids.iter().filter(|&&id| id >= 0).count() as f32;
+        let targets = Targets {
+            ids: ids.iter().map(|&id| id.max(0) as u32).collect(),
+            weights: ids.iter().map(|&id| if id < 0 { 0.0 } else { 1.0 / counted }).collect(),
+        };
+        let head: Vec<f32> = golden.var("weight").flatten_all().unwrap().to_vec1().unwrap();
+        let mut head =
+            trainable(&head, golden.tensor("weight").dim(0).unwrap(), Storage::F32, false, &workers);
+        let x = golden.var("x");
+        let loss = cross_entropy(x.as_tensor(), &head, &targets).unwrap();
+        loss.backward().unwrap();
+        drop(loss);
+        let found = Tensor::new(gradients(&mut head).0, &Device::Cpu).unwrap();
+        golden.compare("gradient.weight", &(found * golden.number("gradient.out")).unwrap());
+    }
+
+    /// Side by side and with a residual, each weight gets what it gets alone.
+    #[test]
+    fn every_operation_adds_to_the_gradient() {
+        let workers = Workers::new(2);
+        let weight = |seed, n: usize| trainable(&numbers(seed, n * 40), n, Storage::F32, false, &workers);
+        let (mut q, mut k) = (weight(1, 24), weight(2, 9));
+        let tensor = |seed, shape: (usize, usize)| {
+            Tensor::from_vec(numbers(seed, shape.0 * shape.1), shape, &Device::Cpu).unwrap()
+        };
+        let x = Var::from_tensor(&tensor(4, (6, 40))).unwrap();
+        let upstream = tensor(8, (6, 33));
+        let back = |y: Tensor, upstream: &Tensor| {
+            (y * upstream).unwrap().sum_all().unwrap().backward().unwrap();
+        };
+        back(linears(x.as_tensor(), &[&q, &k]).unwrap(), &upstream);
+        let of_q = upstream.narrow(1, 0, 24).unwrap();
+        let mut alone = weight(1, 24);
+        back(linear_add(x.as_tensor(), &alone, &tensor(5, (6, 24))).unwrap(), &of_q);
+        assert_eq!(bits(&gradients(&mut q).0), bits(&gradients(&mut alone).0));
+        assert!(gradients(&mut k).0.iter().any(|&x| x != 0.0));
+        // Without a tracked x nothing is added.
+        linear(&x.as_tensor().detach(), &alone).unwrap();
+        assert_eq!(bits(&gradients(&mut q).0), bits(&gradients(&mut alone).0));
+    }
+
+    #[test]
+    fn masters_are_rounded_into_the_panels() {
+        let workers = Workers::new(2);
+        let values = numbers(1, 20 * 33);
+        let mut weight = trainable(&values, 20, Storage::Bf16, false, &workers);
+        let inner = Arc::get_mut(&mut weight).unwrap();
+        let order = inner.order();
+        order.from_rows(&values, inner.learned().unwrap().0.values);
+        inner.refresh();
+        assert_eq!(bits(&inner.to_rows().unwrap()), bits(&values));
+        let rounded: Vec<f32> = values.iter().map(|&x| half::bf16::from_f32(x).to_f32()).collect();
+        let ids: Vec<u32> = (0..20).collect();
+        let panels = embedding(&ids, &weight).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(bits(&panels), bits(&rounded));
+    }
+
+    #[test]
+    fn quantised_weights_stay_frozen() {
+        let storage = Storage::Int8(super::super::Int8Scales::PerChannel);
+        let mut weight =
+            PackedLinear::pack(WeightData::F32(&numbers(1, 64)), 2, 32, None, storage, &Workers::new(1))
+                .unwrap();
+        let error = Arc::get_mut(&mut weight).unwrap().set_trainable().unwrap_err().to_string();
+        assert!(error.contains("int8") && error.contains("f32 or bf16"), "{error}");
+    }
+}

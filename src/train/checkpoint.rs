@@ -1,0 +1,279 @@
+//! Checkpoints: all that the next step of a training depends on, in a folder that is whole or not there.
+//!
+//! `step-000120/` holds `weights.safetensors` (the tensors that learn, f32, under their own names), `moments.safetensors`
+//! (`NAME.exp_avg`, `NAME.exp_avg_sq`) and `state.json`. It is written as `step-000120.partial` and renamed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::data::DataPosition;
+use super::optimizer::Moments;
+use super::{AdamWSettings, Objective, Optimizer, TrainError};
+use crate::weights::{SafetensorsFile, SafetensorsWriter, TensorSource, WrittenDtype};
+
+const WEIGHTS: &str = "weights.safetensors";
+const MOMENTS: &str = "moments.safetensors";
+const STATE: &str = "state.json";
+const FORMAT: &str = "xenoglot-train-1";
+
+/// Where a training is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct State {
+    /// Updates made.
+    pub step: u64,
+    /// Of the next update's first micro-batch.
+    pub position: DataPosition,
+    pub tokens: u64,
+    /// A running mean over the last steps.
+    pub mean_loss: f64,
+    pub best: Option<Best>,
+    /// The last step after which the dev set was read.
+    pub evaluated: Option<u64>,
+}
+
+/// The step with the lowest loss on the dev set.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    pub step: u64,
+    pub loss: f64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StateFile {
+    format: String,
+    /// Model, data and settings of the training.
+    identity: Value,
+    state: State,
+}
+
+/// The checkpoints of one training, in one folder.
+pub(super) struct Checkpoints {
+    folder: PathBuf,
+    /// What of the training tells whether a checkpoint is of it.
+    identity: Value,
+}
+
+impl Checkpoints {
+    pub fn new(folder: PathBuf, identity: Value) -> Self {
+        Self { folder, identity }
+    }
+
+    /// Puts the last checkpoint's weights into the model.
+    ///
+    /// # Errors
+    /// `Checkpoint` where it is of another training, naming what differs, or damaged.
+    pub fn resume(
+        &self,
+        objective: &mut dyn Objective,
+        settings: AdamWSettings,
+    ) -> Result<Option<(State, Optimizer)>, TrainError> {
+        let Some(&step) = self.steps()?.last() else { return Ok(None) };
+        let folder = self.path(step);
+        let state = self.state(&folder)?;
+        load_weights(&folder, objective)?;
+        let moments = load_moments(&folder, objective)?;
+        Ok(Some((state.clone(), Optimizer::resumed(settings, state.step, moments))))
+    }
+
+    fn state(&self, folder: &Path) -> Result<State, TrainError> {
+        let path = folder.join(STATE);
+        let text = fs::read_to_string(&path).map_err(TrainError::io(&path, "read it"))?;
+        let file: StateFile = serde_json::from_str(&text).map_err(|error| {
+            TrainError::checkpoint(&path, format!("is damaged: {error}; remove its folder"))
+        })?;
+        if file.format != FORMAT {
+            return Err(TrainError::checkpoint(
+                &path,
+                format!("has format {:?}, not {FORMAT:?}", file.format),
+            ));
+        }
+        match difference(&file.identity, &self.identity, "") {
+            None => Ok(file.state),
+            Some((key, there, here)) => Err(TrainError::checkpoint(
+                folder,
+                format!(
+                    "is of another training: its `{key}` is {there}, and is {here} now; go on with the first, or \
+                     choose another output folder"
+                ),
+            )),
+        }
+    }
+
+    /// # Errors
+    /// `Io`, such as a full disk: the folder then is not there.
+    pub fn save(
+        &self,
+        objective: &mut dyn Objective,
+        state: &State,
+        optimizer: &Optimizer,
+    ) -> Result<PathBuf, TrainError> {
+        let target = self.path(state.step);
+        if target.exists() {
+            // Written by an earlier call of this training, at the same step: it is the same.
+            return Ok(target);
+        }
+        let partial = target.with_extension("partial");
+        if partial.exists() {
+            fs::remove_dir_all(&partial).map_err(TrainError::io(&partial, "remove it"))?;
+        }
+        fs::create_dir_all(&partial).map_err(TrainError::io(&partial, "create it"))?;
+        let written = self.write(&partial, objective, state, optimizer);
+        if let Err(error) = written {
+            // The error at hand says more than one of tidying up.
+            let _ = fs::remove_dir_all(&partial);
+            return Err(error);
+        }
+        fs::rename(&partial, &target).map_err(TrainError::io(&target, "give it its name"))?;
+        sync(&self.folder)?;
+        Ok(target)
+    }
+
+    fn write(
+        &self,
+        folder: &Path,
+        objective: &mut dyn Objective,
+        state: &State,
+        optimizer: &Optimizer,
+    ) -> Result<(), TrainError> {
+        let trained = objective.trained()?;
+        let shapes: Vec<_> =
+            trained.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect();
+        let mut writer = SafetensorsWriter::create(&folder.join(WEIGHTS), WrittenDtype::F32, &shapes)?;
+        for tensor in &trained {
+            writer.write(&tensor.order.to_rows(tensor.values))?;
+        }
+        writer.finish()?;
+        let with_moments: Vec<_> = trained
+            .iter()
+            .zip(optimizer.moments())
+            .filter(|(_, moments)| !moments.first.is_empty())
+            .collect();
+        let shapes: Vec<_> = with_moments
+            .iter()
+            .flat_map(|(tensor, _)| {
+                ["exp_avg", "exp_avg_sq"]
+                    .map(|kind| (format!("{}.{kind}", tensor.name), tensor.shape.clone()))
+            })
+            .collect();
+        let mut writer = SafetensorsWriter::create(&folder.join(MOMENTS), WrittenDtype::F32, &shapes)?;
+        for (tensor, moments) in with_moments {
+            writer.write(&tensor.order.to_rows(&moments.first))?;
+            writer.write(&tensor.order.to_rows(&moments.second))?;
+        }
+        writer.finish()?;
+        let file =
+            StateFile { format: FORMAT.to_owned(), identity: self.identity.clone(), state: state.clone() };
+        let path = folder.join(STATE);
+        let text = serde_json::to_string_pretty(&file)
+            .map_err(|error| TrainError::checkpoint(&path, format!("cannot be written: {error}")))?;
+        fs::write(&path, text).map_err(TrainError::io(&path, "write it"))?;
+        sync(&path)?;
+        sync(folder)
+    }
+
+    /// Removes all but the last `keep` checkpoints and the best one.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn forget(&self, keep: usize, best: Option<Best>) -> Result<(), TrainError> {
+        let steps = self.steps()?;
+        for &step in steps.iter().rev().skip(keep.max(1)) {
+            if best.is_none_or(|best| best.step != step) {
+                let path = self.path(step);
+                fs::remove_dir_all(&path).map_err(TrainError::io(&path, "remove it"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the weights of a step's checkpoint into the model.
+    ///
+    /// # Errors
+    /// As `resume`.
+    pub fn load(&self, step: u64, objective: &mut dyn Objective) -> Result<(), TrainError> {
+        let folder = self.path(step);
+        self.state(&folder)?;
+        load_weights(&folder, objective)
+    }
+
+    fn path(&self, step: u64) -> PathBuf {
+        self.folder.join(format!("step-{step:06}"))
+    }
+
+    /// Of which there are checkpoints, ascending.
+    fn steps(&self) -> Result<Vec<u64>, TrainError> {
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(TrainError::io(&self.folder, "list it")(error)),
+        };
+        let step = |name: &str| name.strip_prefix("step-")?.parse::<u64>().ok();
+        let mut steps = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(TrainError::io(&self.folder, "list it"))?;
+            steps.extend(entry.file_name().to_str().and_then(step));
+        }
+        steps.sort_unstable();
+        Ok(steps)
+    }
+}
+
+fn load_weights(folder: &Path, objective: &mut dyn Objective) -> Result<(), TrainError> {
+    let path = folder.join(WEIGHTS);
+    let file = SafetensorsFile::open(&path)?;
+    for tensor in objective.trained()? {
+        let stored = read(&path, &file, &tensor.name, &tensor.shape)?;
+        tensor.order.from_rows(&stored, tensor.values);
+    }
+    objective.refresh()
+}
+
+fn load_moments(folder: &Path, objective: &mut dyn Objective) -> Result<Vec<Moments>, TrainError> {
+    let path = folder.join(MOMENTS);
+    let file = SafetensorsFile::open(&path)?;
+    let mut all = Vec::new();
+    for tensor in objective.trained()? {
+        let of = |kind: &str| {
+            let name = format!("{}.{kind}", tensor.name);
+            if !file.contains(&name) {
+                return Ok(Vec::new());
+            }
+            let mut placed = vec![0.0; tensor.values.len()];
+            tensor.order.from_rows(&read(&path, &file, &name, &tensor.shape)?, &mut placed);
+            Ok::<_, TrainError>(placed)
+        };
+        all.push(Moments { first: of("exp_avg")?, second: of("exp_avg_sq")? });
+    }
+    Ok(all)
+}
+
+fn read(path: &Path, file: &SafetensorsFile, name: &str, shape: &[usize]) -> Result<Vec<f32>, TrainError> {
+    let view = file.tensor(name)?;
+    if view.shape != shape {
+        let problem =
+            format!("`{name}` is {:?} and the model's is {shape:?}: it is of another model", view.shape);
+        return Err(TrainError::checkpoint(path, problem));
+    }
+    Ok(view.to_f32()?)
+}
+
+/// The first key in which two JSON values differ, and what they have there.
+fn difference(there: &Value, here: &Value, key: &str) -> Option<(String, String, String)> {
+    if let (Value::Object(a), Value::Object(b)) = (there, here) {
+        let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
+        return keys.into_iter().find_map(|name| {
+            let path = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+            difference(a.get(name).unwrap_or(&Value::Null), b.get(name).unwrap_or(&Value::Null), &path)
+        });
+    }
+    (there != here).then(|| (key.to_owned(), there.to_string(), here.to_string()))
+}
+
+/// Hands a file or a folder to the disk.
+fn sync(path: &Path) -> Result<(), TrainError> {
+    fs::File::open(path).and_then(|file| file.sync_all()).map_err(TrainError::io(path, "hand it to the disk"))
+}

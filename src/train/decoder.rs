@@ -1,0 +1,89 @@
+//! A decoder whose own weights learn: all of them, or those that are named.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::weights::of_linear;
+use super::{MicroBatch, Objective, Passes, TrainError, Trained, Vectors};
+use crate::model::{Decoder, Parameter};
+use crate::ops::embedding_gradient;
+
+pub struct FullDecoder {
+    decoder: Decoder,
+    passes: Passes,
+    /// The norms that learn.
+    vectors: Vectors,
+    /// Names of the tensors that learn; `None` for all.
+    wanted: Option<BTreeSet<String>>,
+}
+
+impl FullDecoder {
+    /// Makes weights learn: all, or the tensors of these names (`model.layers.0.mlp.up_proj.weight`). The others stay frozen and
+    /// take no more memory than they do.
+    ///
+    /// # Errors
+    /// `Shared`; quantised weights, which cannot learn; memory.
+    pub fn new(
+        decoder: Decoder,
+        wanted: Option<BTreeSet<String>>,
+        passes: Passes,
+    ) -> Result<Self, TrainError> {
+        let mut all = Self { decoder, passes, vectors: Vectors::default(), wanted };
+        let is_wanted = |name: &str| all.wanted.as_ref().is_none_or(|wanted| wanted.contains(name));
+        for (name, parameter) in all.decoder.parameters_mut() {
+            let weight = format!("{name}.weight");
+            match parameter {
+                Parameter::Linear(linear) if is_wanted(&weight) || is_wanted(&format!("{name}.bias")) => {
+                    let linear = Arc::get_mut(linear).ok_or(TrainError::Shared { tensor: weight })?;
+                    linear.set_trainable()?;
+                }
+                Parameter::Vector(tensor) if is_wanted(&weight) => all.vectors.take(weight, tensor)?,
+                Parameter::Linear(_) | Parameter::Vector(_) => {}
+            }
+        }
+        Ok(all)
+    }
+
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+}
+
+impl Objective for FullDecoder {
+    fn accumulate(&mut self, micro: &MicroBatch) -> Result<f64, TrainError> {
+        let Self { decoder, passes, vectors, .. } = self;
+        let MicroBatch { batch, targets, .. } = micro;
+        let input = decoder.embed(&batch.ids)?;
+        let collect = &mut |gradients: &_| vectors.collect(gradients);
+        let (loss, gradient) = passes.backward(decoder, &input, batch, targets, collect)?;
+        embedding_gradient(&batch.ids, &gradient, decoder.embed_tokens())?;
+        Ok(f64::from(loss))
+    }
+
+    fn losses(&self, micro: &MicroBatch) -> Result<Vec<f32>, TrainError> {
+        let input = self.decoder.embed(&micro.batch.ids)?;
+        Ok(self.passes.losses(&self.decoder, &input, &micro.batch, &micro.targets)?)
+    }
+
+    fn trained(&mut self) -> Result<Vec<Trained<'_>>, TrainError> {
+        let is_wanted = |name: &str| self.wanted.as_ref().is_none_or(|wanted| wanted.contains(name));
+        let mut all = Vec::new();
+        for (name, parameter) in self.decoder.parameters_mut() {
+            if let Parameter::Linear(linear) = parameter {
+                of_linear(&name, linear, &is_wanted, &mut all)?;
+            }
+        }
+        self.vectors.trained(&is_wanted, &mut all);
+        Ok(all)
+    }
+
+    fn refresh(&mut self) -> Result<(), TrainError> {
+        for (name, parameter) in self.decoder.parameters_mut() {
+            let Parameter::Linear(linear) = parameter else { continue };
+            if linear.is_trainable() {
+                Arc::get_mut(linear).ok_or(TrainError::Shared { tensor: name })?.refresh();
+            }
+        }
+        Ok(self.vectors.refresh()?)
+    }
+}

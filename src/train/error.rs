@@ -1,0 +1,59 @@
+//! Why a training cannot go on, one variant for each thing its owner can do something about.
+
+use std::path::{Path, PathBuf};
+
+use super::data::DataError;
+use crate::model::ModelError;
+use crate::ops::OpsError;
+use crate::weights::WeightsError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    #[error(transparent)]
+    Ops(#[from] OpsError),
+    /// What an operation reports.
+    #[error("the model failed: {0}")]
+    Forward(#[from] candle_core::Error),
+    /// An option out of its range, or at odds with another.
+    #[error("`{key}` {problem}")]
+    Option { key: &'static str, problem: String },
+    /// Somebody else holds the weights that are to be changed.
+    #[error("`{tensor}` is in use elsewhere and cannot be trained: give the training a model of its own")]
+    Shared { tensor: String },
+    /// A mask that does not go with the model.
+    #[error("{}: {problem}", path.display())]
+    Mask { path: PathBuf, problem: String },
+    /// The loss or the gradient is no number, or far from what it was.
+    #[error(
+        "step {step}: {what} is {value} ({batch}); the weights are those of the checkpoint before: \
+         lower the learning rate, or look at these examples"
+    )]
+    Diverged { step: u64, what: &'static str, value: f64, batch: String },
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io { path: PathBuf, action: &'static str, source: std::io::Error },
+    /// A checkpoint that is damaged, or of another training.
+    #[error("{}: {problem}", path.display())]
+    Checkpoint { path: PathBuf, problem: String },
+}
+
+impl TrainError {
+    /// For `map_err` on what is done to a file.
+    pub(super) fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, action, source }
+    }
+
+    pub(super) fn option(key: &'static str, problem: impl Into<String>) -> Self {
+        Self::Option { key, problem: problem.into() }
+    }
+
+    pub(super) fn checkpoint(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Checkpoint { path: path.to_owned(), problem: problem.into() }
+    }
+}

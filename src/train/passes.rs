@@ -1,0 +1,109 @@
+//! Forward and backward through a decoder: whole, or in segments whose activations are computed again when their gradient is
+//! due, so that memory holds those of one segment (activation checkpointing, arXiv:1604.06174).
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::backprop::GradStore;
+use candle_core::{Result, Tensor, Var};
+
+use crate::model::{Batch, Decoder, DenseAttention};
+use crate::ops::{Targets, Workers, cross_entropy, token_losses};
+
+/// What is kept between forward and backward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recompute {
+    /// All activations.
+    Off,
+    /// What goes into every segment of so many layers, and the activations of one segment.
+    Segments { layers: usize },
+}
+
+/// Runs batches through a decoder. Bits depend neither on the segments nor on the number of threads.
+#[derive(Clone)]
+pub struct Passes {
+    workers: Arc<Workers>,
+    recompute: Recompute,
+}
+
+impl Passes {
+    pub fn new(recompute: Recompute, workers: &Arc<Workers>) -> Self {
+        Self { workers: Arc::clone(workers), recompute }
+    }
+
+    pub fn workers(&self) -> &Arc<Workers> {
+        &self.workers
+    }
+
+    /// The loss, the weighted sum over the rows, and its gradient with respect to `input` f32 `[total_tokens, hidden]`, what
+    /// stands in the place of the embeddings. Gradients of trainable packed weights are added to theirs; `found` is handed those
+    /// of variables, a few times.
+    ///
+    /// # Errors
+    /// What an operation reports.
+    pub fn backward(
+        &self,
+        decoder: &Decoder,
+        input: &Tensor,
+        batch: &Batch,
+        targets: &Targets,
+        found: &mut dyn FnMut(&GradStore) -> Result<()>,
+    ) -> Result<(f32, Tensor)> {
+        let mut attention = DenseAttention::new(decoder, &self.workers);
+        let mut segments = self.segments(decoder.config().layers);
+        let last = segments.pop().unwrap_or(0..0);
+        let mut inputs = vec![input.detach()];
+        for segment in &segments {
+            let state = inputs.last().unwrap_or(input);
+            let state = decoder.layers(state, segment.clone(), batch, &mut attention)?;
+            inputs.push(state.detach());
+        }
+        let mut gradient: Option<Tensor> = None;
+        let mut loss = 0.0;
+        // The last segment goes up to the loss; the others start from their result's gradient.
+        for segment in std::iter::once(&last).chain(segments.iter().rev()) {
+            let Some(state) = inputs.pop() else { break };
+            // The variable shares the state's memory where nothing else holds it.
+            let state = Var::from_tensor(&state)?;
+            let out = decoder.layers(state.as_tensor(), segment.clone(), batch, &mut attention)?;
+            let top = match gradient.take() {
+                None => {
+                    let top = cross_entropy(&decoder.normed(&out)?, decoder.lm_head(), targets)?;
+                    loss = top.to_scalar()?;
+                    top
+                }
+                Some(gradient) => (out * gradient)?.sum_all()?,
+            };
+            let mut gradients = top.backward()?;
+            gradient = gradients.remove(state.as_tensor());
+            found(&gradients)?;
+        }
+        let gradient = gradient.map_or_else(|| input.zeros_like(), Ok)?;
+        Ok((loss, gradient))
+    }
+
+    /// The loss of each row, without gradients; 0 for rows without weight.
+    ///
+    /// # Errors
+    /// What an operation reports.
+    pub fn losses(
+        &self,
+        decoder: &Decoder,
+        input: &Tensor,
+        batch: &Batch,
+        targets: &Targets,
+    ) -> Result<Vec<f32>> {
+        let mut attention = DenseAttention::new(decoder, &self.workers);
+        let input = input.detach();
+        let hidden = decoder.layers(&input, 0..decoder.config().layers, batch, &mut attention)?;
+        token_losses(&decoder.normed(&hidden)?.detach(), decoder.lm_head(), targets)
+    }
+
+    fn segments(&self, layers: usize) -> Vec<Range<usize>> {
+        let length = match self.recompute {
+            Recompute::Off => layers.max(1),
+            Recompute::Segments { layers } => layers.max(1),
+        };
+        (0..layers).step_by(length).map(|start| start..layers.min(start + length)).collect()
+    }
+}

@@ -1,0 +1,86 @@
+//! The tensors that a training changes, each with its gradient: what the optimizer and checkpoints see of a model.
+
+mod vectors;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+pub use vectors::Vectors;
+
+use super::TrainError;
+use crate::ops::{Learned, PackedLinear, PanelOrder};
+
+/// One trained tensor.
+pub struct Trained<'a> {
+    /// As a checkpoint has it.
+    pub name: String,
+    pub shape: Vec<usize>,
+    /// Of `values` and `gradient`.
+    pub order: ElementOrder,
+    pub values: &'a mut [f32],
+    /// The sum since the last update.
+    pub gradient: &'a mut [f32],
+}
+
+/// How the elements of a tensor lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ElementOrder {
+    RowMajor,
+    /// As a packed weight has them; places without an element are 0.
+    Panels(PanelOrder),
+}
+
+impl ElementOrder {
+    pub fn to_rows<T: Copy>(self, values: &[T]) -> Cow<'_, [T]> {
+        match self {
+            Self::RowMajor => Cow::Borrowed(values),
+            Self::Panels(order) => Cow::Owned(order.to_rows(values)),
+        }
+    }
+
+    /// `rows` has as many elements as the tensor.
+    pub fn from_rows<T: Copy>(self, rows: &[T], values: &mut [T]) {
+        match self {
+            Self::RowMajor => values.copy_from_slice(rows),
+            Self::Panels(order) => order.from_rows(rows, values),
+        }
+    }
+}
+
+impl Trained<'_> {
+    /// A matrix, an embedding table or a factor of LoRA: what decays.
+    pub fn is_matrix(&self) -> bool {
+        self.shape.len() > 1
+    }
+
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// The weight and the bias of a linear that learns, as `NAME.weight` and `NAME.bias`; those that `wanted` names.
+///
+/// # Errors
+/// `Shared`.
+pub(super) fn of_linear<'a>(
+    name: &str,
+    linear: &'a mut Arc<PackedLinear>,
+    wanted: &dyn Fn(&str) -> bool,
+    to: &mut Vec<Trained<'a>>,
+) -> Result<(), TrainError> {
+    let order = linear.order();
+    let (weight_name, bias_name) = (format!("{name}.weight"), format!("{name}.bias"));
+    let linear = Arc::get_mut(linear).ok_or_else(|| TrainError::Shared { tensor: weight_name.clone() })?;
+    let Some((weight, bias)) = linear.learned() else { return Ok(()) };
+    let mut push = |name: String, shape, order, learned: Learned<'a>| {
+        if wanted(&name) {
+            let Learned { values, gradient } = learned;
+            to.push(Trained { name, shape, order, values, gradient });
+        }
+    };
+    push(weight_name, vec![order.out_features, order.in_features], ElementOrder::Panels(order), weight);
+    if let Some(bias) = bias {
+        push(bias_name, vec![order.out_features], ElementOrder::RowMajor, bias);
+    }
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! Norms and other small tensors that learn: candle variables, whose gradients come out of the backward pass.
+
+use candle_core::backprop::GradStore;
+use candle_core::{Device, Tensor, Var};
+
+use super::{ElementOrder, Trained};
+
+/// Tensors that learn outside of packed weights.
+#[derive(Default)]
+pub struct Vectors(Vec<Vector>);
+
+struct Vector {
+    name: String,
+    /// The model holds a tensor of the same storage.
+    var: Var,
+    values: Vec<f32>,
+    gradient: Vec<f32>,
+}
+
+impl Vectors {
+    /// Puts a variable in a tensor's place.
+    ///
+    /// # Errors
+    /// A tensor that is not f32.
+    pub fn take(&mut self, name: String, tensor: &mut Tensor) -> candle_core::Result<()> {
+        let var = Var::from_tensor(&tensor.copy()?)?;
+        let values = var.flatten_all()?.to_vec1::<f32>()?;
+        *tensor = var.as_tensor().clone();
+        self.0.push(Vector { name, gradient: vec![0.0; values.len()], values, var });
+        Ok(())
+    }
+
+    /// Adds what a backward pass found.
+    ///
+    /// # Errors
+    /// None that a backward pass of f32 gives rise to.
+    pub fn collect(&mut self, gradients: &GradStore) -> candle_core::Result<()> {
+        for vector in &mut self.0 {
+            let Some(gradient) = gradients.get(vector.var.as_tensor()) else { continue };
+            let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;
+            vector.gradient.iter_mut().zip(gradient).for_each(|(sum, x)| *sum += x);
+        }
+        Ok(())
+    }
+
+    /// Those that `wanted` names.
+    pub fn trained<'a>(&'a mut self, wanted: &dyn Fn(&str) -> bool, to: &mut Vec<Trained<'a>>) {
+        for Vector { name, var, values, gradient } in &mut self.0 {
+            if wanted(name) {
+                let (name, shape) = (name.clone(), var.dims().to_vec());
+                to.push(Trained { name, shape, order: ElementOrder::RowMajor, values, gradient });
+            }
+        }
+    }
+
+    /// Puts changed values into the model.
+    ///
+    /// # Errors
+    /// None that a variable of the same shape gives rise to.
+    pub fn refresh(&mut self) -> candle_core::Result<()> {
+        for Vector { var, values, .. } in &mut self.0 {
+            var.set(&Tensor::from_slice(values, var.shape(), &Device::Cpu)?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! `xenoglot train` as a person meets it: from a description to a model that serves, killed in between.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use xenoglot::weights::Checkpoint;
+
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/llama2");
+
+/// A folder with data of little variety and a description of a training on them.
+fn prepare(folder: &Path, change: &dyn Fn(&mut Value)) {
+    let lines = |from: usize, count: usize| -> String {
+        let line = |at: usize| {
+            let (prompt, completion) = (["one", "two", "six"][at % 3], ["a b", "c d", "e f"][at % 3]);
+            json!({"prompt": prompt, "completion": completion.repeat(1 + at % 2)}).to_string() + "\n"
+        };
+        (from..from + count).map(line).collect()
+    };
+    std::fs::write(folder.join("train.jsonl"), lines(0, 24)).unwrap();
+    std::fs::write(folder.join("dev.jsonl"), lines(3, 6)).unwrap();
+    let mut description = json!({
+        "model": MODEL,
+        "training_file": "train.jsonl",
+        "validation_file": "dev.jsonl",
+        "method": {"type": "supervised", "supervised": {"hyperparameters": {
+            "n_epochs": 8, "batch_size": 4, "learning_rate": 0.003, "packing": false, "save_steps": 5, "max_length": 64,
+        }}},
+    });
+    change(&mut description);
+    std::fs::write(folder.join("training.toml"), toml::to_string(&description).unwrap()).unwrap();
+}
+
+fn command(folder: &Path, out: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xenoglot"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("XENOGLOT_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(["train", "training.toml", out, "--jobs", "1"]).current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+fn run(folder: &Path, out: &str) -> Output {
+    command(folder, out).output().expect("the binary runs")
+}
+
+#[track_caller]
+fn succeeds(folder: &Path, out: &str) -> String {
+    let output = run(folder, out);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{stderr}");
+    stderr
+}
+
+fn metrics(folder: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+fn tensors(folder: &Path) -> Vec<u8> {
+    std::fs::read(folder.join("model/model.safetensors")).unwrap()
+}
+
+#[test]
+fn a_description_becomes_a_model() {
+    let folder = tempfile::tempdir().unwrap();
+    prepare(folder.path(), &|_| {});
+    let said = succeeds(folder.path(), "out");
+    assert!(
+        said.contains("24 examples") && said.contains("48 steps") && said.contains("out/model"),
+        "{said}"
+    );
+    let lines = metrics(&folder.path().join("out"));
+    let losses: Vec<f64> = lines.iter().filter_map(|line| line["loss"].as_f64()).collect();
+    assert_eq!(losses.len(), 48);
+    assert!(losses[47] < 0.5 * losses[0], "{losses:?}");
+    let evaluations = lines.iter().filter(|line| line["eval_loss"].is_f64()).count();
+    assert_eq!(evaluations, 9, "before the first epoch and after each");
+    let trained = Checkpoint::open(&folder.path().join("out/model")).unwrap();
+    let base = Checkpoint::open(Path::new(MODEL)).unwrap();
+    assert_eq!(trained.tensors.names(), base.tensors.names());
+    let name = "model.layers.0.mlp.up_proj.weight";
+    assert_ne!(trained.tensors.tensor(name).unwrap().bytes, base.tensors.tensor(name).unwrap().bytes);
+}
+
+/// Killed at several moments, and called again each time.
+#[test]
+fn a_killed_training_ends_with_the_same_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    prepare(folder.path(), &|_| {});
+    succeeds(folder.path(), "whole");
+    for steps in [3, 11, 26, 40] {
+        let mut child = command(folder.path(), "killed").stderr(Stdio::null()).spawn().unwrap();
+        let started = Instant::now();
+        while metrics(&folder.path().join("killed")).len() < steps && child.try_wait().unwrap().is_none() {
+            assert!(started.elapsed() < Duration::from_secs(120), "no step {steps}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    succeeds(folder.path(), "killed");
+    assert!(tensors(&folder.path().join("killed")) == tensors(&folder.path().join("whole")));
+    let numbers = |out: &str| -> Vec<(u64, String, String)> {
+        let lines = metrics(&folder.path().join(out));
+        let of = |line: &Value| {
+            (line["step"].as_u64().unwrap(), line["loss"].to_string(), line["eval_loss"].to_string())
+        };
+        lines.iter().map(of).collect()
+    };
+    assert_eq!(numbers("killed"), numbers("whole"));
+    // Once more: there is nothing left to do.
+    succeeds(folder.path(), "killed");
+}
+
+#[test]
+fn plain_text_is_trained_on_within_a_mask() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("text.txt"), "one two six\nsix two one\n".repeat(20)).unwrap();
+    let tensors = Checkpoint::open(Path::new(MODEL)).unwrap().tensors;
+    let name = "model.layers.1.mlp.down_proj.weight";
+    let before = tensors.tensor(name).unwrap().to_f32().unwrap();
+    // Every third element of one weight.
+    let bits: Vec<u8> = (0..before.len().div_ceil(8))
+        .map(|byte| {
+            (0..8)
+                .map(|bit| u8::from((byte * 8 + bit) % 3 == 0 && byte * 8 + bit < before.len()) << bit)
+                .sum()
+        })
+        .collect();
+    let metadata = json!({"format": "xenoglot-mask-1", "neurons": "element", "density": "0.3333"});
+    let header = json!({"__metadata__": metadata, name: {"dtype": "U8", "shape": [bits.len()], "data_offsets": [0, bits.len()]}}).to_string();
+    let mask = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &bits].concat();
+    std::fs::write(folder.path().join("mask.safetensors"), mask).unwrap();
+    let description = json!({
+        "model": MODEL, "training_file": ["text.txt"],
+        "method": {"type": "cpt", "cpt": {"mask_file": "mask.safetensors", "hyperparameters": {"max_length": 32}}},
+    });
+    std::fs::write(folder.path().join("training.toml"), toml::to_string(&description).unwrap()).unwrap();
+    succeeds(folder.path(), "out");
+    let trained = Checkpoint::open(&folder.path().join("out/model")).unwrap().tensors;
+    for other in tensors.names() {
+        let (old, new) = (
+            tensors.tensor(&other).unwrap().to_f32().unwrap(),
+            trained.tensor(&other).unwrap().to_f32().unwrap(),
+        );
+        for (at, (old, new)) in old.iter().zip(&new).enumerate() {
+            assert_eq!(old != new, other == name && at % 3 == 0, "{other} {at}: {old} {new}");
+        }
+    }
+}
+
+#[test]
+fn mistakes_are_told_in_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |change: &dyn Fn(&mut Value), parts: &[&str]| {
+        prepare(folder.path(), change);
+        let output = run(folder.path(), "out");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(parts.iter().all(|part| said.contains(part)) && !said.contains("panicked"), "{said}");
+    };
+    let hyper = |description: &mut Value, key: &str, value: Value| {
+        description["method"]["supervised"]["hyperparameters"][key] = value;
+    };
+    check(
+        &|it| it["training_file"] = json!("missing.jsonl"),
+        &["`training_file`", "missing.jsonl", "no such file"],
+    );
+    check(&|it| it["model"] = json!("nowhere/at/all"), &["`model`"]);
+    check(&|it| hyper(it, "n_epoch", json!(1)), &["n_epoch", "did you mean `n_epochs`?"]);
+    check(&|it| hyper(it, "max_length", json!(1 << 20)), &["`max_length` is 1048576"]);
+    check(&|it| hyper(it, "micro_batch_size", json!(3)), &["`batch_size` is 4", "`micro_batch_size` 3"]);
+    check(&|it| it["method"]["type"] = json!("dpo"), &["method.type", "dpo"]);
+    std::fs::write(
+        folder.path().join("broken.jsonl"),
+        "{\"prompt\": \"one\", \"completion\": \"a\"}\n{\"prompt\": 1}\n",
+    )
+    .unwrap();
+    check(&|it| it["training_file"] = json!("broken.jsonl"), &["broken.jsonl:2"]);
+}

@@ -1,0 +1,8 @@
+//! Training against PyTorch: the recorded runs of `fixtures` (README there).
+
+mod command;
+mod continued_pretraining;
+mod mindmerger;
+mod recorded;
+mod resume;
+mod supervised;
