@@ -188,6 +188,13 @@ impl From<RegistryError> for ApiError {
         match error {
             RegistryError::UnknownModel { name, known, .. } => Self::model_not_found(&name, &known),
             RegistryError::NameTaken { .. } => Self::conflict(message).with_param("name"),
+            RegistryError::UnknownAdapter { .. } => {
+                Self::new(StatusCode::NOT_FOUND, "not_found_error", Some("not_found"), message)
+                    .with_param("lora_name")
+            }
+            RegistryError::AdapterLoaded { .. } | RegistryError::TooManyAdapters { .. } => {
+                Self::invalid("lora_name", message)
+            }
             RegistryError::Engine(_) => Self::internal(message),
             RegistryError::ContextTooLong { .. } => Self::invalid("max_model_len", message),
             // What is wrong with a checkpoint is wrong with the path that names it.

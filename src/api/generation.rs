@@ -216,7 +216,14 @@ fn requests(task: Task, id: &str) -> Vec<Request> {
         };
         let sampling = SamplingParams { max_tokens, ..task.params.clone() };
         let id = if several { format!("{id}-{index}") } else { id.to_owned() };
-        Request { id, prompt, sampling, cache_salt: task.cache_salt.clone(), priority: task.priority }
+        Request {
+            id,
+            prompt,
+            sampling,
+            adapter: task.model.request_adapter(),
+            cache_salt: task.cache_salt.clone(),
+            priority: task.priority,
+        }
     };
     task.prompts.into_iter().enumerate().map(request).collect()
 }

@@ -136,7 +136,13 @@ mod tests {
     fn every_described_route_has_the_scope_it_should() {
         for path in openapi().paths.paths.keys() {
             let route = path.replace("{model}", "{*model}");
-            let of_admins = ["/v1/admin", "/v1/merges", "/reset_prefix_cache"];
+            let of_admins = [
+                "/v1/admin",
+                "/v1/merges",
+                "/v1/load_lora_adapter",
+                "/v1/unload_lora_adapter",
+                "/reset_prefix_cache",
+            ];
             let is_admin = of_admins.iter().any(|start| path.starts_with(start));
             assert_eq!(scope_of(Some(&route)) == Scope::Admin, is_admin, "{path}");
         }

@@ -17,6 +17,7 @@ use super::state::{ApiOptions, AppState};
 use crate::chat::ChatTemplate;
 use crate::engine::handle::{Command, Shared};
 use crate::engine::{EngineHandle, EngineInfo, EngineStats, Event, FinishReason, MemoryPlan};
+use crate::model::families;
 use crate::ops::Workers;
 use crate::registry::{EngineOptions, GenerationDefaults, Registry, ServedModel};
 use crate::settings::Settings;
@@ -75,6 +76,11 @@ fn tokenizer() -> Tokenizer {
     Tokenizer::load(&path).unwrap()
 }
 
+fn checkpoint_config() -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/qwen3/config.json");
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
 pub(super) fn model(script: Vec<Event>, template: &str) -> ServedModel {
     let tokenizer = tokenizer();
     ServedModel {
@@ -82,6 +88,8 @@ pub(super) fn model(script: Vec<Event>, template: &str) -> ServedModel {
         created: 0,
         source: "scripted".into(),
         handle: engine(script, tokenizer.vocab_size()),
+        config: Arc::new(families::translate(&checkpoint_config()).unwrap()),
+        adapter: None,
         tokenizer,
         template: Some(ChatTemplate::new(template, std::collections::BTreeMap::new()).unwrap()),
         template_problem: None,

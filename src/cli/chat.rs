@@ -130,6 +130,7 @@ async fn answer(model: &ServedModel, arguments: &Arguments, messages: &[Value]) 
         id: "chat".to_owned(),
         prompt: ids,
         sampling: sampling(model, arguments, room),
+        adapter: model.request_adapter(),
         cache_salt: None,
         priority: 0,
     };

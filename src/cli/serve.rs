@@ -36,6 +36,15 @@ pub(super) struct Arguments {
     /// The name clients use
     #[arg(long, value_name = "NAME")]
     served_model_name: Option<String>,
+    /// LoRA adapters to serve beside the model: folders as PEFT writes them, or names of such below the models directory
+    #[arg(long, value_name = "NAME=PATH", num_args = 1..)]
+    lora_modules: Vec<String>,
+    /// LoRA adapters that may be served at once [default: 64]
+    #[arg(allow_negative_numbers = true, long, value_name = "N")]
+    max_loras: Option<usize>,
+    /// The largest rank of a LoRA adapter [default: 256]
+    #[arg(allow_negative_numbers = true, long, value_name = "N")]
+    max_lora_rank: Option<usize>,
     /// Put before the names of metrics [default: xenoglot_]
     #[arg(long, value_name = "PREFIX")]
     metrics_prefix: Option<String>,
@@ -56,6 +65,9 @@ impl Arguments {
             api_keys: some(&self.api_keys),
             admin_keys: some(&self.admin_keys),
             served_model_name: self.served_model_name.clone().map(Some),
+            lora_modules: some(&self.lora_modules),
+            max_loras: self.max_loras,
+            max_lora_rank: self.max_lora_rank,
             metrics_prefix: self.metrics_prefix.clone(),
             store: self.store.clone(),
             ..self.model_options.overrides()
@@ -70,11 +82,13 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
     // Before the model is loaded, which takes a while: a port that is taken is said at once.
     let listener = listen(&settings)?;
     let endpoints = endpoints(&settings)?;
+    let adapters = start::adapters(&settings)?;
     let runtime = start::runtime()?;
     let store = runtime.block_on(store(&settings))?;
     let address = listener.local_addr().context("reading the address listened on")?;
     let registry = start::registry(&settings, start::workers(&settings)?);
     let model = start::load(&registry, arguments.model.as_deref(), &settings)?;
+    start::load_adapters(&registry, &model.name, &adapters)?;
     warn_if_keyless(&settings, address.ip().is_loopback());
     tracing::info!(model = %model.name, max_model_len = model.max_model_len, "ready after {:.1?}", started.elapsed());
     tracing::info!("listening on http://{address}; the API is described at http://{address}/docs");

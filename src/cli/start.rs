@@ -1,13 +1,14 @@
 //! What commands that compute do first: logging, threads, a model in the registry.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
 use crate::ops::{Isa, Workers};
-use crate::registry::{EngineOptions, LoadSpec, Registry, ServedModel, resolve};
+use crate::registry::{AdapterSpec, EngineOptions, LoadSpec, Registry, ServedModel, resolve};
 use crate::settings::{Device, LogFormat, Settings};
 
 use super::failure::Failure;
@@ -67,6 +68,37 @@ pub(super) fn load(
     let path = found.path.display().to_string();
     let spec = LoadSpec { name, path: found.path, options: registry.defaults().clone() };
     registry.load(spec).with_context(|| format!("loading {path}"))
+}
+
+/// The adapters of the settings, as (name, folder).
+pub(super) fn adapters(settings: &Settings) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let adapter = |text: &String| {
+        let named = text.split_once('=').filter(|(name, path)| !name.is_empty() && !path.is_empty());
+        let Some((name, path)) = named else {
+            return Err(Failure::usage(format!("lora_modules: `{text}` is not NAME=PATH"))
+                .hint("a folder as PEFT writes it, as in --lora-modules mine=out/adapter")
+                .into());
+        };
+        let path = PathBuf::from(path);
+        let below = settings.models_dir.join(&path);
+        Ok((name.to_owned(), if path.is_dir() { path } else { below }))
+    };
+    settings.lora_modules.iter().map(adapter).collect()
+}
+
+/// Serves adapters beside a model.
+pub(super) fn load_adapters(
+    registry: &Registry,
+    base: &str,
+    adapters: &[(String, PathBuf)],
+) -> anyhow::Result<()> {
+    for (name, path) in adapters {
+        let (name, path, base) = (name.clone(), path.clone(), Some(base.to_owned()));
+        let shown = path.display().to_string();
+        let spec = AdapterSpec { name, path, base, replace: false };
+        registry.load_adapter(spec).with_context(|| format!("loading the adapter {shown}"))?;
+    }
+    Ok(())
 }
 
 /// A runtime for the commands that talk to an engine or the network.

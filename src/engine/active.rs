@@ -1,9 +1,12 @@
 //! A request between its arrival at the engine thread and its last event: parameters, timing, and the events of
 //! the step at hand.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
+
+use crate::model::Adapter;
 
 use super::prefix_cache::BlockKey;
 use super::request::{Event, FinishReason, Request, SamplingParams, TokenLogprobs};
@@ -12,6 +15,8 @@ use super::sequence::{SequenceKey, StopRules};
 
 pub struct ActiveRequest {
     pub sampling: SamplingParams,
+    /// What the model is answered with beside its own weights.
+    pub adapter: Option<Arc<Adapter>>,
     /// The model's end-of-sequence tokens; empty when the request ignores them.
     pub eos_token_ids: Vec<u32>,
     /// Set when the request is first scheduled: how long it had waited.
@@ -30,8 +35,9 @@ impl ActiveRequest {
     /// Splits what arrived into what is kept here and what the scheduler needs.
     pub fn new(arrival: Arrival, engine: &EngineFacts<'_>) -> (Self, NewGroup) {
         let Arrival { request, events, queued_at, ticket } = arrival;
-        let Request { prompt, sampling, cache_salt, priority, .. } = request;
+        let Request { prompt, sampling, adapter, cache_salt, priority, .. } = request;
         let eos_token_ids = if sampling.ignore_eos { Vec::new() } else { engine.eos_token_ids.to_vec() };
+        let cache_root = BlockKey::root(engine.weight_version, cache_salt.as_deref());
         let group = NewGroup {
             ticket,
             priority,
@@ -44,12 +50,16 @@ impl ActiveRequest {
                 max_model_len: engine.max_model_len,
             },
             prompt_logprobs: sampling.prompt_logprobs.is_some(),
-            cache_root: BlockKey::root(engine.weight_version, cache_salt.as_deref()),
+            cache_root: match &adapter {
+                Some(adapter) => cache_root.adapted(adapter.version),
+                None => cache_root,
+            },
         };
         let active = Self {
             key: SequenceKey { priority, ticket, choice: 0 },
             unfinished: sampling.n,
             sampling,
+            adapter: adapter.map(|adapter| adapter.weights),
             eos_token_ids,
             queued: None,
             prompt_logprobs: Vec::new(),

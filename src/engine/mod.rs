@@ -34,5 +34,7 @@ pub use config::{EngineConfig, StartError, start};
 pub use handle::{EngineError, EngineHandle, EngineInfo, EngineStats, EventStream};
 pub use memory_plan::{MemoryError, MemoryPlan, MemoryRequest, memory_plan};
 pub use output::{Output, OutputOptions, OutputStream, StopCause};
-pub use request::{Event, FinishReason, LogprobsMode, Request, SamplingParams, TokenLogprob, TokenLogprobs};
+pub use request::{
+    Event, FinishReason, LogprobsMode, Request, RequestAdapter, SamplingParams, TokenLogprob, TokenLogprobs,
+};
 pub use text_logits::TextLogits;

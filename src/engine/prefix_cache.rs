@@ -25,6 +25,14 @@ impl BlockKey {
         Self(hash.finalize().into())
     }
 
+    /// The parent of first blocks of sequences that go through an adapter.
+    pub fn adapted(self, version: u64) -> Self {
+        let mut hash = Sha256::new_with_prefix(b"adapter");
+        hash.update(self.0);
+        hash.update(version.to_le_bytes());
+        Self(hash.finalize().into())
+    }
+
     pub fn child(self, ids: &[u32]) -> Self {
         let mut hash = Sha256::new_with_prefix(self.0);
         for id in ids {
@@ -98,6 +106,10 @@ mod tests {
             root.child(&[1, 2]),
             root.child(&[2, 1]),
             root.child(&[1]).child(&[2]),
+            root.adapted(0),
+            root.adapted(1),
+            root.adapted(0).child(&[1, 2]),
+            BlockKey::root(2, None).adapted(0),
         ];
         let distinct: std::collections::HashSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), names.len());

@@ -1,6 +1,9 @@
 //! What goes into the engine and what comes out of it: ids in, events out.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::model::Adapter;
 
 /// One prompt and how to continue it, `sampling.n` times. The n choices share the prompt's KV blocks.
 #[derive(Debug, Clone)]
@@ -10,10 +13,20 @@ pub struct Request {
     /// Prompt token ids, special tokens included. Must not be empty.
     pub prompt: Vec<u32>,
     pub sampling: SamplingParams,
+    /// Answered by the model with this beside it.
+    pub adapter: Option<RequestAdapter>,
     /// Separates prefix caches of users that must not see each other's timing.
     pub cache_salt: Option<String>,
     /// Lower runs earlier; equal priorities run first come, first served.
     pub priority: i32,
+}
+
+/// A LoRA adapter. It lives until the last of its requests has ended.
+#[derive(Debug, Clone)]
+pub struct RequestAdapter {
+    /// Tells it from every other of the engine, also from one of the same name before it: cached prefixes are of one version.
+    pub version: u64,
+    pub weights: Arc<Adapter>,
 }
 
 /// How to choose tokens. Applied in this order: logit bias, penalties, temperature, top-k, top-p, min-p.

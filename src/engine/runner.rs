@@ -1,12 +1,13 @@
 //! Turns a step of the scheduler into one ragged batch and runs the decoder over it. Owns the KV cache's
 //! storage; decides nothing.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, Storage, Tensor};
 
-use crate::model::{Batch, Decoder};
+use crate::model::{Adapter, AdapterRows, Batch, Decoder};
 use crate::ops::{KvLayout, KvPool, OpsError, PagedBatch, Workers};
 
 use super::block_pool::BLOCK_SIZE;
@@ -29,11 +30,12 @@ impl Runner {
 }
 
 impl StepModel for Runner {
-    fn forward(&mut self, step: &Step, beat: &dyn Fn()) -> candle_core::Result<Logits> {
+    fn forward(&mut self, step: &Step, adapters: &Adapters, beat: &dyn Fn()) -> candle_core::Result<Logits> {
         for copy in &step.copies {
             self.pool.copy_block(copy.from, copy.to).map_err(candle_core::Error::wrap)?;
         }
-        let (batch, rows) = ragged_batch(&step.scheduled);
+        let (mut batch, rows) = ragged_batch(&step.scheduled);
+        batch.adapters = adapter_rows(&step.scheduled, adapters);
         let block_tables = step.scheduled.iter().map(|scheduled| scheduled.block_table.clone()).collect();
         let paged =
             PagedBatch::new(Arc::clone(&batch.cu_seqlens), Arc::clone(&batch.positions), block_tables);
@@ -43,6 +45,9 @@ impl StepModel for Runner {
         Ok(Logits { values, rows })
     }
 }
+
+/// The adapters of a step's requests by their tickets; requests without one are absent.
+pub type Adapters = HashMap<u64, Arc<Adapter>>;
 
 /// Logits of a step.
 pub struct Logits {
@@ -110,6 +115,24 @@ fn ragged_batch(scheduled: &[Scheduled]) -> (Batch, Vec<Range<usize>>) {
     (batch, rows)
 }
 
+/// The rows of sequences that go through an adapter; neighbours that share one are one range.
+fn adapter_rows(scheduled: &[Scheduled], adapters: &Adapters) -> Vec<AdapterRows> {
+    let mut ranges: Vec<AdapterRows> = Vec::new();
+    let mut start = 0;
+    for sequence in scheduled {
+        let rows = start..start + sequence.ids.len();
+        start = rows.end;
+        let Some(adapter) = adapters.get(&sequence.key.ticket) else { continue };
+        match ranges.last_mut() {
+            Some(last) if last.rows.end == rows.start && Arc::ptr_eq(&last.adapter, adapter) => {
+                last.rows.end = rows.end;
+            }
+            _ => ranges.push(AdapterRows { rows, adapter: Arc::clone(adapter), dropout: None }),
+        }
+    }
+    ranges
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::sequence::SequenceKey;
@@ -133,6 +156,33 @@ mod tests {
         assert_eq!(*batch.cu_seqlens, [0, 3, 5, 8]);
         assert_eq!(batch.logit_rows, [4, 5, 6, 7]);
         assert_eq!(rows, [0..0, 0..1, 1..4]);
+    }
+
+    #[test]
+    fn neighbours_with_one_adapter_are_one_range() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/qwen3");
+        let (config, _) = crate::weights::open_weights(path.as_ref()).unwrap();
+        let config = crate::model::families::translate(&config).unwrap();
+        let settings = crate::model::LoraSettings {
+            rank: 1,
+            alpha: 1.0,
+            dropout: 0.0,
+            targets: vec![crate::model::Target::Up],
+            rslora: false,
+        };
+        let new = || Arc::new(Adapter::new(&config, &settings, 0, &Workers::new(1)).unwrap());
+        let (first, second) = (new(), new());
+        let of_ticket = |ticket: u64, ids: &[u32]| {
+            let key = SequenceKey { priority: 0, ticket, choice: 0 };
+            Scheduled { key, ..scheduled(ids, 0, &[0], false) }
+        };
+        let adapters = Adapters::from([(1, Arc::clone(&first)), (2, first), (4, second)]);
+        let step = [(1, 2), (2, 3), (3, 1), (4, 1), (1, 2), (4, 4)];
+        let step: Vec<Scheduled> =
+            step.iter().map(|&(ticket, count)| of_ticket(ticket, &vec![7; count])).collect();
+        let ranges: Vec<_> = adapter_rows(&step, &adapters).into_iter().map(|of| of.rows).collect();
+        assert_eq!(ranges, [0..5, 6..7, 7..9, 9..13]);
+        assert!(adapter_rows(&step, &Adapters::new()).is_empty());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::ops::{KvDtype, OpsError, Workers};
 
 use super::block_pool::{BLOCK_SIZE, BlockId};
 use super::config::EngineConfig;
-use super::runner::Runner;
+use super::runner::{Adapters, Runner};
 use super::scheduler::{Scheduled, Step};
 use super::sequence::SequenceKey;
 use super::worker::StepModel;
@@ -67,7 +67,7 @@ impl TextLogits {
             prompt_logprobs: true,
             drafts: 0,
         });
-        let logits = self.runner.forward(&step, &|| ())?;
+        let logits = self.runner.forward(&step, &Adapters::new(), &|| ())?;
         self.length += ids.len();
         logits.with_rows(|rows| read(rows.all()))
     }

@@ -113,7 +113,14 @@ mod tests {
     };
 
     fn request(sampling: SamplingParams) -> Request {
-        Request { id: String::new(), prompt: vec![1; 10], sampling, cache_salt: None, priority: 0 }
+        Request {
+            id: String::new(),
+            prompt: vec![1; 10],
+            sampling,
+            adapter: None,
+            cache_salt: None,
+            priority: 0,
+        }
     }
 
     /// `wrong` is the parameter named by the error; empty for a valid request.

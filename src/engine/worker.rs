@@ -20,7 +20,7 @@ use super::block_pool::BLOCK_SIZE;
 use super::config::EngineConfig;
 use super::handle::{Command, Shared};
 use super::request::{FinishReason, TokenLogprobs};
-use super::runner::Logits;
+use super::runner::{Adapters, Logits};
 use super::scheduler::{Progress, Scheduled, Scheduler, Step};
 use super::step_sampling::{StepSample, sample_step};
 
@@ -33,7 +33,7 @@ pub trait StepModel {
     ///
     /// # Errors
     /// Whatever makes the whole step worthless.
-    fn forward(&mut self, step: &Step, beat: &dyn Fn()) -> candle_core::Result<Logits>;
+    fn forward(&mut self, step: &Step, adapters: &Adapters, beat: &dyn Fn()) -> candle_core::Result<Logits>;
 }
 
 pub struct Worker<M> {
@@ -94,8 +94,9 @@ impl<M: StepModel> Worker<M> {
 
     /// Forward and sample.
     fn compute(&mut self, step: &Step) -> Result<Vec<Result<StepSample, String>>, String> {
+        let adapters = self.adapters(step);
         let computed = catch_unwind(AssertUnwindSafe(|| {
-            let logits = self.model.forward(step, &|| self.shared.beat())?;
+            let logits = self.model.forward(step, &adapters, &|| self.shared.beat())?;
             sample_step(step, &logits, &self.scheduler, &self.requests, &self.workers)
         }));
         match computed {
@@ -105,6 +106,11 @@ impl<M: StepModel> Worker<M> {
             Ok(Err(error)) => Err(format!("the model failed: {error}")),
             Err(panic) => Err(format!("the model failed: {}", panic_text(&*panic))),
         }
+    }
+
+    fn adapters(&self, step: &Step) -> Adapters {
+        let tickets = step.scheduled.iter().map(|scheduled| scheduled.key.ticket);
+        tickets.filter_map(|ticket| Some((ticket, self.requests.get(&ticket)?.adapter.clone()?))).collect()
     }
 
     /// Sorts out what was sampled: requests whose sampling failed are removed, prompt logprobs and `Scheduled`

@@ -24,7 +24,7 @@ struct Scripted {
 }
 
 impl StepModel for Scripted {
-    fn forward(&mut self, step: &Step, beat: &dyn Fn()) -> candle_core::Result<Logits> {
+    fn forward(&mut self, step: &Step, _: &Adapters, beat: &dyn Fn()) -> candle_core::Result<Logits> {
         beat();
         while self.gate.try_lock().is_err() {
             std::thread::sleep(Duration::from_millis(1));
@@ -67,7 +67,14 @@ fn poisoned_engine(mut config: EngineConfig, poison: u32) -> Engine {
 }
 
 fn request(prompt: &[u32], sampling: SamplingParams) -> Request {
-    Request { id: "test".to_owned(), prompt: prompt.to_vec(), sampling, cache_salt: None, priority: 0 }
+    Request {
+        id: "test".to_owned(),
+        prompt: prompt.to_vec(),
+        sampling,
+        adapter: None,
+        cache_salt: None,
+        priority: 0,
+    }
 }
 
 fn greedy(max_tokens: usize) -> SamplingParams {

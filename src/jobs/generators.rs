@@ -79,6 +79,7 @@ fn local(model: &ServedModel) -> LocalGenerator {
         model: model.name.clone(),
         dtype: model.dtype.to_owned(),
         handle: model.handle.clone(),
+        adapter: model.request_adapter(),
         tokenizer: model.tokenizer.clone(),
         template: model.template.clone(),
     }

@@ -16,6 +16,7 @@ use candle_core::{DType, Device, Tensor};
 use crate::ops::{self, AttentionSettings, PackedLinear, RopeTable, Workers};
 use crate::weights::TensorSource;
 
+use super::adapter::{Target, adapt, any_adapts};
 use super::loader::Loader;
 use super::{Attention, Batch, DecoderConfig, LoadOptions, ModelError};
 pub use parameters::Parameter;
@@ -181,11 +182,13 @@ impl Layer {
         batch: &Batch,
         attention: &mut dyn Attention,
     ) -> candle_core::Result<Tensor> {
+        let (adapters, workers) = (&batch.adapters, &decoder.workers);
         let attended = self.attention.attend(decoder, index, hidden, &self.input_norm, batch, attention)?;
         let hidden = ops::linear_add(&attended, &self.attention.o_proj, hidden)?; // [tokens, hidden]
-        let RmsNorm { weight, eps } = &self.post_attention_norm;
-        let gated = ops::normed_gated_linear(&hidden, weight, *eps, &self.mlp.gate, &self.mlp.up)?; // [tokens, intermediate]
-        ops::linear_add(&gated, &self.mlp.down, &hidden) // [tokens, hidden]
+        let hidden = adapt(hidden, &attended, adapters, index, Target::Output, workers)?;
+        let gated = self.mlp.gated(decoder, index, &hidden, &self.post_attention_norm, batch)?;
+        let output = ops::linear_add(&gated, &self.mlp.down, &hidden)?; // [tokens, hidden]
+        adapt(output, &gated, adapters, index, Target::Down, workers)
     }
 
     fn bytes(&self) -> usize {
@@ -223,6 +226,9 @@ impl SelfAttention {
         batch: &Batch,
         attention: &mut dyn Attention,
     ) -> candle_core::Result<Tensor> {
+        if any_adapts(&batch.adapters, layer, &[Target::Query, Target::Key, Target::Value]) {
+            return self.attend_adapted(decoder, layer, hidden, norm, batch, attention);
+        }
         let DecoderConfig { heads, kv_heads, head_dim, .. } = decoder.config;
         let weights = [&self.q_proj, &self.k_proj, &self.v_proj];
         let qkv = ops::normed_linears(hidden, &norm.weight, norm.eps, &weights)?;
@@ -235,6 +241,31 @@ impl SelfAttention {
             (q, rotate(decoder, &qkv.narrow(1, heads, kv_heads)?, self.k_norm.as_ref(), batch)?)
         };
         let v = qkv.narrow(1, heads + kv_heads, kv_heads)?;
+        attention.attend(layer, &q, &k, &v, batch)
+    }
+
+    /// The same, with each projection on its own and the norm before them, so that adapters find what they need.
+    fn attend_adapted(
+        &self,
+        decoder: &Decoder,
+        layer: usize,
+        hidden: &Tensor,
+        norm: &RmsNorm,
+        batch: &Batch,
+        attention: &mut dyn Attention,
+    ) -> candle_core::Result<Tensor> {
+        let DecoderConfig { heads, kv_heads, head_dim, .. } = decoder.config;
+        let normed = norm.forward(hidden, &decoder.workers)?;
+        let project = |weight, target, heads| {
+            let plain = ops::linear(&normed, weight)?;
+            let adapted = adapt(plain, &normed, &batch.adapters, layer, target, &decoder.workers)?;
+            adapted.reshape((hidden.dim(0)?, heads, head_dim))
+        };
+        let q = project(&self.q_proj, Target::Query, heads)?;
+        let k = project(&self.k_proj, Target::Key, kv_heads)?;
+        let v = project(&self.v_proj, Target::Value, kv_heads)?;
+        let q = rotate(decoder, &q, self.q_norm.as_ref(), batch)?;
+        let k = rotate(decoder, &k, self.k_norm.as_ref(), batch)?;
         attention.attend(layer, &q, &k, &v, batch)
     }
 }
@@ -257,6 +288,27 @@ impl SwiGlu {
             up: loader.linear(&format!("{name}.up_proj"), config.mlp_bias)?,     // [intermediate, hidden]
             down: loader.linear(&format!("{name}.down_proj"), config.mlp_bias)?, // [hidden, intermediate]
         })
+    }
+
+    /// What goes into `down`, `[tokens, intermediate]`.
+    fn gated(
+        &self,
+        decoder: &Decoder,
+        layer: usize,
+        hidden: &Tensor,
+        norm: &RmsNorm,
+        batch: &Batch,
+    ) -> candle_core::Result<Tensor> {
+        if !any_adapts(&batch.adapters, layer, &[Target::Gate, Target::Up]) {
+            return ops::normed_gated_linear(hidden, &norm.weight, norm.eps, &self.gate, &self.up);
+        }
+        let normed = norm.forward(hidden, &decoder.workers)?;
+        let project = |weight, target| {
+            let plain = ops::linear(&normed, weight)?;
+            adapt(plain, &normed, &batch.adapters, layer, target, &decoder.workers)
+        };
+        let (gate, up) = (project(&self.gate, Target::Gate)?, project(&self.up, Target::Up)?);
+        ops::swiglu(&gate, &up, &decoder.workers)
     }
 }
 

@@ -46,6 +46,9 @@ pub enum ModelError {
     Weights(#[from] WeightsError),
     #[error("packing tensor {tensor}: {source}")]
     Pack { tensor: String, source: OpsError },
+    /// A LoRA adapter that cannot be used, or not with this decoder.
+    #[error("{}: {}", path.display(), printable(problem))]
+    Adapter { path: std::path::PathBuf, problem: String },
     #[error("preparing the decoder: {0}")]
     Candle(#[from] candle_core::Error),
     /// Any of these, once it is known of which checkpoint it speaks.
@@ -59,7 +62,7 @@ impl ModelError {
     pub fn at(self, checkpoint: &Checkpoint) -> Self {
         let place = match &self {
             // These name it.
-            Self::Weights(_) | Self::At { .. } => return self,
+            Self::Weights(_) | Self::Adapter { .. } | Self::At { .. } => return self,
             Self::RopeTable { .. }
             | Self::Pack { .. }
             | Self::Candle(_)

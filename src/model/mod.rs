@@ -2,6 +2,7 @@
 //! Knows tensors and ragged batches; knows nothing of sequences, requests, HTTP or training, but that gradients may
 //! flow back through it.
 
+mod adapter;
 pub mod augmented;
 mod config;
 mod decoder;
@@ -16,6 +17,7 @@ mod rope;
 
 use std::sync::Arc;
 
+pub use adapter::{Adapter, AdapterOptions, AdapterRows, LoraSettings, Pair, Target};
 pub use config::DecoderConfig;
 pub use decoder::{Decoder, Parameter};
 pub use dense::DenseAttention;
@@ -35,6 +37,8 @@ pub struct Batch {
     pub cu_seqlens: Arc<Vec<u32>>,
     /// The rows whose logits are wanted, ascending. `[logit_rows]`
     pub logit_rows: Vec<u32>,
+    /// The rows that go through adapters, ascending and disjoint; the others are the decoder's alone.
+    pub adapters: Vec<AdapterRows>,
 }
 
 /// How a decoder layer attends. The engine's is paged; training's is dense and differentiable.

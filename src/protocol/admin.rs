@@ -1,4 +1,4 @@
-//! `/v1/admin/models`: models come and go while the server runs.
+//! `/v1/admin/models` and the routes of LoRA adapters: models come and go while the server runs.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -28,6 +28,50 @@ pub struct LoadModelRequest {
 }
 
 impl RequestBody for LoadModelRequest {
+    fn unknown(&self) -> &Map<String, Value> {
+        &self.unknown
+    }
+}
+
+/// `/v1/load_lora_adapter`, as vLLM has it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LoadLoraAdapterRequest {
+    /// The name to serve it under.
+    pub lora_name: String,
+    /// A folder as PEFT writes it, below the server's models directory.
+    pub lora_path: String,
+    /// The served model that it is for; may be left out where there is only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_model_name: Option<String>,
+    /// Take the place of an adapter of this name. Its running requests go on with the old one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_inplace: Option<bool>,
+    /// What no field took; the server refuses it.
+    #[serde(flatten, skip_serializing)]
+    #[schema(ignore)]
+    pub unknown: Map<String, Value>,
+}
+
+impl RequestBody for LoadLoraAdapterRequest {
+    fn unknown(&self) -> &Map<String, Value> {
+        &self.unknown
+    }
+}
+
+/// `/v1/unload_lora_adapter`, as vLLM has it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct UnloadLoraAdapterRequest {
+    pub lora_name: String,
+    /// Known and without effect: the name decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora_int_id: Option<u64>,
+    /// What no field took; the server refuses it.
+    #[serde(flatten, skip_serializing)]
+    #[schema(ignore)]
+    pub unknown: Map<String, Value>,
+}
+
+impl RequestBody for UnloadLoraAdapterRequest {
     fn unknown(&self) -> &Map<String, Value> {
         &self.unknown
     }

@@ -19,6 +19,12 @@ pub struct ModelCard {
     /// When the model was loaded, in seconds since 1970.
     pub created: u64,
     pub owned_by: String,
+    /// Where it was read from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// Of an adapter: the model that it stands beside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
     /// Tokens of prompt and completion together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_model_len: Option<u64>,

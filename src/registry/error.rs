@@ -14,6 +14,17 @@ pub enum RegistryError {
     #[error("a model named `{name}` is served already; unload it first or choose another name")]
     NameTaken { name: String },
     #[error(
+        "The lora adapter '{name}' has already been loaded. If you want to load the adapter in place, set 'load_inplace' \
+         to True."
+    )]
+    AdapterLoaded { name: String },
+    #[error("The lora adapter '{name}' cannot be found.{}", adapters_text(known))]
+    UnknownAdapter { name: String, known: Vec<String> },
+    #[error("{count} adapters are served already, no more may be (`max_loras`): unload one first")]
+    TooManyAdapters { count: usize },
+    #[error("several models are served ({}): name the adapter's in `base_model_name`", known.join(", "))]
+    AmbiguousBase { known: Vec<String> },
+    #[error(
         "{}: `{key}` is {}, which no sampler can work with; remove or correct the key",
         path.display(), printable(value)
     )]
@@ -44,6 +55,14 @@ pub enum RegistryError {
     Engine(#[from] StartError),
     #[error(transparent)]
     Memory(#[from] MemoryError),
+}
+
+fn adapters_text(known: &[String]) -> String {
+    if known.is_empty() {
+        " None is loaded.".to_owned()
+    } else {
+        format!(" Loaded are {}.", known.join(", "))
+    }
 }
 
 fn known_text(known: &[String], nearest: Option<&str>) -> String {

@@ -23,7 +23,7 @@ impl Registry {
     pub fn load(&self, spec: LoadSpec) -> Result<Arc<ServedModel>, RegistryError> {
         // A load that panicked before leaves nothing half done behind this lock.
         let _turn = self.inner.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.list().iter().any(|model| model.name == spec.name) {
+        if self.get(&spec.name).is_ok() {
             return Err(RegistryError::NameTaken { name: spec.name });
         }
         self.add(load_beside(spec, self.workers(), self.promised_bytes())?)
@@ -62,6 +62,7 @@ fn load_beside(
     let load_options = LoadOptions { max_positions: Some(max_model_len), ..LoadOptions::new(dtype, workers) };
     let decoder =
         Decoder::load(config, &*checkpoint.tensors, &load_options).map_err(|error| error.at(&checkpoint))?;
+    let config = Arc::new(decoder.config().clone());
     let weight_bytes = decoder.weight_bytes() as u64;
     let handle = engine::start(decoder, engine_config, Arc::clone(workers))?;
     Ok(ServedModel {
@@ -69,6 +70,8 @@ fn load_beside(
         created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
         source: path,
         handle,
+        config,
+        adapter: None,
         default_reasoning: writes_reasoning(&checkpoint),
         tokenizer: checkpoint.tokenizer,
         template,

@@ -3,6 +3,7 @@
 //! Turns a LoadSpec into a running model (`load`), finds models on disk or on a hub (`resolve`, `hub`). It
 //! answers no requests: callers take a `ServedModel` and use its engine handle.
 
+mod adapters;
 mod error;
 mod generation;
 mod hub;
@@ -12,15 +13,17 @@ mod resolve;
 mod served;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
+pub use adapters::AdapterSpec;
 pub use error::RegistryError;
 pub use generation::GenerationDefaults;
 pub use hub::{HubError, HubName, PullEvent, PullProgress, pull};
 pub use load::{Inspection, LoadedDecoder, inspect, load, load_decoder};
 pub use open::open;
 pub use resolve::{DEFAULT_MODEL, Found, ResolveError, below, find, list, name_of, resolve};
-pub use served::{EngineOptions, LoadSpec, ServedModel};
+pub use served::{EngineOptions, LoadSpec, ServedAdapter, ServedModel};
 
 use crate::ops::Workers;
 use crate::settings::nearest;
@@ -32,7 +35,10 @@ pub struct Registry {
 }
 
 struct Inner {
+    /// An adapter stands behind its base.
     models: RwLock<Vec<Arc<ServedModel>>>,
+    /// Counts the adapters that were read, so that no two of them have one version.
+    adapter_version: AtomicU64,
     /// Removed, but perhaps still answering: their memory is not free yet.
     leaving: Mutex<Vec<Weak<ServedModel>>>,
     /// Held while a model is loaded: loads take turns, so that each plans with what the one before took.
@@ -47,7 +53,9 @@ impl Registry {
     /// where names are looked up.
     pub fn new(workers: Arc<Workers>, defaults: EngineOptions, models_dir: PathBuf) -> Self {
         let (models, leaving, loading) = (RwLock::default(), Mutex::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { models, leaving, loading, workers, defaults, models_dir }) }
+        let adapter_version = AtomicU64::new(0);
+        let inner = Inner { models, adapter_version, leaving, loading, workers, defaults, models_dir };
+        Self { inner: Arc::new(inner) }
     }
 
     pub fn workers(&self) -> &Arc<Workers> {
@@ -76,19 +84,25 @@ impl Registry {
         Ok(model)
     }
 
-    /// Takes a model out of service. Requests that hold it go on; `ServedModel::handle.drain()` waits for them.
+    /// Takes a model out of service, and with it its adapters, which follow it in the result. Requests that hold it go on;
+    /// `ServedModel::handle.drain()` waits for them.
     ///
     /// # Errors
-    /// `UnknownModel`.
-    pub fn remove(&self, name: &str) -> Result<Arc<ServedModel>, RegistryError> {
+    /// `UnknownModel`, also for the name of an adapter; see [`Self::remove_adapter`].
+    pub fn remove(&self, name: &str) -> Result<Vec<Arc<ServedModel>>, RegistryError> {
         let mut models = self.write();
-        match models.iter().position(|model| model.name == name) {
+        match models.iter().position(|model| model.name == name && model.adapter.is_none()) {
             Some(at) => {
                 let model = models.remove(at);
+                let is_of = |adapter: &ServedAdapter| adapter.base == name;
+                let (gone, kept) = std::mem::take(&mut *models)
+                    .into_iter()
+                    .partition::<Vec<_>, _>(|other| other.adapter.as_ref().is_some_and(is_of));
+                *models = kept;
                 let mut leaving = self.leaving();
                 leaving.retain(|gone| gone.strong_count() > 0);
                 leaving.push(Arc::downgrade(&model));
-                Ok(model)
+                Ok(std::iter::once(model).chain(gone).collect())
             }
             None => Err(unknown(name, &models)),
         }
@@ -101,9 +115,14 @@ impl Registry {
         models.iter().find(|model| model.name == name).cloned().ok_or_else(|| unknown(name, &models))
     }
 
-    /// Every model, in the order of loading.
+    /// Every model that has an engine of its own, in the order of loading.
     pub fn list(&self) -> Vec<Arc<ServedModel>> {
-        self.read().clone()
+        self.read().iter().filter(|model| model.adapter.is_none()).cloned().collect()
+    }
+
+    /// Every model that is an adapter beside another, in the order of loading.
+    pub fn adapters(&self) -> Vec<Arc<ServedModel>> {
+        self.read().iter().filter(|model| model.adapter.is_some()).cloned().collect()
     }
 
     /// What the models here may still touch of the memory that the system counts as free.

@@ -1,16 +1,19 @@
 //! A model in service, and what it takes to bring one there.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::chat::ChatTemplate;
-use crate::engine::{EngineHandle, MemoryPlan};
+use crate::engine::{EngineHandle, MemoryPlan, RequestAdapter};
+use crate::model::DecoderConfig;
 use crate::settings::{ByteSize, Dtype, KvDtype, Quantize, Settings, Speculation};
 use crate::weights::{SpecialTokens, Tokenizer};
 
 use super::GenerationDefaults;
 
-/// A model with its engine. Dropping the last reference ends the engine.
+/// A model with its engine, or with another's and an adapter. Dropping the last reference ends the engine.
+#[derive(Clone)]
 pub struct ServedModel {
     /// What clients call it.
     pub name: String,
@@ -19,6 +22,10 @@ pub struct ServedModel {
     /// The directory or file it was read from.
     pub source: PathBuf,
     pub handle: EngineHandle,
+    /// What an adapter must fit.
+    pub config: Arc<DecoderConfig>,
+    /// With one, the engine is that of its base, and the weights are those of both.
+    pub adapter: Option<ServedAdapter>,
     pub tokenizer: Tokenizer,
     /// `None`: the model has no chat template, or `template_problem` says what is wrong with it.
     pub template: Option<ChatTemplate>,
@@ -39,7 +46,20 @@ pub struct ServedModel {
     pub plan: MemoryPlan,
 }
 
+/// What makes a model of its base.
+#[derive(Clone)]
+pub struct ServedAdapter {
+    /// The name of the model it is served beside.
+    pub base: String,
+    pub weights: RequestAdapter,
+}
+
 impl ServedModel {
+    /// For the engine's requests.
+    pub fn request_adapter(&self) -> Option<RequestAdapter> {
+        self.adapter.as_ref().map(|adapter| adapter.weights.clone())
+    }
+
     /// The memory it was promised and has not touched, which the system still counts as free.
     pub fn untouched_bytes(&self) -> u64 {
         self.plan.untouched_bytes(self.handle.stats().kv_blocks_touched.load(Ordering::Relaxed))
@@ -80,6 +100,10 @@ pub struct EngineOptions {
     pub max_logprobs: usize,
     /// `None`: what the longest contexts need, at most 30 % of what is free.
     pub kv_cache_memory: Option<ByteSize>,
+    /// Adapters that may be served at once, of all models together.
+    pub max_loras: usize,
+    /// The largest rank of one.
+    pub max_lora_rank: usize,
 }
 
 impl From<&Settings> for EngineOptions {
@@ -97,6 +121,8 @@ impl From<&Settings> for EngineOptions {
             max_n: settings.max_n,
             max_logprobs: settings.max_logprobs,
             kv_cache_memory: settings.kv_cache_memory,
+            max_loras: settings.max_loras,
+            max_lora_rank: settings.max_lora_rank,
         }
     }
 }

@@ -94,6 +94,12 @@ settings! {
     prefix_caching: bool = true;
     /// Guess tokens while few sequences run.
     speculation: Speculation = Speculation::Ngram;
+    /// LoRA adapters to serve beside the model, as NAME=PATH.
+    lora_modules: Vec<String> = Vec::new();
+    /// LoRA adapters that may be served at once.
+    max_loras: usize = 64;
+    /// The largest rank of one.
+    max_lora_rank: usize = 256;
     /// Computing threads; without it, one a core.
     threads: Option<usize> = None;
     /// Keys that may use the inference routes. None: this machine alone may.

@@ -8,6 +8,7 @@
 mod config;
 mod names;
 mod ranks;
+mod targets;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ use config::CONFIG_FILE;
 pub use config::{AdapterBias, AdapterConfig};
 use names::Part;
 use ranks::Ranks;
+use targets::Targets;
+pub use targets::{ALL_LINEAR, ModuleNames};
 pub use writer::AdapterWriter;
 
 const TENSORS_FILE: &str = "adapter_model.safetensors";
@@ -101,6 +104,16 @@ impl Adapter {
     /// The weights that change, sorted.
     pub fn targets(&self) -> Vec<String> {
         self.changes.keys().cloned().collect()
+    }
+
+    /// Those of some linear layers that the configuration says are adapted, whether there are tensors for them or not.
+    ///
+    /// # Errors
+    /// `Json`: `target_modules` or `exclude_modules` is an expression that cannot be used.
+    pub fn among(&self, modules: impl IntoIterator<Item = String>) -> Result<Vec<String>, WeightsError> {
+        let targets = Targets::new(&self.path.join(CONFIG_FILE), &self.config)?;
+        let named = |module: String| Ok(targets.contains(&module)?.then_some(module));
+        modules.into_iter().filter_map(|module| named(module).transpose()).collect()
     }
 
     /// What happens to a weight; `None` where nothing does.

@@ -29,7 +29,7 @@ mod sharded;
 mod source;
 mod tokenizer;
 
-pub use adapter::{Adapter, AdapterBias, AdapterConfig, AdapterWriter, Change};
+pub use adapter::{ALL_LINEAR, Adapter, AdapterBias, AdapterConfig, AdapterWriter, Change, ModuleNames};
 pub use checkpoint::{Checkpoint, CheckpointDtype, SpecialTokens, open_weights};
 pub use convert::{ConversionProgress, convert_gguf, convert_gguf_in_shards};
 pub use directory::open_tensors_file;

@@ -1,5 +1,6 @@
 //! The HTTP API of a listening server, over tiny models: what clients see, byte by byte.
 
+mod adapters;
 mod admin;
 mod answers;
 mod errors;

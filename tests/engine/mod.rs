@@ -1,5 +1,6 @@
 //! The engine on tiny models with real kernels: batch invariance bit by bit, and its life cycle.
 
+mod adapters;
 mod invariance;
 mod life_cycle;
 mod speculation;
@@ -37,7 +38,7 @@ fn engine_with(
 }
 
 pub fn request(prompt: Vec<u32>, sampling: SamplingParams) -> Request {
-    Request { id: "test".to_owned(), prompt, sampling, cache_salt: None, priority: 0 }
+    Request { id: "test".to_owned(), prompt, sampling, adapter: None, cache_salt: None, priority: 0 }
 }
 
 /// Ids below 90, which every fixture has, the same for the same seed.

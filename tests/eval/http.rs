@@ -210,6 +210,7 @@ async fn a_server_draws_over_http_what_its_engine_draws_in_process() {
         model: served.name.clone(),
         dtype: served.dtype.to_owned(),
         handle: served.handle.clone(),
+        adapter: None,
         tokenizer: served.tokenizer.clone(),
         template: served.template.clone(),
     };

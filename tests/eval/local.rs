@@ -21,6 +21,7 @@ fn generator() -> LocalGenerator {
         model: MODEL.to_owned(),
         dtype: "f32".to_owned(),
         handle: crate::engine::engine(MODEL, ComputeDtype::F32, EngineConfig::default()),
+        adapter: None,
         tokenizer: checkpoint.tokenizer,
         template: None,
     }

@@ -63,7 +63,7 @@ impl<'a> PagedSequences<'a> {
         let (positions, cu_seqlens) = (Arc::new(positions), Arc::new(cu_seqlens));
         let block_tables = parts.iter().map(|(sequence, _)| self.block_tables[*sequence].clone()).collect();
         let paged = PagedBatch::new(Arc::clone(&cu_seqlens), Arc::clone(&positions), block_tables);
-        let batch = Batch { ids, positions, cu_seqlens, logit_rows };
+        let batch = Batch { ids, positions, cu_seqlens, logit_rows, ..Batch::default() };
         let decoder = self.decoder;
         let mut attention = Paged { sequences: self, paged: Arc::new(paged) };
         decoder.forward(&batch, &mut attention).unwrap().to_vec2().unwrap()

@@ -12,7 +12,7 @@ use xenoglot::model::{Batch, ComputeDtype, Decoder, DenseAttention, LoadOptions,
 use xenoglot::ops::{Targets, Workers, cross_entropy};
 use xenoglot::weights::open_weights;
 
-fn fixtures() -> PathBuf {
+pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/train/fixtures")
 }
 
@@ -34,26 +34,8 @@ impl Recorded {
         Self { decoder, workers, run: serde_json::from_str(&text).unwrap() }
     }
 
-    /// All sequences of the first step in one ragged batch, and what their rows are to predict.
     fn batch(&self) -> (Batch, Targets) {
-        let numbers = |value: &Value| -> Vec<u32> {
-            value.as_array().unwrap().iter().map(|x| x.as_u64().unwrap() as u32).collect()
-        };
-        let (mut batch, mut positions, mut cu_seqlens) = (Batch::default(), Vec::new(), vec![0]);
-        let mut targets = Targets { ids: Vec::new(), weights: Vec::new() };
-        for row in self.run["batches"][0].as_array().unwrap().iter().flat_map(numbers) {
-            let sequence = &self.run["sequences"][row as usize];
-            let (ids, counted) = (numbers(&sequence["ids"]), numbers(&sequence["targets"]));
-            targets.ids.extend(ids.iter().skip(1).chain([&0]));
-            targets.weights.extend(counted.iter().skip(1).chain([&0]).map(|&x| x as f32));
-            positions.extend(0..ids.len() as u32);
-            batch.ids.extend(ids);
-            cu_seqlens.push(batch.ids.len() as u32);
-        }
-        let counted: f32 = targets.weights.iter().sum();
-        targets.weights.iter_mut().for_each(|weight| *weight /= counted);
-        (batch.positions, batch.cu_seqlens) = (Arc::new(positions), Arc::new(cu_seqlens));
-        (batch, targets)
+        first_batch(&self.run)
     }
 
     /// The loss, and its gradient with respect to the embeddings that go in. The layers go in segments: each is run again
@@ -79,6 +61,28 @@ impl Recorded {
         }
         (loss.to_scalar().unwrap(), gradient)
     }
+}
+
+/// All sequences of a recorded run's first step in one ragged batch, and what their rows are to predict.
+pub fn first_batch(run: &Value) -> (Batch, Targets) {
+    let numbers = |value: &Value| -> Vec<u32> {
+        value.as_array().unwrap().iter().map(|x| x.as_u64().unwrap() as u32).collect()
+    };
+    let (mut batch, mut positions, mut cu_seqlens) = (Batch::default(), Vec::new(), vec![0]);
+    let mut targets = Targets { ids: Vec::new(), weights: Vec::new() };
+    for row in run["batches"][0].as_array().unwrap().iter().flat_map(numbers) {
+        let sequence = &run["sequences"][row as usize];
+        let (ids, counted) = (numbers(&sequence["ids"]), numbers(&sequence["targets"]));
+        targets.ids.extend(ids.iter().skip(1).chain([&0]));
+        targets.weights.extend(counted.iter().skip(1).chain([&0]).map(|&x| x as f32));
+        positions.extend(0..ids.len() as u32);
+        batch.ids.extend(ids);
+        cu_seqlens.push(batch.ids.len() as u32);
+    }
+    let counted: f32 = targets.weights.iter().sum();
+    targets.weights.iter_mut().for_each(|weight| *weight /= counted);
+    (batch.positions, batch.cu_seqlens) = (Arc::new(positions), Arc::new(cu_seqlens));
+    (batch, targets)
 }
 
 fn bits(x: &Tensor) -> Vec<u32> {

@@ -92,6 +92,7 @@ pub fn prefill(ids: &[u32]) -> Batch {
         positions: Arc::new(rows.clone()),
         cu_seqlens: Arc::new(vec![0, ids.len() as u32]),
         logit_rows: rows,
+        ..Batch::default()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The decoder against transformers: the recorded logits of tiny models of every family, one row order of
 //! arithmetic whatever the chunking, and checkpoints that contradict their config.
 
+pub mod adapters;
 pub mod attention;
 mod checkpoints;
 mod encoders;

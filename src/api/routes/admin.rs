@@ -48,7 +48,7 @@ pub async fn load_model(
     StrictJson(request): StrictJson<LoadModelRequest>,
 ) -> Result<(StatusCode, Json<ModelCard>), ApiError> {
     let registry = state.registry().clone();
-    check_name(&request.name)?;
+    check_name("name", &request.name)?;
     let mut options = registry.defaults().clone();
     if let Some(dtype) = &request.dtype {
         options.dtype = parse("dtype", dtype)?;
@@ -85,9 +85,17 @@ pub async fn unload_model(
     State(state): State<AppState>,
     Path(name): Path<String>,
 ) -> Result<Json<UnloadedModel>, ApiError> {
-    let model = state.registry().remove(&name)?;
+    if let Some(gone) = unload_adapter(&state, &name)? {
+        return Ok(Json(gone));
+    }
+    let removed = state.registry().remove(&name)?;
     // Now and not after the drain: a model of the same name may be loaded in the meantime.
-    state.metrics().forget(&model);
+    for model in &removed {
+        state.metrics().forget(model);
+    }
+    let Some(model) = removed.into_iter().next() else {
+        return Err(ApiError::internal("the model was taken out of service and left nothing behind"));
+    };
     let unloaded = name.clone();
     // A task of its own: a caller that hangs up must not leave the model half unloaded.
     let draining = tokio::spawn(async move {
@@ -102,12 +110,22 @@ pub async fn unload_model(
     Ok(Json(UnloadedModel { id: name, object: "model".to_owned(), deleted: true }))
 }
 
+/// An adapter goes at once; its engine runs on.
+fn unload_adapter(state: &AppState, name: &str) -> Result<Option<UnloadedModel>, ApiError> {
+    let is_adapter = state.registry().get(name).is_ok_and(|model| model.adapter.is_some());
+    if !is_adapter {
+        return Ok(None);
+    }
+    state.metrics().forget(&state.registry().remove_adapter(name)?);
+    Ok(Some(UnloadedModel { id: name.to_owned(), object: "model".to_owned(), deleted: true }))
+}
+
 /// A name goes into URLs, labels and logs.
-fn check_name(name: &str) -> Result<(), ApiError> {
+pub(super) fn check_name(field: &'static str, name: &str) -> Result<(), ApiError> {
     let fits = |c: char| c.is_alphanumeric() || "-_./:@+".contains(c);
     if name.is_empty() || name.chars().count() > 128 || !name.chars().all(fits) || name.starts_with('/') {
         let message = "a name has 1 to 128 letters, digits and `-_./:@+`, and does not begin with `/`";
-        return Err(ApiError::invalid("name", message));
+        return Err(ApiError::invalid(field, message));
     }
     Ok(())
 }
@@ -120,13 +138,17 @@ fn parse<T: FromStr<Err = String>>(field: &'static str, text: &str) -> Result<T,
 /// The real path, links followed, which must lie below `root`: a request may not read the rest of the disk, nor
 /// learn what is there.
 fn below(root: &FilePath, path: &str) -> Result<PathBuf, ApiError> {
-    let refused = || {
+    real_path_below(root, path).ok_or_else(|| {
         let root = root.display();
         ApiError::invalid("path", format!("there is no such model below the models directory ({root})"))
-    };
-    let root = root.canonicalize().map_err(|_| refused())?;
-    let path = root.join(path).canonicalize().map_err(|_| refused())?;
-    if path.starts_with(&root) && path != root { Ok(path) } else { Err(refused()) }
+    })
+}
+
+/// `None` for what is not there and for what lies elsewhere alike.
+pub(super) fn real_path_below(root: &FilePath, path: &str) -> Option<PathBuf> {
+    let root = root.canonicalize().ok()?;
+    let path = root.join(path).canonicalize().ok()?;
+    (path.starts_with(&root) && path != root).then_some(path)
 }
 
 #[cfg(test)]
@@ -154,7 +176,8 @@ mod tests {
 
     #[test]
     fn names_are_plain() {
-        let check = |name: &str, expected: bool| assert_eq!(check_name(name).is_ok(), expected, "{name}");
+        let check =
+            |name: &str, expected: bool| assert_eq!(check_name("name", name).is_ok(), expected, "{name}");
         check("org/model-1.5B_chat:v2", true);
         check("模型", true);
         check("", false);

@@ -5,6 +5,7 @@ mod chat;
 mod completions;
 mod evals;
 mod health;
+mod lora;
 mod merges;
 mod models;
 mod tokenize;
@@ -30,6 +31,8 @@ pub fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(admin::reset_prefix_cache))
         .routes(routes!(admin::load_model))
         .routes(routes!(admin::unload_model))
+        .routes(routes!(lora::load_lora_adapter))
+        .routes(routes!(lora::unload_lora_adapter))
         .routes(routes!(merges::create_merge, merges::list_merges))
         .routes(routes!(merges::get_merge))
         .routes(routes!(merges::cancel_merge))

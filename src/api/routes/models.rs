@@ -9,10 +9,11 @@ use crate::protocol::ErrorResponse;
 use crate::protocol::models::{ModelCard, ModelList};
 use crate::registry::ServedModel;
 
-/// The models that are served.
+/// The models that are served, then the adapters beside them.
 #[utoipa::path(get, path = "/v1/models", tag = "models", responses((status = 200, body = ModelList)))]
 pub async fn list_models(State(state): State<AppState>) -> Json<ModelList> {
-    Json(ModelList::new(state.registry().list().iter().map(|model| card(model)).collect()))
+    let (models, adapters) = (state.registry().list(), state.registry().adapters());
+    Json(ModelList::new(models.iter().chain(&adapters).map(|model| card(model)).collect()))
 }
 
 /// One model. Its id may contain slashes.
@@ -36,6 +37,8 @@ pub fn card(model: &ServedModel) -> ModelCard {
         object: "model".to_owned(),
         created: model.created,
         owned_by: "xenoglot".to_owned(),
+        root: Some(model.source.display().to_string()),
+        parent: model.adapter.as_ref().map(|adapter| adapter.base.clone()),
         max_model_len: Some(model.max_model_len as u64),
     }
 }

@@ -138,6 +138,7 @@ fn measure(
             seed: u64::from(run) << 32 | client as u64,
             ..SamplingParams::default()
         },
+        adapter: None,
         cache_salt: None,
         priority: 0,
     });

@@ -224,6 +224,7 @@ fn local(arguments: &Arguments, n: u32, settings: &Settings) -> anyhow::Result<(
         model: model.name.clone(),
         dtype: model.dtype.to_owned(),
         handle: model.handle.clone(),
+        adapter: model.request_adapter(),
         tokenizer: model.tokenizer.clone(),
         template: model.template.clone(),
     };

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::chat::{ChatTemplate, RenderOptions, opens_reasoning};
 use crate::engine::{
     EngineError, EngineHandle, EventStream, FinishReason, Output, OutputOptions, OutputStream, Request,
-    SamplingParams,
+    RequestAdapter, SamplingParams,
 };
 use crate::weights::Tokenizer;
 
@@ -29,6 +29,8 @@ pub struct LocalGenerator {
     /// As the memory plan names it: f32, bf16, gguf.
     pub dtype: String,
     pub handle: EngineHandle,
+    /// The model is asked with this beside its weights.
+    pub adapter: Option<RequestAdapter>,
     pub tokenizer: Tokenizer,
     /// Without one, messages are joined by blank lines and continued: the way to evaluate a base model.
     pub template: Option<ChatTemplate>,
@@ -169,6 +171,7 @@ impl LocalGenerator {
                 seed: request.seed,
                 ..SamplingParams::default()
             },
+            adapter: self.adapter.clone(),
             cache_salt: None,
             priority: 0,
         }

@@ -46,6 +46,7 @@ impl LocalGenerator {
                 prompt_logprobs: Some(0),
                 ..SamplingParams::default()
             },
+            adapter: self.adapter.clone(),
             cache_salt: None,
             priority: 0,
         };

@@ -8,7 +8,8 @@ use super::selection::{Fate, Selection, last_part, short_names};
 use super::svd::Svd;
 use super::transpose;
 use crate::weights::{
-    AdapterBias, AdapterConfig, AdapterWriter, TensorSource, TensorType, TensorView, WrittenDtype,
+    AdapterBias, AdapterConfig, AdapterWriter, ModuleNames, TensorSource, TensorType, TensorView,
+    WrittenDtype,
 };
 
 pub struct Extractor<'a> {
@@ -91,7 +92,9 @@ impl<'a> Extractor<'a> {
             rank_pattern: others().map(|module| (module.name.clone(), module.rank)).collect(),
             alpha_pattern: others().map(|module| (module.name.clone(), module.rank as f64)).collect(),
             bias: if self.has_biases { AdapterBias::All } else { AdapterBias::None },
-            target_modules: short_names(&decomposed, &all, |module, name| last_part(module) == name),
+            target_modules: ModuleNames::Names(short_names(&decomposed, &all, |module, name| {
+                last_part(module) == name
+            })),
             // PEFT takes every module whose name ends so, be it within a word.
             modules_to_save: short_names(&done.whole, &all, |module, name| module.ends_with(name)),
             ..AdapterConfig::default()

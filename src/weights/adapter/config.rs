@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::WeightsError;
 use super::names::Part;
+use super::targets::ModuleNames;
 
 pub const CONFIG_FILE: &str = "adapter_config.json";
 
@@ -52,8 +53,15 @@ pub struct AdapterConfig {
     pub fan_in_fan_out: bool,
     pub bias: AdapterBias,
     pub lora_bias: bool,
-    pub target_modules: Vec<String>,
+    pub target_modules: ModuleNames,
+    pub exclude_modules: ModuleNames,
+    /// The layers whose targets are adapted; all where there is none.
+    pub layers_to_transform: Option<Vec<usize>>,
+    /// What the list of layers may be called; anything where this is empty.
+    pub layers_pattern: Vec<String>,
     pub modules_to_save: Vec<String>,
+    /// Of what goes into A, in training.
+    pub dropout: f64,
 }
 
 impl AdapterConfig {
@@ -78,8 +86,12 @@ impl AdapterConfig {
             fan_in_fan_out: keys.flag("fan_in_fan_out")?,
             bias,
             lora_bias: keys.flag("lora_bias")?,
-            target_modules: keys.names("target_modules")?,
+            target_modules: keys.modules("target_modules")?,
+            exclude_modules: keys.modules("exclude_modules")?,
+            layers_to_transform: keys.layers("layers_to_transform")?,
+            layers_pattern: keys.names("layers_pattern")?,
             modules_to_save: keys.names("modules_to_save")?,
+            dropout: keys.probability("lora_dropout")?,
         })
     }
 
@@ -100,7 +112,10 @@ impl AdapterConfig {
             "use_rslora": self.use_rslora,
             "rank_pattern": ranks,
             "alpha_pattern": alphas,
-            "target_modules": self.target_modules,
+            "target_modules": self.target_modules.to_json(),
+            "exclude_modules": (!self.exclude_modules.is_empty()).then(|| self.exclude_modules.to_json()),
+            "layers_to_transform": self.layers_to_transform,
+            "layers_pattern": (!self.layers_pattern.is_empty()).then_some(&self.layers_pattern),
             "modules_to_save": saved,
             "bias": match self.bias {
                 AdapterBias::None => "none",
@@ -109,7 +124,7 @@ impl AdapterConfig {
             },
             "lora_bias": self.lora_bias,
             "fan_in_fan_out": self.fan_in_fan_out,
-            "lora_dropout": 0.0,
+            "lora_dropout": self.dropout,
             "inference_mode": true,
         })
     }
@@ -209,6 +224,34 @@ impl Keys<'_> {
             _ => None,
         };
         names.ok_or_else(|| self.wrong(key, "is not a list of names"))
+    }
+
+    /// As [`Self::names`], but a name that stands alone is an expression, as in PEFT.
+    fn modules(&self, key: &str) -> Result<ModuleNames, WeightsError> {
+        match &self.value[key] {
+            Value::String(expression) => Ok(ModuleNames::Expression(expression.clone())),
+            _ => self.names(key).map(ModuleNames::Names),
+        }
+    }
+
+    /// A list of numbers of layers, or one; PEFT takes an empty list for none.
+    fn layers(&self, key: &str) -> Result<Option<Vec<usize>>, WeightsError> {
+        let number = |value: &Value| value.as_u64().and_then(|layer| usize::try_from(layer).ok());
+        let layers = match &self.value[key] {
+            Value::Null => return Ok(None),
+            Value::Array(all) if all.is_empty() => return Ok(None),
+            Value::Array(all) => all.iter().map(number).collect(),
+            one => number(one).map(|layer| vec![layer]),
+        };
+        layers.map(Some).ok_or_else(|| self.wrong(key, "is neither the number of a layer nor a list of them"))
+    }
+
+    fn probability(&self, key: &str) -> Result<f64, WeightsError> {
+        if self.value[key].is_null() {
+            return Ok(0.0);
+        }
+        let number = self.value[key].as_f64().filter(|number| (0.0..1.0).contains(number));
+        number.ok_or_else(|| self.wrong(key, "is not a number from 0 to below 1"))
     }
 
     fn pattern<T>(

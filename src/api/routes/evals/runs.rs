@@ -71,7 +71,8 @@ pub async fn create_run(
 /// A model of this server or an endpoint of its settings, by name; without one, the only one there is.
 fn model(state: &AppState, evals: &Evals, asked: Option<&str>) -> Result<String, ApiError> {
     let served = state.registry().list();
-    let mut known: Vec<String> = served.iter().map(|model| model.name.clone()).collect();
+    let adapters = state.registry().adapters();
+    let mut known: Vec<String> = served.iter().chain(&adapters).map(|model| model.name.clone()).collect();
     known.extend(evals.endpoints.iter().map(|endpoint| endpoint.name.clone()));
     match asked {
         Some(name) if known.iter().any(|known| known == name) => Ok(name.to_owned()),
