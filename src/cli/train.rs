@@ -54,6 +54,7 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
         checkpoint,
         config,
         locate: &existing,
+        locate_model: &|name| locate(name, None, &settings),
         folder: arguments.out.clone(),
         workers: Workers::new(arguments.jobs.map_or(cores, usize::from)),
         stop: &stop,

@@ -70,13 +70,17 @@ impl Files {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Method {
-    /// `supervised` or `cpt`.
+    /// `supervised`, `cpt`, `mapping` or `augmentation`.
     #[serde(rename = "type")]
     pub kind: MethodKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supervised: Option<Supervised>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpt: Option<ContinuedPretraining>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<MappingTraining>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub augmentation: Option<MappingTraining>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -87,6 +91,10 @@ pub enum MethodKind {
     Supervised,
     /// Continued pre-training, on plain text.
     Cpt,
+    /// MindMerger's first stage: the mapping, on translations.
+    Mapping,
+    /// MindMerger's second stage: the mapping, on the task, the language model reading the query too.
+    Augmentation,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -134,6 +142,46 @@ pub struct CorpusFiles {
     /// Marks the texts in evaluations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
+}
+
+/// A stage of MindMerger: a mapping from an encoder's states to the model's embeddings. Defaults are the original's, with
+/// hyperparameters of its own: batches of 128, 3 epochs at a constant 2e-5, AdamW with betas 0.8 and 0.999 and a decay of 3e-7.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MappingTraining {
+    #[serde(default)]
+    pub hyperparameters: Hyperparameters,
+    /// A name below the models directory, or a path: mT5, NLLB, M2M100, XLM-R, E5 and the like.
+    pub encoder: String,
+    /// `aligned` (`train.sw` with `train.en` beside it), `queries` (JSONL of `lang`, `query`, `response`), `xcsqa` or `xnli`;
+    /// aligned, of `augmentation` queries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+    /// Of `xcsqa` and `xnli` lines that name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// Weights to begin with: the first stage's mapping, or the folder of its training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_mapping: Option<String>,
+    /// Tokens of what the encoder and the prompt have of a text; 200, of mathematics 512.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_source_length: Option<usize>,
+    /// Tokens of what is learned; 200, of mathematics 512.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_target_length: Option<usize>,
+    /// 100,000, of `augmentation` 30,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items_per_language: Option<u64>,
+    /// Pairs that are measured on, without `validation_file`; 3,000, or a tenth of less data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dev_items: Option<usize>,
+    /// Around the query, where the language model reads it; MindMerger's for mathematics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_template: Option<String>,
+    /// BCP 47 to the encoder's language tags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub language_tags: Option<std::collections::BTreeMap<String, String>>,
 }
 
 /// Low-rank adapters, as PEFT has them.
@@ -281,6 +329,9 @@ impl CreateFineTuningJob {
         let of_method = self.method.as_ref().and_then(|method| match method.kind {
             MethodKind::Supervised => method.supervised.as_ref().map(|method| &method.hyperparameters),
             MethodKind::Cpt => method.cpt.as_ref().map(|method| &method.hyperparameters),
+            MethodKind::Mapping | MethodKind::Augmentation => {
+                self.mapping().map(|method| &method.hyperparameters)
+            }
         });
         of_method.or(self.hyperparameters.as_ref()).cloned().unwrap_or_default()
     }
@@ -295,6 +346,17 @@ impl CreateFineTuningJob {
         match method.kind {
             MethodKind::Supervised => method.supervised.as_ref()?.lora.as_ref(),
             MethodKind::Cpt => method.cpt.as_ref()?.lora.as_ref(),
+            MethodKind::Mapping | MethodKind::Augmentation => None,
+        }
+    }
+
+    /// MindMerger's settings, of either stage.
+    pub fn mapping(&self) -> Option<&MappingTraining> {
+        let method = self.method.as_ref()?;
+        match method.kind {
+            MethodKind::Mapping => method.mapping.as_ref(),
+            MethodKind::Augmentation => method.augmentation.as_ref(),
+            MethodKind::Supervised | MethodKind::Cpt => None,
         }
     }
 }
@@ -302,8 +364,12 @@ impl CreateFineTuningJob {
 impl Method {
     /// The settings of another type would be passed over.
     fn check(&self) -> Result<(), BadRequest> {
-        let given =
-            [(MethodKind::Supervised, self.supervised.is_some()), (MethodKind::Cpt, self.cpt.is_some())];
+        let given = [
+            (MethodKind::Supervised, self.supervised.is_some()),
+            (MethodKind::Cpt, self.cpt.is_some()),
+            (MethodKind::Mapping, self.mapping.is_some()),
+            (MethodKind::Augmentation, self.augmentation.is_some()),
+        ];
         for (kind, is_given) in given {
             if is_given && kind != self.kind {
                 let (name, own) = (kind.name(), self.kind.name());
@@ -315,7 +381,21 @@ impl Method {
                 ));
             }
         }
-        Ok(())
+        let mapping = match self.kind {
+            MethodKind::Mapping => &self.mapping,
+            MethodKind::Augmentation => &self.augmentation,
+            MethodKind::Supervised | MethodKind::Cpt => return Ok(()),
+        };
+        let param = |field: &str| format!("method.{}.{field}", self.kind.name());
+        let Some(mapping) = mapping else { return Err(BadRequest::missing(param("encoder"))) };
+        const FORMATS: [&str; 4] = ["aligned", "queries", "xcsqa", "xnli"];
+        match mapping.format.as_deref() {
+            Some(format) if !FORMATS.contains(&format) => {
+                let message = format!("format: {format:?} is none of {}", FORMATS.join(", "));
+                Err(BadRequest::invalid(param("format"), message))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -324,6 +404,8 @@ impl MethodKind {
         match self {
             Self::Supervised => "supervised",
             Self::Cpt => "cpt",
+            Self::Mapping => "mapping",
+            Self::Augmentation => "augmentation",
         }
     }
 }

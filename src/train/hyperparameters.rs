@@ -6,21 +6,85 @@ use super::data::{BatchOptions, Packing, TooLong};
 use super::{AdamWSettings, Decline, Length, Recompute, RunSettings, TrainError, TrainerSettings, Warmup};
 use crate::model::{ComputeDtype, DecoderConfig};
 use crate::protocol::fine_tuning::{CreateFineTuningJob, Hyperparameters, MethodKind};
+use crate::weights::CheckpointDtype;
 
-/// Of the decoder's own weights and of adapters.
-const LEARNING_RATE: f64 = 2e-5;
-const LEARNING_RATE_LORA: f64 = 2e-4;
-const BATCH_SIZE: usize = 8;
-const MAX_LENGTH: usize = 1024;
 /// The longest sequence, packed or not.
 const MAX_LENGTH_MAX: usize = 16_384;
-const SEED: u64 = 42;
+
+/// What a method has where nothing is said.
+struct Defaults {
+    learning_rate: f64,
+    epochs: f64,
+    batch: usize,
+    micro_batch: usize,
+    decline: Decline,
+    optimizer: AdamWSettings,
+    seed: u64,
+    max_length: usize,
+    too_long: TooLong,
+    packing: bool,
+    /// Micro-batches between two evaluations.
+    eval_micro_steps: Option<u64>,
+}
+
+impl Defaults {
+    fn of(request: &CreateFineTuningJob) -> Self {
+        let usual = Self {
+            learning_rate: if request.lora().is_some() { 2e-4 } else { 2e-5 },
+            epochs: 3.0,
+            batch: 8,
+            micro_batch: 1,
+            decline: Decline::Linear,
+            optimizer: AdamWSettings::default(),
+            seed: 42,
+            max_length: 1024,
+            too_long: TooLong::Drop,
+            packing: true,
+            eval_micro_steps: None,
+        };
+        match request.kind() {
+            MethodKind::Supervised => usual,
+            MethodKind::Cpt => Self { epochs: 1.0, too_long: TooLong::Split, ..usual },
+            MethodKind::Mapping => Self::mindmerger(8),
+            // Of mathematics, whose pairs are long; the original takes 8 of the classification tasks.
+            MethodKind::Augmentation => {
+                let format = request.mapping().and_then(|mapping| mapping.format.as_deref());
+                Self::mindmerger(if format.is_none_or(|format| format == "queries") { 2 } else { 8 })
+            }
+        }
+    }
+
+    /// The original's, arXiv:2405.17386 and its code.
+    fn mindmerger(micro_batch: usize) -> Self {
+        Self {
+            learning_rate: 2e-5,
+            epochs: 3.0,
+            batch: 128,
+            micro_batch,
+            decline: Decline::Constant,
+            optimizer: AdamWSettings {
+                beta1: 0.8,
+                beta2: 0.999,
+                eps: 1e-8,
+                weight_decay: 3e-7,
+                max_grad_norm: Some(1.0),
+            },
+            seed: 0,
+            max_length: MAX_LENGTH_MAX,
+            too_long: TooLong::Truncate,
+            packing: false,
+            eval_micro_steps: Some(2000),
+        }
+    }
+}
 
 pub(super) struct Resolved {
     pub trainer: TrainerSettings,
     /// Folder and identity are the job's.
     pub run: RunSettings,
     pub max_length: usize,
+    /// That RoPE's table covers.
+    pub positions: usize,
     pub too_long: TooLong,
     pub max_tokens: Option<u64>,
     pub packing: bool,
@@ -30,23 +94,30 @@ pub(super) struct Resolved {
 }
 
 impl Resolved {
+    /// `stored` is how the model lies on disk.
+    ///
     /// # Errors
     /// `Option`, with the setting's name.
-    pub fn of(request: &CreateFineTuningJob, config: &DecoderConfig) -> Result<Self, TrainError> {
-        let given = request.hyperparameters();
-        let is_cpt = request.kind() == MethodKind::Cpt;
-        let max_length = max_length(&given, config)?;
-        let (batch, micro_batch) =
-            (given.batch_size.unwrap_or(BATCH_SIZE), given.micro_batch_size.unwrap_or(1));
+    pub fn of(
+        request: &CreateFineTuningJob,
+        config: &DecoderConfig,
+        stored: CheckpointDtype,
+    ) -> Result<Self, TrainError> {
+        let (given, defaults) = (request.hyperparameters(), Defaults::of(request));
+        let max_length = max_length(&given, &defaults, config)?;
+        let batch = given.batch_size.unwrap_or(defaults.batch);
+        let micro_batch = given.micro_batch_size.unwrap_or(defaults.micro_batch.min(batch));
         if micro_batch == 0 || batch == 0 || !batch.is_multiple_of(micro_batch) {
             let problem = format!("is {batch}, which is no multiple of `micro_batch_size` {micro_batch}");
             return Err(TrainError::option("batch_size", problem));
         }
-        let cpt = request.method.as_ref().and_then(|method| method.cpt.as_ref()).filter(|_| is_cpt);
+        let accumulation = batch / micro_batch;
+        let cpt = request.method.as_ref().and_then(|method| method.cpt.as_ref());
+        let eval_steps = defaults.eval_micro_steps.map(|steps| steps.div_ceil(accumulation as u64));
         Ok(Self {
-            trainer: trainer(request, &given, batch / micro_batch),
+            trainer: trainer(request, &given, &defaults, accumulation),
             run: RunSettings {
-                eval_steps: given.eval_steps,
+                eval_steps: given.eval_steps.or(eval_steps),
                 save_steps: given.save_steps,
                 save_total: given.save_total_limit.unwrap_or(2),
                 folder: std::path::PathBuf::new(),
@@ -54,20 +125,21 @@ impl Resolved {
                 loss_jump_max: given.max_loss_jump.unwrap_or(10.0),
             },
             max_length,
+            positions: if request.mapping().is_some() { config.max_position_embeddings } else { max_length },
             too_long: match given.too_long.as_deref() {
                 Some("truncate") => TooLong::Truncate,
                 Some("drop") => TooLong::Drop,
                 Some("split") => TooLong::Split,
-                _ if is_cpt => TooLong::Split,
-                _ => TooLong::Drop,
+                _ => defaults.too_long,
             },
             max_tokens: cpt.and_then(|cpt| cpt.max_tokens),
-            packing: given.packing.unwrap_or(true),
+            packing: given.packing.unwrap_or(defaults.packing),
             micro_batch,
-            dtype: if given.dtype.as_deref() == Some("bf16") {
-                ComputeDtype::Bf16
-            } else {
-                ComputeDtype::F32
+            dtype: match given.dtype.as_deref() {
+                Some("bf16") => ComputeDtype::Bf16,
+                // What stays frozen may be quantised.
+                None if stored == CheckpointDtype::Gguf => ComputeDtype::Gguf,
+                _ => ComputeDtype::F32,
             },
             recompute: if given.gradient_checkpointing.unwrap_or(true) {
                 Recompute::Segments { layers: 1 }
@@ -87,48 +159,62 @@ impl Resolved {
 
     /// What of the settings decides what is learned.
     pub fn identity(&self) -> Value {
-        let dtype = if self.dtype == ComputeDtype::Bf16 { "bf16" } else { "f32" };
-        json!({"trainer": self.trainer, "max_length": self.max_length, "dtype": dtype})
+        json!({
+            "trainer": self.trainer,
+            "max_length": self.max_length,
+            "dtype": format!("{:?}", self.dtype),
+            "packing": self.packing,
+            "micro_batch_size": self.micro_batch,
+        })
     }
 }
 
-fn max_length(given: &Hyperparameters, config: &DecoderConfig) -> Result<usize, TrainError> {
+fn max_length(
+    given: &Hyperparameters,
+    defaults: &Defaults,
+    config: &DecoderConfig,
+) -> Result<usize, TrainError> {
     let context = config.max_position_embeddings;
-    let length = given.max_length.unwrap_or(MAX_LENGTH.min(context));
     let most = context.min(MAX_LENGTH_MAX);
+    let length = given.max_length.unwrap_or(defaults.max_length.min(most));
     if (2..=most).contains(&length) {
         return Ok(length);
     }
-    Err(TrainError::option(
-        "max_length",
-        format!("is {length}, it must lie between 2 and {most} for this model"),
-    ))
+    let problem = format!("is {length}, it must lie between 2 and {most} for this model");
+    Err(TrainError::option("max_length", problem))
 }
 
-fn trainer(request: &CreateFineTuningJob, given: &Hyperparameters, accumulation: usize) -> TrainerSettings {
-    let rate = if request.lora().is_some() { LEARNING_RATE_LORA } else { LEARNING_RATE };
-    let defaults = AdamWSettings::default();
-    let epochs = if request.kind() == MethodKind::Cpt { 1.0 } else { 3.0 };
+fn trainer(
+    request: &CreateFineTuningJob,
+    given: &Hyperparameters,
+    defaults: &Defaults,
+    accumulation: usize,
+) -> TrainerSettings {
+    let rate = defaults.learning_rate * given.learning_rate_multiplier.unwrap_or(1.0);
+    let optimizer = defaults.optimizer;
     TrainerSettings {
-        length: given.max_steps.map_or(Length::Epochs(given.n_epochs.unwrap_or(epochs)), Length::Steps),
-        learning_rate: given.learning_rate.unwrap_or(rate * given.learning_rate_multiplier.unwrap_or(1.0)),
+        length: given
+            .max_steps
+            .map_or(Length::Epochs(given.n_epochs.unwrap_or(defaults.epochs)), Length::Steps),
+        learning_rate: given.learning_rate.unwrap_or(rate),
         warmup: given.warmup_steps.map_or(Warmup::Ratio(given.warmup_ratio.unwrap_or(0.0)), Warmup::Steps),
         decline: match given.lr_scheduler_type.as_deref() {
+            Some("linear") => Decline::Linear,
             Some("cosine") => Decline::Cosine,
             Some("constant") => Decline::Constant,
-            _ => Decline::Linear,
+            _ => defaults.decline,
         },
         optimizer: AdamWSettings {
-            beta1: given.adam_beta1.unwrap_or(defaults.beta1),
-            beta2: given.adam_beta2.unwrap_or(defaults.beta2),
-            eps: given.adam_epsilon.unwrap_or(defaults.eps),
-            weight_decay: given.weight_decay.unwrap_or(defaults.weight_decay),
+            beta1: given.adam_beta1.unwrap_or(optimizer.beta1),
+            beta2: given.adam_beta2.unwrap_or(optimizer.beta2),
+            eps: given.adam_epsilon.unwrap_or(optimizer.eps),
+            weight_decay: given.weight_decay.unwrap_or(optimizer.weight_decay),
             max_grad_norm: match given.max_grad_norm {
-                None => defaults.max_grad_norm,
+                None => optimizer.max_grad_norm,
                 Some(max) => Some(max).filter(|&max| max != 0.0),
             },
         },
         accumulation,
-        seed: request.seed.unwrap_or(SEED),
+        seed: request.seed.unwrap_or(defaults.seed),
     }
 }

@@ -181,14 +181,17 @@ impl Objective for MindMerger {
 
 /// Pairs on disk, in the order of a plan.
 pub struct PairExamples {
-    store: PairStore,
+    store: Arc<PairStore>,
+    /// Of the pairs that are taken.
+    indices: Vec<usize>,
+    /// Of places in `indices`.
     plan: BatchPlan,
     bos: u32,
 }
 
 impl PairExamples {
-    pub fn new(store: PairStore, plan: BatchPlan, bos: u32) -> Self {
-        Self { store, plan, bos }
+    pub fn new(store: Arc<PairStore>, indices: Vec<usize>, plan: BatchPlan, bos: u32) -> Self {
+        Self { store, indices, plan, bos }
     }
 }
 
@@ -198,14 +201,14 @@ impl Examples for PairExamples {
     }
 
     fn micro_batch(&self, examples: &[usize]) -> Result<MicroBatch, TrainError> {
-        let row = |&index: &usize| {
-            let PairView { source, prompt, target, .. } = self.store.pair(index);
+        let row = |&place: &usize| {
+            let PairView { source, prompt, target, .. } = self.store.pair(self.indices[place]);
             PairRow { source, prompt, target }
         };
         Ok(pair_batch(examples.iter().map(row), self.bos))
     }
 
     fn tag(&self, example: usize) -> &str {
-        self.store.pair(example).language
+        self.store.pair(self.indices[example]).language
     }
 }

@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use xenoglot::model::augmented::{AugmentedFolder, MappingWeights};
 use xenoglot::weights::Checkpoint;
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/llama2");
@@ -181,4 +182,94 @@ fn mistakes_are_told_in_a_line() {
     )
     .unwrap();
     check(&|it| it["training_file"] = json!("broken.jsonl"), &["broken.jsonl:2"]);
+}
+
+/// An adapter in PEFT's format, on the base as it was.
+#[test]
+fn an_adapter_is_trained_beside_its_base() {
+    let folder = tempfile::tempdir().unwrap();
+    prepare(folder.path(), &|it| {
+        it["method"]["supervised"]["lora"] =
+            json!({"r": 4, "dropout": 0.1, "target_modules": ["q_proj", "v_proj", "down_proj"]});
+        it["method"]["supervised"]["hyperparameters"]["learning_rate"] = json!(0.02);
+    });
+    succeeds(folder.path(), "out");
+    let losses: Vec<f64> =
+        metrics(&folder.path().join("out")).iter().filter_map(|line| line["loss"].as_f64()).collect();
+    assert!(losses[47] < 0.8 * losses[0], "{losses:?}");
+    let adapter = xenoglot::weights::Adapter::open(&folder.path().join("out/model")).unwrap();
+    let config = adapter.config();
+    assert_eq!((config.rank, config.alpha, config.dropout), (4, 8.0, 0.1));
+    assert_eq!(config.base_model.as_deref(), Some(MODEL));
+}
+
+/// A folder with an encoder of 40 tokens.
+fn encoder(folder: &Path) {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoders");
+    std::fs::create_dir(folder.join("encoder")).unwrap();
+    let copies = [
+        ("xlm_roberta/config.json", "config.json"),
+        ("xlm_roberta/model.safetensors", "model.safetensors"),
+        ("tokenizers/xlm_roberta.tokenizer.json", "tokenizer.json"),
+    ];
+    for (from, to) in copies {
+        std::fs::copy(fixtures.join(from), folder.join("encoder").join(to)).unwrap();
+    }
+}
+
+/// Both stages of MindMerger; the second begins with the first one's mapping.
+#[test]
+fn a_mapping_is_trained_in_two_stages() {
+    let folder = tempfile::tempdir().unwrap();
+    encoder(folder.path());
+    let (mut source, mut target, mut queries) = (String::new(), String::new(), String::new());
+    for at in 0..24 {
+        let (word, answer) = (["a b", "b c", "c a"][at % 3], ["one", "two", "six"][at % 3]);
+        source += &format!("{word}\n");
+        target += &format!("{answer}\n");
+        queries += &format!("{}\n", json!({"lang": "sw", "query": word, "response": answer}));
+    }
+    std::fs::write(folder.path().join("train.sw"), source).unwrap();
+    std::fs::write(folder.path().join("train.en"), target).unwrap();
+    std::fs::write(folder.path().join("queries.jsonl"), queries).unwrap();
+    let describe = |kind: &str, file: &str, more: Value| {
+        let mut method = json!({
+            "encoder": "encoder", "dev_items": 4,
+            "hyperparameters": {"batch_size": 4, "micro_batch_size": 2, "learning_rate": 0.01, "n_epochs": 6, "eval_steps": 10},
+        });
+        method.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let description =
+            json!({"model": MODEL, "training_file": file, "method": {"type": kind, kind: method}});
+        std::fs::write(folder.path().join("training.toml"), toml::to_string(&description).unwrap()).unwrap();
+    };
+    let losses = |out: &str, key: &str| -> Vec<f64> {
+        metrics(&folder.path().join(out)).iter().filter_map(|line| line[key].as_f64()).collect()
+    };
+    describe("mapping", "train.sw", json!({}));
+    succeeds(folder.path(), "mapping");
+    let (first, dev) = (losses("mapping", "loss"), losses("mapping", "eval_sw_loss"));
+    assert_eq!(first.len(), 30);
+    assert!(first[29] < 0.8 * first[0] && dev[3] < dev[0], "{first:?} {dev:?}");
+
+    let template = "Q: {query} A:";
+    describe(
+        "augmentation",
+        "queries.jsonl",
+        json!({"initial_mapping": "mapping", "prompt_template": template}),
+    );
+    succeeds(folder.path(), "augmentation");
+    let dev = losses("augmentation", "eval_loss");
+    assert!(dev.last().unwrap() < &dev[0], "{dev:?}");
+    let model = AugmentedFolder::open(&folder.path().join("augmentation/model")).unwrap();
+    assert!(model.augmentation && model.prompt_template.render("x") == "Q: x A:");
+    let (before, after) = (folder.path().join("mapping/model/mapping.safetensors"), model.mapping);
+    let end = |path: &Path| {
+        MappingWeights::load(path).unwrap().end_boundary.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    assert_ne!(end(&before), end(&after));
+    assert!(!AugmentedFolder::open(&folder.path().join("mapping/model")).unwrap().augmentation);
+
+    describe("mapping", "train.sw", json!({"encoder": "nowhere"}));
+    let said = String::from_utf8_lossy(&run(folder.path(), "other").stderr).into_owned();
+    assert!(said.contains("`encoder`") && said.contains("nowhere"), "{said}");
 }

@@ -2,6 +2,7 @@
 
 mod command;
 mod continued_pretraining;
+mod lora;
 mod mindmerger;
 mod recorded;
 mod resume;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::QueryTemplate;
 use crate::model::ModelError;
@@ -53,7 +53,46 @@ pub struct AugmentedFolder {
 impl AugmentedFolder {
     /// Whether a path is such a model: a folder with a xenoglot.json, or that file.
     pub fn is_one(path: &Path) -> bool {
-        file_of(path).is_file()
+        let file = file_of(path);
+        file.file_name().is_some_and(|name| name == FILE_NAME) && file.is_file()
+    }
+
+    /// Writes the xenoglot.json of `folder`, whole or not at all, over one that was there. Parts that lie in the folder are
+    /// named from there, others by their absolute paths.
+    ///
+    /// # Errors
+    /// A part that does not exist, a folder that cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<(), ModelError> {
+        let io = |path: &Path, action| {
+            let path = path.to_owned();
+            move |source| WeightsError::Io { path, action, source }
+        };
+        let root = folder.canonicalize().map_err(io(folder, "find it"))?;
+        let named = |key: &'static str, part: &Path| {
+            let real =
+                part.canonicalize().map_err(|_| ModelError::MissingPath { key, path: part.to_owned() })?;
+            let path = real.strip_prefix(&root).unwrap_or(&real);
+            path.to_str().map(str::to_owned).ok_or_else(|| ModelError::InvalidKey {
+                key: key.to_owned(),
+                found: path.display().to_string(),
+                expected: "a path in UTF-8".to_owned(),
+            })
+        };
+        let value = json!({
+            "kind": KIND,
+            "encoder": named("encoder", &self.encoder)?,
+            "llm": named("llm", &self.llm)?,
+            "mapping": named("mapping", &self.mapping)?,
+            "augmentation": self.augmentation,
+            "prompt_template": self.prompt_template.as_str(),
+            "encoder_template": self.encoder_template.as_str(),
+            "language_tags": self.language_tags,
+        });
+        let (file, partial) =
+            (folder.join(FILE_NAME), folder.join(format!(".{FILE_NAME}.{}", std::process::id())));
+        std::fs::write(&partial, format!("{value:#}\n")).map_err(io(&partial, "write it"))?;
+        std::fs::rename(&partial, &file).map_err(io(&file, "give it its name"))?;
+        Ok(())
     }
 
     /// Reads the xenoglot.json of a folder, or the file itself.
@@ -151,8 +190,6 @@ fn language_tags(reader: &Reader) -> Result<BTreeMap<String, String>, ModelError
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn complete() -> Value {
@@ -182,6 +219,28 @@ mod tests {
         assert_eq!(read.language_tags["ja"], "jpn_Jpan");
         assert!(read.augmentation && AugmentedFolder::is_one(folder.path()));
         assert!(!AugmentedFolder::is_one(&folder.path().join("elsewhere")));
+        assert!(
+            !AugmentedFolder::is_one(&folder.path().join("mapping.safetensors")),
+            "a file of another name"
+        );
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let (folder, elsewhere) = (folder_of(&complete()), tempfile::tempdir().unwrap());
+        std::fs::write(elsewhere.path().join("llm.gguf"), "").unwrap();
+        let mut parts = AugmentedFolder::open(folder.path()).unwrap();
+        parts.llm = elsewhere.path().join("llm.gguf").canonicalize().unwrap();
+        parts.prompt_template = QueryTemplate::parse("prompt_template", "{a} \"{query}\"\n").unwrap();
+        parts.augmentation = false;
+        parts.save(folder.path()).unwrap();
+        assert_eq!(AugmentedFolder::open(folder.path()).unwrap(), parts);
+        let written = std::fs::read_to_string(folder.path().join(FILE_NAME)).unwrap();
+        assert!(written.contains("\"encoder\": \"enc\"") && written.contains("/llm.gguf\""), "{written}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4, "nothing else is left");
+        parts.mapping = "nowhere".into();
+        assert!(parts.save(folder.path()).unwrap_err().to_string().contains("`mapping` is nowhere"));
+        assert!(parts.save(Path::new("/nowhere")).is_err());
     }
 
     #[test]

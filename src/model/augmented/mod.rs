@@ -5,6 +5,7 @@
 //! `[BOS][mapped][end boundary][prompt]`; whoever runs it lays it out. A model on disk is a folder with xenoglot.json
 //! (`folder`), which names the parts.
 
+mod beginning;
 mod folder;
 mod initial;
 mod mapping;
@@ -13,6 +14,7 @@ mod template;
 
 use candle_core::{Result, Tensor};
 
+pub use beginning::beginning;
 pub use folder::{AugmentedFolder, FILE_NAME};
 pub use mapping::Mapping;
 pub use mapping_weights::{LoadReport, MappingWeights};

@@ -76,6 +76,11 @@ impl PairStore {
         self.0.lengths().chunks_exact(PARTS).map(|parts| parts.iter().sum()).collect()
     }
 
+    /// Of all that its tokens are made of.
+    pub fn digest(&self) -> &str {
+        &self.0.header().digest
+    }
+
     /// Of the store: examples are three a pair, tokens those of all parts.
     pub fn counts(&self) -> Counts {
         self.0.header().counts

@@ -1,0 +1,149 @@
+//! A training from its description to its result: data to tokens, a model that learns, a folder that can be served.
+//!
+//! The folder of a training has `data/` (tokens), `checkpoints/`, `metrics.jsonl` and, at the end, `model/`: a Hugging Face
+//! directory, an adapter, or a MindMerger model. Called again with the same description, it goes on.
+
+mod mindmerger;
+mod tokens;
+
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use serde_json::Value;
+
+use super::data::{Counts, Effort};
+use super::hyperparameters::Resolved;
+use super::metrics::MetricsFile;
+use super::{Event, Examples, Masks, Objective, Observer, Outcome, RunSettings, TrainError, Trainer};
+use crate::model::{Decoder, DecoderConfig, LoadOptions};
+use crate::ops::Workers;
+use crate::protocol::fine_tuning::{CreateFineTuningJob, MethodKind};
+use crate::weights::Checkpoint;
+
+/// Where the result is, in a training's folder.
+pub const MODEL_FOLDER: &str = "model";
+
+/// Finds what a description names.
+pub type Locate<'a> = &'a dyn Fn(&str) -> Result<PathBuf, String>;
+
+/// A training that can be run.
+pub struct Job<'a> {
+    pub request: &'a CreateFineTuningJob,
+    /// What is trained, or what a mapping is trained for.
+    pub checkpoint: Checkpoint,
+    pub config: DecoderConfig,
+    /// Of files of data.
+    pub locate: Locate<'a>,
+    /// Of models, such as an encoder.
+    pub locate_model: Locate<'a>,
+    pub folder: PathBuf,
+    pub workers: Arc<Workers>,
+    pub stop: &'a AtomicBool,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finished {
+    pub outcome: Outcome,
+    /// The result, if the training came to its end.
+    pub model: Option<PathBuf>,
+}
+
+/// What is learned from and measured on, and which elements may change.
+struct Learning<'a> {
+    examples: &'a dyn Examples,
+    dev: Option<&'a dyn Examples>,
+    masks: Option<&'a Masks>,
+    identity: Value,
+}
+
+impl Job<'_> {
+    /// Trains to the end, or until it is stopped.
+    ///
+    /// # Errors
+    /// What is wrong with the description, the data, the model or a checkpoint; `Diverged`; a full disk.
+    pub fn run(self, observer: &mut dyn Observer) -> Result<Finished, TrainError> {
+        let resolved = Resolved::of(self.request, &self.config, self.checkpoint.dtype)?;
+        match self.request.kind() {
+            MethodKind::Supervised | MethodKind::Cpt => self.train_on_tokens(resolved, observer),
+            MethodKind::Mapping | MethodKind::Augmentation => self.train_mapping(resolved, observer),
+        }
+    }
+
+    /// The loop; `write` makes the result of what has the best weights, or the last ones.
+    fn drive<O: Objective>(
+        &self,
+        objective: &mut O,
+        learning: &Learning<'_>,
+        resolved: Resolved,
+        observer: &mut dyn Observer,
+        write: impl FnOnce(&mut O, &std::path::Path) -> Result<(), TrainError>,
+    ) -> Result<Finished, TrainError> {
+        let mut metrics = MetricsFile::new(&self.folder);
+        let mut both = |event: Event| {
+            metrics.event(event.clone())?;
+            observer.event(event)
+        };
+        let mut trainer = Trainer {
+            objective,
+            examples: learning.examples,
+            dev: learning.dev,
+            masks: learning.masks,
+            settings: resolved.trainer,
+            run: RunSettings {
+                folder: self.folder.join("checkpoints"),
+                identity: learning.identity.clone(),
+                ..resolved.run
+            },
+            workers: Arc::clone(&self.workers),
+            stop: self.stop,
+        };
+        let outcome = trainer.train(&mut both)?;
+        if !outcome.finished {
+            return Ok(Finished { outcome, model: None });
+        }
+        trainer.load_best(&outcome)?;
+        let out = self.folder.join(MODEL_FOLDER);
+        if !out.exists() {
+            write(objective, &out)?;
+        }
+        Ok(Finished { outcome, model: Some(out) })
+    }
+
+    fn decoder(&self, resolved: &Resolved) -> Result<Decoder, TrainError> {
+        let options = LoadOptions {
+            max_positions: Some(resolved.positions),
+            ..LoadOptions::new(resolved.dtype, &self.workers)
+        };
+        let loaded = Decoder::load(self.config.clone(), &*self.checkpoint.tensors, &options);
+        Ok(loaded.map_err(|error| error.at(&self.checkpoint))?)
+    }
+
+    fn locate(&self, key: &'static str, name: &str) -> Result<PathBuf, TrainError> {
+        (self.locate)(name).map_err(|problem| TrainError::option(key, format!("names {name:?}: {problem}")))
+    }
+
+    fn files(&self, key: &'static str, names: &[String]) -> Result<Vec<PathBuf>, TrainError> {
+        names.iter().map(|name| self.locate(key, name)).collect()
+    }
+
+    fn effort(&self) -> Effort<'_> {
+        let threads = NonZero::new(self.workers.threads()).unwrap_or(NonZero::<usize>::MIN);
+        Effort { threads, stop: self.stop }
+    }
+
+    /// The folder of a store of tokens, whose parent is there.
+    fn data_folder(&self, name: &str) -> Result<PathBuf, TrainError> {
+        let folder = self.folder.join("data");
+        std::fs::create_dir_all(&folder).map_err(TrainError::io(&folder, "create it"))?;
+        Ok(folder.join(name))
+    }
+}
+
+/// What a preparation found, in words.
+pub fn counted(counts: Counts) -> String {
+    let Counts { examples, tokens, trained_tokens, .. } = counts;
+    format!("{examples} examples, {tokens} tokens, {trained_tokens} of them learned")
+}

@@ -1,0 +1,83 @@
+//! A decoder that stays as it is, and an adapter beside it that learns.
+
+use std::sync::Arc;
+
+use super::weights::of_linear;
+use super::{MicroBatch, Objective, Passes, TrainError, Trained};
+use crate::model::{Adapter, AdapterRows};
+use crate::model::{Batch, Decoder};
+use crate::ops::Dropout;
+
+pub struct LoraDecoder {
+    /// Of any type, and in nobody's way: the same one may serve.
+    decoder: Arc<Decoder>,
+    adapter: Arc<Adapter>,
+    /// Of what goes into A.
+    dropout: f32,
+    passes: Passes,
+}
+
+impl LoraDecoder {
+    /// # Errors
+    /// `Shared` for an adapter that somebody else holds; memory.
+    pub fn new(decoder: Arc<Decoder>, mut adapter: Adapter, passes: Passes) -> Result<Self, TrainError> {
+        for (name, factor) in adapter.factors_mut() {
+            Arc::get_mut(factor).ok_or(TrainError::Shared { tensor: name })?.set_trainable()?;
+        }
+        let dropout = adapter.config().dropout as f32;
+        Ok(Self { decoder, adapter: Arc::new(adapter), dropout, passes })
+    }
+
+    /// With another dropout than the adapter's files say.
+    #[must_use]
+    pub fn with_dropout(self, dropout: f32) -> Self {
+        Self { dropout, ..self }
+    }
+
+    pub fn decoder(&self) -> &Arc<Decoder> {
+        &self.decoder
+    }
+
+    pub fn adapter(&self) -> &Arc<Adapter> {
+        &self.adapter
+    }
+
+    /// All rows go through the adapter.
+    fn batch(&self, micro: &MicroBatch, dropout: Option<Dropout>) -> Batch {
+        let rows = 0..micro.batch.ids.len();
+        let adapters = vec![AdapterRows { rows, adapter: Arc::clone(&self.adapter), dropout }];
+        Batch { adapters, ..micro.batch.clone() }
+    }
+}
+
+impl Objective for LoraDecoder {
+    fn accumulate(&mut self, micro: &MicroBatch) -> Result<f64, TrainError> {
+        let dropout = Dropout { probability: self.dropout, key: micro.key, stream: 0 };
+        let batch = self.batch(micro, (self.dropout > 0.0).then_some(dropout));
+        let input = self.decoder.embed(&micro.batch.ids)?;
+        let nothing = &mut |_: &_| Ok(());
+        let (loss, _) = self.passes.backward(&self.decoder, &input, &batch, &micro.targets, nothing)?;
+        Ok(f64::from(loss))
+    }
+
+    fn losses(&self, micro: &MicroBatch) -> Result<Vec<f32>, TrainError> {
+        let input = self.decoder.embed(&micro.batch.ids)?;
+        Ok(self.passes.losses(&self.decoder, &input, &self.batch(micro, None), &micro.targets)?)
+    }
+
+    fn trained(&mut self) -> Result<Vec<Trained<'_>>, TrainError> {
+        let shared = || TrainError::Shared { tensor: "lora_A".to_owned() };
+        let adapter = Arc::get_mut(&mut self.adapter).ok_or_else(shared)?;
+        let mut all = Vec::new();
+        for (name, factor) in adapter.factors_mut() {
+            let name = name.strip_suffix(".weight").unwrap_or(&name);
+            of_linear(name, factor, &|_| true, &mut all)?;
+        }
+        Ok(all)
+    }
+
+    fn refresh(&mut self) -> Result<(), TrainError> {
+        // Factors are f32: what is changed is what multiplies.
+        Ok(())
+    }
+}
