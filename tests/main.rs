@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod api;
 #[cfg(test)]
+mod augmented;
+#[cfg(test)]
 mod chat;
 #[cfg(test)]
 mod cli;

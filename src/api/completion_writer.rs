@@ -1,7 +1,7 @@
 //! Shapes outputs as text completions. The whole response is its chunks folded together, so that streamed and
 //! unstreamed answers cannot differ.
 
-use super::generation::finish_reason;
+use super::generation::{PromptIds, finish_reason};
 use super::sse::ChunkWriter;
 use super::token_text::TokenText;
 use crate::engine::TokenLogprobs;
@@ -12,7 +12,7 @@ use crate::protocol::logprobs::CompletionLogprobs;
 
 /// A prompt as the response shows it.
 pub struct PromptText {
-    pub ids: Vec<u32>,
+    pub prompt: PromptIds,
     /// Its text, if it is to be echoed.
     pub echo: Option<String>,
 }
@@ -72,7 +72,7 @@ impl CompletionWriter {
 
     /// Before its first token a choice gets its echo and what was asked about the prompt.
     fn open(&mut self, prompt: usize, prompt_logprobs: &[Option<TokenLogprobs>]) -> Vec<CompletionChoice> {
-        let PromptText { ids, echo } = &self.prompts[prompt];
+        let PromptText { prompt: PromptIds { ids, .. }, echo } = &self.prompts[prompt];
         if echo.is_none() && !self.token_ids && self.prompt_logprobs.is_none() {
             return Vec::new();
         }

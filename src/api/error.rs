@@ -40,7 +40,8 @@ impl ApiError {
     #[must_use]
     pub fn with_prompt_param(mut self, param: &str) -> Self {
         let about_prompt = ["context_length_exceeded", "kv_cache_exceeded"];
-        if self.body.code.as_deref().is_some_and(|code| about_prompt.contains(&code)) {
+        let is_about_prompt = self.body.code.as_deref().is_some_and(|code| about_prompt.contains(&code));
+        if is_about_prompt || self.body.param.as_deref() == Some("prompt") {
             self.body.param = Some(param.to_owned());
         }
         self

@@ -18,7 +18,7 @@ use super::error::ApiError;
 use super::metrics::{ABORT, LENGTH, Meter, Metrics, STOP};
 use super::request_log::RequestLog;
 use crate::engine::output::{Output, OutputOptions, OutputStream};
-use crate::engine::{EngineError, FinishReason, Request, SamplingParams};
+use crate::engine::{EngineError, FinishReason, Request, SamplingParams, SoftPrefix};
 use crate::protocol::Usage;
 use crate::registry::ServedModel;
 
@@ -37,10 +37,29 @@ pub enum Length {
     UpTo(usize),
 }
 
+/// A prompt as the engine reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromptIds {
+    pub ids: Vec<u32>,
+    /// Of a MindMerger model.
+    pub soft_prefix: Option<SoftPrefix>,
+}
+
+impl PromptIds {
+    pub fn tokens_alone(ids: Vec<u32>) -> Self {
+        Self { ids, soft_prefix: None }
+    }
+
+    /// Positions that it takes of the context: what usage counts.
+    pub fn tokens(&self) -> usize {
+        self.ids.len() + self.soft_prefix.as_ref().map_or(0, SoftPrefix::positions)
+    }
+}
+
 /// What to generate; every prompt is sampled `params.n` times.
 pub struct Task {
     pub model: Arc<ServedModel>,
-    pub prompts: Vec<Vec<u32>>,
+    pub prompts: Vec<PromptIds>,
     pub params: SamplingParams,
     pub length: Length,
     pub output: OutputOptions,
@@ -76,7 +95,7 @@ impl Generation {
         // A second setting fails and changes nothing: a request has one model.
         let _ = log.model.set(task.model.name.clone());
         let counts = Counts {
-            prompt: task.prompts.iter().map(|prompt| prompt.len() as u64).sum(),
+            prompt: task.prompts.iter().map(|prompt| prompt.tokens() as u64).sum(),
             ..Counts::default()
         };
         log.prompt_tokens.store(counts.prompt, Ordering::Relaxed);
@@ -208,22 +227,17 @@ pub fn finish_reason(reason: FinishReason) -> &'static str {
 fn requests(task: Task, id: &str) -> Vec<Request> {
     let context = task.model.max_model_len;
     let several = task.prompts.len() > 1;
-    let request = |(index, prompt): (usize, Vec<u32>)| {
+    let request = |(index, prompt): (usize, PromptIds)| {
         let max_tokens = match task.length {
             Length::Exactly(tokens) => tokens,
             // At least one, so that a prompt that fills the context is refused and not answered with nothing.
-            Length::UpTo(tokens) => tokens.min(context.saturating_sub(prompt.len())).max(1),
+            Length::UpTo(tokens) => tokens.min(context.saturating_sub(prompt.tokens())).max(1),
         };
         let sampling = SamplingParams { max_tokens, ..task.params.clone() };
         let id = if several { format!("{id}-{index}") } else { id.to_owned() };
-        Request {
-            id,
-            prompt,
-            sampling,
-            adapter: task.model.request_adapter(),
-            cache_salt: task.cache_salt.clone(),
-            priority: task.priority,
-        }
+        let PromptIds { ids, soft_prefix } = prompt;
+        let (adapter, cache_salt) = (task.model.request_adapter(), task.cache_salt.clone());
+        Request { id, prompt: ids, soft_prefix, sampling, adapter, cache_salt, priority: task.priority }
     };
     task.prompts.into_iter().enumerate().map(request).collect()
 }

@@ -4,6 +4,7 @@
 //! ids to the engine and shapes what comes back; it computes nothing. `error` alone turns errors into statuses,
 //! `auth` alone decides who may call what, `limits` alone how much.
 
+mod augmented_prompt;
 mod auth;
 mod body;
 mod chat_writer;

@@ -73,17 +73,26 @@ pub fn encode_prompt(
     add_special_tokens: bool,
     truncate: Option<usize>,
 ) -> Result<Vec<u32>, ApiError> {
-    let context = model.max_model_len;
-    if truncate.is_none() && text.len() / BYTES_PER_TOKEN_MAX > context {
-        let message = format!(
-            "the prompt has {} bytes, more than the model's context of {context} tokens can hold: shorten it",
-            text.len()
-        );
-        return Err(ApiError::context_exceeded(message));
+    if truncate.is_none() {
+        check_fits(model, text)?;
     }
     let mut ids = encode(model, field, text, add_special_tokens)?;
     truncate_front(&mut ids, truncate);
     Ok(ids)
+}
+
+/// # Errors
+/// `context_length_exceeded` for a text that no tokenizer could make fit.
+pub fn check_fits(model: &ServedModel, text: &str) -> Result<(), ApiError> {
+    let context = model.max_model_len;
+    if text.len() / BYTES_PER_TOKEN_MAX <= context {
+        return Ok(());
+    }
+    let message = format!(
+        "the prompt has {} bytes, more than the model's context of {context} tokens can hold: shorten it",
+        text.len()
+    );
+    Err(ApiError::context_exceeded(message))
 }
 
 /// Keeps the last `keep` ids.

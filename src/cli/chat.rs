@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 
 use crate::chat::{ReasoningSplitter, RenderOptions, opens_reasoning};
 use crate::engine::output::{Output, OutputOptions, OutputStream};
-use crate::engine::{Request, SamplingParams};
+use crate::engine::{Request, SamplingParams, SoftPrefix};
+use crate::model::augmented::AugmentedPrompt;
 use crate::registry::ServedModel;
 
 use super::failure::Failure;
@@ -57,11 +58,19 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
     start::logging(&settings, true)?;
     let registry = start::registry(&settings, start::workers(&settings)?);
     let model = start::load(&registry, arguments.model.as_deref(), &settings)?;
-    if model.template.is_none() {
+    if model.template.is_none() && model.augmented.is_none() {
         let why = model.template_problem.clone().unwrap_or_else(|| "it has no chat template".to_owned());
         return Err(Failure::new(format!("{} cannot chat: {why}", model.name))
             .hint("an instruction-tuned model has a template; base models only continue text")
             .into());
+    }
+    if model.augmented.is_some() {
+        eprintln!("{} is a MindMerger model: it answers each message by itself", model.name);
+        if arguments.system.is_some() {
+            return Err(Failure::usage(format!("--system: {} has no place for instructions", model.name))
+                .hint("what it reads beside the question is `prompt_template` in its xenoglot.json")
+                .into());
+        }
     }
     start::runtime()?.block_on(converse(&model, arguments))
 }
@@ -120,9 +129,9 @@ fn lines() -> mpsc::Receiver<std::io::Result<String>> {
 }
 
 async fn answer(model: &ServedModel, arguments: &Arguments, messages: &[Value]) -> anyhow::Result<String> {
-    let prompt = render(model, messages)?;
-    let ids = model.tokenizer.encode(&prompt, false)?;
-    let room = model.max_model_len.saturating_sub(ids.len());
+    let Prompt { text: prompt, ids, soft_prefix } = read(model, messages)?;
+    let taken = ids.len() + soft_prefix.as_ref().map_or(0, SoftPrefix::positions);
+    let room = model.max_model_len.saturating_sub(taken);
     if room == 0 {
         bail!("the conversation fills the context of {} tokens: /clear begins anew", model.max_model_len);
     }
@@ -131,6 +140,7 @@ async fn answer(model: &ServedModel, arguments: &Arguments, messages: &[Value]) 
         prompt: ids,
         sampling: sampling(model, arguments, room),
         adapter: model.request_adapter(),
+        soft_prefix,
         cache_salt: None,
         priority: 0,
     };
@@ -151,6 +161,24 @@ async fn answer(model: &ServedModel, arguments: &Arguments, messages: &[Value]) 
         }
     }
     screen.finish()
+}
+
+struct Prompt {
+    text: String,
+    ids: Vec<u32>,
+    soft_prefix: Option<SoftPrefix>,
+}
+
+/// A MindMerger model answers the last message alone.
+fn read(model: &ServedModel, messages: &[Value]) -> anyhow::Result<Prompt> {
+    let Some(prompts) = &model.augmented else {
+        let text = render(model, messages)?;
+        let ids = model.tokenizer.encode(&text, false)?;
+        return Ok(Prompt { text, ids, soft_prefix: None });
+    };
+    let question = messages.last().and_then(|message| message["content"].as_str()).unwrap_or_default();
+    let AugmentedPrompt { ids, encoder_ids } = prompts.read(question, None, "")?;
+    Ok(Prompt { text: prompts.text(question), ids, soft_prefix: Some(SoftPrefix { encoder_ids }) })
 }
 
 fn render(model: &ServedModel, messages: &[Value]) -> anyhow::Result<String> {

@@ -9,6 +9,8 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use crate::model::augmented::AugmentedFolder;
+use crate::model::encoders;
 use crate::registry::{self, EngineOptions, Found, HubName, Inspection};
 use crate::settings::{ByteSize, Overrides, Settings};
 use crate::weights::{WrittenDtype, convert_e5s1, convert_gguf, is_e5s1};
@@ -100,9 +102,11 @@ fn list(settings: &Settings, json: bool) -> anyhow::Result<()> {
     for Found { name, path } in models {
         let bytes = size_on_disk(&path);
         if json {
-            writeln!(out, "{}", json!({"name": name, "path": path, "bytes": bytes}))?;
+            let line = json!({"name": name, "kind": kind(&path), "path": path, "bytes": bytes});
+            writeln!(out, "{line}")?;
         } else {
-            writeln!(out, "{name:width$}  {:>10}  {}", ByteSize(bytes).to_string(), path.display())?;
+            let (kind, size) = (kind(&path), ByteSize(bytes).to_string());
+            writeln!(out, "{name:width$}  {kind:10}  {size:>10}  {}", path.display())?;
         }
     }
     Ok(())
@@ -120,15 +124,30 @@ fn size_on_disk(path: &Path) -> u64 {
         .sum()
 }
 
+/// What can be done with it: `decoder` and `mindmerger` are served, an `encoder` is a part of the latter.
+fn kind(path: &Path) -> &'static str {
+    if AugmentedFolder::is_one(path) {
+        return "mindmerger";
+    }
+    let config = std::fs::read(path.join("config.json")).unwrap_or_default();
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap_or_default();
+    let is_encoder = config["model_type"].as_str().is_some_and(|name| encoders::SUPPORTED.contains(&name));
+    if is_encoder { "encoder" } else { "decoder" }
+}
+
 fn show(model: Option<&str>, settings: &Settings, json: bool) -> anyhow::Result<()> {
     let found = registry::find(model, &settings.models_dir)?;
-    let Inspection { checkpoint, config, weight_bytes, kv_bytes_per_token, available_bytes, plan } =
+    let Inspection { checkpoint, augmented, config, weight_bytes, kv_bytes_per_token, available_bytes, plan } =
         registry::inspect(&found.path, &EngineOptions::from(settings))
             .with_context(|| format!("reading {}", found.path.display()))?;
     let text = |value: &serde_json::Value| value.as_str().unwrap_or("unknown").to_owned();
     let facts = [
         ("name", json!(found.name)),
         ("path", json!(found.path)),
+        ("kind", json!(kind(&found.path))),
+        ("encoder", json!(augmented.as_ref().map(|folder| &folder.encoder))),
+        ("llm", json!(augmented.as_ref().map(|folder| &folder.llm))),
+        ("mapping", json!(augmented.as_ref().map(|folder| &folder.mapping))),
         ("family", json!(text(&checkpoint.config["model_type"]))),
         ("stored", json!(format!("{:?}", checkpoint.dtype).to_lowercase())),
         ("layers", json!(config.layers)),
@@ -138,7 +157,7 @@ fn show(model: Option<&str>, settings: &Settings, json: bool) -> anyhow::Result<
         ("head_dim", json!(config.head_dim)),
         ("vocab_size", json!(config.vocab_size)),
         ("context", json!(config.max_position_embeddings)),
-        ("chat_template", json!(checkpoint.chat_template.is_some())),
+        ("chat_template", json!(checkpoint.chat_template.is_some() && augmented.is_none())),
         ("weight_bytes", json!(weight_bytes)),
         ("kv_bytes_per_token", json!(kv_bytes_per_token)),
         ("kv_bytes", json!(plan.as_ref().ok().map(|plan| plan.kv_bytes))),

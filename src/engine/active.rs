@@ -12,6 +12,7 @@ use super::prefix_cache::BlockKey;
 use super::request::{Event, FinishReason, Request, SamplingParams, TokenLogprobs};
 use super::scheduler::NewGroup;
 use super::sequence::{SequenceKey, StopRules};
+use super::soft_prefix::SoftRows;
 
 pub struct ActiveRequest {
     pub sampling: SamplingParams,
@@ -35,13 +36,17 @@ impl ActiveRequest {
     /// Splits what arrived into what is kept here and what the scheduler needs.
     pub fn new(arrival: Arrival, engine: &EngineFacts<'_>) -> (Self, NewGroup) {
         let Arrival { request, events, queued_at, ticket } = arrival;
-        let Request { prompt, sampling, adapter, cache_salt, priority, .. } = request;
+        let Request { prompt, soft_prefix, sampling, adapter, cache_salt, priority, .. } = request;
         let eos_token_ids = if sampling.ignore_eos { Vec::new() } else { engine.eos_token_ids.to_vec() };
+        let soft = soft_prefix.map(|prefix| Arc::new(SoftRows::new(prefix, engine.weight_version)));
         let cache_root = BlockKey::root(engine.weight_version, cache_salt.as_deref());
         let group = NewGroup {
             ticket,
             priority,
-            prompt,
+            prompt: match &soft {
+                Some(soft) => soft.laid_into(prompt),
+                None => prompt,
+            },
             n: sampling.n,
             rules: StopRules {
                 eos_token_ids: eos_token_ids.clone(),
@@ -50,10 +55,11 @@ impl ActiveRequest {
                 max_model_len: engine.max_model_len,
             },
             prompt_logprobs: sampling.prompt_logprobs.is_some(),
-            cache_root: match &adapter {
-                Some(adapter) => cache_root.adapted(adapter.version),
-                None => cache_root,
+            cache_root: {
+                let root = adapter.as_ref().map_or(cache_root, |adapter| cache_root.adapted(adapter.version));
+                soft.as_ref().map_or(root, |soft| root.beside(&soft.key.0))
             },
+            soft,
         };
         let active = Self {
             key: SequenceKey { priority, ticket, choice: 0 },

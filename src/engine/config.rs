@@ -6,12 +6,14 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use crate::model::Decoder;
+use crate::model::augmented::Augmented;
 use crate::ops::{KvDtype, OpsError, Workers};
 
 use super::block_pool::BLOCK_SIZE;
 use super::handle::{EngineHandle, EngineInfo, EngineStats, Shared};
 use super::runner::Runner;
 use super::scheduler::{Scheduler, SchedulerConfig};
+use super::soft_encoder::{self, SoftEncoder};
 use super::worker::{StepModel, Worker};
 
 /// Rows a step whose logits are kept for prompt logprobs: 256 rows of 150,000 floats are 150 MB.
@@ -83,6 +85,10 @@ impl EngineConfig {
 pub enum StartError {
     #[error("the KV cache could not be made: {0}")]
     KvPool(#[from] OpsError),
+    #[error(
+        "the mapping gives vectors of {found} features, the language model takes {expected}; take the mapping that was trained with it"
+    )]
+    Width { found: usize, expected: usize },
     #[error("the engine's thread could not be started: {0}")]
     Thread(#[from] std::io::Error),
 }
@@ -97,13 +103,41 @@ pub fn start(
     config: EngineConfig,
     workers: Arc<Workers>,
 ) -> Result<EngineHandle, StartError> {
+    start_models(decoder, None, config, workers)
+}
+
+/// [`start`] for a decoder whose requests may have soft prefixes: `augmented` computes them.
+///
+/// # Errors
+/// See [`StartError`].
+pub fn start_augmented(
+    decoder: Decoder,
+    augmented: Augmented,
+    config: EngineConfig,
+    workers: Arc<Workers>,
+) -> Result<EngineHandle, StartError> {
+    let (found, expected) = (augmented.mapping().d_llm(), decoder.config().hidden_size);
+    if found != expected {
+        return Err(StartError::Width { found, expected });
+    }
+    start_models(decoder, Some(augmented), config, workers)
+}
+
+fn start_models(
+    decoder: Decoder,
+    augmented: Option<Augmented>,
+    config: EngineConfig,
+    workers: Arc<Workers>,
+) -> Result<EngineHandle, StartError> {
     let vocab_size = decoder.config().vocab_size;
     let runner = Runner::new(decoder, &config, &workers)?;
-    start_with(runner, vocab_size, config, workers)
+    let encoder = augmented.map(|augmented| SoftEncoder::new(augmented, soft_encoder::CACHE_BYTES));
+    start_with(runner, encoder, vocab_size, config, workers)
 }
 
 pub(super) fn start_with(
     model: impl StepModel + Send + 'static,
+    encoder: Option<SoftEncoder>,
     vocab_size: usize,
     config: EngineConfig,
     workers: Arc<Workers>,
@@ -121,6 +155,7 @@ pub(super) fn start_with(
             vocab_size,
             block_size: BLOCK_SIZE,
             num_blocks: config.num_blocks,
+            encoder_tokens_max: encoder.as_ref().map(SoftEncoder::tokens_max),
             max_waiting: config.max_waiting,
             max_n: config.max_n,
             max_logprobs: config.max_logprobs,
@@ -128,7 +163,7 @@ pub(super) fn start_with(
         },
     });
     shared.stats.weight_version.store(config.weight_version, Ordering::Relaxed);
-    let worker = Worker::new(model, scheduler, config, Arc::clone(&shared), received, workers);
+    let worker = Worker::new(model, encoder, scheduler, config, Arc::clone(&shared), received, workers);
     std::thread::Builder::new().name("xenoglot-engine".to_owned()).spawn(move || worker.run())?;
     Ok(EngineHandle { commands, shared })
 }

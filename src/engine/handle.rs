@@ -51,6 +51,8 @@ pub struct EngineInfo {
     pub vocab_size: usize,
     pub block_size: usize,
     pub num_blocks: usize,
+    /// The longest text, in tokens, that the encoder of a MindMerger model reads; `None`: there is no encoder.
+    pub encoder_tokens_max: Option<usize>,
     /// Requests that may wait at once.
     pub max_waiting: usize,
     /// Choices a request may ask for.

@@ -22,6 +22,8 @@ mod runner;
 pub mod sampler;
 mod scheduler;
 mod sequence;
+mod soft_encoder;
+mod soft_prefix;
 mod step_sampling;
 mod stop_strings;
 mod text_logits;
@@ -30,11 +32,13 @@ mod worker;
 
 pub use available_memory::available_memory;
 pub use block_pool::BLOCK_SIZE;
-pub use config::{EngineConfig, StartError, start};
+pub use config::{EngineConfig, StartError, start, start_augmented};
 pub use handle::{EngineError, EngineHandle, EngineInfo, EngineStats, EventStream};
 pub use memory_plan::{MemoryError, MemoryPlan, MemoryRequest, memory_plan};
 pub use output::{Output, OutputOptions, OutputStream, StopCause};
 pub use request::{
     Event, FinishReason, LogprobsMode, Request, RequestAdapter, SamplingParams, TokenLogprob, TokenLogprobs,
 };
+pub use soft_encoder::soft_prefix_bytes;
+pub use soft_prefix::SoftPrefix;
 pub use text_logits::TextLogits;

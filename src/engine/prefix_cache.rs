@@ -33,6 +33,14 @@ impl BlockKey {
         Self(hash.finalize().into())
     }
 
+    /// The parent of first blocks of sequences that hold a text's vectors, by the text's name.
+    pub fn beside(self, text: &[u8; 32]) -> Self {
+        let mut hash = Sha256::new_with_prefix(b"soft");
+        hash.update(self.0);
+        hash.update(text);
+        Self(hash.finalize().into())
+    }
+
     pub fn child(self, ids: &[u32]) -> Self {
         let mut hash = Sha256::new_with_prefix(self.0);
         for id in ids {
@@ -110,6 +118,9 @@ mod tests {
             root.adapted(1),
             root.adapted(0).child(&[1, 2]),
             BlockKey::root(2, None).adapted(0),
+            root.beside(&[0; 32]),
+            root.beside(&[1; 32]),
+            BlockKey::root(2, None).beside(&[0; 32]),
         ];
         let distinct: std::collections::HashSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), names.len());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::soft_prefix::SoftPrefix;
 use crate::model::Adapter;
 
 /// One prompt and how to continue it, `sampling.n` times. The n choices share the prompt's KV blocks.
@@ -12,6 +13,8 @@ pub struct Request {
     pub id: String,
     /// Prompt token ids, special tokens included. Must not be empty.
     pub prompt: Vec<u32>,
+    /// A text for the engine's encoder, whose vectors stand behind the prompt's first token.
+    pub soft_prefix: Option<SoftPrefix>,
     pub sampling: SamplingParams,
     /// Answered by the model with this beside it.
     pub adapter: Option<RequestAdapter>,
@@ -27,6 +30,13 @@ pub struct RequestAdapter {
     /// Tells it from every other of the engine, also from one of the same name before it: cached prefixes are of one version.
     pub version: u64,
     pub weights: Arc<Adapter>,
+}
+
+impl Request {
+    /// Positions that the prompt takes of the context, those of the soft prefix among them. They are what usage counts.
+    pub fn prompt_tokens(&self) -> usize {
+        self.prompt.len() + self.soft_prefix.as_ref().map_or(0, SoftPrefix::positions)
+    }
 }
 
 /// How to choose tokens. Applied in this order: logit bias, penalties, temperature, top-k, top-p, min-p.
@@ -123,7 +133,7 @@ pub enum Event {
         queued: Duration,
         /// Prompt tokens whose KV came from the prefix cache.
         cached_tokens: usize,
-        /// One entry a prompt token, the first `None`; empty if not asked for.
+        /// One entry a token of `Request::prompt`, the first `None`; empty if not asked for. Positions that hold vectors have none.
         prompt_logprobs: Vec<Option<TokenLogprobs>>,
     },
     Token {

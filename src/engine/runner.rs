@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, Storage, Tensor};
 
-use crate::model::{Adapter, AdapterRows, Batch, Decoder};
+use crate::model::{Adapter, AdapterRows, Batch, Decoder, RowVectors};
 use crate::ops::{KvLayout, KvPool, OpsError, PagedBatch, Workers};
 
 use super::block_pool::BLOCK_SIZE;
@@ -36,6 +36,7 @@ impl StepModel for Runner {
         }
         let (mut batch, rows) = ragged_batch(&step.scheduled);
         batch.adapters = adapter_rows(&step.scheduled, adapters);
+        batch.vectors = put_vectors(&step.scheduled, &mut batch.ids)?;
         let block_tables = step.scheduled.iter().map(|scheduled| scheduled.block_table.clone()).collect();
         let paged =
             PagedBatch::new(Arc::clone(&batch.cu_seqlens), Arc::clone(&batch.positions), block_tables);
@@ -133,15 +134,37 @@ fn adapter_rows(scheduled: &[Scheduled], adapters: &Adapters) -> Vec<AdapterRows
     ranges
 }
 
+/// The rows that hold vectors. Their ids become one that every vocabulary has.
+fn put_vectors(scheduled: &[Scheduled], ids: &mut [u32]) -> candle_core::Result<RowVectors> {
+    let mut vectors = RowVectors::default();
+    let mut first_row = 0;
+    for sequence in scheduled {
+        if let Some(soft) = &sequence.soft {
+            let positions = soft.among(&(sequence.start..sequence.start + sequence.ids.len()));
+            let Some(values) = soft.vectors_at(&positions) else {
+                candle_core::bail!("the vectors of a soft prefix are not there");
+            };
+            vectors.values.extend(values);
+            for row in positions.map(|position| first_row + position - sequence.start) {
+                ids[row] = 0;
+                vectors.rows.push(row as u32);
+            }
+        }
+        first_row += sequence.ids.len();
+    }
+    Ok(vectors)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::sequence::SequenceKey;
+    use super::super::soft_prefix::{SoftPrefix, SoftRows};
     use super::*;
 
     fn scheduled(ids: &[u32], start: usize, choices: &[u32], prompt_logprobs: bool) -> Scheduled {
         let key = SequenceKey { priority: 0, ticket: 0, choice: 0 };
         let (ids, choices) = (ids.to_vec(), choices.to_vec());
-        Scheduled { key, ids, start, drafts: 0, block_table: vec![0], choices, prompt_logprobs }
+        Scheduled { key, ids, start, drafts: 0, block_table: vec![0], choices, prompt_logprobs, soft: None }
     }
 
     #[test]
@@ -183,6 +206,19 @@ mod tests {
         let ranges: Vec<_> = adapter_rows(&step, &adapters).into_iter().map(|of| of.rows).collect();
         assert_eq!(ranges, [0..5, 6..7, 7..9, 9..13]);
         assert!(adapter_rows(&step, &Adapters::new()).is_empty());
+    }
+
+    #[test]
+    fn vectors_lie_in_the_rows_of_their_positions() {
+        let soft = Arc::new(SoftRows::new(SoftPrefix { encoder_ids: vec![3, 4] }, 0));
+        let second = Scheduled { soft: Some(Arc::clone(&soft)), ..scheduled(&[9, 9, 8], 2, &[], false) };
+        let sequences = [scheduled(&[5, 6], 0, &[], false), second];
+        let mut ids = vec![5, 6, 9, 9, 8];
+        assert!(put_vectors(&sequences, &mut ids.clone()).is_err());
+        soft.set(Arc::from([0.1, 0.2, 0.3]));
+        let vectors = put_vectors(&sequences, &mut ids).unwrap();
+        assert_eq!((vectors.rows, vectors.values), (vec![2, 3], vec![0.2, 0.3]));
+        assert_eq!(ids, [5, 6, 0, 0, 8]);
     }
 
     #[test]

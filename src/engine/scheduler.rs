@@ -13,6 +13,7 @@
 mod speculation;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::block_pool::BlockId;
 use super::kv_blocks::{BlockCopy, KvBlocks};
@@ -20,6 +21,7 @@ use super::prefix_cache::{BlockKey, CacheCounters};
 use super::request::FinishReason;
 use super::row_cost::RowCost;
 use super::sequence::{Sequence, SequenceGroup, SequenceKey, StopRules};
+use super::soft_prefix::SoftRows;
 
 #[derive(Debug, Clone)]
 pub struct SchedulerConfig {
@@ -44,8 +46,10 @@ pub struct NewGroup {
     pub n: u32,
     pub rules: StopRules,
     pub prompt_logprobs: bool,
-    /// Where the names of its blocks begin: weight version and cache salt.
+    /// Where the names of its blocks begin: weight version, cache salt and soft prefix.
     pub cache_root: BlockKey,
+    /// Which positions of the prompt hold vectors.
+    pub soft: Option<Arc<SoftRows>>,
 }
 
 /// One step's work, complete for whoever computes it.
@@ -70,6 +74,8 @@ pub struct Scheduled {
     /// The choices whose next token is drawn from the last row before the drafts; empty while the prompt is incomplete.
     pub choices: Vec<u32>,
     pub prompt_logprobs: bool,
+    /// Whose vectors some of the tokens to compute stand for.
+    pub soft: Option<Arc<SoftRows>>,
 }
 
 impl Scheduled {
@@ -126,7 +132,9 @@ impl Scheduler {
             prompt_logprobs: new.prompt_logprobs,
         };
         self.groups.insert(new.ticket, group);
-        self.waiting.insert(key, Sequence::new(new.prompt, new.cache_root));
+        let mut sequence = Sequence::new(new.prompt, new.cache_root);
+        sequence.soft = new.soft;
+        self.waiting.insert(key, sequence);
     }
 
     /// The next step's work; empty only if nothing is left to do.
@@ -304,6 +312,7 @@ impl Scheduler {
         }
         step.tokens_left -= count;
         let start = sequence.num_computed;
+        let soft = sequence.soft.as_ref().filter(|soft| !soft.among(&(start..start + count)).is_empty());
         let choices = match (count == sequence.remaining(), group.forked) {
             (false, _) => Vec::new(),
             (true, true) => vec![key.choice],
@@ -317,6 +326,7 @@ impl Scheduler {
             block_table: sequence.block_table.clone(),
             choices,
             prompt_logprobs,
+            soft: soft.cloned(),
         });
     }
 

@@ -88,6 +88,7 @@ fn group(ticket: u64, prompt: Vec<u32>, n: u32, max_tokens: usize) -> NewGroup {
     let rules =
         StopRules { eos_token_ids: vec![3], stop_token_ids: vec![], max_tokens, max_model_len: usize::MAX };
     NewGroup {
+        soft: None,
         ticket,
         priority: 0,
         prompt,

@@ -2,11 +2,13 @@
 //! is what the choices of one request share. No tensor, no channel, no sampling parameter.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::block_pool::{BLOCK_SIZE, BlockId};
 use super::drafter::Drafter;
 use super::prefix_cache::BlockKey;
 use super::request::FinishReason;
+use super::soft_prefix::SoftRows;
 
 /// Names a sequence, and orders them: lower runs earlier and is preempted later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +32,8 @@ pub struct Sequence {
     pub block_table: Vec<BlockId>,
     /// Guesses its next tokens. A fork's begins anew.
     pub drafter: Drafter,
+    /// Positions of the prompt that hold vectors; there `tokens` has placeholders.
+    pub soft: Option<Arc<SoftRows>>,
     /// Names of the full blocks of `tokens`, extended when asked for.
     keys: Vec<BlockKey>,
     root: BlockKey,
@@ -39,7 +43,17 @@ impl Sequence {
     pub fn new(prompt: Vec<u32>, root: BlockKey) -> Self {
         let prompt_len = prompt.len();
         let (keys, block_table, drafter) = (Vec::new(), Vec::new(), Drafter::default());
-        Self { tokens: prompt, prompt_len, num_computed: 0, num_cached: 0, block_table, drafter, keys, root }
+        Self {
+            tokens: prompt,
+            prompt_len,
+            num_computed: 0,
+            num_cached: 0,
+            block_table,
+            drafter,
+            soft: None,
+            keys,
+            root,
+        }
     }
 
     /// A choice that continues from what this sequence has computed. The caller counts the shared blocks.
@@ -48,6 +62,7 @@ impl Sequence {
             tokens: self.tokens.clone(),
             block_table: self.block_table.clone(),
             drafter: Drafter::default(),
+            soft: self.soft.clone(),
             keys: self.keys.clone(),
             ..*self
         }

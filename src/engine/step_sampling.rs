@@ -13,6 +13,7 @@ use super::runner::{Logits, Rows};
 use super::sampler::{self, SampleError, SampleJob, Sampled};
 use super::scheduler::{Scheduled, Scheduler, Step};
 use super::sequence::Sequence;
+use super::soft_prefix::PLACEHOLDER;
 
 /// What sampling made of one scheduled sequence.
 #[derive(Debug, Default)]
@@ -88,7 +89,8 @@ impl Sampling<'_> {
         let k = self.request.sampling.prompt_logprobs.filter(|_| self.scheduled.prompt_logprobs);
         let next = self.sequence.prompt().iter().skip(self.scheduled.start + 1);
         let rows = k.into_iter().flat_map(move |k| {
-            self.rows.clone().zip(next.clone()).map(move |(row, &next)| Job::PromptRow { row, next, k })
+            let rows = self.rows.clone().zip(next.clone()).filter(|(_, next)| **next != PLACEHOLDER);
+            rows.map(move |(row, &next)| Job::PromptRow { row, next, k })
         });
         rows.chain(self.scheduled.choices.iter().map(|&choice| Job::Token { choice }))
     }

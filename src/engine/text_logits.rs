@@ -66,6 +66,7 @@ impl TextLogits {
             choices: Vec::new(),
             prompt_logprobs: true,
             drafts: 0,
+            soft: None,
         });
         let logits = self.runner.forward(&step, &Adapters::new(), &|| ())?;
         self.length += ids.len();

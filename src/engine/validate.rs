@@ -9,6 +9,7 @@ pub(super) fn validate(request: &Request, info: &EngineInfo) -> Result<(), Engin
     check_numbers(&request.sampling)?;
     check_limits(&request.sampling, info)?;
     check_ids(request, info)?;
+    check_text(request, info)?;
     check_room(request, info)
 }
 
@@ -81,9 +82,23 @@ fn check_ids(request: &Request, info: &EngineInfo) -> Result<(), EngineError> {
     }
 }
 
+/// A soft prefix needs an encoder that reads as much. A text is never cut: what it asks for would be lost silently.
+fn check_text(request: &Request, info: &EngineInfo) -> Result<(), EngineError> {
+    let Some(prefix) = &request.soft_prefix else { return Ok(()) };
+    match (info.encoder_tokens_max, prefix.encoder_ids.len()) {
+        (None, _) => invalid("prompt", "the model has no encoder to read a soft prefix with".to_owned()),
+        (_, 0) => invalid("prompt", "the encoder's text must have at least one token".to_owned()),
+        (Some(most), tokens) if tokens > most => invalid(
+            "prompt",
+            format!("the text has {tokens} tokens for the encoder, which reads at most {most}: shorten it"),
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// One choice must fit the context and the whole cache; the choices of a request need not all run at once.
 fn check_room(request: &Request, info: &EngineInfo) -> Result<(), EngineError> {
-    let (prompt_tokens, max_tokens) = (request.prompt.len(), request.sampling.max_tokens);
+    let (prompt_tokens, max_tokens) = (request.prompt_tokens(), request.sampling.max_tokens);
     let (max_model_len, block_size) = (info.max_model_len, info.block_size);
     let total = prompt_tokens.saturating_add(max_tokens);
     if total > max_model_len {
@@ -99,6 +114,7 @@ fn check_room(request: &Request, info: &EngineInfo) -> Result<(), EngineError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::soft_prefix::SoftPrefix;
     use super::*;
 
     const INFO: EngineInfo = EngineInfo {
@@ -106,6 +122,7 @@ mod tests {
         vocab_size: 50,
         block_size: 32,
         num_blocks: 3,
+        encoder_tokens_max: Some(20),
         max_waiting: 4,
         max_n: 8,
         max_logprobs: 20,
@@ -116,6 +133,7 @@ mod tests {
         Request {
             id: String::new(),
             prompt: vec![1; 10],
+            soft_prefix: None,
             sampling,
             adapter: None,
             cache_salt: None,
@@ -162,6 +180,29 @@ mod tests {
         check(SamplingParams { logprobs: Some(21), ..ok() }, "logprobs");
         check(SamplingParams { prompt_logprobs: Some(21), ..ok() }, "prompt_logprobs");
         check(SamplingParams { n: 8, logprobs: Some(20), top_k: u32::MAX, ..ok() }, "");
+    }
+
+    #[test]
+    fn soft_prefixes_count_and_need_an_encoder() {
+        let with = |tokens: usize, info: &EngineInfo| {
+            let soft_prefix = Some(SoftPrefix { encoder_ids: vec![3; tokens] });
+            let asked = Request {
+                soft_prefix,
+                ..request(SamplingParams { max_tokens: 80, ..SamplingParams::default() })
+            };
+            validate(&asked, info)
+        };
+        assert_eq!(with(9, &EngineInfo { num_blocks: 9, ..INFO }), Ok(()));
+        let exceeded = EngineError::ContextExceeded { prompt_tokens: 21, max_tokens: 80, max_model_len: 100 };
+        assert_eq!(with(10, &INFO), Err(exceeded));
+        let check = |tokens, info: &EngineInfo, part: &str| {
+            let error = with(tokens, info).unwrap_err();
+            assert!(matches!(error, EngineError::InvalidParameter { parameter: "prompt", .. }), "{error}");
+            assert!(error.to_string().contains(part), "{error}");
+        };
+        check(21, &INFO, "21 tokens for the encoder, which reads at most 20");
+        check(0, &INFO, "at least one token");
+        check(3, &EngineInfo { encoder_tokens_max: None, ..INFO }, "no encoder");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::handle::{Command, Shared};
 use super::request::{FinishReason, TokenLogprobs};
 use super::runner::{Adapters, Logits};
 use super::scheduler::{Progress, Scheduled, Scheduler, Step};
+use super::soft_encoder::SoftEncoder;
 use super::step_sampling::{StepSample, sample_step};
 
 /// How often an idle thread shows that it lives.
@@ -38,6 +39,8 @@ pub trait StepModel {
 
 pub struct Worker<M> {
     model: M,
+    /// Of a MindMerger model.
+    encoder: Option<SoftEncoder>,
     scheduler: Scheduler,
     config: EngineConfig,
     requests: BTreeMap<u64, ActiveRequest>,
@@ -53,6 +56,7 @@ pub struct Worker<M> {
 impl<M: StepModel> Worker<M> {
     pub fn new(
         model: M,
+        encoder: Option<SoftEncoder>,
         scheduler: Scheduler,
         config: EngineConfig,
         shared: Arc<Shared>,
@@ -61,7 +65,7 @@ impl<M: StepModel> Worker<M> {
     ) -> Self {
         let (requests, drains) = (BTreeMap::new(), Vec::new());
         let touched = vec![false; config.num_blocks];
-        Self { model, scheduler, config, requests, shared, commands, workers, touched, drains }
+        Self { model, encoder, scheduler, config, requests, shared, commands, workers, touched, drains }
     }
 
     /// The thread's life. Returns when drained, or when nobody can send commands any more.
@@ -77,8 +81,9 @@ impl<M: StepModel> Worker<M> {
     }
 
     fn step(&mut self) {
-        let step = self.scheduler.schedule();
+        let mut step = self.scheduler.schedule();
         self.note_scheduled(&step);
+        self.encode(&mut step);
         self.note_touched(&step);
         let started = Instant::now();
         match self.compute(&step) {
@@ -89,6 +94,15 @@ impl<M: StepModel> Worker<M> {
                 self.emit(progress, logprobs);
             }
             Err(message) => self.fail_step(&step, &message),
+        }
+    }
+
+    /// Computes the soft prefixes that the step reads. Requests whose texts cannot be encoded fail, and leave the step.
+    fn encode(&mut self, step: &mut Step) {
+        let Some(encoder) = &self.encoder else { return };
+        for (ticket, message) in encoder.fill(step, &|| self.shared.beat()) {
+            self.fail(ticket, &message);
+            step.scheduled.retain(|scheduled| scheduled.key.ticket != ticket);
         }
     }
 

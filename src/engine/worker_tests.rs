@@ -62,7 +62,7 @@ fn poisoned_engine(mut config: EngineConfig, poison: u32) -> Engine {
     let gate = Arc::new(Mutex::new(()));
     config.eos_token_ids = vec![EOS];
     let model = Scripted { gate: Arc::clone(&gate), poison };
-    let handle = start_with(model, VOCAB, config, Workers::new(1)).unwrap();
+    let handle = start_with(model, None, VOCAB, config, Workers::new(1)).unwrap();
     Engine { handle, gate }
 }
 
@@ -70,6 +70,7 @@ fn request(prompt: &[u32], sampling: SamplingParams) -> Request {
     Request {
         id: "test".to_owned(),
         prompt: prompt.to_vec(),
+        soft_prefix: None,
         sampling,
         adapter: None,
         cache_salt: None,

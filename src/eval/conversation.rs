@@ -105,6 +105,7 @@ impl<'a> Conversation<'a> {
         let request = GenerationRequest {
             id: format!("{}-turn-{}-sample-{}", request.id, turn + 1, talk.sample),
             messages: talk.messages.clone(),
+            language: request.language,
             opening: request.opening.clone(),
             n: request.n,
             samples: vec![talk.sample],

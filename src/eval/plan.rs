@@ -266,6 +266,7 @@ impl RunPlan {
         GenerationRequest {
             id: request_id(&problem.id, entry.language),
             messages: self.messages(position),
+            language: Some(entry.language),
             opening: self.opening(entry),
             n: self.config.n,
             samples: missing.to_vec(),

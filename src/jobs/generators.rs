@@ -82,6 +82,7 @@ fn local(model: &ServedModel) -> LocalGenerator {
         adapter: model.request_adapter(),
         tokenizer: model.tokenizer.clone(),
         template: model.template.clone(),
+        augmented: model.augmented.clone(),
     }
 }
 

@@ -89,7 +89,8 @@ impl Decoder {
     /// # Errors
     /// An id or position out of range, or what `attention` reports.
     pub fn forward(&self, batch: &Batch, attention: &mut dyn Attention) -> candle_core::Result<Tensor> {
-        let hidden = self.layers(&self.embed(&batch.ids)?, 0..self.layers.len(), batch, attention)?;
+        let embedded = batch.vectors.put_over(self.embed(&batch.ids)?)?;
+        let hidden = self.layers(&embedded, 0..self.layers.len(), batch, attention)?;
         if batch.logit_rows.is_empty() {
             return Tensor::zeros((0, self.config.vocab_size), DType::F32, &Device::Cpu);
         }

@@ -32,12 +32,16 @@ pub fn weight_bytes_estimate(
     tensor_specs(config).iter().map(|spec| spec_bytes(spec, source, dtype)).sum()
 }
 
-fn spec_bytes(spec: &TensorSpec, source: &dyn TensorSource, dtype: ComputeDtype) -> Result<u64, ModelError> {
+pub(super) fn spec_bytes(
+    spec: &TensorSpec,
+    source: &dyn TensorSource,
+    dtype: ComputeDtype,
+) -> Result<u64, ModelError> {
     let elements = spec.shape.iter().map(|size| *size as u64).product::<u64>();
     let stored = source.dtype(&spec.name)?;
     Ok(match loader::storage(dtype, stored) {
         // Norms and biases are f32 always.
-        _ if spec.shape.len() == 1 => elements * 4,
+        _ if spec.shape.len() != 2 => elements * 4,
         Storage::F32 => elements * 4,
         Storage::Bf16 => elements * 2,
         Storage::Int8(scales) => elements + scale_bytes(&spec.shape, scales),

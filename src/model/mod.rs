@@ -14,6 +14,7 @@ mod layout;
 mod loader;
 mod reader;
 mod rope;
+mod row_vectors;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ pub use error::ModelError;
 pub use layout::{check_tensors, weight_bytes_estimate};
 pub use loader::{ComputeDtype, LoadOptions};
 pub use rope::{RopeConfig, RopeFrequencies, RopeScaling, YarnScaling};
+pub use row_vectors::RowVectors;
 
 /// A ragged batch: the rows of all sequences laid end to end, no padding.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +41,8 @@ pub struct Batch {
     pub logit_rows: Vec<u32>,
     /// The rows that go through adapters, ascending and disjoint; the others are the decoder's alone.
     pub adapters: Vec<AdapterRows>,
+    /// Rows that hold vectors in place of their ids' embeddings.
+    pub vectors: RowVectors,
 }
 
 /// How a decoder layer attends. The engine's is paged; training's is dense and differentiable.

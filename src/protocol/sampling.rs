@@ -85,6 +85,10 @@ pub struct SamplingFields {
     /// Write `token_id:42` for the token's text in logprobs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub return_tokens_as_token_ids: Option<bool>,
+    /// The language of the text, as BCP 47 (`ja`, `zh-Hant`): for MindMerger models whose encoder marks its texts with it, which tell
+    /// it from the text by default. Other models do not look at it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
     /// Lower runs earlier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<i32>,

@@ -8,11 +8,13 @@ use crate::chat::ChatTemplate;
 use crate::engine::{
     self, BLOCK_SIZE, EngineConfig, MemoryError, MemoryPlan, MemoryRequest, available_memory, memory_plan,
 };
+use crate::model::augmented::{AugmentedFolder, AugmentedPrompts};
 use crate::model::{ComputeDtype, Decoder, DecoderConfig, LoadOptions, weight_bytes_estimate};
 use crate::ops::{Int8Scales, KvDtype as PoolDtype, Workers};
 use crate::settings::{Dtype, KvDtype, Quantize, Speculation};
 use crate::weights::{Checkpoint, CheckpointDtype};
 
+use super::opened::Opened;
 use super::{EngineOptions, GenerationDefaults, LoadSpec, Registry, RegistryError, ServedModel, open};
 
 impl Registry {
@@ -45,14 +47,18 @@ fn load_beside(
     promised_bytes: u64,
 ) -> Result<ServedModel, RegistryError> {
     let LoadSpec { name, path, options } = spec;
-    let (checkpoint, config) = open(&path)?;
+    let opened = Opened::at(&path)?;
+    let encoder_dtype = encoder_dtype(&options, &opened);
+    let encoder_bytes = opened.augmented_bytes(encoder_dtype)?;
+    let Opened { checkpoint, config, augmented } = opened;
     let generation_defaults =
         GenerationDefaults::from_config(&checkpoint.generation_config, &checkpoint.path)?;
     let dtype = compute_dtype(&options, &checkpoint);
     let max_model_len = max_model_len(&checkpoint, &config, &options)?;
     let mut engine_config = engine_config(&options, kv_dtype(&options, &checkpoint), max_model_len);
     engine_config.eos_token_ids.clone_from(&checkpoint.eos_token_ids);
-    let request = memory_request(&checkpoint, &config, dtype, &engine_config, &options, promised_bytes)?;
+    let mut request = memory_request(&checkpoint, &config, dtype, &engine_config, &options, promised_bytes)?;
+    add_encoder(&mut request, encoder_bytes);
     let plan = memory_plan(&request)?;
     engine_config.num_blocks = plan.num_blocks;
     let (shown, dtype_name) = (path.display(), dtype_name(dtype));
@@ -63,8 +69,19 @@ fn load_beside(
     let decoder =
         Decoder::load(config, &*checkpoint.tensors, &load_options).map_err(|error| error.at(&checkpoint))?;
     let config = Arc::new(decoder.config().clone());
-    let weight_bytes = decoder.weight_bytes() as u64;
-    let handle = engine::start(decoder, engine_config, Arc::clone(workers))?;
+    let mut weight_bytes = decoder.weight_bytes() as u64;
+    let (handle, prompts) = match augmented {
+        None => (engine::start(decoder, engine_config, Arc::clone(workers))?, None),
+        Some(parts) => {
+            let encoder = parts.load(&LoadOptions::new(encoder_dtype, workers))?;
+            weight_bytes += encoder.weight_bytes() as u64;
+            let prompts = AugmentedPrompts::new(&parts.folder, parts.tokenizer, &checkpoint)?;
+            (
+                engine::start_augmented(decoder, encoder, engine_config, Arc::clone(workers))?,
+                Some(Arc::new(prompts)),
+            )
+        }
+    };
     Ok(ServedModel {
         name,
         created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
@@ -74,7 +91,9 @@ fn load_beside(
         adapter: None,
         default_reasoning: writes_reasoning(&checkpoint),
         tokenizer: checkpoint.tokenizer,
-        template,
+        // A MindMerger model was trained with its own templates.
+        template: template.filter(|_| prompts.is_none()),
+        augmented: prompts,
         template_problem,
         special_tokens: checkpoint.special,
         generation_defaults,
@@ -116,7 +135,10 @@ pub fn load_decoder(
 
 /// What a model is and the memory it would take, found out without loading it.
 pub struct Inspection {
+    /// Of the model that generates.
     pub checkpoint: Checkpoint,
+    /// The parts of a MindMerger model.
+    pub augmented: Option<AugmentedFolder>,
     pub config: DecoderConfig,
     pub weight_bytes: u64,
     pub kv_bytes_per_token: u64,
@@ -128,13 +150,17 @@ pub struct Inspection {
 /// # Errors
 /// As [`load`], but for the memory.
 pub fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, RegistryError> {
-    let (checkpoint, config) = open(path)?;
+    let opened = Opened::at(path)?;
+    let encoder_bytes = opened.augmented_bytes(encoder_dtype(options, &opened))?;
+    let Opened { checkpoint, config, augmented } = opened;
     let dtype = compute_dtype(options, &checkpoint);
     let max_model_len = max_model_len(&checkpoint, &config, options)?;
     let engine_config = engine_config(options, kv_dtype(options, &checkpoint), max_model_len);
-    let request = memory_request(&checkpoint, &config, dtype, &engine_config, options, 0)?;
+    let mut request = memory_request(&checkpoint, &config, dtype, &engine_config, options, 0)?;
+    add_encoder(&mut request, encoder_bytes);
     Ok(Inspection {
         checkpoint,
+        augmented: augmented.map(|parts| parts.folder),
         config,
         weight_bytes: request.weight_bytes,
         kv_bytes_per_token: request.kv_bytes_per_block / BLOCK_SIZE as u64,
@@ -191,13 +217,29 @@ fn memory_request(
     Ok(request)
 }
 
+/// What encoder and mapping take: weights, and working space.
+fn add_encoder(request: &mut MemoryRequest, (weight_bytes, scratch_bytes): (u64, u64)) {
+    request.weight_bytes = request.weight_bytes.saturating_add(weight_bytes);
+    request.scratch_bytes = request.scratch_bytes.saturating_add(scratch_bytes);
+}
+
+/// The encoder is kept as the language model is; left to itself, in the type that it is stored in.
+fn encoder_dtype(options: &EngineOptions, opened: &Opened) -> ComputeDtype {
+    let stored = opened.augmented.as_ref().map_or(CheckpointDtype::F32, |parts| parts.stored);
+    int8_scales(options).map_or_else(|| plain_dtype(options.dtype, stored), ComputeDtype::Int8)
+}
+
+fn int8_scales(options: &EngineOptions) -> Option<Int8Scales> {
+    match options.quantize {
+        Quantize::None => None,
+        Quantize::Int8 => Some(Int8Scales::PerChannel),
+        Quantize::Int8Group64 => Some(Int8Scales::PerGroup64),
+        Quantize::Int8Group32 => Some(Int8Scales::PerGroup32),
+    }
+}
+
 fn compute_dtype(options: &EngineOptions, checkpoint: &Checkpoint) -> ComputeDtype {
-    let scales = match options.quantize {
-        Quantize::None => return plain_dtype(options.dtype, checkpoint.dtype),
-        Quantize::Int8 => Int8Scales::PerChannel,
-        Quantize::Int8Group64 => Int8Scales::PerGroup64,
-        Quantize::Int8Group32 => Int8Scales::PerGroup32,
-    };
+    let Some(scales) = int8_scales(options) else { return plain_dtype(options.dtype, checkpoint.dtype) };
     if checkpoint.dtype == CheckpointDtype::Gguf {
         let (path, quantize) = (checkpoint.path.display(), options.quantize);
         tracing::warn!("{path} is quantised already; --quantize {quantize} rounds its weights a second time");

@@ -9,6 +9,7 @@ mod generation;
 mod hub;
 mod load;
 mod open;
+mod opened;
 mod resolve;
 mod served;
 

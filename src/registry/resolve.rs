@@ -5,6 +5,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::hub::{self, HubError, HubName, PullProgress};
+use crate::model::augmented::AugmentedFolder;
 use crate::settings::nearest;
 
 /// The model that is meant when none is named.
@@ -149,7 +150,7 @@ pub fn name_of(path: &Path) -> String {
     name.strip_suffix(".gguf").map(str::to_owned).unwrap_or(name)
 }
 
-/// Every model below `models_dir`, by name: directories at most two deep (`org/name`), GGUF files in them too.
+/// Every model below `models_dir`, by name, encoders and MindMerger models too: directories at most two deep (`org/name`), GGUF files in them too.
 pub fn list(models_dir: &Path) -> Vec<Found> {
     let mut found = Vec::new();
     collect(models_dir, "", 2, &mut found);
@@ -166,7 +167,7 @@ fn collect(folder: &Path, prefix: &str, depth: usize, found: &mut Vec<Found>) {
         }
         let name = format!("{prefix}{file_name}");
         let is_folder = depth > 0 && path.is_dir();
-        if is_folder && path.join("config.json").is_file() {
+        if is_folder && (path.join("config.json").is_file() || AugmentedFolder::is_one(&path)) {
             found.push(Found { name, path });
         } else if let Some(stem) = name.strip_suffix(".gguf").filter(|_| path.is_file()) {
             found.push(Found { name: stem.to_owned(), path });

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use crate::chat::ChatTemplate;
 use crate::engine::{EngineHandle, MemoryPlan, RequestAdapter};
 use crate::model::DecoderConfig;
+use crate::model::augmented::AugmentedPrompts;
 use crate::settings::{ByteSize, Dtype, KvDtype, Quantize, Settings, Speculation};
 use crate::weights::{SpecialTokens, Tokenizer};
 
@@ -27,6 +28,8 @@ pub struct ServedModel {
     /// With one, the engine is that of its base, and the weights are those of both.
     pub adapter: Option<ServedAdapter>,
     pub tokenizer: Tokenizer,
+    /// Of a MindMerger model: what its encoder and its language model read, in place of a chat template.
+    pub augmented: Option<Arc<AugmentedPrompts>>,
     /// `None`: the model has no chat template, or `template_problem` says what is wrong with it.
     pub template: Option<ChatTemplate>,
     /// Why the checkpoint's template cannot be used.

@@ -238,7 +238,11 @@ fn chat_template(path: &Path, tokenizer_config: &Value) -> Result<Option<String>
     }
 }
 
-fn dominant_dtype(tensors: &dyn TensorSource) -> Result<CheckpointDtype, WeightsError> {
+/// The type in which most bytes of these tensors are stored.
+///
+/// # Errors
+/// A tensor whose header cannot be read.
+pub fn dominant_dtype(tensors: &dyn TensorSource) -> Result<CheckpointDtype, WeightsError> {
     let mut bytes = [0_usize; 3];
     for name in tensors.names() {
         let dtype = match tensors.dtype(&name) {

@@ -30,7 +30,7 @@ mod source;
 mod tokenizer;
 
 pub use adapter::{ALL_LINEAR, Adapter, AdapterBias, AdapterConfig, AdapterWriter, Change, ModuleNames};
-pub use checkpoint::{Checkpoint, CheckpointDtype, SpecialTokens, open_weights};
+pub use checkpoint::{Checkpoint, CheckpointDtype, SpecialTokens, dominant_dtype, open_weights};
 pub use convert::{ConversionProgress, convert_gguf, convert_gguf_in_shards};
 pub use directory::open_tensors_file;
 pub use e5s1::{convert_e5s1, is_e5s1};

@@ -7,5 +7,6 @@ mod errors;
 mod evals;
 mod life_cycle;
 mod merges;
+mod mindmerger;
 mod openapi;
 mod server;

@@ -3,6 +3,7 @@
 mod adapters;
 mod invariance;
 mod life_cycle;
+mod soft_prefix;
 mod speculation;
 
 use std::sync::Arc;
@@ -38,7 +39,15 @@ fn engine_with(
 }
 
 pub fn request(prompt: Vec<u32>, sampling: SamplingParams) -> Request {
-    Request { id: "test".to_owned(), prompt, sampling, adapter: None, cache_salt: None, priority: 0 }
+    Request {
+        id: "test".to_owned(),
+        prompt,
+        soft_prefix: None,
+        sampling,
+        adapter: None,
+        cache_salt: None,
+        priority: 0,
+    }
 }
 
 /// Ids below 90, which every fixture has, the same for the same seed.

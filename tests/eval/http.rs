@@ -68,6 +68,7 @@ fn request(samples: &[u32]) -> GenerationRequest {
     GenerationRequest {
         id: "p1-en".to_owned(),
         messages: vec![Message { role: "user".to_owned(), content: "1 + 1?".to_owned() }],
+        language: None,
         opening: None,
         n: (samples.len() as u32).max(3),
         samples: samples.to_vec(),
@@ -213,6 +214,7 @@ async fn a_server_draws_over_http_what_its_engine_draws_in_process() {
         adapter: None,
         tokenizer: served.tokenizer.clone(),
         template: served.template.clone(),
+        augmented: served.augmented.clone(),
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

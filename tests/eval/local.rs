@@ -24,6 +24,7 @@ fn generator() -> LocalGenerator {
         adapter: None,
         tokenizer: checkpoint.tokenizer,
         template: None,
+        augmented: None,
     }
 }
 
@@ -31,6 +32,7 @@ fn request(samples: &[u32], content: &str) -> GenerationRequest {
     GenerationRequest {
         id: "p1-en".to_owned(),
         messages: vec![Message { role: "user".to_owned(), content: content.to_owned() }],
+        language: None,
         opening: None,
         n: 6,
         samples: samples.to_vec(),

@@ -7,10 +7,11 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use uuid::Uuid;
 
+use crate::api::augmented_prompt::{self, Query};
 use crate::api::body::StrictJson;
 use crate::api::chat_writer::{ChatWriter, fold};
 use crate::api::error::ApiError;
-use crate::api::generation::{Generation, Length, Task};
+use crate::api::generation::{Generation, Length, PromptIds, Task};
 use crate::api::prompt_text::{ChatPrompt, check_template_arguments, encode_prompt, render, truncation};
 use crate::api::request_log::RequestLog;
 use crate::api::sampling::{
@@ -89,6 +90,9 @@ async fn prepare(
     let params = sampling_params(fields, asked, &model.generation_defaults, limits)?;
     let output = output_options(fields, limits)?;
     let room = if let Length::Exactly(tokens) = length { tokens } else { 1 };
+    if model.augmented.is_some() {
+        augmented_prompt::refuse_truncation(fields.truncate_prompt_tokens)?;
+    }
     let truncate = truncation(fields.truncate_prompt_tokens, model.max_model_len, room)?;
 
     let tokens = TokenText {
@@ -99,7 +103,7 @@ async fn prepare(
     let (cache_salt, priority) = (fields.cache_salt.clone(), fields.priority.unwrap_or(0));
     let separate = request.separate_reasoning.unwrap_or(model.default_reasoning);
     let (for_text, in_trace) = (model.clone(), continues_trace(&request));
-    let (text, ids) = state.blocking(move || read_prompt(&for_text, request, truncate)).await??;
+    let (text, prompt) = state.blocking(move || read_prompt(&for_text, request, truncate)).await??;
 
     let splitter = separate.then(|| ReasoningSplitter::new(in_trace || opens_reasoning(&text)));
     let writer = ChatWriter {
@@ -108,20 +112,29 @@ async fn prepare(
         model: model.name.clone(),
         tokens,
         logprobs: wants_logprobs,
-        prompt_token_ids: token_ids.then(|| ids.clone()),
+        prompt_token_ids: token_ids.then(|| prompt.ids.clone()),
         splitters: vec![splitter; params.n as usize],
         prompt_logprobs: None,
         prompt_logprobs_asked,
     };
-    Ok((Task { model, prompts: vec![ids], params, length, output, cache_salt, priority }, writer))
+    Ok((Task { model, prompts: vec![prompt], params, length, output, cache_salt, priority }, writer))
 }
 
-/// The rendered text and its ids.
+/// What the model goes on from, as text and as ids.
 fn read_prompt(
     model: &ServedModel,
     request: ChatRequest,
     truncate: Option<usize>,
-) -> Result<(String, Vec<u32>), ApiError> {
+) -> Result<(String, PromptIds), ApiError> {
+    if let Some(prompts) = &model.augmented {
+        let (text, opening) =
+            augmented_prompt::last_turn(&request.messages, request.continue_final_message == Some(true))?;
+        let language = request.sampling.language.as_deref();
+        let query = Query { field: "messages", text: &text, opening: &opening, language };
+        let ids = augmented_prompt::read(model, prompts, &query);
+        let ids = ids.map_err(|error| error.with_prompt_param("messages"))?;
+        return Ok((prompts.text(&text) + &opening, ids));
+    }
     let text = render(
         model,
         &ChatPrompt {
@@ -134,7 +147,8 @@ fn read_prompt(
     // Templates write the special tokens themselves.
     let add_special_tokens = request.sampling.add_special_tokens.unwrap_or(false);
     let ids = encode_prompt(model, "messages", &text, add_special_tokens, truncate);
-    Ok((text, ids.map_err(|error| error.with_prompt_param("messages"))?))
+    let ids = ids.map_err(|error| error.with_prompt_param("messages"))?;
+    Ok((text, PromptIds::tokens_alone(ids)))
 }
 
 async fn collect(mut generation: Generation, mut writer: ChatWriter) -> Result<ChatResponse, ApiError> {

@@ -7,10 +7,11 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use uuid::Uuid;
 
+use crate::api::augmented_prompt::{self, Query};
 use crate::api::body::StrictJson;
 use crate::api::completion_writer::{CompletionWriter, PromptText, fold};
 use crate::api::error::ApiError;
-use crate::api::generation::{Generation, Length, Task};
+use crate::api::generation::{Generation, Length, PromptIds, Task};
 use crate::api::prompt_text::{encode_prompt, truncate_front, truncation};
 use crate::api::request_log::RequestLog;
 use crate::api::sampling::{
@@ -19,6 +20,7 @@ use crate::api::sampling::{
 use crate::api::state::AppState;
 use crate::api::token_text::TokenText;
 use crate::api::{now_s, sse};
+use crate::model::augmented::AugmentedPrompts;
 use crate::protocol::completions::{CompletionRequest, CompletionResponse};
 use crate::protocol::{ErrorResponse, Prompt};
 use crate::registry::ServedModel;
@@ -93,13 +95,20 @@ async fn prepare(
     let params = sampling_params(fields, asked, &model.generation_defaults, limits)?;
     let output = output_options(fields, limits)?;
     let (Length::Exactly(room) | Length::UpTo(room)) = length;
+    if model.augmented.is_some() {
+        augmented_prompt::refuse_truncation(fields.truncate_prompt_tokens)?;
+    }
     let truncate = truncation(fields.truncate_prompt_tokens, model.max_model_len, room)?;
 
     let prompt = request.prompt.clone();
     let add_special_tokens = fields.add_special_tokens.unwrap_or(true);
-    let for_text = model.clone();
-    let prompts =
-        state.blocking(move || read_prompts(&for_text, prompt, echo, add_special_tokens, truncate)).await??;
+    let (for_text, language) = (model.clone(), fields.language.clone());
+    let prompts = state
+        .blocking(move || match &for_text.augmented {
+            Some(augmented) => read_queries(&for_text, augmented, prompt, echo, language.as_deref()),
+            None => read_prompts(&for_text, prompt, echo, add_special_tokens, truncate),
+        })
+        .await??;
     let writer = CompletionWriter {
         id: format!("cmpl-{}", Uuid::new_v4().simple()),
         created: now_s(),
@@ -117,7 +126,7 @@ async fn prepare(
         prompts,
     };
     let task = Task {
-        prompts: writer.prompts.iter().map(|prompt| prompt.ids.clone()).collect(),
+        prompts: writer.prompts.iter().map(|prompt| prompt.prompt.clone()).collect(),
         model,
         params,
         length,
@@ -142,7 +151,7 @@ fn read_prompts(
         if echo && truncate.is_some() {
             from_ids(model, ids, true)
         } else {
-            Ok(PromptText { ids, echo: echo.then_some(text) })
+            Ok(PromptText { prompt: PromptIds::tokens_alone(ids), echo: echo.then_some(text) })
         }
     };
     let list = |mut ids: Vec<u32>| {
@@ -160,7 +169,29 @@ fn read_prompts(
 fn from_ids(model: &ServedModel, ids: Vec<u32>, echo: bool) -> Result<PromptText, ApiError> {
     let text = echo.then(|| model.tokenizer.decode(&ids, true)).transpose();
     let echo = text.map_err(|error| ApiError::invalid("prompt", error.to_string()))?;
-    Ok(PromptText { ids, echo })
+    Ok(PromptText { prompt: PromptIds::tokens_alone(ids), echo })
+}
+
+/// Echoed is what the language model reads, for its tokens are those that have logprobs.
+fn read_queries(
+    model: &ServedModel,
+    augmented: &AugmentedPrompts,
+    prompt: Prompt,
+    echo: bool,
+    language: Option<&str>,
+) -> Result<Vec<PromptText>, ApiError> {
+    let texts = match prompt {
+        Prompt::Text(text) => vec![text],
+        Prompt::Texts(texts) => texts,
+        Prompt::Ids(_) | Prompt::IdLists(_) => return Err(augmented_prompt::refuse_ids(model)),
+    };
+    let one = |text: String| {
+        let query = Query { field: "prompt", text: &text, opening: "", language };
+        let prompt = augmented_prompt::read(model, augmented, &query);
+        let prompt = prompt.map_err(|error| error.with_prompt_param("prompt"))?;
+        Ok(PromptText { prompt, echo: echo.then(|| augmented.text(&text)) })
+    };
+    texts.into_iter().map(one).collect()
 }
 
 async fn collect(

@@ -3,13 +3,16 @@
 use axum::Json;
 use axum::extract::State;
 
+use crate::api::augmented_prompt::{Query, last_turn, read};
 use crate::api::body::StrictJson;
 use crate::api::error::ApiError;
 use crate::api::prompt_text::{ChatPrompt, check_template_arguments, encode, render};
 use crate::api::sampling::at_most;
 use crate::api::state::AppState;
-use crate::protocol::ErrorResponse;
+use crate::model::augmented::AugmentedPrompts;
 use crate::protocol::tokenize::{DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse};
+use crate::protocol::{ChatMessage, ErrorResponse};
+use crate::registry::ServedModel;
 
 /// Text or messages to token ids.
 #[utoipa::path(
@@ -28,6 +31,9 @@ pub async fn tokenize(
     at_most("messages", request.messages.as_ref().map_or(0, Vec::len), limits.messages_max, "messages")?;
     check_template_arguments(request.chat_template_kwargs.as_ref(), limits)?;
     let answer = state.blocking(move || {
+        if let (Some(prompts), Some(messages)) = (&model.augmented, &request.messages) {
+            return tokenize_turn(&model, prompts, messages, &request);
+        }
         let is_chat = request.messages.is_some();
         let text = match request.messages {
             Some(messages) => render(
@@ -43,17 +49,33 @@ pub async fn tokenize(
         };
         let field = if is_chat { "messages" } else { "prompt" };
         let tokens = encode(&model, field, &text, request.add_special_tokens.unwrap_or(!is_chat))?;
-        let spelling = |id: &u32| model.tokenizer.id_to_token(*id).unwrap_or_default();
-        let token_strs =
-            (request.return_token_strs == Some(true)).then(|| tokens.iter().map(spelling).collect());
-        Ok::<_, ApiError>(TokenizeResponse {
-            count: tokens.len(),
-            max_model_len: model.max_model_len,
-            tokens,
-            token_strs,
-        })
+        Ok(response(&model, tokens.len(), tokens, request.return_token_strs))
     });
     Ok(Json(answer.await??))
+}
+
+/// The tokens that the language model of a MindMerger model reads; the count has the encoder's vectors too, as usage has.
+fn tokenize_turn(
+    model: &ServedModel,
+    prompts: &AugmentedPrompts,
+    messages: &[ChatMessage],
+    request: &TokenizeRequest,
+) -> Result<TokenizeResponse, ApiError> {
+    let (text, opening) = last_turn(messages, request.continue_final_message == Some(true))?;
+    let query = Query { field: "messages", text: &text, opening: &opening, language: None };
+    let prompt = read(model, prompts, &query)?;
+    Ok(response(model, prompt.tokens(), prompt.ids, request.return_token_strs))
+}
+
+fn response(
+    model: &ServedModel,
+    count: usize,
+    tokens: Vec<u32>,
+    return_token_strs: Option<bool>,
+) -> TokenizeResponse {
+    let spelling = |id: &u32| model.tokenizer.id_to_token(*id).unwrap_or_default();
+    let token_strs = (return_token_strs == Some(true)).then(|| tokens.iter().map(spelling).collect());
+    TokenizeResponse { count, max_model_len: model.max_model_len, tokens, token_strs }
 }
 
 /// Token ids to text, special tokens included.

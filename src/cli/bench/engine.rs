@@ -13,7 +13,8 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::json;
 
-use crate::engine::{EngineHandle, Event, Request, SamplingParams};
+use crate::engine::{EngineHandle, Event, Request, SamplingParams, SoftPrefix};
+use crate::model::augmented::AugmentedPrompt;
 use crate::registry::ServedModel;
 use crate::settings::ByteSize;
 
@@ -81,8 +82,7 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
 
     let mut runs = Vec::new();
     for repeat in 0..arguments.warm_up + arguments.repeats {
-        let run =
-            measure(&model.handle, &workload, text.as_deref(), arguments.temperature, u32::from(repeat))?;
+        let run = measure(&model, &workload, text.as_ref(), arguments.temperature, u32::from(repeat))?;
         let kind = if repeat < arguments.warm_up { "warm-up" } else { "run" };
         let (speed, first_ms) = (workload.speed(&run), run.first_token * 1e3);
         eprintln!("{kind} {repeat}: {speed:.1} tokens/s, first token after {first_ms:.0} ms");
@@ -106,41 +106,72 @@ fn check_blocks(dtype: Option<&str>, model: &ServedModel) -> Result<(), Failure>
 }
 
 /// The ids of the text, which take the place of the workload's prompt.
-fn read_prompt(path: &Path, workload: &mut Workload, model: &ServedModel) -> anyhow::Result<Vec<u32>> {
+fn read_prompt(path: &Path, workload: &mut Workload, model: &ServedModel) -> anyhow::Result<Prompt> {
     let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    let ids = model.tokenizer.encode(&text, true)?;
+    let read = match &model.augmented {
+        None => Prompt { ids: model.tokenizer.encode(&text, true)?, soft_prefix: None },
+        Some(prompts) => {
+            let AugmentedPrompt { ids, encoder_ids } = prompts.read(&text, None, "")?;
+            Prompt { ids, soft_prefix: Some(SoftPrefix { encoder_ids }) }
+        }
+    };
     let [prompt] = &mut workload.prompts[..] else {
         return Err(Failure::usage("--prompt: the workload has many prompts")
             .hint("use workload a, b or c")
             .into());
     };
-    *prompt = ids.len();
-    Ok(ids)
+    *prompt = read.ids.len() + read.soft_prefix.as_ref().map_or(0, SoftPrefix::positions);
+    Ok(read)
+}
+
+#[derive(Clone)]
+struct Prompt {
+    ids: Vec<u32>,
+    soft_prefix: Option<SoftPrefix>,
+}
+
+/// Ids that mean nothing. Of a MindMerger model's positions the encoder reads half, as far as it reads so many.
+fn made_up(model: &ServedModel, tokens: usize, run: u32, client: usize) -> Prompt {
+    let size = |tokens: usize| u32::try_from(tokens).unwrap_or(u32::MAX).max(1);
+    let info = model.handle.info();
+    let ids = |count: usize| prompt(count.max(1), run, client, size(info.vocab_size));
+    let (Some(prompts), Some(most)) = (&model.augmented, info.encoder_tokens_max) else {
+        return Prompt { ids: ids(tokens), soft_prefix: None };
+    };
+    let read = (tokens / 2).clamp(1, most);
+    let encoder_ids = prompt(read, run, client, size(prompts.encoder_vocab_size()));
+    let soft_prefix = SoftPrefix { encoder_ids };
+    Prompt { ids: ids(tokens.saturating_sub(soft_prefix.positions())), soft_prefix: Some(soft_prefix) }
 }
 
 /// Sends all requests at once and waits for all of them.
 fn measure(
-    handle: &EngineHandle,
+    model: &ServedModel,
     workload: &Workload,
-    text: Option<&[u32]>,
+    text: Option<&Prompt>,
     temperature: f32,
     run: u32,
 ) -> anyhow::Result<Run> {
-    let vocabulary = u32::try_from(handle.info().vocab_size).unwrap_or(u32::MAX).max(1);
-    let requests = workload.prompts.iter().enumerate().map(|(client, tokens)| Request {
-        id: format!("bench-{run}-{client}"),
-        prompt: text.map_or_else(|| prompt(*tokens, run, client, vocabulary), <[u32]>::to_vec),
-        sampling: SamplingParams {
-            n: workload.samples,
-            max_tokens: workload.tokens,
-            temperature,
-            ignore_eos: true,
-            seed: u64::from(run) << 32 | client as u64,
-            ..SamplingParams::default()
-        },
-        adapter: None,
-        cache_salt: None,
-        priority: 0,
+    let handle = &model.handle;
+    let requests = workload.prompts.iter().enumerate().map(|(client, tokens)| {
+        let Prompt { ids, soft_prefix } =
+            text.cloned().unwrap_or_else(|| made_up(model, *tokens, run, client));
+        Request {
+            id: format!("bench-{run}-{client}"),
+            prompt: ids,
+            soft_prefix,
+            sampling: SamplingParams {
+                n: workload.samples,
+                max_tokens: workload.tokens,
+                temperature,
+                ignore_eos: true,
+                seed: u64::from(run) << 32 | client as u64,
+                ..SamplingParams::default()
+            },
+            adapter: None,
+            cache_salt: None,
+            priority: 0,
+        }
     });
     let requests: Vec<Request> = requests.collect();
     let started = Instant::now();

@@ -227,6 +227,7 @@ fn local(arguments: &Arguments, n: u32, settings: &Settings) -> anyhow::Result<(
         adapter: model.request_adapter(),
         tokenizer: model.tokenizer.clone(),
         template: model.template.clone(),
+        augmented: model.augmented.clone(),
     };
     Ok((generator, model.source.clone()))
 }

@@ -7,6 +7,7 @@
 //! many plain steps would: same tokens, same blocks, same names in the prefix cache. Keys and values of wrong
 //! guesses lie behind what is computed, where nothing reads them before they are written again.
 
+use super::super::soft_prefix::PLACEHOLDER;
 use super::{Progress, Scheduled, Scheduler, SequenceKey, Step};
 
 /// Rows up to which a step may take about as long as with one, because it waits for the weights to come from memory
@@ -60,7 +61,8 @@ impl Scheduler {
         let Some(group) = self.groups.get(&scheduled.key.ticket) else { return };
         let most = most.min(group.rules.room(sequence).saturating_sub(1));
         let mut drafts = sequence.drafter.draft(&sequence.tokens, most, sequences, self.row_cost.share());
-        if let Some(end) = drafts.iter().position(|&token| group.rules.ends(token).is_some()) {
+        let cuts = |token: &u32| *token == PLACEHOLDER || group.rules.ends(*token).is_some();
+        if let Some(end) = drafts.iter().position(cuts) {
             drafts.truncate(end);
         }
         drafts.truncate(self.blocks.extend(sequence, drafts.len(), keep_free));

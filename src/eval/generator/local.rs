@@ -4,6 +4,7 @@
 //! same seed, and cancels those it has before they cost a token: sample i is the same, bit for bit, as in a run
 //! that was never interrupted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -14,8 +15,10 @@ use sha2::{Digest, Sha256};
 use crate::chat::{ChatTemplate, RenderOptions, opens_reasoning};
 use crate::engine::{
     EngineError, EngineHandle, EventStream, FinishReason, Output, OutputOptions, OutputStream, Request,
-    RequestAdapter, SamplingParams,
+    RequestAdapter, SamplingParams, SoftPrefix,
 };
+use crate::language::Language;
+use crate::model::augmented::{AugmentedPrompt, AugmentedPrompts};
 use crate::weights::Tokenizer;
 
 use super::{
@@ -34,6 +37,22 @@ pub struct LocalGenerator {
     pub tokenizer: Tokenizer,
     /// Without one, messages are joined by blank lines and continued: the way to evaluate a base model.
     pub template: Option<ChatTemplate>,
+    /// Of a MindMerger model, whose templates take a chat template's place: it answers the last user message.
+    pub augmented: Option<Arc<AugmentedPrompts>>,
+}
+
+/// A prompt as the engine reads it.
+struct Prompt {
+    ids: Vec<u32>,
+    soft_prefix: Option<SoftPrefix>,
+    /// Whether it ends in a trace that it opened.
+    opens_reasoning: bool,
+}
+
+impl Prompt {
+    fn tokens(&self) -> usize {
+        self.ids.len() + self.soft_prefix.as_ref().map_or(0, SoftPrefix::positions)
+    }
 }
 
 /// How long a full queue is waited for before trying again.
@@ -41,13 +60,15 @@ const QUEUE_RETRY: Duration = Duration::from_millis(50);
 
 impl Generator for LocalGenerator {
     fn identity(&self) -> GeneratorIdentity {
-        let digest = |template: &ChatTemplate| format!("{:x}", Sha256::digest(template.source().as_bytes()));
+        let template = self.template.as_ref().map(ChatTemplate::source);
+        let template =
+            template.or_else(|| self.augmented.as_deref().map(|prompts| prompts.prompt_template().as_str()));
         GeneratorIdentity {
             kind: "local".to_owned(),
             model: self.model.clone(),
             endpoint: None,
             dtype: Some(self.dtype.clone()),
-            template_sha256: self.template.as_ref().map(digest),
+            template_sha256: template.map(|source| format!("{:x}", Sha256::digest(source.as_bytes()))),
         }
     }
 
@@ -71,15 +92,11 @@ impl LocalGenerator {
         let prefix = match &request.opening {
             Some(opening) => opening.as_str(),
             // What the template opened in the prompt belongs to the completion's trace.
-            None if opens_reasoning(&prompt) => "<think>\n",
+            None if prompt.opens_reasoning => "<think>\n",
             None => "",
         };
-        let ids = self
-            .tokenizer
-            .encode(&prompt, self.template.is_none())
-            .map_err(|error| refused(format!("the prompt cannot be tokenized: {error}")))?;
-        let mut usage = Usage { requests: 1, prompt_tokens: ids.len() as u64, ..Usage::default() };
-        let mut outputs = self.submit(request, ids).await?;
+        let mut usage = Usage { requests: 1, prompt_tokens: prompt.tokens() as u64, ..Usage::default() };
+        let mut outputs = self.submit(request, prompt).await?;
         let wanted = |choice: u32| request.samples.contains(&choice);
         for choice in (0..request.n).filter(|choice| !wanted(*choice)) {
             outputs.finish_choice(choice);
@@ -112,7 +129,17 @@ impl LocalGenerator {
         Ok(())
     }
 
-    fn prompt(&self, request: &GenerationRequest) -> Result<String, String> {
+    fn prompt(&self, request: &GenerationRequest) -> Result<Prompt, String> {
+        if let Some(prompts) = &self.augmented {
+            return augmented_prompt(prompts, request);
+        }
+        let text = self.rendered(request)?;
+        let ids = self.tokenizer.encode(&text, self.template.is_none());
+        let ids = ids.map_err(|error| format!("the prompt cannot be tokenized: {error}"))?;
+        Ok(Prompt { ids, soft_prefix: None, opens_reasoning: opens_reasoning(&text) })
+    }
+
+    fn rendered(&self, request: &GenerationRequest) -> Result<String, String> {
         let opening = request.opening.iter();
         let opening = opening.map(|text| Message { role: "assistant".to_owned(), content: text.clone() });
         let messages: Vec<Message> = request.messages.iter().cloned().chain(opening).collect();
@@ -133,7 +160,7 @@ impl LocalGenerator {
     async fn submit(
         &self,
         request: &GenerationRequest,
-        prompt: Vec<u32>,
+        prompt: Prompt,
     ) -> Result<OutputStream, GeneratorError> {
         let options = OutputOptions { n: request.n, ..OutputOptions::default() };
         let events = self.hand_in(&self.engine_request(request, prompt)).await?;
@@ -154,13 +181,14 @@ impl LocalGenerator {
         }
     }
 
-    fn engine_request(&self, request: &GenerationRequest, prompt: Vec<u32>) -> Request {
+    fn engine_request(&self, request: &GenerationRequest, prompt: Prompt) -> Request {
         let sampling = &request.sampling;
         // A limit above the context's rest means "to the end of the context".
-        let room = self.handle.info().max_model_len.saturating_sub(prompt.len()).max(1);
+        let room = self.handle.info().max_model_len.saturating_sub(prompt.tokens()).max(1);
         Request {
             id: request.id.clone(),
-            prompt,
+            prompt: prompt.ids,
+            soft_prefix: prompt.soft_prefix,
             sampling: SamplingParams {
                 n: request.n,
                 temperature: sampling.temperature,
@@ -176,6 +204,18 @@ impl LocalGenerator {
             priority: 0,
         }
     }
+}
+
+/// The language model reads the last user message through the model's own template, the encoder as it stands.
+fn augmented_prompt(prompts: &AugmentedPrompts, request: &GenerationRequest) -> Result<Prompt, String> {
+    let question = request.messages.iter().rev().find(|message| message.role == "user");
+    let question = question.ok_or("a MindMerger model answers a message of the role `user`")?;
+    let language = request.language.map(Language::code);
+    let opening = request.opening.as_deref().unwrap_or_default();
+    let AugmentedPrompt { ids, encoder_ids } =
+        prompts.read(&question.content, language, opening).map_err(|error| error.to_string())?;
+    let opens_reasoning = opens_reasoning(&prompts.text(&question.content));
+    Ok(Prompt { ids, soft_prefix: Some(SoftPrefix { encoder_ids }), opens_reasoning })
 }
 
 fn finish(reason: FinishReason) -> Result<Finish, GeneratorError> {

@@ -6,7 +6,8 @@ use futures::future::{BoxFuture, try_join_all};
 use super::GeneratorError;
 use super::continuation::{Continuation, ContinuationRequest, ContinuationScorer, sum_up};
 use super::local::LocalGenerator;
-use crate::engine::{Event, Request, SamplingParams};
+use crate::engine::{Event, Request, SamplingParams, SoftPrefix};
+use crate::model::augmented::AugmentedPrompt;
 
 impl ContinuationScorer for LocalGenerator {
     fn score<'a>(
@@ -15,8 +16,11 @@ impl ContinuationScorer for LocalGenerator {
     ) -> BoxFuture<'a, Result<Vec<Continuation>, GeneratorError>> {
         async move {
             let (context, texts) = request.texts()?;
-            let context_tokens = self.ids(context)?.len();
-            let one = |text: String| self.score_text(request, context_tokens, text);
+            let (context_ids, _) = self.read(context, "")?;
+            let one = |text: String| {
+                let read = self.read(context, &text[context.len()..]);
+                async { self.score_prompt(request, context_ids.len(), read?).await }
+            };
             try_join_all(texts.into_iter().map(one)).await
         }
         .boxed()
@@ -24,21 +28,29 @@ impl ContinuationScorer for LocalGenerator {
 }
 
 impl LocalGenerator {
-    fn ids(&self, text: &str) -> Result<Vec<u32>, GeneratorError> {
-        let refused =
-            |error| GeneratorError::Refused { message: format!("the prompt cannot be tokenized: {error}") };
-        self.tokenizer.encode(text, true).map_err(refused)
+    /// The ids of a text that ends in `rest`. A MindMerger model reads the context as a question and `rest` as the answer.
+    fn read(&self, context: &str, rest: &str) -> Result<(Vec<u32>, Option<SoftPrefix>), GeneratorError> {
+        let refused = |error: String| GeneratorError::Refused {
+            message: format!("the prompt cannot be tokenized: {error}"),
+        };
+        let Some(prompts) = &self.augmented else {
+            let ids = self.tokenizer.encode(&format!("{context}{rest}"), true);
+            return Ok((ids.map_err(|error| refused(error.to_string()))?, None));
+        };
+        let AugmentedPrompt { ids, encoder_ids } =
+            prompts.read(context, None, rest).map_err(|error| refused(error.to_string()))?;
+        Ok((ids, Some(SoftPrefix { encoder_ids })))
     }
 
-    async fn score_text(
+    async fn score_prompt(
         &self,
         request: &ContinuationRequest,
         context_tokens: usize,
-        text: String,
+        (prompt, soft_prefix): (Vec<u32>, Option<SoftPrefix>),
     ) -> Result<Continuation, GeneratorError> {
         let engine_request = Request {
             id: request.id.clone(),
-            prompt: self.ids(&text)?,
+            prompt,
             // The engine always makes a token; it plays no part.
             sampling: SamplingParams {
                 temperature: 0.0,
@@ -47,6 +59,7 @@ impl LocalGenerator {
                 ..SamplingParams::default()
             },
             adapter: self.adapter.clone(),
+            soft_prefix,
             cache_salt: None,
             priority: 0,
         };

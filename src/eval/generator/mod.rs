@@ -64,6 +64,8 @@ pub struct GenerationRequest {
     /// Names the request in logs.
     pub id: String,
     pub messages: Vec<Message>,
+    /// Of the problem; models whose encoder is told the language of a text read it.
+    pub language: Option<Language>,
     /// What the model's turn begins with, in its own name: it goes on from there, and completions begin with it.
     pub opening: Option<String>,
     /// Samples the problem has in the whole run.

@@ -8,6 +8,7 @@
 mod activation;
 mod attention;
 mod bert;
+mod estimate;
 mod layer_norm;
 mod m2m100;
 mod names;
@@ -19,6 +20,7 @@ mod tokenizer;
 use candle_core::Tensor;
 use serde_json::Value;
 
+pub use estimate::weight_bytes_estimate;
 pub use texts::Texts;
 pub use tokenizer::EncoderTokenizer;
 

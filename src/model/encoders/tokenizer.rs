@@ -1,9 +1,10 @@
 //! How a text becomes an encoder's ids: what its tokenizer adds to every text (`text </s>`, `<s> text </s>`), or, for the
 //! translation models, the tag of the text's language first and `</s>` last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::tags::{TagSet, given_tag};
+use crate::language::Language;
 use crate::model::ModelError;
 use crate::weights::Tokenizer;
 
@@ -60,6 +61,11 @@ impl EncoderTokenizer {
         Ok(Self { tokenizer, frame: Frame::Tagged { set, given: language_tags.clone(), end } })
     }
 
+    /// The highest id of a text's own tokens plus one.
+    pub fn vocab_size(&self) -> usize {
+        self.tokenizer.base_vocab_size()
+    }
+
     /// Whether `encode` wants to know the text's language.
     pub fn needs_language(&self) -> bool {
         matches!(self.frame, Frame::Tagged { .. })
@@ -105,8 +111,20 @@ impl EncoderTokenizer {
         };
         let tag = given_tag(given, language).map(str::to_owned).or_else(|| set.tag(language));
         tag.and_then(|tag| self.tokenizer.token_to_id(&tag)).ok_or_else(|| {
-            no_tag(&format!("{language:?}"), "give it one under `language_tags` in xenoglot.json")
+            let known = self.known(set, given).join(", ");
+            let hint = format!("give it one under `language_tags` in xenoglot.json; it knows {known}");
+            no_tag(&format!("{language:?}"), &hint)
         })
+    }
+
+    /// The languages that have a tag in this vocabulary: those of xenoglot.json and those of `language`.
+    fn known(&self, set: TagSet, given: &BTreeMap<String, String>) -> Vec<String> {
+        let has_tag = |language: &&Language| {
+            let tag = set.tag(language.code());
+            tag.is_some_and(|tag| self.tokenizer.token_to_id(&tag).is_some())
+        };
+        let own = Language::ALL.iter().filter(has_tag).map(|language| language.code().to_owned());
+        given.keys().cloned().chain(own).collect::<BTreeSet<String>>().into_iter().collect()
     }
 }
 

@@ -12,13 +12,13 @@ mod windows;
 
 use serde_json::Value;
 
-use super::ModelError;
 use super::config::DecoderConfig;
 #[cfg(test)]
 use super::config::limits;
 use super::reader::{self, Reader};
 #[cfg(test)]
 use super::rope::RopeConfig;
+use super::{ModelError, encoders};
 
 /// The `model_type`s that `translate` knows.
 pub const SUPPORTED: &[&str] = &["llama", "mistral", "qwen2", "qwen3"];
@@ -29,6 +29,7 @@ pub const SUPPORTED: &[&str] = &["llama", "mistral", "qwen2", "qwen3"];
 /// An unknown family, a missing, wrong or contradicting key, or one that asks for what the decoder lacks.
 pub fn translate(config: &Value) -> Result<DecoderConfig, ModelError> {
     let reader = Reader::new(config)?;
+    refuse_encoder(&reader)?;
     let translated = match family(&reader)? {
         "llama" => llama::translate(&reader),
         "mistral" => mistral::translate(&reader),
@@ -38,6 +39,19 @@ pub fn translate(config: &Value) -> Result<DecoderConfig, ModelError> {
     }?;
     translated.check()?;
     Ok(translated)
+}
+
+/// An encoder is told from a model of an unknown family: it is of use, but not alone.
+fn refuse_encoder(config: &Reader) -> Result<(), ModelError> {
+    match config.text("model_type")? {
+        Some(name) if encoders::SUPPORTED.contains(&name) => Err(ModelError::unsupported(
+            "model_type",
+            &name.into(),
+            "this is a text encoder, which generates nothing by itself; it is served as the `encoder` of a MindMerger model, \
+             a folder with xenoglot.json",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The `model_type`, or, where a config has none, the one its `architectures` stand for.

@@ -9,6 +9,7 @@
 //! `docs/language.md` says how kanji-only Japanese, the variants of Chinese, Latin transcriptions and languages with
 //! two scripts are taken. Greek letters are mathematics and weigh nothing.
 
+mod detect;
 mod han;
 mod identify;
 mod legacy;

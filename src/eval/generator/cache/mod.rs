@@ -7,7 +7,7 @@
 
 mod store;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -17,6 +17,8 @@ use sha2::{Digest, Sha256};
 
 use super::{GenerationEvent, GenerationRequest, Generator, GeneratorError, GeneratorIdentity, Usage};
 use crate::eval::error::EvalError;
+use crate::model::ModelError;
+use crate::model::augmented::{self, AugmentedFolder};
 pub use store::CacheStore;
 use store::Entry;
 
@@ -116,21 +118,14 @@ fn sample_digest(key: &str, sample: u32) -> String {
     format!("{:x}", hash.finalize())
 }
 
-/// The digest of all weight files (safetensors, GGUF) and of config.json in a model's folder, or of its one file.
+/// The digest of all weight files (safetensors, PyTorch, GGUF) and of config.json in a model's folder, or of its one file.
+/// Of a MindMerger model it covers xenoglot.json and the parts.
 ///
 /// # Errors
 /// `Io`, naming the file.
 pub fn weights_sha256(model: &Path) -> Result<String, EvalError> {
-    let mut files = Vec::new();
-    if model.is_dir() {
-        let entries = std::fs::read_dir(model).map_err(EvalError::io(model))?;
-        files.extend(entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_weights(path)));
-        files.sort();
-    } else {
-        files.push(model.to_owned());
-    }
     let mut hash = Sha256::new();
-    for path in files {
+    for path in files_of(model)? {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let mut file = std::fs::File::open(&path).map_err(EvalError::io(&path))?;
         let length = file.metadata().map_err(EvalError::io(&path))?.len();
@@ -142,7 +137,31 @@ pub fn weights_sha256(model: &Path) -> Result<String, EvalError> {
     Ok(format!("{:x}", hash.finalize()))
 }
 
+/// All that decides what a model answers; of a MindMerger model that of its parts too.
+fn files_of(model: &Path) -> Result<Vec<PathBuf>, EvalError> {
+    if AugmentedFolder::is_one(model) {
+        let damaged = |error: ModelError| EvalError::Io {
+            path: model.to_owned(),
+            source: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
+        };
+        let AugmentedFolder { encoder, llm, mapping, .. } = AugmentedFolder::open(model).map_err(damaged)?;
+        let description = if model.is_dir() { model.join(augmented::FILE_NAME) } else { model.to_owned() };
+        return Ok([vec![description, mapping], files_of(&encoder)?, files_of(&llm)?].concat());
+    }
+    if !model.is_dir() {
+        return Ok(vec![model.to_owned()]);
+    }
+    let entries = std::fs::read_dir(model).map_err(EvalError::io(model))?;
+    let files = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_weights(path));
+    let mut files: Vec<PathBuf> = files.collect();
+    files.sort();
+    Ok(files)
+}
+
 fn is_weights(path: &Path) -> bool {
     let ends = |end: &str| path.extension().is_some_and(|extension| extension == end);
-    ends("safetensors") || ends("gguf") || path.file_name().is_some_and(|name| name == "config.json")
+    ends("safetensors")
+        || ends("gguf")
+        || ends("bin")
+        || path.file_name().is_some_and(|name| name == "config.json")
 }
