@@ -93,7 +93,11 @@ fn wrong_arguments_exit_with_2() {
     run.fails(&["eval", "run", "x", "--languages", "en,klingon"], 2, &["klingon"]);
     run.fails(&["models", "pull", "no hub name"], 2, &["org/name"]);
     run.fails(&["serve", "--device", "cuda"], 2, &["CPU only", "--device cpu"]);
-    run.fails(&["serve", "--lora-modules", "mine"], 2, &["lora_modules: `mine` is not NAME=PATH"]);
+    run.fails(
+        &["serve", "--port", "0", "--lora-modules", "mine"],
+        2,
+        &["lora_modules: `mine` is not NAME=PATH"],
+    );
     run.fails(&["serve", "--threads", "0"], 2, &["threads: must be at least 1"]);
 }
 

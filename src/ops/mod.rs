@@ -38,6 +38,7 @@ mod real;
 mod rms_norm;
 mod rope;
 mod rows;
+mod scratch;
 mod simd;
 mod swiglu;
 #[cfg(test)]

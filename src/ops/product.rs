@@ -10,9 +10,10 @@ use super::simd::{Kernel, LANES, Simd, peek, unroll};
 /// The pointers are valid for what the fields say, and C overlaps neither A nor B.
 #[derive(Clone, Copy)]
 pub(super) struct Product<T> {
-    /// `[rows, k]`, the rows `a_stride` apart.
+    /// `[rows, k]`, the rows `a_stride` apart, the elements of a row `a_step`.
     pub a: *const T,
     pub a_stride: usize,
+    pub a_step: usize,
     pub rows: usize,
     pub k: usize,
     /// `[panels][k][16]`, the panels `b_stride` apart.
@@ -91,7 +92,7 @@ struct Tile<'a, const R: usize, const P: usize> {
 impl<const R: usize, const P: usize> Kernel for Tile<'_, R, P> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Product { a, a_stride, k, b, b_stride, c, c_stride, c_panel, first, .. } = *self.product;
+        let Product { a, a_stride, a_step, k, b, b_stride, c, c_stride, c_panel, first, .. } = *self.product;
         // SAFETY: the caller vouches for R rows and P panels behind the pointers.
         unsafe {
             let c = c.add(self.row * c_stride + self.panel * c_panel);
@@ -104,25 +105,23 @@ impl<const R: usize, const P: usize> Kernel for Tile<'_, R, P> {
                 });
             }
             // Wrapping offsets and unaligned reads: the plain ones carry checks in a development build.
-            let mut rows = [a; R];
-            unroll!(r < R, {
-                rows[r] = a.wrapping_add((self.row + r) * a_stride);
-            });
+            let mut a = a.wrapping_add(self.row * a_stride);
             let mut panels = [b; P];
             unroll!(p < P, {
                 panels[p] = b.wrapping_add((self.panel + p) * b_stride);
             });
-            for at in 0..k {
-                let mut w = [S::splat(0.0); P];
+            let mut left = k;
+            while left >= 2 {
+                step::<S, R, P>(a, a_stride, &panels, 0, &mut sums);
+                step::<S, R, P>(a.wrapping_add(a_step), a_stride, &panels, LANES, &mut sums);
+                a = a.wrapping_add(2 * a_step);
                 unroll!(p < P, {
-                    w[p] = S::load(panels[p].wrapping_add(at * LANES));
+                    panels[p] = panels[p].wrapping_add(2 * LANES);
                 });
-                unroll!(r < R, {
-                    let x = S::splat(peek(rows[r].wrapping_add(at)));
-                    unroll!(p < P, {
-                        sums[r][p] = S::fma(x, w[p], sums[r][p]);
-                    });
-                });
+                left -= 2;
+            }
+            if left == 1 {
+                step::<S, R, P>(a, a_stride, &panels, 0, &mut sums);
             }
             unroll!(r < R, {
                 unroll!(p < P, {
@@ -133,17 +132,40 @@ impl<const R: usize, const P: usize> Kernel for Tile<'_, R, P> {
     }
 }
 
+/// One element of each row times one row of each panel, which lies at `offset`.
+#[inline(always)]
+unsafe fn step<S: Simd, const R: usize, const P: usize>(
+    a: *const f32,
+    a_stride: usize,
+    panels: &[*const f32; P],
+    offset: usize,
+    sums: &mut [[S::F; P]; R],
+) {
+    // SAFETY: the caller vouches for the elements.
+    unsafe {
+        let mut w = [S::splat(0.0); P];
+        unroll!(p < P, {
+            w[p] = S::load(panels[p].wrapping_add(offset));
+        });
+        unroll!(r < R, {
+            let x = S::splat(peek(a.wrapping_add(r * a_stride)));
+            unroll!(p < P, {
+                sums[r][p] = S::fma(x, w[p], sums[r][p]);
+            });
+        });
+    }
+}
+
 /// The same in plain loops.
 ///
 /// # Safety
 /// What `Product` demands of its pointers.
 pub(super) unsafe fn plain_product<T: Real>(product: Product<T>) {
-    let Product { a, a_stride, rows, k, b, b_stride, panels, c, c_stride, c_panel, first } = product;
+    let Product { a, a_stride, a_step, rows, k, b, b_stride, panels, c, c_stride, c_panel, first } = product;
     for (row, panel) in (0..rows).flat_map(|row| (0..panels).map(move |panel| (row, panel))) {
         // SAFETY: the row and the panel are inside, by the caller's word.
-        let (x, w, c) = unsafe {
+        let (w, c) = unsafe {
             (
-                std::slice::from_raw_parts(a.add(row * a_stride), k),
                 std::slice::from_raw_parts(b.add(panel * b_stride), k * LANES),
                 std::slice::from_raw_parts_mut(c.add(row * c_stride + panel * c_panel), LANES),
             )
@@ -151,7 +173,9 @@ pub(super) unsafe fn plain_product<T: Real>(product: Product<T>) {
         if first {
             c.fill(T::zero());
         }
-        for (&x, w) in x.iter().zip(w.chunks_exact(LANES)) {
+        for (at, w) in w.chunks_exact(LANES).enumerate() {
+            // SAFETY: as above.
+            let x = unsafe { *a.add(row * a_stride + at * a_step) };
             for (c, &w) in c.iter_mut().zip(w) {
                 *c = x.mul_add(w, *c);
             }

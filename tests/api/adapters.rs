@@ -40,18 +40,18 @@ impl Adapted {
     }
 
     /// Status and text.
-    async fn post(&self, path: &str, body: Value) -> (u16, String) {
-        let sent = self.server.post(path, &body).bearer_auth("sk-admin").send().await.unwrap();
+    async fn post(&self, path: &str, body: &Value) -> (u16, String) {
+        let sent = self.server.post(path, body).bearer_auth("sk-admin").send().await.unwrap();
         (sent.status().as_u16(), sent.text().await.unwrap())
     }
 
     async fn load(&self, name: &str, path: &str) {
-        let (status, text) = self.post(LOAD, json!({"lora_name": name, "lora_path": path})).await;
+        let (status, text) = self.post(LOAD, &json!({"lora_name": name, "lora_path": path})).await;
         assert_eq!((status, text), (200, format!("Success: LoRA adapter '{name}' added successfully.")));
     }
 
-    async fn refused(&self, path: &str, body: Value, status: u16, param: &str) -> String {
-        let (found, text) = self.post(path, body.clone()).await;
+    async fn refused(&self, path: &str, body: &Value, status: u16, param: &str) -> String {
+        let (found, text) = self.post(path, body).await;
         let error: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((found, error["error"]["param"].as_str()), (status, Some(param)), "{body}: {text}");
         error["error"]["message"].as_str().unwrap().to_owned()
@@ -90,7 +90,7 @@ async fn an_adapter_is_loaded_used_and_unloaded() {
     assert!(first["token_ids"] != base["token_ids"] && second["token_ids"] != first["token_ids"]);
     assert_eq!(adapted.answer(MODEL).await["token_ids"], base["token_ids"]);
 
-    let (status, text) = adapted.post(UNLOAD, json!({"lora_name": "one"})).await;
+    let (status, text) = adapted.post(UNLOAD, &json!({"lora_name": "one"})).await;
     assert_eq!((status, text.as_str()), (200, "Success: LoRA adapter 'one' removed successfully."));
     let gone = adapted.server.post(COMPLETIONS, &completion(&json!({"model": "one"}))).send().await.unwrap();
     assert_eq!(gone.status(), 404);
@@ -110,7 +110,7 @@ async fn an_adapter_answers_as_the_merged_model() {
         adapted.load(name, path).await;
         let merged = format!("{name}-merged");
         merge_by_hand(&model, &adapted.root().join(path), &adapted.root().join(&merged));
-        let (status, text) = adapted.post("/v1/admin/models", json!({"name": merged, "path": merged})).await;
+        let (status, text) = adapted.post("/v1/admin/models", &json!({"name": merged, "path": merged})).await;
         assert_eq!(status, 201, "{text}");
         assert_eq!(adapted.answer(name).await["token_ids"], adapted.answer(&merged).await["token_ids"]);
     }
@@ -122,18 +122,18 @@ async fn an_adapter_takes_the_place_of_another() {
     adapted.load("mine", "one").await;
     let first = adapted.answer("mine").await;
     let again = json!({"lora_name": "mine", "lora_path": "org/two"});
-    let message = adapted.refused(LOAD, again.clone(), 400, "lora_name").await;
+    let message = adapted.refused(LOAD, &again, 400, "lora_name").await;
     assert!(message.contains("has already been loaded") && message.contains("load_inplace"), "{message}");
     let mut in_place = again;
     in_place["load_inplace"] = json!(true);
-    assert_eq!(adapted.post(LOAD, in_place.clone()).await.0, 200);
+    assert_eq!(adapted.post(LOAD, &in_place).await.0, 200);
     let second = adapted.answer("mine").await;
     assert_ne!(first["token_ids"], second["token_ids"], "nothing of the first is in the cache");
     in_place["lora_name"] = json!("other");
-    assert_eq!(adapted.post(LOAD, in_place).await.0, 200);
+    assert_eq!(adapted.post(LOAD, &in_place).await.0, 200);
     assert_eq!(adapted.answer("other").await["token_ids"], second["token_ids"]);
     let third = json!({"lora_name": "third", "lora_path": "one"});
-    assert!(adapted.refused(LOAD, third, 400, "lora_name").await.contains("max_loras"));
+    assert!(adapted.refused(LOAD, &third, 400, "lora_name").await.contains("max_loras"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +141,7 @@ async fn adapters_come_and_go_beneath_requests() {
     let adapted = Adapted::start().await;
     adapted.load("one", "one").await;
     let expected = adapted.answer("one").await;
-    let prompts = json!({"model": "one", "prompt": "Hello", "n": 8, "stream": true});
+    let prompts = json!({"model": "one", "prompt": "Hello", "n": 64, "stream": true});
     let running = adapted.server.post(COMPLETIONS, &long(&prompts)).send();
     let changes = async {
         while adapted.server.metric("num_requests_running").await == 0.0 {}
@@ -149,15 +149,15 @@ async fn adapters_come_and_go_beneath_requests() {
             adapted.load("two", "org/two").await;
             let other = adapted.answer("two").await;
             assert_ne!(other["token_ids"], expected["token_ids"]);
-            assert_eq!(adapted.post(UNLOAD, json!({"lora_name": "two"})).await.0, 200);
+            assert_eq!(adapted.post(UNLOAD, &json!({"lora_name": "two"})).await.0, 200);
             assert_eq!(adapted.answer("one").await["token_ids"], expected["token_ids"]);
         }
-        assert_eq!(adapted.post(UNLOAD, json!({"lora_name": "one"})).await.0, 200);
+        assert_eq!(adapted.post(UNLOAD, &json!({"lora_name": "one"})).await.0, 200);
     };
     let (answer, ()) = futures::join!(running, changes);
     let chunks = events(&answer.unwrap().text().await.unwrap());
     let finished = chunks.iter().filter(|chunk| chunk["choices"][0]["finish_reason"] == "length").count();
-    assert_eq!(finished, 8, "its requests go on to their end");
+    assert_eq!(finished, 64, "its requests go on to their end");
     adapted.server.idle().await;
 }
 
@@ -175,15 +175,15 @@ async fn adapters_go_with_their_base_or_alone_as_models_do() {
     assert_eq!(delete(MODEL).await, 200);
     assert!(adapted.models().await.is_empty());
     let body = json!({"lora_name": "one", "lora_path": "one"});
-    adapted.refused(LOAD, body, 404, "base_model_name").await;
+    adapted.refused(LOAD, &body, 404, "base_model_name").await;
 }
 
 #[tokio::test]
 async fn what_cannot_be_loaded_is_refused() {
     let adapted = Adapted::start().await;
-    let load = |more: Value| super::server::merge(&json!({"lora_name": "a", "lora_path": "one"}), &more);
+    let load = |more: &Value| super::server::merge(&json!({"lora_name": "a", "lora_path": "one"}), more);
     let check = async |more: Value, status: u16, param: &str| {
-        adapted.refused(LOAD, load(more), status, param).await;
+        adapted.refused(LOAD, &load(&more), status, param).await;
     };
     check(json!({"lora_name": ""}), 400, "lora_name").await;
     check(json!({"lora_path": ""}), 400, "lora_path").await;
@@ -196,10 +196,10 @@ async fn what_cannot_be_loaded_is_refused() {
     check(json!({"base_model_name": "absent"}), 404, "base_model_name").await;
     check(json!({"load_inplace": "yes"}), 400, "load_inplace").await;
     check(json!({"lora_pth": "one"}), 400, "lora_pth").await;
-    adapted.refused(LOAD, json!({"lora_name": "a"}), 400, "lora_path").await;
-    adapted.refused(UNLOAD, json!({"lora_name": "a"}), 404, "lora_name").await;
-    adapted.refused(UNLOAD, json!({"lora_name": MODEL}), 404, "lora_name").await;
-    adapted.refused(UNLOAD, json!({"lora_name": ""}), 400, "lora_name").await;
+    adapted.refused(LOAD, &json!({"lora_name": "a"}), 400, "lora_path").await;
+    adapted.refused(UNLOAD, &json!({"lora_name": "a"}), 404, "lora_name").await;
+    adapted.refused(UNLOAD, &json!({"lora_name": MODEL}), 404, "lora_name").await;
+    adapted.refused(UNLOAD, &json!({"lora_name": ""}), 400, "lora_name").await;
     let body = json!({"lora_name": "a", "lora_path": "one"});
     assert_eq!(adapted.server.post(LOAD, &body).send().await.unwrap().status(), 401, "an admin's route");
 }

@@ -47,7 +47,7 @@ fn a_mix_is_answered_as_each_alone() {
         let adapters = adapters();
         let requests: Vec<Request> = (0..12_u32)
             .map(|at| {
-                let sampling = SamplingParams { n: 1 + at % 2, ..sampling(u64::from(at), 12) };
+                let sampling = SamplingParams { n: 1 + at / 3 % 2, ..sampling(u64::from(at / 3), 12) };
                 asked(at / 3, 20 + at / 3 * 9, adapters[at as usize % 3].as_ref(), sampling)
             })
             .collect();

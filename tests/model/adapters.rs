@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use serde_json::{Value, json};
 use xenoglot::model::{
     Adapter, AdapterOptions, AdapterRows, Batch, ComputeDtype, Decoder, DecoderConfig, DenseAttention,
-    LoraSettings, Target, families,
+    LoadOptions, LoraSettings, Target, families,
 };
 use xenoglot::ops::{self, Dropout, Int8Scales, PackedLinear, Targets, Workers, cross_entropy};
 use xenoglot::weights::{
@@ -16,7 +16,7 @@ use xenoglot::weights::{
 };
 
 use super::gradients::{first_batch, fixtures};
-use super::logits::{fixture, load};
+use super::logits::fixture;
 
 pub fn options() -> AdapterOptions {
     AdapterOptions { workers: Workers::new(2), rank_max: 64, bytes_max: 1 << 30 }
@@ -88,6 +88,12 @@ pub fn merge_by_hand(model: &Path, adapter: &Path, out: &Path) {
 
 fn config_of(model: &Path) -> DecoderConfig {
     families::translate(&open_weights(model).unwrap().0).unwrap()
+}
+
+fn load(model: &Path, dtype: ComputeDtype) -> Decoder {
+    let (config, tensors) = open_weights(model).unwrap();
+    let config = families::translate(&config).unwrap();
+    Decoder::load(config, tensors.as_ref(), &LoadOptions::new(dtype, &Workers::new(2))).unwrap()
 }
 
 /// The adapter for a model, by way of a folder.
@@ -228,8 +234,9 @@ fn a_row_depends_on_its_own_adapter_alone() {
 fn rows_that_overlap_or_lie_outside_are_an_error() {
     let model = fixture("qwen3");
     let (decoder, adapter) = (load(&model, ComputeDtype::F32), adapter(&model, &[Target::Output], 1));
-    for ranges in [vec![0..3, 2..4], vec![0..5], vec![2..4, 0..1]] {
-        let of = |rows| AdapterRows { rows, adapter: Arc::clone(&adapter), dropout: None };
+    for ranges in [vec![(0, 3), (2, 4)], vec![(0, 5)], vec![(2, 4), (0, 1)]] {
+        let of =
+            |(start, end)| AdapterRows { rows: start..end, adapter: Arc::clone(&adapter), dropout: None };
         let batch = ragged(&[(vec![1, 2, 3, 4], None)]);
         let batch = Batch { adapters: ranges.into_iter().map(of).collect(), ..batch };
         let mut attention = DenseAttention::new(&decoder, &Workers::new(1));

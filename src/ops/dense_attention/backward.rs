@@ -160,6 +160,7 @@ impl<'a, T: Real> Part<'a, T> {
         let product = Product {
             a: a.as_ptr(),
             a_stride: stride,
+            a_step: 1,
             rows,
             k: k.len(),
             b: panels[k.start * LANES..].as_ptr(),

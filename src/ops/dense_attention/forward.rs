@@ -111,6 +111,7 @@ impl<'a, T: Real> Part<'a, T> {
         let product = Product {
             a: weights.as_ptr(),
             a_stride: KEYS,
+            a_step: 1,
             rows,
             k: keys.len(),
             b: self.v[keys.start * LANES..].as_ptr(),

@@ -87,6 +87,7 @@ impl Sequences<'_> {
         let product = Product {
             a: x.elements[rows.start * x.stride..].as_ptr(),
             a_stride: x.stride,
+            a_step: 1,
             rows: rows.len(),
             k: self.head_dim,
             b: panels[keys.start * self.head_dim..].as_ptr(),

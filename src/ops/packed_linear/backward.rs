@@ -10,10 +10,10 @@ use candle_core::Result;
 
 use super::blocks::{self, BlockFormat};
 use super::{OpsError, PackedLinear, PanelElement, Panels};
-use crate::ops::aligned::AlignedBuffer;
 use crate::ops::parallel::SharedMut;
 use crate::ops::product::Product;
 use crate::ops::real::Real;
+use crate::ops::scratch::with_scratch;
 use crate::ops::shape_error;
 use crate::ops::simd::{Kernel, LANES, Simd};
 
@@ -75,53 +75,61 @@ struct Piece<'a> {
 
 impl Piece<'_> {
     fn run(&self, out: &SharedMut<'_, f32>) -> std::result::Result<(), OpsError> {
-        let panels = self.columns.len().div_ceil(LANES);
-        let stride = panels * LANES;
-        let mut sums = AlignedBuffer::<f32>::zeroed(OP, self.rows.len() * stride)?;
-        let mut tile = AlignedBuffer::<f32>::zeroed(OP, TILE_COLUMNS * TILE_ROWS)?;
-        let mut widened = AlignedBuffer::<f32>::zeroed(OP, TILE_COLUMNS * LANES)?;
-        let mut offset = 0;
-        for weight in self.weights {
-            for from in (0..weight.out_features).step_by(TILE_ROWS) {
-                let outputs = from..weight.out_features.min(from + TILE_ROWS);
-                for panel in outputs.start / LANES..outputs.end.div_ceil(LANES) {
-                    weight.widen_panel(panel, self.columns.clone(), &mut widened);
-                    let first = panel * LANES - from;
-                    lay_out(
-                        &widened,
-                        first,
-                        LANES.min(outputs.len() - first),
-                        panels,
-                        outputs.len(),
-                        &mut tile,
-                    );
+        let stride = self.columns.len().next_multiple_of(LANES);
+        let lengths = [self.rows.len() * stride, TILE_COLUMNS * TILE_ROWS, TILE_COLUMNS * LANES];
+        with_scratch(OP, lengths, |[sums, tile, widened]| {
+            sums.fill(0.0);
+            let mut offset = 0;
+            for weight in self.weights {
+                for from in (0..weight.out_features).step_by(TILE_ROWS) {
+                    let outputs = from..weight.out_features.min(from + TILE_ROWS);
+                    self.add(weight, outputs, offset, sums, tile, widened);
                 }
-                let at = self.rows.start * self.width + offset + from;
-                let product = Product {
-                    a: self.dy[at..].as_ptr(),
-                    a_stride: self.width,
-                    rows: self.rows.len(),
-                    k: outputs.len(),
-                    b: tile.as_ptr(),
-                    b_stride: outputs.len() * LANES,
-                    panels,
-                    c: sums.as_mut_ptr(),
-                    c_stride: stride,
-                    c_panel: LANES,
-                    first: false,
-                };
-                // SAFETY: dy has these rows and columns, the tile as many panels of as many outputs, and the sums are theirs.
-                unsafe { f32::product(weight.workers.isa(), product) };
+                offset += weight.out_features;
             }
-            offset += weight.out_features;
+            let in_features = self.weights[0].in_features;
+            for (row, sums) in self.rows.clone().zip(sums.chunks_exact(stride)) {
+                // SAFETY: the columns of this row are this piece's alone.
+                let to = unsafe { out.slice(row * in_features + self.columns.start, self.columns.len()) };
+                to.copy_from_slice(&sums[..self.columns.len()]);
+            }
+        })
+    }
+
+    /// What some outputs of a weight add, whose columns of dy begin at `offset`.
+    fn add(
+        &self,
+        weight: &PackedLinear,
+        outputs: Range<usize>,
+        offset: usize,
+        sums: &mut [f32],
+        tile: &mut [f32],
+        widened: &mut [f32],
+    ) {
+        let panels = self.columns.len().div_ceil(LANES);
+        for panel in outputs.start / LANES..outputs.end.div_ceil(LANES) {
+            weight.widen_panel(panel, self.columns.clone(), widened);
+            let first = panel * LANES - outputs.start;
+            let count = LANES.min(outputs.len() - first);
+            lay_out(widened, first, count, panels, outputs.len(), tile);
         }
-        let in_features = self.weights[0].in_features;
-        for (row, sums) in self.rows.clone().zip(sums.chunks_exact(stride)) {
-            // SAFETY: the columns of this row are this piece's alone.
-            let to = unsafe { out.slice(row * in_features + self.columns.start, self.columns.len()) };
-            to.copy_from_slice(&sums[..self.columns.len()]);
-        }
-        Ok(())
+        let at = self.rows.start * self.width + offset + outputs.start;
+        let product = Product {
+            a: self.dy[at..].as_ptr(),
+            a_stride: self.width,
+            a_step: 1,
+            rows: self.rows.len(),
+            k: outputs.len(),
+            b: tile.as_ptr(),
+            b_stride: outputs.len() * LANES,
+            panels,
+            c: sums.as_mut_ptr(),
+            c_stride: panels * LANES,
+            c_panel: LANES,
+            first: false,
+        };
+        // SAFETY: dy has these rows and columns, the tile as many panels of as many outputs, and the sums are theirs.
+        unsafe { f32::product(weight.workers.isa(), product) };
     }
 }
 

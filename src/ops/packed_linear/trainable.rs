@@ -6,6 +6,7 @@
 //!
 //! Where the panels are rounded, the weights that learn are f32 masters in the same order, and `refresh` rounds them anew.
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use super::{PackedLinear, PanelElement, Panels};
@@ -14,6 +15,7 @@ use crate::ops::aligned::AlignedBuffer;
 use crate::ops::parallel::{SharedMut, share};
 use crate::ops::product::{Product, panels_of_columns};
 use crate::ops::real::Real;
+use crate::ops::scratch::with_scratch;
 use crate::ops::simd::{Element, LANES};
 
 const OP: &str = "packed_linear gradient";
@@ -23,6 +25,8 @@ const TILE_FEATURES: usize = 256;
 const TILE_PANELS: usize = 8;
 /// Rows of x laid out at once, so that they stay in the second-level cache.
 const TILE_ROWS: usize = 128;
+/// From row to row of x laid out: an odd number of cache lines, so that a feature's rows lie in different sets.
+const TAKEN_STRIDE: usize = TILE_FEATURES + LANES;
 /// Rows of an embedding's gradient that are worth a thread.
 const FEATURES_PART: usize = 64;
 
@@ -264,48 +268,58 @@ struct Rows<'a> {
 /// Some features of some panels of a gradient.
 struct Tile<'a> {
     weight: &'a PackedLinear,
-    features: std::ops::Range<usize>,
-    panels: std::ops::Range<usize>,
+    features: Range<usize>,
+    panels: Range<usize>,
 }
 
 impl Tile<'_> {
     fn accumulate(&self, x: Rows<'_>, dy: Rows<'_>, out: &SharedMut<'_, f32>) -> Result<(), OpsError> {
+        let lengths = [TILE_ROWS * TAKEN_STRIDE, TILE_PANELS * TILE_ROWS * LANES];
+        with_scratch(OP, lengths, |[taken, columns]| {
+            let rows = x.values.len() / x.stride.max(1);
+            for start in (0..rows).step_by(TILE_ROWS) {
+                self.add(x, dy, start..rows.min(start + TILE_ROWS), taken, columns, out);
+            }
+        })
+    }
+
+    /// What some rows add; x is laid out in `taken`, dy in `columns`.
+    fn add(
+        &self,
+        x: Rows<'_>,
+        dy: Rows<'_>,
+        rows: Range<usize>,
+        taken: &mut [f32],
+        columns: &mut [f32],
+        out: &SharedMut<'_, f32>,
+    ) {
         let (features, panels) = (self.features.len(), self.panels.len());
         let outputs = self.panels.start * LANES..self.weight.out_features.min(self.panels.end * LANES);
         let length = f32::panel_elements(self.weight.in_features);
-        let mut turned = AlignedBuffer::<f32>::zeroed(OP, TILE_FEATURES * TILE_ROWS)?;
-        let mut columns = AlignedBuffer::<f32>::zeroed(OP, TILE_PANELS * TILE_ROWS * LANES)?;
-        let rows = x.values.len() / x.stride.max(1);
-        for start in (0..rows).step_by(TILE_ROWS) {
-            let count = TILE_ROWS.min(rows - start);
-            for row in 0..count {
-                let from = &x.values[(start + row) * x.stride + self.features.start..][..features];
-                for (feature, &value) in from.iter().enumerate() {
-                    turned[feature * TILE_ROWS + row] = value;
-                }
-            }
-            let from = &dy.values[start * dy.stride + outputs.start..];
-            panels_of_columns(from, count, outputs.len(), dy.stride, &mut columns);
-            // SAFETY: the panels of the tile, all of them inside the gradient.
-            let c = unsafe { out.start().add(self.panels.start * length + self.features.start * LANES) };
-            let product = Product {
-                a: turned.as_ptr(),
-                a_stride: TILE_ROWS,
-                rows: features,
-                k: count,
-                b: columns.as_ptr(),
-                b_stride: count * LANES,
-                panels,
-                c,
-                c_stride: LANES,
-                c_panel: length,
-                first: false,
-            };
-            // SAFETY: x is laid out for these features and rows, dy for these panels, and this part of the gradient is the
-            // tile's alone.
-            unsafe { f32::product(self.weight.workers.isa(), product) };
+        for (row, to) in rows.clone().zip(taken.chunks_exact_mut(TAKEN_STRIDE)) {
+            to[..features].copy_from_slice(&x.values[row * x.stride + self.features.start..][..features]);
         }
-        Ok(())
+        let from = &dy.values[rows.start * dy.stride + outputs.start..];
+        panels_of_columns(from, rows.len(), outputs.len(), dy.stride, columns);
+        // SAFETY: the panels of the tile, all of them inside the gradient.
+        let c = unsafe { out.start().add(self.panels.start * length + self.features.start * LANES) };
+        let product = Product {
+            a: taken.as_ptr(),
+            a_stride: 1,
+            a_step: TAKEN_STRIDE,
+            rows: features,
+            k: rows.len(),
+            b: columns.as_ptr(),
+            b_stride: rows.len() * LANES,
+            panels,
+            c,
+            c_stride: LANES,
+            c_panel: length,
+            first: false,
+        };
+        // SAFETY: x is laid out for these features and rows, dy for these panels, and this part of the gradient is the
+        // tile's alone.
+        unsafe { f32::product(self.weight.workers.isa(), product) };
     }
 }
 
