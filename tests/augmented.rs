@@ -24,6 +24,8 @@ fn fixtures() -> PathBuf {
 
 /// An encoder of the fixtures with its tokenizer, in a folder of its own.
 fn encoder(style: &str, folder: &Path) {
+    // Of another style, perhaps.
+    let _ = std::fs::remove_dir_all(folder);
     std::fs::create_dir_all(folder).unwrap();
     for entry in std::fs::read_dir(fixtures().join("encoders").join(style)).unwrap() {
         let path = entry.unwrap().path();

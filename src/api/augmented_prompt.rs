@@ -48,36 +48,30 @@ pub fn read(
 /// continued. What was said before is not read: the model was trained on single questions.
 ///
 /// # Errors
-/// No user message, or a message of the assistant's after it that is not to be continued.
+/// No user message.
 pub fn last_turn(messages: &[ChatMessage], continue_final: bool) -> Result<(String, String), ApiError> {
     let text = |message: &ChatMessage| message.content.as_ref().map(Content::text).unwrap_or_default();
     let (opening, rest) = match messages.split_last() {
         Some((last, rest)) if continue_final && last.role == "assistant" => (text(last), rest),
         _ => (String::new(), messages),
     };
-    match rest.iter().rev().find(|message| message.role == "user") {
-        Some(question) => Ok((text(question), opening)),
-        None => {
-            let message = "a MindMerger model answers the last message of the role `user`, and there is none";
-            Err(ApiError::invalid("messages", message))
-        }
-    }
+    let none = "a MindMerger model answers the last message of the role `user`, and there is none";
+    let question = rest.iter().rev().find(|message| message.role == "user");
+    let question = question.ok_or_else(|| ApiError::invalid("messages", none))?;
+    Ok((text(question), opening))
 }
 
 /// # Errors
-/// Fields that say how tokens of a prompt are cut: a question that is cut is another one.
+/// `truncate_prompt_tokens`: a question that is cut is another one.
 pub fn refuse_truncation(asked: Option<i64>) -> Result<(), ApiError> {
-    match asked {
-        None => Ok(()),
-        Some(_) => {
-            let message = "a MindMerger model reads a prompt whole: shorten the text instead";
-            Err(ApiError::invalid("truncate_prompt_tokens", message))
-        }
+    if asked.is_none() {
+        return Ok(());
     }
+    let message = "a MindMerger model reads a prompt whole: shorten the text instead";
+    Err(ApiError::invalid("truncate_prompt_tokens", message))
 }
 
-/// # Errors
-/// Always: ids are of one vocabulary, and two models read the prompt.
+/// Ids are of one vocabulary, and two models read the prompt.
 pub fn refuse_ids(model: &ServedModel) -> ApiError {
     let name = &model.name;
     let message = format!(

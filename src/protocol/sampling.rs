@@ -85,8 +85,8 @@ pub struct SamplingFields {
     /// Write `token_id:42` for the token's text in logprobs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub return_tokens_as_token_ids: Option<bool>,
-    /// The language of the text, as BCP 47 (`ja`, `zh-Hant`): for MindMerger models whose encoder marks its texts with it, which tell
-    /// it from the text by default. Other models do not look at it.
+    /// The language of the prompt, as BCP 47 (`ja`, `zh-Hant`), for MindMerger models whose encoder is told it; by default
+    /// it is detected. Other models do not look at it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
     /// Lower runs earlier.

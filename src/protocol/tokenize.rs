@@ -29,6 +29,9 @@ pub struct TokenizeRequest {
     pub add_generation_prompt: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub continue_final_message: Option<bool>,
+    /// The language of the messages, for MindMerger models whose encoder is told it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub chat_template_kwargs: Option<Map<String, Value>>,

@@ -46,7 +46,8 @@ impl Adapted {
     }
 
     async fn load(&self, name: &str, path: &str) {
-        let (status, text) = self.post(LOAD, &json!({"lora_name": name, "lora_path": path})).await;
+        let asked = json!({"lora_name": name, "lora_path": path, "base_model_name": MODEL});
+        let (status, text) = self.post(LOAD, &asked).await;
         assert_eq!((status, text), (200, format!("Success: LoRA adapter '{name}' added successfully.")));
     }
 

@@ -324,8 +324,8 @@ fn what_does_not_fit_is_refused_at_the_door() {
     let refused = |asked: Request| engine.generate(asked).err().expect("refused").to_string();
     let long = refused(soft(vec![5; 4097], &[], SamplingParams::default()));
     assert!(long.contains("4097 tokens for the encoder, which reads at most 4096"), "{long}");
-    let full = refused(soft(vec![5; 100], &prompt(1, 10), SamplingParams::default()));
-    assert!(full.contains("the prompt has 112 tokens"), "{full}");
+    let full = refused(soft(vec![5; 110], &prompt(1, 10), SamplingParams::default()));
+    assert!(full.contains("the prompt has 122 tokens"), "{full}");
 
     let workers = Workers::new(1);
     let plain =

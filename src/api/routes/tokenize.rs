@@ -62,7 +62,8 @@ fn tokenize_turn(
     request: &TokenizeRequest,
 ) -> Result<TokenizeResponse, ApiError> {
     let (text, opening) = last_turn(messages, request.continue_final_message == Some(true))?;
-    let query = Query { field: "messages", text: &text, opening: &opening, language: None };
+    let query =
+        Query { field: "messages", text: &text, opening: &opening, language: request.language.as_deref() };
     let prompt = read(model, prompts, &query)?;
     Ok(response(model, prompt.tokens(), prompt.ids, request.return_token_strs))
 }

@@ -105,7 +105,6 @@ impl<'a, T: Real> Part<'a, T> {
         let (len, width) = (self.range.len(), self.sequences.padded_dim());
         let mut weights = vec![T::zero(); ROWS * KEYS];
         let mut slopes = vec![T::zero(); ROWS * KEYS];
-        let mut turned = vec![T::zero(); ROWS * KEYS];
         let (mut dk, mut dv) = (vec![T::zero(); len * width], vec![T::zero(); len * width]);
         let mut dq = vec![T::zero(); ROWS * width];
         for start in (0..len).step_by(ROWS) {
@@ -113,18 +112,12 @@ impl<'a, T: Real> Part<'a, T> {
             dq.fill(T::zero());
             for keys in self.sequences.key_tiles(&rows, len) {
                 self.slopes(&rows, &keys, &mut weights, &mut slopes);
-                self.add(&slopes, KEYS, rows.len(), &self.k_columns, &keys, &mut dq);
-                transpose(&slopes, rows.len(), keys.len(), &mut turned);
-                self.add(&turned, ROWS, keys.len(), &self.q_columns, &rows, &mut dk[keys.start * width..]);
-                transpose(&weights, rows.len(), keys.len(), &mut turned);
-                self.add(
-                    &turned,
-                    ROWS,
-                    keys.len(),
-                    &self.gradient_columns,
-                    &rows,
-                    &mut dv[keys.start * width..],
-                );
+                let rows_of = |tile| Tile { values: tile, stride: KEYS, step: 1, rows: rows.len() };
+                let columns_of = |tile| Tile { values: tile, stride: 1, step: KEYS, rows: keys.len() };
+                let from = keys.start * width;
+                self.add(rows_of(&slopes), &self.k_columns, &keys, &mut dq);
+                self.add(columns_of(&slopes), &self.q_columns, &rows, &mut dk[from..]);
+                self.add(columns_of(&weights), &self.gradient_columns, &rows, &mut dv[from..]);
             }
             self.write(&dq, rows, &out[0]);
         }
@@ -154,14 +147,14 @@ impl<'a, T: Real> Part<'a, T> {
         }
     }
 
-    /// `out += a b`, a `[rows, k]` with rows `stride` apart, b the panels' entries `k`.
-    fn add(&self, a: &[T], stride: usize, rows: usize, panels: &[T], k: &Range<usize>, out: &mut [T]) {
+    /// `out += a b`, b the panels' entries `k`.
+    fn add(&self, a: Tile<'_, T>, panels: &[T], k: &Range<usize>, out: &mut [T]) {
         let width = self.sequences.padded_dim();
         let product = Product {
-            a: a.as_ptr(),
-            a_stride: stride,
-            a_step: 1,
-            rows,
+            a: a.values.as_ptr(),
+            a_stride: a.stride,
+            a_step: a.step,
+            rows: a.rows,
             k: k.len(),
             b: panels[k.start * LANES..].as_ptr(),
             b_stride: self.range.len() * LANES,
@@ -186,11 +179,10 @@ impl<'a, T: Real> Part<'a, T> {
     }
 }
 
-/// `[rows, keys]` of a tile as `[keys, rows]`, the rows `ROWS` apart.
-fn transpose<T: Real>(from: &[T], rows: usize, keys: usize, to: &mut [T]) {
-    for (key, to) in to.chunks_exact_mut(ROWS).take(keys).enumerate() {
-        for (row, to) in to.iter_mut().take(rows).enumerate() {
-            *to = from[row * KEYS + key];
-        }
-    }
+/// `[rows, k]`, the rows `stride` apart and their elements `step`: a tile, or the same tile turned.
+struct Tile<'a, T> {
+    values: &'a [T],
+    stride: usize,
+    step: usize,
+    rows: usize,
 }

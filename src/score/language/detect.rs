@@ -2,6 +2,7 @@
 //! an encoder that has to be told the language of what a user wrote.
 
 use super::script::{Counts, Group};
+use super::strip::strip;
 use super::{LanguageScorer, Verdict};
 use crate::language::Language;
 
@@ -10,15 +11,16 @@ const NOBODY: Language = Language::Th;
 
 impl LanguageScorer {
     /// The candidate with the largest share of the text, by the profile's default; of a few Latin words their likeliest
-    /// language. `None` for a text without letters, or in a script of no known language.
+    /// language. `None` for a text without words, or in a script of no known language.
     pub fn detect(&self, text: &str) -> Option<Language> {
         match self.by_share(text, NOBODY).top {
             Some(Verdict::Language(language)) => Some(language),
             Some(Verdict::Script(_)) => None,
             // Too little to hold against a target, but there is none.
             Some(Verdict::Neutral) | None => {
-                let has_latin = Counts::of(text).latin > 0;
-                has_latin.then(|| self.identifier.identify(text, Group::Latin, NOBODY))
+                let stripped = strip(text);
+                let has_words = Counts::of(&stripped).latin_words > 0;
+                has_words.then(|| self.identifier.identify(&stripped, Group::Latin, NOBODY))
             }
         }
     }
@@ -48,6 +50,7 @@ mod tests {
         // Two words are enough to guess.
         check("guten Morgen", Some(Language::De));
         check("1 + 1 = 2", None);
+        check("x = 3", None);
         check("", None);
     }
 }
