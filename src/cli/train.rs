@@ -144,7 +144,7 @@ impl Observer for &Bar {
                 self.0.set_message(format!("loss {:.4}, {speed:.0} tokens/s", step.loss));
             }
             Event::Evaluated { step, evaluation, .. } => {
-                self.say(&format!("step {step}: {}", shown(&evaluation)))
+                self.say(&format!("step {step}: {}", shown(&evaluation)));
             }
             Event::Saved { .. } => {}
         }

@@ -361,6 +361,9 @@ impl CreateFineTuningJob {
     }
 }
 
+/// Of MindMerger's data.
+const FORMATS: [&str; 4] = ["aligned", "queries", "xcsqa", "xnli"];
+
 impl Method {
     /// The settings of another type would be passed over.
     fn check(&self) -> Result<(), BadRequest> {
@@ -388,7 +391,6 @@ impl Method {
         };
         let param = |field: &str| format!("method.{}.{field}", self.kind.name());
         let Some(mapping) = mapping else { return Err(BadRequest::missing(param("encoder"))) };
-        const FORMATS: [&str; 4] = ["aligned", "queries", "xcsqa", "xnli"];
         match mapping.format.as_deref() {
             Some(format) if !FORMATS.contains(&format) => {
                 let message = format!("format: {format:?} is none of {}", FORMATS.join(", "));

@@ -150,10 +150,8 @@ impl Resolved {
     }
 
     pub fn batches(&self) -> BatchOptions {
-        let packing = match self.packing {
-            true => Packing::BestFit { tokens_max: self.max_length as u32 },
-            false => Packing::Off,
-        };
+        let packing =
+            if self.packing { Packing::BestFit { tokens_max: self.max_length as u32 } } else { Packing::Off };
         BatchOptions { packing, micro_batch: self.micro_batch, seed: self.trainer.seed }
     }
 

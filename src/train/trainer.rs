@@ -104,15 +104,13 @@ impl Trainer<'_> {
         self.check()?;
         let schedule = self.schedule(self.steps());
         let checkpoints = Checkpoints::new(self.run.folder.clone(), self.run.identity.clone());
-        let (mut state, mut optimizer) = match checkpoints.resume(self.objective, self.settings.optimizer)? {
-            Some((state, optimizer)) => {
-                observer.event(Event::Resumed { step: state.step })?;
-                (state, optimizer)
-            }
-            None => {
-                self.dry_run(observer)?;
-                (State::default(), Optimizer::new(self.settings.optimizer))
-            }
+        let resumed = checkpoints.resume(self.objective, self.settings.optimizer)?;
+        let (mut state, mut optimizer) = if let Some((state, optimizer)) = resumed {
+            observer.event(Event::Resumed { step: state.step })?;
+            (state, optimizer)
+        } else {
+            self.dry_run(observer)?;
+            (State::default(), Optimizer::new(self.settings.optimizer))
         };
         observer.event(Event::Started { step: state.step, steps: schedule.steps })?;
         if state.evaluated.is_none() {

@@ -42,7 +42,7 @@ fn chat(text: &str, more: &Value) -> Value {
     with(base, more)
 }
 
-fn completion(prompt: Value, more: &Value) -> Value {
+fn completion(prompt: &Value, more: &Value) -> Value {
     let base = json!({
         "model": NAME, "prompt": prompt, "temperature": 0, "max_tokens": 10, "ignore_eos": true,
         "return_token_ids": true,
@@ -80,15 +80,15 @@ async fn the_last_user_message_is_answered() {
     let other = server.ok(CHAT, &chat("three apples", &json!({}))).await;
     assert_ne!(tokens(&alone), tokens(&other));
 
-    let completed = server.ok(COMPLETIONS, &completion(json!("the apples"), &json!({}))).await;
+    let completed = server.ok(COMPLETIONS, &completion(&json!("the apples"), &json!({}))).await;
     assert_eq!(tokens(&alone), tokens(&completed));
-    let several = completion(json!(["three apples", "the apples"]), &json!({"n": 2}));
+    let several = completion(&json!(["three apples", "the apples"]), &json!({"n": 2}));
     let several = server.ok(COMPLETIONS, &several).await;
     for (at, expected) in [&other, &other, &alone, &alone].into_iter().enumerate() {
         assert_eq!(several["choices"][at]["token_ids"], *tokens(expected));
     }
     let streamed =
-        server.stream(COMPLETIONS, &completion(json!("the apples"), &json!({"stream": true}))).await;
+        server.stream(COMPLETIONS, &completion(&json!("the apples"), &json!({"stream": true}))).await;
     let text: String = streamed.iter().filter_map(|chunk| chunk["choices"][0]["text"].as_str()).collect();
     assert_eq!(completed["choices"][0]["text"], text);
 }
@@ -97,7 +97,7 @@ async fn the_last_user_message_is_answered() {
 #[tokio::test]
 async fn usage_counts_vectors_and_token_ids_are_tokens() {
     let (server, _models) = server("t5").await;
-    let body = completion(json!("the apples"), &json!({"echo": true, "logprobs": 1, "prompt_logprobs": 1}));
+    let body = completion(&json!("the apples"), &json!({"echo": true, "logprobs": 1, "prompt_logprobs": 1}));
     let answer = server.ok(COMPLETIONS, &body).await;
     let choice = &answer["choices"][0];
     let ids = choice["prompt_token_ids"].as_array().unwrap();
@@ -163,7 +163,7 @@ async fn the_encoder_is_told_the_language() {
     let (param, message) = refused(&server, CHAT, &chat("the apples", &json!({"language": "de"}))).await;
     assert_eq!(param, "language");
     assert!(message.contains("\"de\"") && message.contains("it knows en, ja, sw"), "{message}");
-    let digits = completion(json!("1 + 1"), &json!({}));
+    let digits = completion(&json!("1 + 1"), &json!({}));
     let (param, message) = refused(&server, COMPLETIONS, &digits).await;
     assert!(param == "language" && message.contains("say which language"), "{message}");
     let long = chat("the apples", &json!({"language": "x".repeat(100)}));
@@ -178,17 +178,17 @@ async fn what_it_cannot_read_is_refused() {
         assert_eq!(named, param, "{message}");
         assert!(message.contains(part), "{message}");
     };
-    check(COMPLETIONS, completion(json!([1, 5, 6]), &json!({})), "prompt", "send the prompt as text").await;
-    check(COMPLETIONS, completion(json!([[1, 5]]), &json!({})), "prompt", "send the prompt as text").await;
+    check(COMPLETIONS, completion(&json!([1, 5, 6]), &json!({})), "prompt", "send the prompt as text").await;
+    check(COMPLETIONS, completion(&json!([[1, 5]]), &json!({})), "prompt", "send the prompt as text").await;
     let no_user = json!({"messages": [{"role": "system", "content": "abc"}]});
     check(CHAT, chat("", &no_user), "messages", "role `user`").await;
     let cut = json!({"truncate_prompt_tokens": 5});
     check(CHAT, chat("the", &cut), "truncate_prompt_tokens", "reads a prompt whole").await;
-    check(COMPLETIONS, completion(json!("the"), &cut), "truncate_prompt_tokens", "shorten the text").await;
+    check(COMPLETIONS, completion(&json!("the"), &cut), "truncate_prompt_tokens", "shorten the text").await;
     let long = ["the"; 147].join(" ");
     check(CHAT, chat(&long, &json!({})), "messages", "149 tokens for the encoder, which reads at most 148")
         .await;
-    check(COMPLETIONS, completion(json!(long), &json!({})), "prompt", "at most 148").await;
+    check(COMPLETIONS, completion(&json!(long), &json!({})), "prompt", "at most 148").await;
     check(CHAT, chat(&"the ".repeat(60), &json!({})), "messages", "the model's context holds 128").await;
 
     // The other model does not look at a language.

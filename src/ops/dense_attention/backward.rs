@@ -180,6 +180,7 @@ impl<'a, T: Real> Part<'a, T> {
 }
 
 /// `[rows, k]`, the rows `stride` apart and their elements `step`: a tile, or the same tile turned.
+#[derive(Clone, Copy)]
 struct Tile<'a, T> {
     values: &'a [T],
     stride: usize,

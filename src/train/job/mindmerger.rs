@@ -108,16 +108,13 @@ impl Job<'_> {
         };
         let bos = beginning(&self.checkpoint)?;
         let seed = resolved.trainer.seed;
-        let (indices, dev) = match dev_store {
-            Some(dev) => {
-                let all = (0..dev.len()).collect();
-                ((0..store.len()).collect(), Some((dev, all)))
-            }
-            None => {
-                let items = given.dev_items.unwrap_or_else(|| DEV_ITEMS.min(store.len() / DEV_SHARE));
-                let (dev, rest) = split(store.len(), items, seed)?;
-                (rest, (!dev.is_empty()).then(|| (Arc::clone(&store), dev)))
-            }
+        let (indices, dev) = if let Some(dev) = dev_store {
+            let all = (0..dev.len()).collect();
+            ((0..store.len()).collect(), Some((dev, all)))
+        } else {
+            let items = given.dev_items.unwrap_or_else(|| DEV_ITEMS.min(store.len() / DEV_SHARE));
+            let (dev, rest) = split(store.len(), items, seed)?;
+            (rest, (!dev.is_empty()).then(|| (Arc::clone(&store), dev)))
         };
         let start = given.initial_mapping.as_deref().map(|name| self.initial(name)).transpose()?;
         let identity = json!({
