@@ -102,7 +102,7 @@ fn the_sequence_is_the_originals() {
                     match target.as_i64().unwrap() {
                         -100 => assert_eq!(weight, 0.0, "{stage} {batch} {row} {at}"),
                         target => {
-                            assert_eq!((i64::from(id), weight), (target, 1.0), "{stage} {batch} {row} {at}")
+                            assert_eq!((i64::from(id), weight), (target, 1.0), "{stage} {batch} {row} {at}");
                         }
                     }
                 }
