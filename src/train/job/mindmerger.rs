@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Finished, Job, Learning};
 use crate::model::augmented::{AugmentedFolder, MappingWeights, QueryTemplate, beginning};
-use crate::model::encoders::{self, EncoderTokenizer};
+use crate::model::encoders::{self, EncoderTokenizer, TextEncoder};
 use crate::model::{ComputeDtype, LoadOptions};
 use crate::protocol::fine_tuning::{MappingTraining, MethodKind};
 use crate::train::data::pairs::{
@@ -76,62 +76,27 @@ impl Job<'_> {
         };
         let is_augmentation = self.request.kind() == MethodKind::Augmentation;
         let stage = StageSettings { given, is_augmentation };
-        let encoder_path = (self.locate_model)(&given.encoder).map_err(|problem| {
-            TrainError::option("encoder", format!("names {:?}: {problem}", given.encoder))
-        })?;
-        let (config, tensors) = open_weights(&encoder_path)?;
-        let options = LoadOptions::new(ComputeDtype::F32, &self.workers);
-        let encoder = encoders::load(&config, tensors.as_ref(), &options)?;
-        let language_tags = given.language_tags.clone().unwrap_or_default();
-        let tokenizer = EncoderTokenizer::new(Tokenizer::load(&encoder_path)?, &language_tags)?;
-        let source_max = stage.length(given.max_source_length).min(encoder.max_tokens());
-        let text = EncoderText {
-            tokenizer: &tokenizer,
-            tokens_max: source_max,
-            path: &encoder_path,
-            tags: &language_tags,
-        };
-        let files = self.request.training_file.names();
-        let store = Arc::new(self.pairs(
-            "training",
-            &self.sources("training_file", files, &stage)?,
-            &text,
-            &stage,
-            observer,
-        )?);
-        let dev_store = match &self.request.validation_file {
-            None => None,
-            Some(files) => {
-                let sources = self.sources("validation_file", files.names(), &stage)?;
-                Some(Arc::new(self.pairs("validation", &sources, &text, &stage, observer)?))
-            }
-        };
-        let bos = beginning(&self.checkpoint)?;
+        let EncoderParts { path, encoder, tokenizer, tags } = self.encoder(given)?;
+        let tokens_max = stage.length(given.max_source_length).min(encoder.max_tokens());
+        let text = EncoderText { tokenizer: &tokenizer, tokens_max, path: &path, tags: &tags };
         let seed = resolved.trainer.seed;
-        let (indices, dev) = if let Some(dev) = dev_store {
-            let all = (0..dev.len()).collect();
-            ((0..store.len()).collect(), Some((dev, all)))
-        } else {
-            let items = given.dev_items.unwrap_or_else(|| DEV_ITEMS.min(store.len() / DEV_SHARE));
-            let (dev, rest) = split(store.len(), items, seed)?;
-            (rest, (!dev.is_empty()).then(|| (Arc::clone(&store), dev)))
-        };
+        let Pairs { store, indices, dev } = self.all_pairs(&text, &stage, seed, observer)?;
         let start = given.initial_mapping.as_deref().map(|name| self.initial(name)).transpose()?;
         let identity = json!({
             "model": self.checkpoint.path,
-            "encoder": encoder_path,
+            "encoder": path,
             "data": store.digest(),
             "validation": dev.as_ref().map(|(dev, indices)| (dev.digest(), indices.len())),
             "hyperparameters": resolved.identity(),
             "initial_mapping": start,
         });
+        let bos = beginning(&self.checkpoint)?;
         let examples = examples(&store, indices, resolved.batches(), bos)?;
         let in_order = BatchOptions { seed: 0, ..resolved.batches() };
         let dev = dev.map(|(store, indices)| self::examples(&store, indices, in_order, bos)).transpose()?;
-        let (d_encoder, d_llm) = (encoder.hidden_size(), self.config.hidden_size);
         let weights = match &start {
             Some(path) => MappingWeights::load(path)?,
-            None => MappingWeights::fresh(d_encoder, d_llm, seed)?,
+            None => MappingWeights::fresh(encoder.hidden_size(), self.config.hidden_size, seed)?,
         };
         let passes = Passes::new(resolved.recompute, &self.workers);
         let mut objective = MindMerger::new(encoder, self.decoder(&resolved)?, &weights, passes)?;
@@ -141,21 +106,54 @@ impl Job<'_> {
             masks: None,
             identity,
         };
+        let prompt = if stage.is_math() { stage.prompt_template() } else { "{query}" };
         let folder = AugmentedFolder {
-            encoder: encoder_path.clone(),
+            encoder: path.clone(),
             llm: self.checkpoint.path.clone(),
             mapping: PathBuf::new(),
             augmentation: is_augmentation,
-            prompt_template: template(
-                "prompt_template",
-                if stage.is_math() { stage.prompt_template() } else { "{query}" },
-            )?,
-            encoder_template: template("encoder_template", "{query}")?,
-            language_tags: language_tags.clone(),
+            prompt_template: QueryTemplate::parse("prompt_template", prompt)?,
+            encoder_template: QueryTemplate::parse("encoder_template", "{query}")?,
+            language_tags: tags.clone(),
         };
         self.drive(&mut objective, &learning, resolved, observer, |objective, out| {
             write(folder, &objective.weights()?, out)
         })
+    }
+
+    /// In f32: it is small, and its states are what is learned from.
+    fn encoder(&self, given: &MappingTraining) -> Result<EncoderParts, TrainError> {
+        let path = (self.locate_model)(&given.encoder).map_err(|problem| {
+            TrainError::option("encoder", format!("names {:?}: {problem}", given.encoder))
+        })?;
+        let (config, tensors) = open_weights(&path)?;
+        let options = LoadOptions::new(ComputeDtype::F32, &self.workers);
+        let encoder = encoders::load(&config, tensors.as_ref(), &options)?;
+        let tags = given.language_tags.clone().unwrap_or_default();
+        let tokenizer = EncoderTokenizer::new(Tokenizer::load(&path)?, &tags)?;
+        Ok(EncoderParts { path, encoder, tokenizer, tags })
+    }
+
+    /// What is learned and what is measured on: of files of its own, or a part of all.
+    fn all_pairs(
+        &self,
+        text: &EncoderText<'_>,
+        stage: &StageSettings<'_>,
+        seed: u64,
+        observer: &mut dyn Observer,
+    ) -> Result<Pairs, TrainError> {
+        let sources = self.sources("training_file", self.request.training_file.names(), stage)?;
+        let store = Arc::new(self.pairs("training", &sources, text, stage, observer)?);
+        if let Some(files) = &self.request.validation_file {
+            let sources = self.sources("validation_file", files.names(), stage)?;
+            let dev = Arc::new(self.pairs("validation", &sources, text, stage, observer)?);
+            let measured = (0..dev.len()).collect();
+            return Ok(Pairs { indices: (0..store.len()).collect(), store, dev: Some((dev, measured)) });
+        }
+        let items = stage.given.dev_items.unwrap_or_else(|| DEV_ITEMS.min(store.len() / DEV_SHARE));
+        let (measured, indices) = split(store.len(), items, seed)?;
+        let dev = (!measured.is_empty()).then(|| (Arc::clone(&store), measured));
+        Ok(Pairs { store, indices, dev })
     }
 
     fn sources(
@@ -221,6 +219,21 @@ impl Job<'_> {
     }
 }
 
+/// The encoder of a training.
+struct EncoderParts {
+    path: PathBuf,
+    encoder: Box<dyn TextEncoder>,
+    tokenizer: EncoderTokenizer,
+    tags: BTreeMap<String, String>,
+}
+
+/// Pairs that are learned, by their places in a store, and pairs that are measured on.
+struct Pairs {
+    store: Arc<PairStore>,
+    indices: Vec<usize>,
+    dev: Option<(Arc<PairStore>, Vec<usize>)>,
+}
+
 /// How the encoder reads.
 struct EncoderText<'a> {
     tokenizer: &'a EncoderTokenizer,
@@ -270,10 +283,6 @@ fn examples(
     // The beginning and the end boundary are in every sequence.
     let plan = BatchPlan::new(indices.iter().map(|&index| lengths[index] + 2).collect(), options)?;
     Ok(PairExamples::new(Arc::clone(store), indices, plan, bos))
-}
-
-fn template(key: &'static str, text: &str) -> Result<QueryTemplate, TrainError> {
-    Ok(QueryTemplate::parse(key, text)?)
 }
 
 /// The folder appears when it is complete.
