@@ -7,7 +7,7 @@
 //! ```text
 //!  8  cli                                     a file a subcommand
 //!  7  api                                     router, auth, limits, metrics; the only layer that knows axum
-//!  6  jobs                                    evaluation runs and merges in the store, leases, workers
+//!  6  jobs                                    evaluation runs, merges and trainings in the store, workers
 //!  5  registry                                name -> engine handle, weight version, share of memory
 //!  4  eval  train                             suites, generators, runner, report | training data
 //!  3  engine  merge                           scheduler, KV blocks, sampler, an OS thread a model | mergekit's configurations

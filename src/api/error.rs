@@ -74,6 +74,13 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", Some("request_too_large"), message)
     }
 
+    pub fn file_too_large(limit: u64) -> Self {
+        let message =
+            format!("the file is larger than the {limit} bytes this server takes (`max_file`): split it");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", Some("request_too_large"), message)
+            .with_param("file")
+    }
+
     pub fn body_too_slow() -> Self {
         let message = "the body did not arrive in time";
         Self::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", Some("request_timeout"), message)

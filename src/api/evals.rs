@@ -1,5 +1,6 @@
 //! What the evals routes share: the store, the current scores, the worker of this process, and the word to stop.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::error::ApiError;
 use crate::eval::ScorerOptions;
-use crate::jobs::{Endpoint, Generators, Merger, Scoreboard, Worker, WorkerOptions};
+use crate::jobs::{Endpoint, Generators, Merger, Scoreboard, TrainingWorker, Worker, WorkerOptions};
 use crate::registry::Registry;
 use crate::store::Store;
 
@@ -21,6 +22,15 @@ pub struct EvalOptions {
     /// Servers that clients may name as models.
     pub endpoints: Vec<Endpoint>,
     pub scorers: ScorerOptions,
+    pub data: DataOptions,
+}
+
+/// Where files and trainings are.
+#[derive(Debug, Clone)]
+pub struct DataOptions {
+    pub folder: PathBuf,
+    /// Of one uploaded file.
+    pub file_bytes_max: u64,
 }
 
 pub struct Evals {
@@ -28,9 +38,11 @@ pub struct Evals {
     pub scores: Scoreboard,
     pub endpoints: Vec<Endpoint>,
     pub scorers: ScorerOptions,
+    pub data: DataOptions,
     workers: usize,
     wake: Arc<Notify>,
     wake_merger: Arc<Notify>,
+    wake_trainer: Arc<Notify>,
     stop: watch::Sender<bool>,
 }
 
@@ -41,9 +53,11 @@ impl Evals {
             store: options.store,
             endpoints: options.endpoints,
             scorers: options.scorers,
+            data: options.data,
             workers: options.workers,
             wake: Arc::new(Notify::new()),
             wake_merger: Arc::new(Notify::new()),
+            wake_trainer: Arc::new(Notify::new()),
             stop: watch::channel(false).0,
         }
     }
@@ -58,10 +72,22 @@ impl Evals {
         self.wake_merger.notify_one();
     }
 
-    /// Start this process's workers: that of merges, and that of evaluation runs if it is to have one.
+    /// There is a training to do.
+    pub fn wake_trainer(&self) {
+        self.wake_trainer.notify_one();
+    }
+
+    /// Start this process's workers: those of merges and of trainings, and that of evaluation runs if it is to have one.
     pub fn start(&self, registry: &Registry) -> Vec<JoinHandle<()>> {
         let merger = Merger::new(self.store.clone(), registry.clone(), self.wake_merger.clone());
         let mut workers = vec![tokio::spawn(merger.run(self.stop.subscribe()))];
+        let trainer = TrainingWorker::new(
+            self.store.clone(),
+            registry.clone(),
+            self.data.folder.clone(),
+            self.wake_trainer.clone(),
+        );
+        workers.push(tokio::spawn(trainer.run(self.stop.subscribe())));
         workers.extend(self.start_evaluating(registry));
         workers
     }

@@ -25,7 +25,7 @@ mod state;
 mod token_text;
 
 pub use auth::{ApiKeys, AuthOptions};
-pub use evals::EvalOptions;
+pub use evals::{DataOptions, EvalOptions};
 pub use limits::Limits;
 pub use metrics::MetricsError;
 pub use router::{openapi, router};

@@ -139,6 +139,8 @@ mod tests {
             let of_admins = [
                 "/v1/admin",
                 "/v1/merges",
+                "/v1/files",
+                "/v1/fine_tuning",
                 "/v1/load_lora_adapter",
                 "/v1/unload_lora_adapter",
                 "/reset_prefix_cache",

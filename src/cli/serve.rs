@@ -1,12 +1,13 @@
 //! `xenoglot serve`: one model over the OpenAI API, until SIGTERM or Ctrl-C.
 
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
 
-use crate::api::{self, ApiOptions, EvalOptions};
+use crate::api::{self, ApiOptions, DataOptions, EvalOptions};
 use crate::settings::{Overrides, Settings};
 use crate::store::Store;
 
@@ -98,6 +99,7 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
         workers: settings.eval_workers,
         endpoints,
         scorers: scorers(&settings),
+        data: data(&settings),
     });
     let options = ApiOptions { evals, ..ApiOptions::from(&settings) };
     runtime.block_on(async {
@@ -119,6 +121,18 @@ async fn store(settings: &Settings) -> anyhow::Result<Option<Store>> {
             Err(Failure::new(error.to_string()).hint("`store` names the database of evaluations").into())
         }
     }
+}
+
+/// Where files and trainings are kept. A path that is relative means the same to those who find it in the store.
+fn data(settings: &Settings) -> DataOptions {
+    let beside = || {
+        let path = settings.store.strip_prefix("sqlite:")?;
+        let folder = Path::new(path.strip_prefix("//").unwrap_or(path)).parent()?;
+        Some(folder.to_owned())
+    };
+    let folder = settings.data_dir.clone().or_else(beside).unwrap_or_else(|| PathBuf::from("runs"));
+    let folder = std::path::absolute(&folder).unwrap_or(folder);
+    DataOptions { folder, file_bytes_max: settings.max_file.0 }
 }
 
 fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {

@@ -5,7 +5,7 @@
 //! whoever takes one goes on from the samples that are there. Since a draw depends on the run's seed, the problem, the
 //! language and the sample alone, an in-process run is the same whoever did which part of it.
 //!
-//! Merges are jobs too: one process makes one from beginning to end, and the next one goes on where it died.
+//! Merges and trainings are jobs too: one process does one from beginning to end, and the next one goes on where it died.
 //!
 //! Not here: SQL (`store`), HTTP (`api`), and how a sample is generated or judged (`eval`).
 
@@ -17,6 +17,7 @@ mod scores;
 mod settle;
 mod sink;
 mod spec;
+mod trainings;
 mod worker;
 
 pub use error::JobError;
@@ -25,4 +26,8 @@ pub use merges::{MERGE, MergeSpec, Merger, submit_merge};
 pub use scores::{Scoreboard, Snapshot};
 pub use sink::{record_of, sample_of};
 pub use spec::{EvalRunSpec, JobSpec, Submission, submit};
+pub use trainings::{
+    Progress, TRAINING, TrainingSpec, TrainingWorker, WrongTraining, file_path, files_of, submit_training,
+    told, training_folder,
+};
 pub use worker::{Worker, WorkerOptions};

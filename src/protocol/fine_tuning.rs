@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::evals::check_metadata;
 use super::parse::{BadRequest, RequestBody, Unsupported};
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -309,6 +310,10 @@ impl RequestBody for CreateFineTuningJob {
         if let Some(method) = &self.method {
             method.check()?;
         }
+        check_metadata(self.metadata.as_ref())?;
+        if let Some(suffix) = &self.suffix {
+            check_suffix(suffix)?;
+        }
         let corpora = self.method.as_ref().and_then(|method| method.cpt.as_ref()).map(|cpt| &cpt.corpora);
         let has_corpora = corpora.is_some_and(|corpora| !corpora.is_empty());
         if has_corpora != self.training_file.names().is_empty() {
@@ -322,6 +327,18 @@ impl RequestBody for CreateFineTuningJob {
         self.hyperparameters().check()
     }
 }
+
+/// It becomes a part of a model's name.
+fn check_suffix(suffix: &str) -> Result<(), BadRequest> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if !suffix.is_empty() && suffix.len() <= SUFFIX_BYTES_MAX && suffix.chars().all(fits) {
+        return Ok(());
+    }
+    let message = format!("`suffix` has 1 to {SUFFIX_BYTES_MAX} letters of ASCII, digits and `-_.`");
+    Err(BadRequest::invalid("suffix", message))
+}
+
+const SUFFIX_BYTES_MAX: usize = 64;
 
 impl CreateFineTuningJob {
     /// Wherever they stand.
@@ -506,6 +523,7 @@ mod tests {
             "training_file",
             "corpora",
         );
+        check(&json!({"suffix": "a b"}), "suffix", "letters");
         check(&json!({"integrations": [{"type": "wandb"}]}), "integrations", "not supported");
         check(&json!({"modle": "m"}), "modle", "did you mean `model`?");
     }

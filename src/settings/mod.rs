@@ -123,6 +123,10 @@ settings! {
         ["enable_thinking", "thinking", "reasoning_effort", "date_string"].map(str::to_owned).to_vec();
     /// Where evaluations and their runs are kept: `sqlite:PATH` or `postgres://..`.
     store: String = "sqlite:runs/xenoglot.db".to_owned();
+    /// Where uploaded files and trainings are kept; without it, beside the store's file, and `runs` for PostgreSQL.
+    data_dir: Option<PathBuf> = None;
+    /// Largest uploaded file.
+    max_file: ByteSize = ByteSize(512 << 20);
     /// Problems of evaluation runs that this process works on at once; 0 leaves them to other workers.
     eval_workers: usize = 4;
     /// OpenAI-compatible servers that runs may measure, as NAME=URL or NAME=URL#MODEL.

@@ -49,20 +49,24 @@ const CLAIM_POSTGRES: &str = "UPDATE jobs SET token = token + 1, attempts = atte
 
 impl Store {
     pub async fn create_job(&self, kind: &str, spec: &Value) -> Result<JobRow, StoreError> {
+        self.create_job_as(&new_id(kind), kind, spec).await
+    }
+
+    /// A job whose id its folder has already.
+    pub async fn create_job_as(&self, id: &str, kind: &str, spec: &Value) -> Result<JobRow, StoreError> {
         let mut writing = self.begin().await?;
-        let id = new_id(kind);
         sqlx::query(
             "INSERT INTO jobs (id, kind, created_ms, updated_ms, status, spec, progress) \
              VALUES ($1, $2, $3, $3, 'queued', $4, '{}')",
         )
-        .bind(&id)
+        .bind(id)
         .bind(kind)
         .bind(writing.now_ms)
         .bind(spec.to_string())
         .execute(&mut *writing.transaction)
         .await?;
         writing.commit().await?;
-        self.job(kind, &id).await
+        self.job(kind, id).await
     }
 
     /// # Errors
@@ -177,6 +181,62 @@ impl Store {
         Ok(())
     }
 
+    /// Let a job stand still. Its worker keeps the lease until it has stopped and calls [`Self::free_job`].
+    ///
+    /// # Errors
+    /// `NotFound`; `WrongStatus` for one that has come to an end.
+    pub async fn pause_job(&self, kind: &str, id: &str) -> Result<JobRow, StoreError> {
+        let mut writing = self.begin().await?;
+        sqlx::query(
+            "UPDATE jobs SET status = 'paused', updated_ms = $1, sequence = sequence + 1 \
+             WHERE id = $2 AND kind = $3 AND status IN ('queued', 'in_progress')",
+        )
+        .bind(writing.now_ms)
+        .bind(id)
+        .bind(kind)
+        .execute(&mut *writing.transaction)
+        .await?;
+        writing.commit().await?;
+        let job = self.job(kind, id).await?;
+        match job.status {
+            RunStatus::Paused => Ok(job),
+            status => Err(StoreError::WrongStatus { id: job.id, status, wanted: "paused" }),
+        }
+    }
+
+    /// Go on with a job that was paused or failed, when whoever works on it still has stopped.
+    ///
+    /// # Errors
+    /// `NotFound`; `WrongStatus` for one that has come to its end.
+    pub async fn resume_job(&self, kind: &str, id: &str) -> Result<JobRow, StoreError> {
+        let mut writing = self.begin().await?;
+        sqlx::query(
+            "UPDATE jobs SET status = 'queued', error = NULL, finished_ms = NULL, attempts = 0, updated_ms = $1, \
+             sequence = sequence + 1 WHERE id = $2 AND kind = $3 AND status IN ('paused', 'failed')",
+        )
+        .bind(writing.now_ms)
+        .bind(id)
+        .bind(kind)
+        .execute(&mut *writing.transaction)
+        .await?;
+        writing.commit().await?;
+        let job = self.job(kind, id).await?;
+        if job.status.is_active() {
+            return Ok(job);
+        }
+        Err(StoreError::WrongStatus { id: job.id, status: job.status, wanted: "resumed" })
+    }
+
+    /// Nobody works on a job any more: whoever is to go on with it may do so at once.
+    pub async fn free_job(&self, job: &JobRow) -> Result<(), StoreError> {
+        sqlx::query("UPDATE jobs SET lease_until_ms = 0 WHERE id = $1 AND token = $2")
+            .bind(&job.id)
+            .bind(job.token)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
     /// End a job for good. One that is canceled already stays so.
     ///
     /// # Errors
@@ -185,7 +245,7 @@ impl Store {
         let mut writing = self.begin().await?;
         sqlx::query(
             "UPDATE jobs SET status = 'canceled', finished_ms = $1, updated_ms = $1, sequence = sequence + 1 \
-             WHERE id = $2 AND kind = $3 AND status IN ('queued', 'in_progress')",
+             WHERE id = $2 AND kind = $3 AND status IN ('queued', 'in_progress', 'paused')",
         )
         .bind(writing.now_ms)
         .bind(id)

@@ -9,8 +9,11 @@ use super::error::StoreError;
 use super::{Store, Writing};
 
 /// Every version, oldest first; what is released here never changes.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_evals.sql"), include_str!("migrations/0002_jobs.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_evals.sql"),
+    include_str!("migrations/0002_jobs.sql"),
+    include_str!("migrations/0003_trainings.sql"),
+];
 
 /// Any number that no other program locks.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(8390052384)";
@@ -108,7 +111,7 @@ mod tests {
             }
             restored.close().await;
         };
-        check("INSERT INTO store_versions VALUES (3, 'x', 0)", "has version 3").await;
+        check("INSERT INTO store_versions VALUES (4, 'x', 0)", "has version 4").await;
         check("UPDATE store_versions SET sha256 = 'x'", "made by another build").await;
         Store::open(&url).await.unwrap().close().await;
     }

@@ -49,8 +49,17 @@ impl Observer for MetricsFile {
     fn event(&mut self, event: Event) -> Result<(), TrainError> {
         match event {
             Event::Started { step, .. } => self.cut(step),
-            Event::Step(metrics) => self.line(&of_step(&metrics)),
-            Event::Evaluated { step, epoch, evaluation } => {
+            event => event.metrics().map_or(Ok(()), |line| self.line(&line)),
+        }
+    }
+}
+
+impl Event {
+    /// Of an update or an evaluation: the metrics under the names of transformers and TRL.
+    pub fn metrics(&self) -> Option<Value> {
+        match self {
+            Self::Step(metrics) => Some(of_step(metrics)),
+            Self::Evaluated { step, epoch, evaluation } => {
                 let mut line = json!({
                     "step": step, "epoch": epoch, "eval_loss": evaluation.loss, "eval_perplexity": evaluation.perplexity,
                     "eval_tokens": evaluation.targets,
@@ -58,9 +67,9 @@ impl Observer for MetricsFile {
                 for (tag, loss) in &evaluation.by_tag {
                     line[format!("eval_{tag}_loss")] = json!(loss);
                 }
-                self.line(&line)
+                Some(line)
             }
-            _ => Ok(()),
+            _ => None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use xenoglot::api::{ApiKeys, EvalOptions};
+use xenoglot::api::{ApiKeys, DataOptions, EvalOptions};
 use xenoglot::eval::ScorerOptions;
 use xenoglot::store::Store;
 
@@ -17,13 +17,19 @@ const SUITE: &str = "xeno-word-problems";
 /// A server with a store, and a model whose context the suite's problems fit into.
 async fn server(folder: &Path, workers: usize) -> Server {
     let store = Store::open(&format!("sqlite:{}", folder.join("store.db").display())).await.unwrap();
+    let data = DataOptions { folder: folder.to_owned(), file_bytes_max: 1 << 20 };
     let server = Server::with(|settings, options| {
         settings.max_n = 16;
         options.limits.n_max = 16;
         options.auth.inference = ApiKeys::default();
         options.auth.admin = ApiKeys::new(["sk-admin"]);
-        options.evals =
-            Some(EvalOptions { store, workers, endpoints: Vec::new(), scorers: ScorerOptions::default() });
+        options.evals = Some(EvalOptions {
+            store,
+            workers,
+            endpoints: Vec::new(),
+            scorers: ScorerOptions::default(),
+            data,
+        });
     })
     .await;
     let load = json!({"name": SMALL, "path": "llama3"});

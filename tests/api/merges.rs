@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use xenoglot::api::{ApiKeys, EvalOptions};
+use xenoglot::api::{ApiKeys, DataOptions, EvalOptions};
 use xenoglot::eval::ScorerOptions;
 use xenoglot::store::Store;
 
@@ -33,13 +33,19 @@ fn models(folder: &Path) {
 
 async fn server(folder: &Path) -> Server {
     let store = Store::open(&format!("sqlite:{}", folder.join("store.db").display())).await.unwrap();
+    let data = DataOptions { folder: folder.to_owned(), file_bytes_max: 1 << 20 };
     let models = folder.join("models");
     Server::with(|settings, options| {
         settings.models_dir = models;
         options.auth.inference = ApiKeys::default();
         options.auth.admin = ApiKeys::new([KEY]);
-        options.evals =
-            Some(EvalOptions { store, workers: 0, endpoints: Vec::new(), scorers: ScorerOptions::default() });
+        options.evals = Some(EvalOptions {
+            store,
+            workers: 0,
+            endpoints: Vec::new(),
+            scorers: ScorerOptions::default(),
+            data,
+        });
     })
     .await
 }

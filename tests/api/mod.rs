@@ -5,6 +5,7 @@ mod admin;
 mod answers;
 mod errors;
 mod evals;
+mod fine_tuning;
 mod life_cycle;
 mod merges;
 mod mindmerger;

@@ -4,6 +4,8 @@ mod admin;
 mod chat;
 mod completions;
 mod evals;
+mod files;
+mod fine_tuning;
 mod health;
 mod lora;
 mod merges;
@@ -37,5 +39,7 @@ pub fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(merges::get_merge))
         .routes(routes!(merges::cancel_merge))
         .routes(routes!(merges::merge_events))
+        .merge(files::all())
+        .merge(fine_tuning::all())
         .merge(evals::all())
 }

@@ -59,6 +59,18 @@ struct Learning<'a> {
     identity: Value,
 }
 
+/// What can be told of a description before its data are read.
+///
+/// # Errors
+/// An option out of its range, or at odds with the model.
+pub fn check_settings(
+    request: &CreateFineTuningJob,
+    checkpoint: &Checkpoint,
+    config: &DecoderConfig,
+) -> Result<(), TrainError> {
+    Resolved::of(request, config, checkpoint.dtype).map(drop)
+}
+
 impl Job<'_> {
     /// Trains to the end, or until it is stopped.
     ///

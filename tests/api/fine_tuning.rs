@@ -1,0 +1,489 @@
+//! Files and trainings over HTTP: uploaded, trained on, followed, paused, cancelled, served; and a server that is killed.
+
+use std::fmt::Write;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use xenoglot::api::{ApiKeys, DataOptions, EvalOptions};
+use xenoglot::eval::ScorerOptions;
+use xenoglot::store::Store;
+
+use super::server::{MODEL, Server, completion, events, merge, models_dir};
+
+const KEY: &str = "sk-admin";
+const JOBS: &str = "/v1/fine_tuning/jobs";
+
+/// A client of a server with a store and an admin key, wherever that server runs.
+struct Client {
+    url: String,
+    http: reqwest::Client,
+}
+
+impl Client {
+    async fn send(&self, request: reqwest::RequestBuilder) -> (u16, String) {
+        let response = request.bearer_auth(KEY).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    async fn json(&self, request: reqwest::RequestBuilder, status: u16) -> Value {
+        let (got, text) = self.send(request).await;
+        assert_eq!(got, status, "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        self.json(self.http.get(self.path(path)), 200).await
+    }
+
+    async fn post(&self, path: &str, body: &Value, status: u16) -> Value {
+        self.json(self.http.post(self.path(path)).json(body), status).await
+    }
+
+    async fn upload(&self, parts: &[(&str, Option<&str>, &str)], status: u16) -> Value {
+        let mut body = String::new();
+        for (name, file, content) in parts {
+            let file = file.map(|file| format!("; filename=\"{file}\"")).unwrap_or_default();
+            let _ = write!(
+                body,
+                "--xyz\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n{content}\r\n"
+            );
+        }
+        body += "--xyz--\r\n";
+        let request = self.http.post(self.path("/v1/files")).body(body);
+        self.json(request.header("content-type", "multipart/form-data; boundary=xyz"), status).await
+    }
+
+    async fn file(&self, name: &str, content: &str) -> String {
+        let parts = [("purpose", None, "fine-tune"), ("file", Some(name), content)];
+        self.upload(&parts, 200).await["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn create(&self, body: &Value) -> String {
+        let made = self.post(JOBS, body, 200).await;
+        assert_eq!(made["object"], "fine_tuning.job", "{made}");
+        made["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn until(&self, id: &str, done: impl Fn(&Value) -> bool) -> Value {
+        let start = Instant::now();
+        loop {
+            let job = self.get(&format!("{JOBS}/{id}")).await;
+            if done(&job) {
+                return job;
+            }
+            let is_over = ["failed", "cancelled", "succeeded"].iter().any(|end| job["status"] == *end);
+            assert!(!is_over && start.elapsed() < Duration::from_mins(2), "{job}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn succeeded(&self, id: &str) -> Value {
+        self.until(id, |job| job["status"] == "succeeded").await
+    }
+
+    async fn events(&self, id: &str) -> Vec<Value> {
+        let page = self.get(&format!("{JOBS}/{id}/events?limit=100&order=asc")).await;
+        page["data"].as_array().unwrap().clone()
+    }
+}
+
+async fn started_with(models: &Path) -> (TempDir, Server, Client) {
+    let folder = TempDir::new().unwrap();
+    let store = Store::open(&format!("sqlite:{}", folder.path().join("store.db").display())).await.unwrap();
+    let data = DataOptions { folder: folder.path().to_owned(), file_bytes_max: 64 << 10 };
+    let server = Server::with(|settings, options| {
+        settings.models_dir = models.to_owned();
+        options.auth.inference = ApiKeys::default();
+        options.auth.admin = ApiKeys::new([KEY]);
+        options.evals = Some(EvalOptions {
+            store,
+            workers: 0,
+            endpoints: Vec::new(),
+            scorers: ScorerOptions::default(),
+            data,
+        });
+    })
+    .await;
+    let client = Client { url: server.url.clone(), http: server.client.clone() };
+    (folder, server, client)
+}
+
+async fn started() -> (TempDir, Server, Client) {
+    started_with(&models_dir()).await
+}
+
+/// Conversations of little variety.
+fn lines(from: usize, count: usize) -> String {
+    let line = |at: usize| {
+        let (prompt, completion) = (["one", "two", "six"][at % 3], ["a b", "c d", "e f"][at % 3]);
+        json!({"prompt": prompt, "completion": completion.repeat(1 + at % 2)}).to_string() + "\n"
+    };
+    (from..from + count).map(line).collect()
+}
+
+/// A training of six updates an epoch.
+fn training(file: &str, epochs: u32, more: &Value) -> Value {
+    let hyperparameters = json!({
+        "n_epochs": epochs, "batch_size": 4, "learning_rate": 0.0005, "packing": false, "save_steps": 5, "max_length": 64,
+        "max_loss_jump": 1e9,
+    });
+    let method = json!({"type": "supervised", "supervised": {"hyperparameters": hyperparameters}});
+    merge(&json!({"model": "llama2", "training_file": file, "method": method}), more)
+}
+
+fn weights(folder: &Path, id: &str) -> Vec<u8> {
+    std::fs::read(folder.join("trainings").join(id).join("model/model.safetensors")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_kept_listed_and_deleted() {
+    let (folder, server, client) = started().await;
+    let made = client.upload(&[("file", Some("a.jsonl"), "{}\n"), ("purpose", None, "fine-tune")], 200).await;
+    let expected = json!({"object": "file", "bytes": 3, "filename": "a.jsonl", "purpose": "fine-tune", "status": "processed"});
+    assert_eq!(merge(&made, &expected), made);
+    let id = made["id"].as_str().unwrap();
+    assert_eq!(client.get(&format!("/v1/files/{id}")).await, made);
+    let content = client.send(client.http.get(client.path(&format!("/v1/files/{id}/content")))).await;
+    assert_eq!(content, (200, "{}\n".to_owned()));
+    client.upload(&[("purpose", None, "evals"), ("file", Some("b.txt"), "x")], 200).await;
+    let newest = client.get("/v1/files?limit=1").await;
+    assert_eq!((&newest["data"][0]["filename"], &newest["has_more"]), (&json!("b.txt"), &json!(true)));
+    let after = newest["last_id"].as_str().unwrap();
+    assert_eq!(client.get(&format!("/v1/files?after={after}")).await["data"], json!([made]));
+    assert_eq!(client.get("/v1/files?purpose=fine-tune").await["data"], json!([made]));
+    let deleted = client.json(client.http.delete(client.path(&format!("/v1/files/{id}"))), 200).await;
+    assert_eq!(deleted, json!({"id": id, "object": "file", "deleted": true}));
+    for path in [format!("/v1/files/{id}"), format!("/v1/files/{id}/content")] {
+        client.json(client.http.get(client.path(&path)), 404).await;
+    }
+    assert!(!folder.path().join("files").join(id).exists());
+
+    let refused = async |parts: &[(&str, Option<&str>, &str)], status: u16, param: &str| {
+        let error = client.upload(parts, status).await;
+        assert_eq!(error["error"]["param"], param, "{error}");
+    };
+    let purpose = ("purpose", None, "fine-tune");
+    let big = "x".repeat((64 << 10) + 1);
+    refused(&[("purpose", None, "dreams"), ("file", Some("a"), "x")], 400, "purpose").await;
+    refused(&[("file", Some("a"), "x")], 400, "purpose").await;
+    refused(&[purpose], 400, "file").await;
+    refused(&[purpose, ("file", Some("../a"), "x")], 400, "file").await;
+    refused(&[purpose, ("fil", Some("a"), "x")], 400, "fil").await;
+    refused(&[purpose, ("file", Some("big"), big.as_str())], 413, "file").await;
+    let left = std::fs::read_dir(folder.path().join("files")).unwrap().count();
+    assert_eq!(left, 1, "what was refused leaves nothing");
+    let unkeyed = server.get("/v1/files").send().await.unwrap().status();
+    assert!(unkeyed == 401 || unkeyed == 403, "{unkeyed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_training_is_followed_and_its_model_served() {
+    let (folder, server, client) = started().await;
+    let train = client.file("train.jsonl", &lines(0, 24)).await;
+    let dev = client.file("dev.jsonl", &lines(3, 6)).await;
+    let asked =
+        training(&train, 8, &json!({"validation_file": dev, "suffix": "mine", "metadata": {"a": "b"}}));
+    let id = client.create(&asked).await;
+    // What it learns from is its own by now.
+    client.json(client.http.delete(client.path(&format!("/v1/files/{train}"))), 200).await;
+    let stream = client.http.get(client.path(&format!("{JOBS}/{id}/events?stream=true")));
+    let (status, text) = client.send(stream).await;
+    assert_eq!(status, 200, "{text}");
+    let told = events(&text);
+    let job = client.succeeded(&id).await;
+    assert_eq!(
+        (&job["metadata"], &job["training_file"], &job["error"]),
+        (&json!({"a": "b"}), &json!(train), &Value::Null)
+    );
+    assert_eq!(job["hyperparameters"]["n_epochs"], 8.0);
+    assert_eq!(job["progress"]["steps_done"], 48);
+    assert!(job["trained_tokens"].as_u64().unwrap() > 100 && job["finished_at"].is_u64(), "{job}");
+
+    let listed = client.events(&id).await;
+    assert_eq!(told, listed, "the stream and the list tell the same");
+    let metrics: Vec<&Value> =
+        told.iter().filter(|event| event["type"] == "metrics").map(|e| &e["data"]).collect();
+    let losses: Vec<&Value> = metrics.iter().filter(|data| data["loss"].is_f64()).copied().collect();
+    assert!(losses.len() >= 2 && losses.len() < 48, "{losses:?}");
+    let last = losses.last().unwrap();
+    assert_eq!(last["step"], 48);
+    assert!(
+        ["epoch", "grad_norm", "learning_rate", "num_tokens"].iter().all(|name| last[name].is_number()),
+        "{last}"
+    );
+    let evaluations = metrics.iter().filter(|data| data["eval_loss"].is_f64()).count();
+    assert_eq!(evaluations, 9, "before the first epoch and after each");
+
+    // Pages, the newest first.
+    let newest = client.get(&format!("{JOBS}/{id}/events?limit=2")).await;
+    assert_eq!((&newest["data"][0], &newest["has_more"]), (listed.last().unwrap(), &json!(true)));
+    let after = newest["data"][1]["id"].as_str().unwrap();
+    let next = client.get(&format!("{JOBS}/{id}/events?limit=1&after={after}")).await;
+    assert_eq!(next["data"][0], listed[listed.len() - 3]);
+    let rest = client.http.get(client.path(&format!("{JOBS}/{id}/events?stream=true")));
+    let (_, text) = client.send(rest.header("last-event-id", after)).await;
+    assert_eq!(events(&text), listed[listed.len() - 1..]);
+    let checkpoints = client.get(&format!("{JOBS}/{id}/checkpoints?limit=1")).await;
+    let checkpoint = &checkpoints["data"][0];
+    assert_eq!((&checkpoint["step_number"], &checkpoint["fine_tuning_job_id"]), (&json!(48), &json!(id)));
+    assert!(
+        checkpoint["metrics"]["full_valid_loss"].is_f64() && checkpoints["has_more"] == true,
+        "{checkpoints}"
+    );
+
+    let name = job["fine_tuned_model"].as_str().unwrap();
+    assert!(name.starts_with("ft:llama2:mine:"), "{name}");
+    server.ok("/v1/completions", &completion(&json!({"model": name, "prompt": "one"}))).await;
+    assert!(folder.path().join("trainings").join(&id).join("model/config.json").exists());
+    assert_eq!(client.get(JOBS).await["data"], json!([job]));
+    let path = format!("{JOBS}/{id}/cancel");
+    client.post(&path, &json!({}), 409).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_training_ends_with_the_weights_of_one_that_was_not() {
+    let (folder, _server, client) = started().await;
+    let file = client.file("train.jsonl", &lines(0, 24)).await;
+    let whole = client.create(&training(&file, 120, &json!({}))).await;
+    let other = client.create(&training(&file, 120, &json!({}))).await;
+    client.succeeded(&whole).await;
+    client.until(&other, |job| job["progress"]["steps_done"].as_u64().unwrap() > 0).await;
+    let paused = client.post(&format!("{JOBS}/{other}/pause"), &json!({}), 200).await;
+    assert_eq!(paused["status"], "paused");
+    let start = Instant::now();
+    while !client
+        .events(&other)
+        .await
+        .iter()
+        .any(|event| event["message"].to_string().contains("stands still"))
+    {
+        assert!(start.elapsed() < Duration::from_mins(1), "it does not stop");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(!folder.path().join("trainings").join(&other).join("model").exists());
+    // Twice is once.
+    client.post(&format!("{JOBS}/{other}/pause"), &json!({}), 200).await;
+    let resumed = client.post(&format!("{JOBS}/{other}/resume"), &json!({}), 200).await;
+    assert_eq!(resumed["status"], "queued");
+    client.succeeded(&other).await;
+    assert!(weights(folder.path(), &other) == weights(folder.path(), &whole));
+    client.post(&format!("{JOBS}/{other}/resume"), &json!({}), 409).await;
+    let jobs = client.get(&format!("{JOBS}?limit=1")).await;
+    assert_eq!((&jobs["data"][0]["id"], &jobs["has_more"]), (&json!(other), &json!(true)));
+    let after = jobs["last_id"].as_str().unwrap();
+    assert_eq!(client.get(&format!("{JOBS}?after={after}")).await["data"][0]["id"], json!(whole));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_training_leaves_nothing() {
+    let (folder, _server, client) = started().await;
+    let file = client.file("train.jsonl", &lines(0, 24)).await;
+    let running = client.create(&training(&file, 100_000, &json!({}))).await;
+    let waiting = client.create(&training(&file, 1, &json!({}))).await;
+    client.until(&running, |job| job["status"] == "running" && job["estimated_finish"].is_u64()).await;
+    assert_eq!(client.get(&format!("{JOBS}/{waiting}")).await["status"], "queued");
+    for id in [&waiting, &running] {
+        let cancelled = client.post(&format!("{JOBS}/{id}/cancel"), &json!({}), 200).await;
+        assert_eq!(cancelled["status"], "cancelled");
+    }
+    let start = Instant::now();
+    while std::fs::read_dir(folder.path().join("trainings")).unwrap().count() > 0 {
+        assert!(start.elapsed() < Duration::from_mins(1), "its folder is still there");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    client.post(&format!("{JOBS}/{running}/resume"), &json!({}), 409).await;
+    let (_, text) =
+        client.send(client.http.get(client.path(&format!("{JOBS}/{running}/events?stream=true")))).await;
+    assert!(events(&text).iter().any(|event| event["message"].to_string().contains("cancelled")), "{text}");
+    // The next one has its turn.
+    let next = client.create(&training(&file, 1, &json!({}))).await;
+    client.succeeded(&next).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_trained_is_told_its_field() {
+    let (_folder, server, client) = started().await;
+    let file = client.file("train.jsonl", &lines(0, 6)).await;
+    let other = client.upload(&[("purpose", None, "evals"), ("file", Some("b"), "x")], 200).await;
+    let bad = async |change: Value, param: &str, words: &str| {
+        let error = client.post(JOBS, &training(&file, 1, &change), 400).await;
+        let message = error["error"]["message"].as_str().unwrap();
+        assert_eq!(error["error"]["param"], param, "{message}");
+        assert!(message.contains(words), "{message}");
+    };
+    bad(json!({"model": "nowhere"}), "model", "nowhere").await;
+    bad(json!({"model": "../models/llama2"}), "model", "below the models directory").await;
+    bad(json!({"model": "/etc"}), "model", "below the models directory").await;
+    bad(json!({"training_file": "file-x"}), "training_file", "POST /v1/files").await;
+    bad(json!({"validation_file": "file-x"}), "validation_file", "file-x").await;
+    bad(json!({"training_file": other["id"]}), "training_file", "fine-tune").await;
+    bad(json!({"modle": "x"}), "modle", "did you mean").await;
+    bad(json!({"suffix": "a/b"}), "suffix", "letters").await;
+    bad(json!({"method": {"type": "dpo"}}), "method.type", "dpo").await;
+    let length = json!({"type": "supervised", "supervised": {"hyperparameters": {"max_length": 1 << 20}}});
+    bad(json!({"method": length}), "max_length", "1048576").await;
+    let mapping = |more: &Value| json!({"method": {"type": "mapping", "mapping": merge(&json!({"encoder": "x"}), more)}});
+    bad(mapping(&json!({})), "method.mapping.encoder", "below the models directory").await;
+    for path in ["ftjob-x", "ftjob-x/events", "ftjob-x/checkpoints"] {
+        client.json(client.http.get(client.path(&format!("{JOBS}/{path}"))), 404).await;
+    }
+    for action in ["cancel", "pause", "resume"] {
+        client.post(&format!("{JOBS}/ftjob-x/{action}"), &json!({}), 404).await;
+    }
+    client.json(client.http.get(client.path("/v1/files/file-x")), 404).await;
+    client.json(client.http.delete(client.path("/v1/files/file-x")), 404).await;
+    let unkeyed = server.post(JOBS, &training(&file, 1, &json!({}))).send().await.unwrap().status();
+    assert!(unkeyed == 401 || unkeyed == 403, "{unkeyed}");
+
+    // What the data alone can tell.
+    let broken =
+        client.file("broken.jsonl", "{\"prompt\": \"one\", \"completion\": \"a\"}\n{\"prompt\": 1}\n").await;
+    let id = client.create(&training(&broken, 1, &json!({}))).await;
+    let failed = client.until(&id, |job| job["status"] == "failed").await;
+    let error = &failed["error"];
+    assert_eq!((&error["param"], &error["code"]), (&json!("training_file"), &json!("invalid_training_file")));
+    assert!(error["message"].as_str().unwrap().starts_with("broken.jsonl:2"), "{error}");
+    let last = client.events(&id).await.pop().unwrap();
+    assert_eq!((&last["level"], &last["message"]), (&json!("error"), &error["message"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adapter_is_served_beside_its_base() {
+    let (_folder, server, client) = started().await;
+    let file = client.file("train.jsonl", &lines(0, 24)).await;
+    let method = json!({"type": "supervised", "supervised": {"lora": {"r": 2}, "hyperparameters": {"n_epochs": 1, "max_length": 64}}});
+    let on = |model: &str| training(&file, 1, &json!({"model": model, "method": method}));
+    let id = client.create(&on(MODEL)).await;
+    let job = client.succeeded(&id).await;
+    let name = job["fine_tuned_model"].as_str().unwrap();
+    let card = client.get(&format!("/v1/models/{name}")).await;
+    assert_eq!(card["parent"], MODEL);
+    server.ok("/v1/completions", &completion(&json!({"model": name}))).await;
+    // Its base is on the disk and is not served.
+    let id = client.create(&on("llama2")).await;
+    assert_eq!(client.succeeded(&id).await["fine_tuned_model"], Value::Null);
+    let last = client.events(&id).await.pop().unwrap();
+    assert!(last["level"] == "warn" && last["message"].as_str().unwrap().contains("is not served"), "{last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mapping_learns_from_pairs_of_files() {
+    let models = TempDir::new().unwrap();
+    let fixtures = models_dir().parent().unwrap().join("encoders");
+    std::fs::create_dir(models.path().join("encoder")).unwrap();
+    for (from, to) in [
+        ("xlm_roberta/config.json", "config.json"),
+        ("xlm_roberta/model.safetensors", "model.safetensors"),
+        ("tokenizers/xlm_roberta.tokenizer.json", "tokenizer.json"),
+    ] {
+        std::fs::copy(fixtures.join(from), models.path().join("encoder").join(to)).unwrap();
+    }
+    std::fs::create_dir(models.path().join("llama2")).unwrap();
+    for entry in std::fs::read_dir(models_dir().join("llama2")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, models.path().join("llama2").join(path.file_name().unwrap())).unwrap();
+    }
+    let (_folder, server, client) = started_with(models.path()).await;
+    let text = |words: [&str; 3]| (0..24).map(|at| words[at % 3].to_owned() + "\n").collect::<String>();
+    let swahili = client.file("train.sw", &text(["a b", "b c", "c a"])).await;
+    let english = client.file("train.en", &text(["one", "two", "six"])).await;
+    let hyperparameters = json!({"batch_size": 4, "micro_batch_size": 2, "n_epochs": 2});
+    let stage = |kind: &str, files: Value, more: &Value| {
+        let method =
+            merge(&json!({"encoder": "encoder", "dev_items": 4, "hyperparameters": hyperparameters}), more);
+        json!({"model": "llama2", "training_file": files, "method": {"type": kind, kind: method}})
+    };
+    let error = client.post(JOBS, &stage("mapping", json!(swahili), &json!({})), 400).await;
+    assert_eq!(error["error"]["param"], "training_file", "{error}");
+    assert!(error["error"]["message"].as_str().unwrap().contains("train.en"), "{error}");
+    let first = client.create(&stage("mapping", json!([swahili, english]), &json!({}))).await;
+    let job = client.succeeded(&first).await;
+    server
+        .ok("/v1/completions", &completion(&json!({"model": job["fine_tuned_model"], "prompt": "a b"})))
+        .await;
+    let query = json!({"lang": "sw", "query": "a b", "response": "one"}).to_string() + "\n";
+    let queries = client.file("queries.jsonl", &query.repeat(24)).await;
+    let more = json!({"initial_mapping": first, "prompt_template": "Q: {query} A:"});
+    let second = client.create(&stage("augmentation", json!(queries), &more)).await;
+    let job = client.succeeded(&second).await;
+    server
+        .ok("/v1/completions", &completion(&json!({"model": job["fine_tuned_model"], "prompt": "a b"})))
+        .await;
+}
+
+/// `xenoglot serve`, which dies with the test.
+struct Process(Child, Client);
+
+impl Process {
+    fn start(folder: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xenoglot"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("XENOGLOT_") {
+                command.env_remove(name);
+            }
+        }
+        command.env("XENOGLOT_ADMIN_KEYS", KEY).env("XENOGLOT_MODELS", models_dir());
+        command.args(["serve", "qwen3", "--port", "0", "--threads", "1", "--kv-cache-memory", "64MiB"]);
+        command.args(["--store", &format!("sqlite:{}", folder.join("store.db").display())]);
+        let mut child =
+            command.current_dir(folder).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut said = String::new();
+        let url = loop {
+            let line = log.next().unwrap_or_else(|| panic!("it does not start: {said}")).unwrap();
+            if let Some((_, rest)) = line.split_once("listening on ") {
+                break rest.split(';').next().unwrap().to_owned();
+            }
+            said += &line;
+        };
+        // Whoever does not read stops whoever writes.
+        std::thread::spawn(move || log.for_each(drop));
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().timeout(Duration::from_mins(1)).build().unwrap();
+        Self(child, Client { url, http })
+    }
+
+    /// SIGKILL.
+    fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_goes_on_by_itself_to_the_same_weights() {
+    let folder = TempDir::new().unwrap();
+    let mut first = Process::start(folder.path());
+    let client = &first.1;
+    let file = client.file("train.jsonl", &lines(0, 24)).await;
+    let dev = client.file("dev.jsonl", &lines(3, 6)).await;
+    let asked = training(&file, 120, &json!({"validation_file": dev}));
+    let whole = client.create(&asked).await;
+    let killed = client.create(&asked).await;
+    client.succeeded(&whole).await;
+    client.until(&killed, |job| job["progress"]["steps_done"].as_u64().unwrap() > 20).await;
+    first.kill();
+    assert!(!folder.path().join("trainings").join(&killed).join("model").exists(), "it was killed too late");
+    let second = Process::start(folder.path());
+    let job = second.1.succeeded(&killed).await;
+    let stream = second.1.http.get(second.1.path(&format!("{JOBS}/{killed}/events?stream=true")));
+    let (_, told) = second.1.send(stream).await;
+    assert!(told.contains("goes on after step"), "{told}");
+    assert!(weights(folder.path(), &killed) == weights(folder.path(), &whole));
+    let answer = completion(&json!({"model": job["fine_tuned_model"], "prompt": "one"}));
+    second.1.post("/v1/completions", &answer, 200).await;
+}
