@@ -85,8 +85,10 @@ fn read(path: &Path) -> anyhow::Result<CreateFineTuningJob> {
     let json = if path.extension().is_some_and(|ending| ending == "json") {
         text
     } else {
-        let value: serde_json::Value =
-            toml::from_str(&text).map_err(|error| Failure::usage(format!("{shown}: {}", error.message())))?;
+        let value: serde_json::Value = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+            Failure::usage(format!("{shown}:{line}: {}", error.message()))
+        })?;
         value.to_string()
     };
     parse_request(json.as_bytes(), DEPTH_MAX).map_err(|error| {

@@ -31,8 +31,8 @@ pub(super) struct State {
     /// A running mean over the last steps.
     pub mean_loss: f64,
     pub best: Option<Best>,
-    /// The last step after which the dev set was read.
-    pub evaluated: Option<u64>,
+    /// The dev set is to be read before the next update.
+    pub evaluation_due: bool,
 }
 
 /// The step with the lowest loss on the dev set.
@@ -113,7 +113,8 @@ impl Checkpoints {
     ) -> Result<PathBuf, TrainError> {
         let target = self.path(state.step);
         if target.exists() {
-            // Written by an earlier call of this training, at the same step: it is the same.
+            // Of the same step, so that weights and moments are the same; an evaluation may have come since.
+            self.write_state(&target, state)?;
             return Ok(target);
         }
         let partial = target.with_extension("partial");
@@ -147,11 +148,7 @@ impl Checkpoints {
             writer.write(&tensor.order.to_rows(tensor.values))?;
         }
         writer.finish()?;
-        let with_moments: Vec<_> = trained
-            .iter()
-            .zip(optimizer.moments())
-            .filter(|(_, moments)| !moments.first.is_empty())
-            .collect();
+        let with_moments: Vec<_> = trained.iter().zip(optimizer.moments()).collect();
         let shapes: Vec<_> = with_moments
             .iter()
             .flat_map(|(tensor, _)| {
@@ -165,14 +162,21 @@ impl Checkpoints {
             writer.write(&tensor.order.to_rows(&moments.second))?;
         }
         writer.finish()?;
+        self.write_state(folder, state)?;
+        sync(folder)
+    }
+
+    /// Whole or not at all.
+    fn write_state(&self, folder: &Path, state: &State) -> Result<(), TrainError> {
         let file =
             StateFile { format: FORMAT.to_owned(), identity: self.identity.clone(), state: state.clone() };
         let path = folder.join(STATE);
         let text = serde_json::to_string_pretty(&file)
             .map_err(|error| TrainError::checkpoint(&path, format!("cannot be written: {error}")))?;
-        fs::write(&path, text).map_err(TrainError::io(&path, "write it"))?;
-        sync(&path)?;
-        sync(folder)
+        let partial = path.with_extension("partial");
+        fs::write(&partial, text).map_err(TrainError::io(&partial, "write it"))?;
+        sync(&partial)?;
+        fs::rename(&partial, &path).map_err(TrainError::io(&path, "give it its name"))
     }
 
     /// Removes all but the last `keep` checkpoints and the best one.
@@ -239,9 +243,6 @@ fn load_moments(folder: &Path, objective: &mut dyn Objective) -> Result<Vec<Mome
     for tensor in objective.trained()? {
         let of = |kind: &str| {
             let name = format!("{}.{kind}", tensor.name);
-            if !file.contains(&name) {
-                return Ok(Vec::new());
-            }
             let mut placed = vec![0.0; tensor.values.len()];
             tensor.order.from_rows(&read(&path, &file, &name, &tensor.shape)?, &mut placed);
             Ok::<_, TrainError>(placed)

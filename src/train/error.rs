@@ -35,6 +35,8 @@ pub enum TrainError {
          lower the learning rate, or look at these examples"
     )]
     Diverged { step: u64, what: &'static str, value: f64, batch: String },
+    #[error("{} is in use by another training: wait for it, or choose another folder", path.display())]
+    Locked { path: PathBuf },
     #[error("{}: cannot {action}: {source}", path.display())]
     Io { path: PathBuf, action: &'static str, source: std::io::Error },
     /// A checkpoint that is damaged, or of another training.

@@ -6,13 +6,13 @@ use std::path::Path;
 use super::{TrainError, Trained};
 use crate::weights::NeuronMask;
 
-/// A weight without bits is not to be changed.
+/// A mask a weight that may be changed.
 pub struct Masks {
     bits: BTreeMap<String, Vec<u64>>,
 }
 
 impl Masks {
-    /// The masks of a file, for these weights. All weights that the file knows must be among them.
+    /// The masks of a file, for these weights, which are those that the file knows.
     ///
     /// # Errors
     /// What is wrong with the file; a tensor of another shape, or that the model does not have or cannot train.
@@ -20,7 +20,11 @@ impl Masks {
         let file = NeuronMask::open(path)?;
         let mut bits = BTreeMap::new();
         for tensor in trained {
-            let Some(mask) = file.bits(&tensor.name, tensor.elements())? else { continue };
+            let Some(mask) = file.bits(&tensor.name, tensor.elements())? else {
+                let problem =
+                    format!("has no mask for `{}`, which is trained: it is of another model", tensor.name);
+                return Err(TrainError::Mask { path: path.to_owned(), problem });
+            };
             let rows: Vec<bool> = (0..mask.len()).map(|element| mask.get(element)).collect();
             let mut placed = vec![false; tensor.values.len()];
             tensor.order.from_rows(&rows, &mut placed);
@@ -39,14 +43,6 @@ impl Masks {
             }),
             None => Ok(Self { bits }),
         }
-    }
-
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.bits.keys().map(String::as_str)
-    }
-
-    pub fn contains(&self, name: &str) -> bool {
-        self.bits.contains_key(name)
     }
 
     /// A bit an element, in the order of the weight's values; see `ops::AdamWTensor`.

@@ -63,8 +63,8 @@ impl Optimizer {
         &self.moments
     }
 
-    /// Takes the gradients into the weights and clears them. The tensors are the same in every call, in one order. With masks,
-    /// tensors that have none are left alone, their gradients not counted.
+    /// Takes the gradients into the weights and clears them. The tensors are the same in every call, in one order. With masks
+    /// each of them has one.
     ///
     /// # Errors
     /// `Diverged` where the norm of the gradients is not finite: no weight has been changed, no moment either.
@@ -75,9 +75,7 @@ impl Optimizer {
         masks: Option<&Masks>,
         workers: &Workers,
     ) -> Result<Update, TrainError> {
-        let is_masked_out = |name: &str| masks.is_some_and(|masks| !masks.contains(name));
-        let counted = trained.iter().filter(|tensor| !is_masked_out(&tensor.name));
-        let squares: f64 = counted.map(|tensor| sum_of_squares(tensor.gradient, workers)).sum();
+        let squares: f64 = trained.iter().map(|tensor| sum_of_squares(tensor.gradient, workers)).sum();
         let grad_norm = squares.sqrt();
         if !grad_norm.is_finite() {
             return Err(TrainError::Diverged {
@@ -89,32 +87,29 @@ impl Optimizer {
         }
         if self.moments.is_empty() {
             let zeros = |len| Moments { first: vec![0.0; len], second: vec![0.0; len] };
-            let length = |tensor: &Trained| if is_masked_out(&tensor.name) { 0 } else { tensor.values.len() };
-            self.moments = trained.iter().map(|tensor| zeros(length(tensor))).collect();
+            self.moments = trained.iter().map(|tensor| zeros(tensor.values.len())).collect();
         }
         self.updates += 1;
         // The factor of torch.nn.utils.clip_grad_norm_.
         let clip = self.settings.max_grad_norm.map_or(1.0, |max| (max / (grad_norm + 1e-6)).min(1.0));
         for (tensor, moments) in trained.iter_mut().zip(&mut self.moments) {
-            if !is_masked_out(&tensor.name) {
-                let step = AdamWStep {
-                    learning_rate,
-                    beta1: self.settings.beta1,
-                    beta2: self.settings.beta2,
-                    eps: self.settings.eps,
-                    weight_decay: if tensor.is_matrix() { self.settings.weight_decay } else { 0.0 },
-                    gradient_scale: clip,
-                    step: self.updates,
-                };
-                let update = AdamWTensor {
-                    values: tensor.values,
-                    gradient: tensor.gradient,
-                    first_moment: &mut moments.first,
-                    second_moment: &mut moments.second,
-                    mask: masks.and_then(|masks| masks.of(&tensor.name)),
-                };
-                adamw(step, update, workers);
-            }
+            let step = AdamWStep {
+                learning_rate,
+                beta1: self.settings.beta1,
+                beta2: self.settings.beta2,
+                eps: self.settings.eps,
+                weight_decay: if tensor.is_matrix() { self.settings.weight_decay } else { 0.0 },
+                gradient_scale: clip,
+                step: self.updates,
+            };
+            let update = AdamWTensor {
+                values: tensor.values,
+                gradient: tensor.gradient,
+                first_moment: &mut moments.first,
+                second_moment: &mut moments.second,
+                mask: masks.and_then(|masks| masks.of(&tensor.name)),
+            };
+            adamw(step, update, workers);
             clear(tensor.gradient, workers);
         }
         Ok(Update { grad_norm, learning_rate })

@@ -63,7 +63,6 @@ impl Passes {
         // The last segment goes up to the loss; the others start from their result's gradient.
         for segment in std::iter::once(&last).chain(segments.iter().rev()) {
             let Some(state) = inputs.pop() else { break };
-            // The variable shares the state's memory where nothing else holds it.
             let state = Var::from_tensor(&state)?;
             let out = decoder.layers(state.as_tensor(), segment.clone(), batch, &mut attention)?;
             let top = match gradient.take() {

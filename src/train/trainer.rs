@@ -4,6 +4,7 @@
 //! that was not, bit by bit.
 
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -110,33 +111,34 @@ impl Trainer<'_> {
             (state, optimizer)
         } else {
             self.dry_run(observer)?;
-            (State::default(), Optimizer::new(self.settings.optimizer))
+            (State { evaluation_due: true, ..State::default() }, Optimizer::new(self.settings.optimizer))
         };
         observer.event(Event::Started { step: state.step, steps: schedule.steps })?;
-        if state.evaluated.is_none() {
-            self.evaluate(&mut state, observer)?;
-        }
-        while state.step < schedule.steps {
-            let epoch = state.position.epoch;
-            if !self.step(&mut state, &mut optimizer, &schedule, observer)? {
-                break;
+        let mut course = Course::new(self.examples, state.position);
+        let (mut save, mut finished) = (false, false);
+        loop {
+            if state.evaluation_due {
+                if !self.evaluate(&mut state, &course, observer)? {
+                    break;
+                }
+                save |= state.step > 0 && state.best.is_some_and(|best| best.step == state.step);
             }
-            let is_last = state.step == schedule.steps;
-            let due = |every: Option<u64>| {
-                is_last
-                    || every.map_or(state.position.epoch != epoch, |every| {
-                        state.step.is_multiple_of(every.max(1))
-                    })
-            };
-            let (evaluate, save) = (due(self.run.eval_steps), due(self.run.save_steps));
-            if evaluate {
-                self.evaluate(&mut state, observer)?;
-            }
-            if save || state.best.is_some_and(|best| best.step == state.step) {
+            if save {
                 self.save(&checkpoints, &state, &optimizer, observer)?;
             }
+            finished = state.step >= schedule.steps;
+            let epoch = state.position.epoch;
+            if finished || !self.step(&mut state, &mut course, &mut optimizer, &schedule, observer)? {
+                break;
+            }
+            let is_last = state.step >= schedule.steps;
+            let due = |every: Option<u64>| {
+                let by_steps = |every: u64| state.step.is_multiple_of(every.max(1));
+                is_last || every.map_or(state.position.epoch != epoch, by_steps)
+            };
+            (state.evaluation_due, save) =
+                (self.dev.is_some() && due(self.run.eval_steps), due(self.run.save_steps));
         }
-        let finished = state.step >= schedule.steps;
         if !finished && state.step > 0 {
             self.save(&checkpoints, &state, &optimizer, observer)?;
         }
@@ -159,12 +161,13 @@ impl Trainer<'_> {
     fn step(
         &mut self,
         state: &mut State,
+        course: &mut Course<'_>,
         optimizer: &mut Optimizer,
         schedule: &Schedule,
         observer: &mut dyn Observer,
     ) -> Result<bool, TrainError> {
         let started = Instant::now();
-        let (micros, next) = self.group(state)?;
+        let micros = self.group(course)?;
         let Some(loss) = self.gradients(&micros, state)? else { return Ok(false) };
         let learning_rate = schedule.rate(state.step);
         let mut trained = self.objective.trained()?;
@@ -174,12 +177,12 @@ impl Trainer<'_> {
         self.objective.refresh()?;
         let tokens = micros.iter().map(|micro| micro.micro.batch.ids.len() as u64).sum::<u64>();
         state.step += 1;
-        state.position = next;
+        state.position = course.position();
         state.tokens += tokens;
         state.mean_loss += (loss - state.mean_loss) / MEAN_STEPS.min(state.step as f64);
         observer.event(Event::Step(StepMetrics {
             step: state.step,
-            epoch: self.epoch(state),
+            epoch: course.epochs(),
             loss,
             grad_norm: update.grad_norm,
             learning_rate,
@@ -223,6 +226,9 @@ impl Trainer<'_> {
         if *accumulation == 0 {
             return fail("gradient_accumulation_steps", "is 0, at least 1 is needed");
         }
+        if *length == Length::Steps(0) {
+            return fail("max_steps", "is 0, at least 1 is needed");
+        }
         if matches!(length, Length::Epochs(epochs) if !(epochs.is_finite() && *epochs > 0.0)) {
             return fail("n_epochs", "must be a number above 0");
         }
@@ -232,6 +238,13 @@ impl Trainer<'_> {
         let is_beta = |beta: f64| (0.0..1.0).contains(&beta);
         if !is_beta(optimizer.beta1) || !is_beta(optimizer.beta2) {
             return fail("adam_beta1", "and `adam_beta2` must lie between 0 and 1, 1 not among them");
+        }
+        let is_amount = |amount: f64| amount.is_finite() && amount >= 0.0;
+        if !is_amount(optimizer.eps) || !is_amount(optimizer.weight_decay) {
+            return fail("weight_decay", "and `adam_epsilon` must be numbers from 0 on");
+        }
+        if self.run.loss_jump_max.is_nan() || self.run.loss_jump_max <= 0.0 {
+            return fail("max_loss_jump", "must be above 0");
         }
         if optimizer.max_grad_norm.is_some_and(|max| max <= 0.0 || max.is_nan()) {
             return fail("max_grad_norm", "must be above 0; leave it out not to clip");
@@ -252,25 +265,17 @@ impl Trainer<'_> {
         observer.event(Event::DryRun { tokens, seconds: started.elapsed().as_secs_f64() })
     }
 
-    /// The micro-batches of the next update and the place behind them.
-    fn group(&self, state: &State) -> Result<(Vec<Numbered>, DataPosition), TrainError> {
-        let mut micros: Vec<Numbered> = Vec::new();
-        let mut next = state.position;
-        for (position, examples) in self.examples.plan().from(state.position) {
-            if micros.len() == self.settings.accumulation
-                || micros.last().is_some_and(|last| last.position.epoch != position.epoch)
-            {
-                next = position;
-                break;
-            }
-            let micro = self.examples.micro_batch(&examples)?;
-            micros.push(Numbered {
-                position,
-                examples,
-                micro: micro.keyed(key(self.settings.seed, position)),
-            });
+    /// The micro-batches of the next update, all of one epoch.
+    fn group(&self, course: &mut Course<'_>) -> Result<Vec<Numbered>, TrainError> {
+        let epoch = course.position().epoch;
+        let mut micros = Vec::new();
+        while micros.len() < self.settings.accumulation && course.position().epoch == epoch {
+            let Some((position, examples)) = course.upcoming.next() else { break };
+            let micro = self.examples.micro_batch(&examples)?.keyed(key(self.settings.seed, position));
+            micros.push(Numbered { position, examples, micro });
         }
-        Ok((micros, next))
+        course.count();
+        Ok(micros)
     }
 
     /// The mean loss over all targets of the micro-batches, whose gradients are added. `None` if it was stopped between them;
@@ -302,11 +307,21 @@ impl Trainer<'_> {
         Ok(Some(loss))
     }
 
-    /// The dev set's loss, the best step's kept in the state.
-    fn evaluate(&self, state: &mut State, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let Some(dev) = self.dev else { return Ok(()) };
+    /// The dev set's loss, the best step's kept in the state; `false` if it was stopped, and nothing is known.
+    fn evaluate(
+        &self,
+        state: &mut State,
+        course: &Course<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<bool, TrainError> {
+        state.evaluation_due = false;
+        let Some(dev) = self.dev else { return Ok(true) };
         let mut sums: BTreeMap<String, (f64, u64)> = BTreeMap::new();
         for examples in dev.plan().epoch(0) {
+            if self.stop.load(Ordering::Relaxed) {
+                state.evaluation_due = true;
+                return Ok(false);
+            }
             let micro = dev.micro_batch(&examples)?;
             let losses = self.objective.losses(&micro)?;
             let targets = &micro.targets.weights;
@@ -321,9 +336,8 @@ impl Trainer<'_> {
         if state.best.is_none_or(|best| evaluation.loss < best.loss) {
             state.best = Some(Best { step: state.step, loss: evaluation.loss });
         }
-        state.evaluated = Some(state.step);
-        let epoch = self.epoch(state);
-        observer.event(Event::Evaluated { step: state.step, epoch, evaluation })
+        observer.event(Event::Evaluated { step: state.step, epoch: course.epochs(), evaluation })?;
+        Ok(true)
     }
 
     fn save(
@@ -337,11 +351,41 @@ impl Trainer<'_> {
         checkpoints.forget(self.run.save_total, state.best)?;
         observer.event(Event::Saved { step: state.step, path })
     }
+}
+
+/// The way through the data, an update at a time.
+struct Course<'a> {
+    examples: &'a dyn Examples,
+    upcoming: Peekable<Box<dyn Iterator<Item = (DataPosition, Vec<usize>)> + 'a>>,
+    /// Of the next micro-batch.
+    position: DataPosition,
+    /// Micro-batches of that epoch.
+    micro_steps: u64,
+}
+
+impl<'a> Course<'a> {
+    fn new(examples: &'a dyn Examples, position: DataPosition) -> Self {
+        let upcoming: Box<dyn Iterator<Item = _> + 'a> = Box::new(examples.plan().from(position));
+        let micro_steps = examples.plan().micro_steps(position.epoch);
+        Self { examples, upcoming: upcoming.peekable(), position, micro_steps }
+    }
+
+    fn position(&mut self) -> DataPosition {
+        self.upcoming.peek().map_or(self.position, |(position, _)| *position)
+    }
+
+    /// Keeps the numbers of where it is.
+    fn count(&mut self) {
+        let position = self.position();
+        if position.epoch != self.position.epoch {
+            self.micro_steps = self.examples.plan().micro_steps(position.epoch);
+        }
+        self.position = position;
+    }
 
     /// Passes over the data so far, with a fraction.
-    fn epoch(&self, state: &State) -> f64 {
-        let DataPosition { epoch, micro_step } = state.position;
-        epoch as f64 + micro_step as f64 / self.examples.plan().micro_steps(epoch).max(1) as f64
+    fn epochs(&self) -> f64 {
+        self.position.epoch as f64 + self.position.micro_step as f64 / self.micro_steps.max(1) as f64
     }
 }
 

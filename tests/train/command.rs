@@ -185,6 +185,32 @@ fn mistakes_are_told_in_a_line() {
     check(&|it| it["training_file"] = json!("broken.jsonl"), &["broken.jsonl:2"]);
 }
 
+#[test]
+fn a_mistake_in_the_file_itself_has_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "model = \"m\"\ntraining_file = [\n\"a\" \"b\"]\n";
+    std::fs::write(folder.path().join("training.toml"), text).unwrap();
+    let output = run(folder.path(), "out");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("training.toml:3:"), "{said}");
+}
+
+/// Two at once would write over each other's checkpoints.
+#[test]
+fn a_folder_takes_one_training_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    prepare(folder.path(), &|_| {});
+    std::fs::create_dir(folder.path().join("out")).unwrap();
+    let lock = std::fs::File::create(folder.path().join("out/lock")).unwrap();
+    lock.lock().unwrap();
+    let output = run(folder.path(), "out");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("in use by another training"), "{said}");
+    drop(lock);
+    succeeds(folder.path(), "out");
+}
+
 /// An adapter in PEFT's format, on the base as it was.
 #[test]
 fn an_adapter_is_trained_beside_its_base() {

@@ -147,25 +147,63 @@ fn a_stopped_training_ends_as_an_uninterrupted_one() {
     }
 }
 
-/// A process that dies has the checkpoints of its last even step, and perhaps a half-written one.
+/// The last checkpoint was being written when the process died. Deaths themselves are in `command`.
 #[test]
-fn a_killed_training_goes_on_from_its_last_checkpoint() {
+fn a_half_written_checkpoint_is_none() {
     let (whole, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut uninterrupted = train(whole.path(), settings(), None, |_| {});
-    // A panic in the observer is the nearest to a death within a process.
-    let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        train(folder.path(), settings(), None, |run| run.loss_jump_max = 20.0).events.len();
-        let last =
-            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
-        // What is left of a step whose checkpoint was being written.
-        std::fs::rename(&last, last.with_extension("partial")).unwrap();
-        std::fs::remove_file(last.with_extension("partial").join("state.json")).unwrap();
-    }));
-    assert!(died.is_ok());
+    train(folder.path(), settings(), None, |_| {}).outcome.unwrap();
+    let last = folder.path().join("step-000008");
+    std::fs::rename(&last, last.with_extension("partial")).unwrap();
+    std::fs::remove_file(last.with_extension("partial").join("state.json")).unwrap();
     let mut resumed = train(folder.path(), settings(), None, |_| {});
     assert!(matches!(resumed.events[0], Event::Resumed { step } if step < 8), "{:?}", resumed.events[0]);
     assert_eq!(resumed.outcome.unwrap(), uninterrupted.outcome.unwrap());
     assert!(weights(&mut resumed.model) == weights(&mut uninterrupted.model));
+}
+
+/// Files of a checkpoint that are cut off, or are not what they should be, are named.
+#[test]
+fn a_damaged_checkpoint_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), settings(), Some(2), |_| {}).outcome.unwrap();
+    let of = |name: &str| folder.path().join("step-000002").join(name);
+    for name in ["weights.safetensors", "moments.safetensors", "state.json"] {
+        let bytes = std::fs::read(of(name)).unwrap();
+        std::fs::write(of(name), &bytes[..bytes.len() - 9]).unwrap();
+        let error = train(folder.path(), settings(), None, |_| {}).outcome.unwrap_err().to_string();
+        assert!(error.contains(name), "{error}");
+        std::fs::write(of(name), bytes).unwrap();
+    }
+    std::fs::copy(of("weights.safetensors"), of("moments.safetensors")).unwrap();
+    let error = train(folder.path(), settings(), None, |_| {}).outcome.unwrap_err().to_string();
+    assert!(error.contains("exp_avg"), "{error}");
+}
+
+/// Stopped while the dev set is read, after the last update too: what was not evaluated is evaluated then.
+#[test]
+fn a_stopped_evaluation_is_made_again() {
+    let evaluated = |events: &[Event]| {
+        let step = |event: &Event| match event {
+            Event::Evaluated { step, evaluation, .. } => Some((*step, evaluation.loss.to_bits())),
+            _ => None,
+        };
+        events.iter().filter_map(step).collect::<Vec<_>>()
+    };
+    let whole = tempfile::tempdir().unwrap();
+    let mut uninterrupted = train(whole.path(), settings(), None, |_| {});
+    let outcome = uninterrupted.outcome.unwrap();
+    for step in [3, 8] {
+        let folder = tempfile::tempdir().unwrap();
+        // The stop comes with the step's event, and the evaluation after it is the first to see it.
+        let stopped = train(folder.path(), settings(), Some(step), |_| {});
+        assert!(!stopped.outcome.unwrap().finished, "after {step}");
+        let mut resumed = train(folder.path(), settings(), None, |_| {});
+        assert_eq!(resumed.outcome.unwrap(), outcome, "after {step}");
+        assert!(weights(&mut resumed.model) == weights(&mut uninterrupted.model), "after {step}");
+        let all = [evaluated(&stopped.events), evaluated(&resumed.events)].concat();
+        assert_eq!(all, evaluated(&uninterrupted.events), "after {step}");
+    }
 }
 
 #[test]
@@ -236,6 +274,8 @@ fn options_out_of_range_are_named() {
         assert!(error.contains(part), "{error}");
     };
     check(&|settings| settings.learning_rate = f64::NAN, "`learning_rate`");
+    check(&|settings| settings.length = Length::Steps(0), "`max_steps`");
+    check(&|settings| settings.optimizer.weight_decay = -0.1, "`weight_decay`");
     check(&|settings| settings.accumulation = 0, "`gradient_accumulation_steps`");
     check(&|settings| settings.length = Length::Epochs(0.0), "`n_epochs`");
     check(&|settings| settings.warmup = Warmup::Ratio(1.5), "`warmup_ratio`");

@@ -22,7 +22,7 @@ use crate::api::state::AppState;
 use crate::jobs::file_path;
 use crate::protocol::files::{DeletedFile, FileList, FileObject, PURPOSES, UploadFile};
 use crate::protocol::{BadRequest, ErrorResponse};
-use crate::store::{FileRow, Order, Page};
+use crate::store::{FileRow, Order};
 
 /// The routes of files with their descriptions.
 pub fn all() -> OpenApiRouter<AppState> {
@@ -203,11 +203,7 @@ fn on_disk(error: &std::io::Error) -> ApiError {
 )]
 pub async fn list_files(State(state): State<AppState>, query: Pairs) -> Result<Json<FileList>, ApiError> {
     let query = query.only(&["purpose", "after", "limit", "order"])?;
-    let page = Page {
-        after: query.get("after").map(str::to_owned),
-        limit: query.limit()?,
-        order: query.order(Order::Descending)?,
-    };
+    let page = query.page(Order::Descending)?;
     let page = state.evals()?.store.files(query.get("purpose"), &page).await?;
     let data: Vec<FileObject> = page.rows.into_iter().map(shown).collect();
     Ok(Json(FileList {

@@ -21,7 +21,7 @@ use crate::jobs::{MERGE, MergeSpec, submit_merge};
 use crate::merge::{MergeError, discard};
 use crate::protocol::ErrorResponse;
 use crate::protocol::merges::{CreateMergeRequest, Merge, MergeAmounts, MergeList};
-use crate::store::{JobRow, RunStatus};
+use crate::store::{JobRow, Order, RunStatus};
 
 /// Merge models of the models directory. The result is served under the output's name when it is there.
 #[utoipa::path(
@@ -92,7 +92,7 @@ fn wrong_config(error: MergeError) -> ApiError {
 )]
 pub async fn list_merges(State(state): State<AppState>, query: Pairs) -> Result<Json<MergeList>, ApiError> {
     let query = query.only(&["after", "limit", "order"])?;
-    let page = state.evals()?.store.jobs(MERGE, &query.page()?).await?;
+    let page = state.evals()?.store.jobs(MERGE, &query.page(Order::Ascending)?).await?;
     let data: Vec<Merge> = page.rows.into_iter().map(shown).collect::<Result<_, _>>()?;
     Ok(Json(MergeList {
         object: "list".to_owned(),

@@ -22,6 +22,8 @@ use crate::weights::{Tokenizer, open_weights};
 
 /// Of the original, as `items_per_language` and the lengths below.
 const DEV_ITEMS: usize = 3000;
+/// Tokens of every sequence beside a pair's: its beginning and the end boundary.
+const FRAME: usize = 2;
 /// Of data too small for that: a tenth.
 const DEV_SHARE: usize = 10;
 
@@ -91,6 +93,7 @@ impl Job<'_> {
             "initial_mapping": start,
         });
         let bos = beginning(&self.checkpoint)?;
+        check_lengths(&store, resolved.positions)?;
         let examples = examples(&store, indices, resolved.batches(), bos)?;
         let in_order = BatchOptions { seed: 0, ..resolved.batches() };
         let dev = dev.map(|(store, indices)| self::examples(&store, indices, in_order, bos)).transpose()?;
@@ -273,6 +276,18 @@ fn split(pairs: usize, dev: usize, seed: u64) -> Result<(Vec<usize>, Vec<usize>)
     Ok((all, rest))
 }
 
+/// A pair that the language model's context does not take would fail in the middle of the training.
+fn check_lengths(store: &PairStore, context: usize) -> Result<(), TrainError> {
+    let longest = store.lengths().into_iter().max().unwrap_or(0) as usize + FRAME;
+    if longest <= context {
+        return Ok(());
+    }
+    let problem = format!(
+        "and `max_target_length` leave pairs of {longest} tokens, the model's context is {context}: lower them"
+    );
+    Err(TrainError::option("max_source_length", problem))
+}
+
 fn examples(
     store: &Arc<PairStore>,
     indices: Vec<usize>,
@@ -280,8 +295,7 @@ fn examples(
     bos: u32,
 ) -> Result<PairExamples, TrainError> {
     let lengths = store.lengths();
-    // The beginning and the end boundary are in every sequence.
-    let plan = BatchPlan::new(indices.iter().map(|&index| lengths[index] + 2).collect(), options)?;
+    let plan = BatchPlan::new(indices.iter().map(|&index| lengths[index] + FRAME as u32).collect(), options)?;
     Ok(PairExamples::new(Arc::clone(store), indices, plan, bos))
 }
 

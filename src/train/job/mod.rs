@@ -6,6 +6,7 @@
 mod mindmerger;
 mod tokens;
 
+use std::fs::{File, TryLockError};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -78,6 +79,7 @@ impl Job<'_> {
     /// What is wrong with the description, the data, the model or a checkpoint; `Diverged`; a full disk.
     pub fn run(self, observer: &mut dyn Observer) -> Result<Finished, TrainError> {
         let resolved = Resolved::of(self.request, &self.config, self.checkpoint.dtype)?;
+        let _lock = self.lock()?;
         match self.request.kind() {
             MethodKind::Supervised | MethodKind::Cpt => self.train_on_tokens(resolved, observer),
             MethodKind::Mapping | MethodKind::Augmentation => self.train_mapping(resolved, observer),
@@ -122,6 +124,18 @@ impl Job<'_> {
             write(objective, &out)?;
         }
         Ok(Finished { outcome, model: Some(out) })
+    }
+
+    /// Keeps a second training out of the folder, until this one or its process ends.
+    fn lock(&self) -> Result<File, TrainError> {
+        let path = self.folder.join("lock");
+        std::fs::create_dir_all(&self.folder).map_err(TrainError::io(&self.folder, "create it"))?;
+        let file = File::create(&path).map_err(TrainError::io(&path, "create it"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(TrainError::Locked { path: self.folder.clone() }),
+            Err(TryLockError::Error(source)) => Err(TrainError::io(&path, "lock it")(source)),
+        }
     }
 
     fn decoder(&self, resolved: &Resolved) -> Result<Decoder, TrainError> {

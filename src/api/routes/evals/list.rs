@@ -14,7 +14,7 @@ use crate::eval::Suite;
 use crate::protocol::ErrorResponse;
 use crate::protocol::evals::{CreateEvalRequest, DeletedEval, Eval, EvalList, UpdateEvalRequest};
 use crate::protocol::nearest::nearest;
-use crate::store::NewEval;
+use crate::store::{NewEval, Order};
 
 /// Make an evaluation: a suite that runs will measure models on.
 #[utoipa::path(
@@ -70,7 +70,7 @@ pub async fn list_evals(State(state): State<AppState>, query: Pairs) -> Result<J
     if query.get("order_by").is_some_and(|by| by != "created_at") {
         return Err(ApiError::invalid("order_by", "`order_by` must be `created_at`"));
     }
-    let page = state.evals()?.store.evals(&query.page()?).await?;
+    let page = state.evals()?.store.evals(&query.page(Order::Ascending)?).await?;
     let data: Vec<Eval> = page.rows.into_iter().map(shape::eval).collect();
     Ok(Json(EvalList {
         object: "list".to_owned(),

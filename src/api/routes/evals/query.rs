@@ -57,8 +57,9 @@ impl Pairs {
         }
     }
 
-    pub fn page(&self) -> Result<Page, ApiError> {
-        let order = self.order(Order::Ascending)?;
+    /// In its usual order, unless another is asked for.
+    pub fn page(&self, usual: Order) -> Result<Page, ApiError> {
+        let order = self.order(usual)?;
         Ok(Page { after: self.get("after").map(str::to_owned), limit: self.limit()?, order })
     }
 }

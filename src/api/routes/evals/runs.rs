@@ -17,7 +17,7 @@ use crate::jobs::{EvalRunSpec, Submission, submit};
 use crate::language::Language;
 use crate::protocol::ErrorResponse;
 use crate::protocol::evals::{CreateRunRequest, DeletedRun, Run, RunDataSource, RunList, RunSampling};
-use crate::store::{RunRow, RunStatus};
+use crate::store::{Order, RunRow, RunStatus};
 
 /// Runs that may wait or run; more are refused with 429.
 const ACTIVE_RUNS_MAX: usize = 1000;
@@ -167,7 +167,7 @@ pub async fn list_runs(
     let status = status.map_err(|message| ApiError::invalid("status", format!("`status`: {message}")))?;
     let store = &state.evals()?.store;
     store.eval(&eval_id).await?;
-    let page = store.runs(&eval_id, status, &query.page()?).await?;
+    let page = store.runs(&eval_id, status, &query.page(Order::Ascending)?).await?;
     let data: Vec<Run> =
         page.rows.into_iter().map(|row| shape::run(row, None, false)).collect::<Result<_, _>>()?;
     Ok(Json(RunList {

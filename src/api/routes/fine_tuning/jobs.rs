@@ -15,7 +15,7 @@ use crate::jobs::{TRAINING, TrainingSpec, WrongTraining, files_of, submit_traini
 use crate::protocol::ErrorResponse;
 use crate::protocol::fine_tuning::CreateFineTuningJob;
 use crate::protocol::fine_tuning_jobs::{FineTuningJob, FineTuningJobList};
-use crate::store::{JobRow, Order, Page, RunStatus, StoreError};
+use crate::store::{JobRow, Order, RunStatus, StoreError};
 
 /// Train a model on uploaded files. The result is served under the job's `fine_tuned_model` when it is there.
 #[utoipa::path(
@@ -100,11 +100,7 @@ pub async fn list_fine_tuning_jobs(
     query: Pairs,
 ) -> Result<Json<FineTuningJobList>, ApiError> {
     let query = query.only(&["after", "limit", "order"])?;
-    let page = Page {
-        after: query.get("after").map(str::to_owned),
-        limit: query.limit()?,
-        order: query.order(Order::Descending)?,
-    };
+    let page = query.page(Order::Descending)?;
     let page = state.evals()?.store.jobs(TRAINING, &page).await?;
     let data: Vec<FineTuningJob> = page.rows.into_iter().map(shape::job).collect::<Result<_, _>>()?;
     Ok(Json(FineTuningJobList {
