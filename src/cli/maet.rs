@@ -14,8 +14,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 
 use crate::merge::config::ModelReference;
 use crate::merge::maet::{
-    MaetJob, MaskJob, MaskOptions, MaskTask, Recipe, Selection, equivalent_config, mask, report_html,
-    report_text, select, transfer,
+    MaetJob, MaskJob, MaskOptions, MaskTask, Recipe, Selection, TrainingTask, equivalent_config, mask,
+    report_html, report_text, select, transfer,
 };
 use crate::merge::{ExecuteOptions, FileOptions, MergeError, PlanOptions};
 use crate::settings::{Overrides, Settings};
@@ -24,6 +24,7 @@ use super::failure::Failure;
 use super::merge::{Bar, explain, locate, wait_for_interrupt};
 use super::options::{GlobalOptions, settings};
 use super::start;
+use super::train::{Resources, train};
 use arguments::{MaskArguments, OutputArguments, RunArguments, SelectArguments, Step, WorkArguments};
 
 #[derive(Debug, Args)]
@@ -189,10 +190,24 @@ impl Work {
     fn run(&self, arguments: &RunArguments) -> anyhow::Result<()> {
         let (text, name) = recipe::read(&arguments.file)?;
         let recipe = Recipe::parse(&text).map_err(|error| explain(error, &name))?;
+        let (masked, probes): (Vec<_>, Vec<_>) =
+            recipe.trainings.iter().partition(|training| training.is_masked());
+        let jobs = arguments.output.work.jobs;
+        self.trainings(&recipe, &probes, jobs)?;
         let missing: Vec<MaskTask> =
             recipe.masks.iter().filter(|task| !Path::new(&task.out).exists()).cloned().collect();
         self.masks(&recipe, &missing, &arguments.output.work, &name)?;
+        self.trainings(&recipe, &masked, jobs)?;
         self.transfer(&text, &name, None, &arguments.output)
+    }
+
+    fn trainings(&self, recipe: &Recipe, tasks: &[&TrainingTask], jobs: Option<u16>) -> anyhow::Result<()> {
+        let resources = Resources { settings: &self.settings, jobs, stop: &self.stop };
+        for task in tasks {
+            eprintln!("training {}", task.folder.display());
+            train(&task.request, recipe.base.revision.as_deref(), &task.folder, &resources)?;
+        }
+        Ok(())
     }
 }
 

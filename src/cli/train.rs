@@ -13,7 +13,7 @@ use crate::ops::Workers;
 use crate::protocol::fine_tuning::CreateFineTuningJob;
 use crate::protocol::parse_request;
 use crate::registry;
-use crate::settings::Overrides;
+use crate::settings::{Overrides, Settings};
 use crate::train::{Evaluation, Event, Finished, Job, Observer, TrainError, counted};
 
 use super::failure::Failure;
@@ -41,23 +41,47 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
     let settings = settings(global, Overrides::default())?;
     start::logging(&settings, true)?;
     let request = read(&arguments.training)?;
-    let path = locate(&request.model, None, &settings)
+    let stop = Arc::new(AtomicBool::new(false));
+    stop_on_interrupt(&stop);
+    train(
+        &request,
+        None,
+        &arguments.out,
+        &Resources { settings: &settings, jobs: arguments.jobs, stop: &stop },
+    )
+}
+
+/// What a training needs beside its description.
+pub(super) struct Resources<'a> {
+    pub settings: &'a Settings,
+    /// Threads; one a core.
+    pub jobs: Option<u16>,
+    pub stop: &'a AtomicBool,
+}
+
+/// Trains with a progress bar, and says what came of it.
+pub(super) fn train(
+    request: &CreateFineTuningJob,
+    revision: Option<&str>,
+    out: &Path,
+    resources: &Resources<'_>,
+) -> anyhow::Result<()> {
+    let &Resources { settings, jobs, stop } = resources;
+    let path = locate(&request.model, revision, settings)
         .map_err(|problem| Failure::usage(format!("`model` names {:?}: {problem}", request.model)))?;
     let (checkpoint, config) = registry::open(&path)?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let stop = Arc::new(AtomicBool::new(false));
-    stop_on_interrupt(&stop);
     let bar = Bar::new();
     let mut observer = &bar;
     let job = Job {
-        request: &request,
+        request,
         checkpoint,
         config,
         locate: &existing,
-        locate_model: &|name| locate(name, None, &settings),
-        folder: arguments.out.clone(),
-        workers: Workers::new(arguments.jobs.map_or(cores, usize::from)),
-        stop: &stop,
+        locate_model: &|name| locate(name, None, settings),
+        folder: out.to_owned(),
+        workers: Workers::new(jobs.map_or(cores, usize::from)),
+        stop,
     };
     let finished = job.run(&mut observer);
     bar.0.finish_and_clear();

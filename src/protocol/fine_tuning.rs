@@ -430,7 +430,9 @@ impl MethodKind {
 }
 
 impl Hyperparameters {
-    fn check(&self) -> Result<(), BadRequest> {
+    /// # Errors
+    /// Settings that stand against each other, or names that are none.
+    pub fn check(&self) -> Result<(), BadRequest> {
         let both = |a: bool, b: bool, name: &str, other: &str| {
             if a && b {
                 let message = format!("`{name}` stands beside `{other}`: leave one of them out");

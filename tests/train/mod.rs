@@ -3,6 +3,7 @@
 mod command;
 mod continued_pretraining;
 mod lora;
+mod maet;
 mod mindmerger;
 mod recorded;
 mod resume;

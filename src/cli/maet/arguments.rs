@@ -16,7 +16,7 @@ pub(in crate::cli) enum Step {
     Select(SelectArguments),
     /// Merge the ability into the chosen tensors, and the languages into all.
     Transfer(TransferArguments),
-    /// Carry a whole recipe out: masks that are not there yet, selection, transfer.
+    /// Carry a whole recipe out: trainings and masks that are not there yet, selection, transfer.
     Run(RunArguments),
     /// Print an example of a recipe, with every key and its default.
     Example,

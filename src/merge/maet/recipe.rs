@@ -12,6 +12,7 @@ use super::super::error::MergeError;
 use super::mask::MaskOptions;
 use super::modules::Filter;
 use super::read;
+use super::trainings::TrainingTask;
 
 /// What is transferred from where to what.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +44,8 @@ pub struct Recipe {
     pub dtype: Option<Dtype>,
     /// The masks with which the models are trained.
     pub masks: Vec<MaskTask>,
+    /// What is trained before, in order: those without a mask, then, once the masks are made, those with one.
+    pub trainings: Vec<TrainingTask>,
     pub ablation: Ablation,
 }
 

@@ -114,6 +114,10 @@ impl<'a> Fields<'a> {
 }
 
 impl<'a> At<'a> {
+    pub fn value(&self) -> &'a DeValue<'a> {
+        self.value
+    }
+
     pub fn is_list(&self) -> bool {
         matches!(self.value, DeValue::Array(_))
     }

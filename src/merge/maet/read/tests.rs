@@ -10,6 +10,7 @@ fn the_example_has_the_defaults() {
     let short = Recipe::parse(short).unwrap();
     let (text, dtype, masks) = (example.text.clone(), example.dtype, example.masks.clone());
     assert_eq!(example, Recipe { text, dtype, masks: masks.clone(), ..short });
+    assert!(example.trainings.is_empty());
     assert_eq!(dtype, Some(Dtype::F32));
     assert_eq!(masks.iter().map(|mask| mask.tuned.len()).collect::<Vec<_>>(), [2, 1]);
     assert!(masks.iter().all(|mask| mask.options == MaskOptions::default()));
@@ -93,4 +94,59 @@ fn a_mask_without_key_neurons_keeps_all() {
     let text = format!("{}\nkey_neurons = false\n", Recipe::EXAMPLE.replace("key_neurons = true\n", ""));
     let recipe = Recipe::parse(&text).unwrap();
     assert!(recipe.masks.iter().all(|mask| mask.options.density == 1.0));
+}
+
+#[test]
+fn texts_in_place_of_models_are_trained() {
+    let text = "base = 'o'\nlanguages = [{texts = 'es.txt', name = 'es'}, {model = 'zh'}]\n[training]\nfolder = 'f'\n\
+                tokens = 1000\nability_texts = ['a.txt', 'b.jsonl']\ngeneral_texts = 'g.txt'\nability_share = 0.25";
+    let recipe = Recipe::parse(text).unwrap();
+    let path = |model: &ModelReference| model.path.clone();
+    assert_eq!(path(&recipe.ability), "f/models/ability/model");
+    assert_eq!(recipe.reference.as_ref().map(path).as_deref(), Some("f/models/general/model"));
+    let languages: Vec<String> = recipe.languages.iter().map(|language| path(&language.model)).collect();
+    assert_eq!(languages, ["f/models/es/model", "zh"]);
+    let folders = |masked| {
+        let of_kind = recipe.trainings.iter().filter(move |training| training.is_masked() == masked);
+        of_kind.map(|training| training.folder.to_str().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(folders(false), ["f/probes/ability", "f/probes/general", "f/probes/es"]);
+    assert_eq!(folders(true), ["f/models/ability", "f/models/general", "f/models/es"]);
+    let tuned: Vec<usize> = recipe.masks.iter().map(|mask| mask.tuned.len()).collect();
+    assert_eq!(tuned, [2, 1, 1]);
+    let ability =
+        recipe.trainings.iter().find(|training| training.folder.ends_with("models/ability")).unwrap();
+    let cpt = ability.request.method.as_ref().unwrap().cpt.as_ref().unwrap();
+    let shares: Vec<_> = cpt.corpora.iter().map(|corpus| corpus.proportion).collect();
+    assert_eq!((shares, cpt.max_tokens), (vec![Some(0.25), Some(0.75)], Some(1000)));
+    assert_eq!(cpt.hyperparameters.learning_rate, Some(5e-5));
+
+    let all =
+        Recipe::parse(&text.replace("[training]", "[ablation]\nkey_neurons = false\n[training]")).unwrap();
+    assert!(all.masks.is_empty() && all.trainings.iter().all(|training| !training.is_masked()));
+    assert_eq!(all.trainings.len(), 3);
+
+    let check = |from: &str, to: &str, expected: &str| {
+        let error = Recipe::parse(&text.replace(from, to)).expect_err(to).to_string();
+        assert!(error.starts_with(expected), "{to}: {error}");
+    };
+    check("base = 'o'", "base = 'o'\nability = 'x'", "line 2: ability: stands beside texts");
+    check("base = 'o'", "base = 'o+l'", "line 3: training: begins from a base with an adapter");
+    check("tokens = 1000\n", "", "line 3: training.tokens: is missing;");
+    check("ability_share = 0.25", "ability_share = 25", "line 8: training.ability_share: 25 is not between");
+    check("model = 'zh'", "texts = 'zh.txt', name = 'es'", "line 2: languages.1.texts: of two languages");
+    check("'es.txt'", "[]", "line 2: languages.0.texts: is an empty list;");
+    check("name = 'es'", "name = '../x'", "line 2: languages.0.name: `../x` cannot name");
+    let with = |more: &str| format!("ability_share = 0.25\nhyperparameters = {{ {more} }}");
+    check("ability_share = 0.25", &with("n_epochs = 2"), "line 9: training.hyperparameters: has n_epochs");
+    check(
+        "ability_share = 0.25",
+        &with("dtype = 'f64'"),
+        "line 9: training.hyperparameters: dtype: \"f64\" is none",
+    );
+    check(
+        "ability_share = 0.25",
+        &with("larning_rate = 1"),
+        "line 9: training.hyperparameters: unknown field",
+    );
 }

@@ -81,9 +81,10 @@ impl PairStore {
         &self.0.header().digest
     }
 
-    /// Of the store: examples are three a pair, tokens those of all parts.
+    /// Of pairs, tokens those of all parts.
     pub fn counts(&self) -> Counts {
-        self.0.header().counts
+        let counts = self.0.header().counts;
+        Counts { examples: counts.examples / PARTS as u64, ..counts }
     }
 }
 

@@ -146,6 +146,7 @@ fn a_store_of_pairs_has_three_parts_of_each() {
         );
     }
     assert!(store.counts().truncated > 0);
+    assert_eq!(store.counts().examples, store.len() as u64);
     let three = make(&augmentation(), None, 3, "three").unwrap();
     assert!((0..store.len()).all(|at| store.pair(at) == three.pair(at)));
     let few = make(&Stage::Mapping, Some(3), 2, "few").unwrap();
