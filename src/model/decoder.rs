@@ -233,15 +233,15 @@ impl SelfAttention {
         let DecoderConfig { heads, kv_heads, head_dim, .. } = decoder.config;
         let weights = [&self.q_proj, &self.k_proj, &self.v_proj];
         let qkv = ops::normed_linears(hidden, &norm.weight, norm.eps, &weights)?;
-        let qkv = qkv.reshape((hidden.dim(0)?, heads + 2 * kv_heads, head_dim))?;
+        let qkv = ops::reshape(&qkv, (hidden.dim(0)?, heads + 2 * kv_heads, head_dim))?;
         let (q, k) = if self.q_norm.is_none() && self.k_norm.is_none() {
-            let both = rotate(decoder, &qkv.narrow(1, 0, heads + kv_heads)?, None, batch)?;
-            (both.narrow(1, 0, heads)?, both.narrow(1, heads, kv_heads)?)
+            let both = rotate(decoder, &ops::narrow(&qkv, 1, 0, heads + kv_heads)?, None, batch)?;
+            (ops::narrow(&both, 1, 0, heads)?, ops::narrow(&both, 1, heads, kv_heads)?)
         } else {
-            let q = rotate(decoder, &qkv.narrow(1, 0, heads)?, self.q_norm.as_ref(), batch)?;
-            (q, rotate(decoder, &qkv.narrow(1, heads, kv_heads)?, self.k_norm.as_ref(), batch)?)
+            let q = rotate(decoder, &ops::narrow(&qkv, 1, 0, heads)?, self.q_norm.as_ref(), batch)?;
+            (q, rotate(decoder, &ops::narrow(&qkv, 1, heads, kv_heads)?, self.k_norm.as_ref(), batch)?)
         };
-        let v = qkv.narrow(1, heads + kv_heads, kv_heads)?;
+        let v = ops::narrow(&qkv, 1, heads + kv_heads, kv_heads)?;
         attention.attend(layer, &q, &k, &v, batch)
     }
 
@@ -260,7 +260,7 @@ impl SelfAttention {
         let project = |weight, target, heads| {
             let plain = ops::linear(&normed, weight)?;
             let adapted = adapt(plain, &normed, &batch.adapters, layer, target, &decoder.workers)?;
-            adapted.reshape((hidden.dim(0)?, heads, head_dim))
+            ops::reshape(&adapted, (hidden.dim(0)?, heads, head_dim))
         };
         let q = project(&self.q_proj, Target::Query, heads)?;
         let k = project(&self.k_proj, Target::Key, kv_heads)?;

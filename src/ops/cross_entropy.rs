@@ -7,13 +7,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
-use super::packed_linear::input_gradient;
+use super::packed_linear::{input_gradient, product};
 use super::parallel::SharedMut;
 use super::real::{Real, largest};
 use super::rows::{contiguous_f32, elements};
-use super::{PackedLinear, Workers, linear, shape_error};
+use super::tape::{Keeps, apply1, contiguous, is_tracked};
+use super::{PackedLinear, Workers, shape_error};
 
 const OP: &str = "cross_entropy";
 /// Logits in memory at once, 64 MiB.
@@ -37,9 +38,9 @@ pub struct Targets {
 /// # Errors
 /// A target outside of the vocabulary, or shapes that do not fit.
 pub fn cross_entropy(x: &Tensor, head: &Arc<PackedLinear>, targets: &Targets) -> Result<Tensor> {
-    let kept = Mutex::new(x.track_op().then(Vec::new));
+    let kept = Mutex::new(is_tracked(x).then(Vec::new));
     let op = CrossEntropy { head: Arc::clone(head), targets: targets.clone(), kept };
-    x.contiguous()?.apply_op1(op)
+    apply1(&contiguous(x)?, op, Keeps::NOTHING)
 }
 
 /// Each row's `logsumexp(logits) - logits[target]`, 0 for rows without weight.
@@ -135,8 +136,7 @@ impl Rows<'_> {
         let mut losses = vec![0.0; ids.len()];
         for rows in counted.chunks((LOGITS_MAX / vocabulary).clamp(*ROWS.start(), *ROWS.end())) {
             let taken: Vec<f32> = rows.iter().flat_map(|&row| &x[row * width..][..width]).copied().collect();
-            let taken = Tensor::from_vec(taken, (rows.len(), width), &Device::Cpu)?;
-            let mut logits = elements(&linear(&taken, self.head)?)?;
+            let mut logits = product(&taken, rows.len(), self.head)?;
             let of_rows: Vec<(u32, f32)> = rows.iter().map(|&row| (ids[row], weights[row])).collect();
             let found = softmax_gradients(&mut logits, vocabulary, &of_rows, self.head.workers());
             for (&row, loss) in rows.iter().zip(found) {
@@ -144,7 +144,6 @@ impl Rows<'_> {
             }
             let Some(dx) = dx.as_deref_mut() else { continue };
             if self.head.is_trainable() {
-                let taken = elements(&taken)?;
                 self.head.accumulate(&taken, &logits, vocabulary, 0).map_err(candle_core::Error::wrap)?;
             }
             let gradient = input_gradient(std::slice::from_ref(self.head), &logits, rows.len())?;
@@ -190,6 +189,8 @@ fn softmax_gradients<T: Real>(
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::super::testing::{Golden, bits, check_gradient, doubles, numbers};
     use super::super::{Storage, WeightData};
     use super::*;

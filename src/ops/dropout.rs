@@ -10,6 +10,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use super::parallel::{SharedMut, share};
 use super::philox::philox4x32_10;
 use super::rows::{contiguous_f32, elements};
+use super::tape::{Keeps, apply1, contiguous};
 use super::{Workers, shape_error};
 
 const OP: &str = "dropout";
@@ -42,7 +43,7 @@ pub fn dropout(x: &Tensor, dropout: Dropout, workers: &Arc<Workers>) -> Result<T
     if probability == 0.0 {
         return Ok(x.clone());
     }
-    x.contiguous()?.apply_op1(Masked { dropout, workers: Arc::clone(workers) })
+    apply1(&contiguous(x)?, Masked { dropout, workers: Arc::clone(workers) }, Keeps::NOTHING)
 }
 
 struct Masked {

@@ -41,6 +41,7 @@ mod rows;
 mod scratch;
 mod simd;
 mod swiglu;
+mod tape;
 #[cfg(test)]
 mod testing;
 mod workers;
@@ -65,4 +66,5 @@ pub use rms_norm::rms_norm;
 pub use rope::{RopeTable, rope};
 pub use simd::Isa;
 pub use swiglu::swiglu;
+pub use tape::{Gradients, Tape, narrow, record, reshape, scale, untracked};
 pub use workers::Workers;

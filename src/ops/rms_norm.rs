@@ -10,6 +10,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use super::parallel::{SharedMut, output, share};
 use super::real::Real;
 use super::rows::{contiguous_f32, elements, rows_of};
+use super::tape::{Keeps, apply2, contiguous};
 use super::simd::{Kernel, LANES, Simd, load_some, store_some};
 use super::{Isa, Workers, shape_error};
 
@@ -22,7 +23,7 @@ const BACKWARD_ROWS: usize = 64;
 /// x f32 `[.., d]`, weight f32 `[d]`; the result has x's shape.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32, workers: &Arc<Workers>) -> Result<Tensor> {
     let op = RmsNorm { eps, workers: Arc::clone(workers) };
-    x.contiguous()?.apply_op2(&weight.contiguous()?, op)
+    apply2(&contiguous(x)?, &contiguous(weight)?, op, Keeps::OPERANDS)
 }
 
 struct RmsNorm {

@@ -9,6 +9,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::parallel::{output, share};
 use super::rows::{StridedRows, rows_are_contiguous};
+use super::tape::{Keeps, apply1, contiguous};
 use super::simd::{Kernel, LANES, Simd, load_some, store_some};
 use super::{Workers, shape_error};
 
@@ -64,7 +65,8 @@ pub fn rope(
         back: false,
         workers: Arc::clone(workers),
     };
-    if rows_are_contiguous(x.layout()) { x.apply_op1(op) } else { x.contiguous()?.apply_op1(op) }
+    let x = if rows_are_contiguous(x.layout()) { x.clone() } else { contiguous(x)? };
+    apply1(&x, op, Keeps::NOTHING)
 }
 
 struct Rope {

@@ -1,8 +1,10 @@
 //! Reading the operands of an operation: f32 on the CPU, contiguous or in contiguous rows, or an error that says
 //! which is not.
 
+use std::ops::{Deref, Range};
+
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, Layout, Result, Tensor};
+use candle_core::{CpuStorage, Layout, Result, Storage, Tensor};
 
 use super::shape_error;
 
@@ -71,9 +73,35 @@ pub(super) fn rows_are_contiguous(layout: &Layout) -> bool {
     }
 }
 
-/// A copy of a tensor's elements, in order: what a backward pass reads.
-pub(super) fn elements(x: &Tensor) -> Result<Vec<f32>> {
-    x.flatten_all()?.to_vec1()
+/// A tensor's f32 elements, in order: what a backward pass reads. A copy where the tensor is not contiguous.
+pub(super) fn elements(x: &Tensor) -> Result<Elements<impl Deref<Target = Storage>>> {
+    let (storage, layout) = x.storage_and_layout();
+    if let (Storage::Cpu(CpuStorage::F32(_)), Some((start, end))) = (&*storage, layout.contiguous_offsets()) {
+        return Ok(Elements::Borrowed { storage, range: start..end });
+    }
+    drop(storage);
+    Ok(Elements::Copied(x.flatten_all()?.to_vec1()?))
+}
+
+pub(super) enum Elements<S> {
+    Borrowed { storage: S, range: Range<usize> },
+    Copied(Vec<f32>),
+}
+
+impl<S: Deref<Target = Storage>> Deref for Elements<S> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::Copied(elements) => elements,
+            Self::Borrowed { storage, range } => match &**storage {
+                // A view of an empty tensor may start behind its end.
+                Storage::Cpu(CpuStorage::F32(_)) if range.is_empty() => &[],
+                Storage::Cpu(CpuStorage::F32(elements)) => &elements[range.clone()],
+                _ => &[],
+            },
+        }
+    }
 }
 
 /// The rows along the last dimension: their number and width.

@@ -7,6 +7,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use super::parallel::{SharedMut, output, share};
 use super::real::Real;
 use super::rows::{contiguous_f32, elements};
+use super::tape::{Keeps, apply2, contiguous};
 use super::simd::{Kernel, LANES, Simd, load_some, math, store_some};
 use super::{Workers, shape_error};
 
@@ -16,7 +17,8 @@ const PART_ELEMENTS: usize = 1 << 13;
 
 /// gate and up f32 of one shape, which the result has too.
 pub fn swiglu(gate: &Tensor, up: &Tensor, workers: &Arc<Workers>) -> Result<Tensor> {
-    gate.contiguous()?.apply_op2(&up.contiguous()?, SwiGlu { workers: Arc::clone(workers) })
+    let op = SwiGlu { workers: Arc::clone(workers) };
+    apply2(&contiguous(gate)?, &contiguous(up)?, op, Keeps::OPERANDS)
 }
 
 struct SwiGlu {

@@ -4,11 +4,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::backprop::GradStore;
-use candle_core::{Result, Tensor, Var};
+use candle_core::{Result, Tensor};
 
 use crate::model::{Batch, Decoder, DenseAttention};
-use crate::ops::{Targets, Workers, cross_entropy, token_losses};
+use crate::ops::{Gradients, Targets, Workers, cross_entropy, record, token_losses, untracked};
 
 /// What is kept between forward and backward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +46,7 @@ impl Passes {
         input: &Tensor,
         batch: &Batch,
         targets: &Targets,
-        found: &mut dyn FnMut(&GradStore) -> Result<()>,
+        found: &mut dyn FnMut(&Gradients) -> Result<()>,
     ) -> Result<(f32, Tensor)> {
         let mut attention = DenseAttention::new(decoder, &self.workers);
         let mut segments = self.segments(decoder.config().layers);
@@ -55,26 +54,30 @@ impl Passes {
         let mut inputs = vec![input.detach()];
         for segment in &segments {
             let state = inputs.last().unwrap_or(input);
-            let state = decoder.layers(state, segment.clone(), batch, &mut attention)?;
-            inputs.push(state.detach());
+            inputs.push(untracked(|| decoder.layers(state, segment.clone(), batch, &mut attention))?);
         }
         let mut gradient: Option<Tensor> = None;
         let mut loss = 0.0;
         // The last segment goes up to the loss; the others start from their result's gradient.
         for segment in std::iter::once(&last).chain(segments.iter().rev()) {
             let Some(state) = inputs.pop() else { break };
-            let state = Var::from_tensor(&state)?;
-            let out = decoder.layers(state.as_tensor(), segment.clone(), batch, &mut attention)?;
-            let top = match gradient.take() {
-                None => {
-                    let top = cross_entropy(&decoder.normed(&out)?, decoder.lm_head(), targets)?;
-                    loss = top.to_scalar()?;
-                    top
+            let above = gradient.take();
+            let (top, tape) = record(&[&state], &self.workers, || {
+                let out = decoder.layers(&state, segment.clone(), batch, &mut attention)?;
+                if above.is_some() {
+                    return Ok(out);
                 }
-                Some(gradient) => (out * gradient)?.sum_all()?,
+                cross_entropy(&decoder.normed(&out)?, decoder.lm_head(), targets)
+            })?;
+            let above = match above {
+                Some(above) => above,
+                None => {
+                    loss = top.to_scalar()?;
+                    top.ones_like()?
+                }
             };
-            let mut gradients = top.backward()?;
-            gradient = gradients.remove(state.as_tensor());
+            let mut gradients = tape.backward(&top, above)?;
+            gradient = gradients.remove(&state)?;
             found(&gradients)?;
         }
         let gradient = gradient.map_or_else(|| input.zeros_like(), Ok)?;
@@ -93,9 +96,12 @@ impl Passes {
         targets: &Targets,
     ) -> Result<Vec<f32>> {
         let mut attention = DenseAttention::new(decoder, &self.workers);
-        let input = input.detach();
-        let hidden = decoder.layers(&input, 0..decoder.config().layers, batch, &mut attention)?;
-        token_losses(&decoder.normed(&hidden)?.detach(), decoder.lm_head(), targets)
+        let layers = 0..decoder.config().layers;
+        let hidden = untracked(|| {
+            let hidden = decoder.layers(input, layers, batch, &mut attention)?;
+            decoder.normed(&hidden)
+        })?;
+        token_losses(&hidden, decoder.lm_head(), targets)
     }
 
     fn segments(&self, layers: usize) -> Vec<Range<usize>> {

@@ -37,13 +37,18 @@ pub fn adapt(
     workers: &Arc<Workers>,
 ) -> Result<Tensor> {
     let tokens = y.dim(0)?;
+    if let [AdapterRows { rows, adapter, dropout }] = adapters
+        && *rows == (0..tokens)
+    {
+        let Some(pair) = adapter.pair(layer, target) else { return Ok(y) };
+        return pair.add(x, &y, dropout.map(|dropout| Dropout { stream: stream(layer, target), ..dropout }), workers);
+    }
     let changed: Vec<(&AdapterRows, &Pair)> = adapters
         .iter()
         .filter(|of| !of.rows.is_empty())
         .filter_map(|of| Some((of, of.adapter.pair(layer, target)?)))
         .collect();
-    let stream = (layer * Target::COUNT + target as usize) as u64;
-    let sums = sums(&y, x, &changed, stream, workers)?;
+    let sums = sums(&y, x, &changed, stream(layer, target), workers)?;
     let (mut pieces, mut at) = (Vec::new(), 0);
     for ((AdapterRows { rows, .. }, _), sum) in changed.iter().zip(sums) {
         if rows.start < at || rows.end > tokens {
@@ -62,6 +67,11 @@ pub fn adapt(
         pieces.push(y.narrow(0, at, tokens - at)?);
     }
     Tensor::cat(&pieces, 0)
+}
+
+/// Of a linear's dropout.
+fn stream(layer: usize, target: Target) -> u64 {
+    (layer * Target::COUNT + target as usize) as u64
 }
 
 /// The changed rows of y, each range for itself. Ranges of one adapter go through it together.
@@ -111,6 +121,6 @@ impl Pair {
             Some(dropout) => ops::linear(&ops::dropout(x, dropout, workers)?, &self.a)?,
             None => ops::linear(x, &self.a)?,
         }; // [rows, rank]
-        ops::linear_add(&(down * self.scale)?, &self.b, y)
+        ops::linear_add(&ops::scale(&down, self.scale)?, &self.b, y)
     }
 }

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::rows::{contiguous_f32, elements};
+use super::tape::{Keeps, apply3, contiguous};
 use super::{AttentionSettings, Workers, shape_error};
 use tile::Sequences;
 
@@ -42,7 +43,7 @@ pub fn dense_attention(
         workers: Arc::clone(workers),
     };
     let [q, k, v] = qkv;
-    q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
+    apply3([&contiguous(q)?, &contiguous(k)?, &contiguous(v)?], op, Keeps::ALL)
 }
 
 struct DenseAttention {

@@ -27,6 +27,7 @@ use crate::ops::aligned::Plain;
 use crate::ops::parallel::{SharedMut, output, share};
 use crate::ops::rows::{contiguous_f32, elements};
 use crate::ops::simd::LANES;
+use crate::ops::tape::{Keeps, apply1, apply2, contiguous, is_tracked};
 #[cfg(target_arch = "x86_64")]
 use crate::ops::simd::avx512::{run_bf16_dot, run_byte_dot};
 use crate::ops::{OpsError, Workers, rms_norm, shape_error, swiglu};
@@ -50,23 +51,24 @@ const TILE_ROWS_MIN: usize = 5;
 
 /// `x W^T + b`: x f32 `[tokens, in_features]`, result f32 `[tokens, out_features]`.
 pub fn linear(x: &Tensor, weight: &Arc<PackedLinear>) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Linears(Weights::SideBySide(vec![Arc::clone(weight)])))
+    linears(x, &[weight])
 }
 
 /// `x W^T + b` of several weights on one x, side by side: f32 `[tokens, sum of out_features]`.
 pub fn linears(x: &Tensor, weights: &[&Arc<PackedLinear>]) -> Result<Tensor> {
+    let keeps = keeps(weights);
     let weights = weights.iter().map(|&weight| Arc::clone(weight)).collect();
-    x.contiguous()?.apply_op1(Linears(Weights::SideBySide(weights)))
+    apply1(&contiguous(x)?, Linears(Weights::SideBySide(weights)), keeps)
 }
 
 /// `linears` of `rms_norm(x, norm, eps)`, bit for bit, without the normed rows between them where it can be done so.
 pub fn normed_linears(x: &Tensor, norm: &Tensor, eps: f32, weights: &[&Arc<PackedLinear>]) -> Result<Tensor> {
-    if x.track_op() || norm.track_op() {
+    if is_tracked(x) || is_tracked(norm) {
         return linears(&normed(x, norm, eps, weights)?, weights);
     }
     let weights = weights.iter().map(|&weight| Arc::clone(weight)).collect();
     let op = NormedLinears { linears: Linears(Weights::SideBySide(weights)), eps };
-    x.contiguous()?.apply_op2(&norm.contiguous()?, op)
+    apply2(&contiguous(x)?, &contiguous(norm)?, op, Keeps::NOTHING)
 }
 
 /// The norm that the weights have in common, as an operation of its own: its result is what their gradients need.
@@ -85,25 +87,39 @@ pub fn normed_gated_linear(
     gate: &Arc<PackedLinear>,
     up: &Arc<PackedLinear>,
 ) -> Result<Tensor> {
-    if x.track_op() || norm.track_op() {
+    if is_tracked(x) || is_tracked(norm) {
         return gated_linear(&normed(x, norm, eps, &[gate])?, gate, up);
     }
     let weights = Weights::Gated { gate: Arc::clone(gate), up: Arc::clone(up) };
-    x.contiguous()?.apply_op2(&norm.contiguous()?, NormedLinears { linears: Linears(weights), eps })
+    let op = NormedLinears { linears: Linears(weights), eps };
+    apply2(&contiguous(x)?, &contiguous(norm)?, op, Keeps::NOTHING)
 }
 
 /// `residual + (x W^T + b)`, the residual f32 `[tokens, out_features]`.
 pub fn linear_add(x: &Tensor, weight: &Arc<PackedLinear>, residual: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op2(&residual.contiguous()?, Linears(Weights::SideBySide(vec![Arc::clone(weight)])))
+    let op = Linears(Weights::SideBySide(vec![Arc::clone(weight)]));
+    apply2(&contiguous(x)?, &contiguous(residual)?, op, keeps(&[weight]))
 }
 
 /// `silu(x Wg^T + bg) * (x Wu^T + bu)`: f32 `[tokens, out_features]`, the two weights of one shape.
 pub fn gated_linear(x: &Tensor, gate: &Arc<PackedLinear>, up: &Arc<PackedLinear>) -> Result<Tensor> {
-    if x.track_op() {
+    if is_tracked(x) {
         // Both results are what the gradients need, and computing them again would cost two products.
         return swiglu(&linear(x, gate)?, &linear(x, up)?, &gate.workers);
     }
-    x.contiguous()?.apply_op1(Linears(Weights::Gated { gate: Arc::clone(gate), up: Arc::clone(up) }))
+    let op = Linears(Weights::Gated { gate: Arc::clone(gate), up: Arc::clone(up) });
+    apply1(&contiguous(x)?, op, Keeps::NOTHING)
+}
+
+/// The gradient of a weight needs x; that of x does not.
+fn keeps(weights: &[&Arc<PackedLinear>]) -> Keeps {
+    Keeps { operands: weights.iter().any(|weight| weight.is_trainable()), result: false }
+}
+
+/// `x W^T + b` of rows that are no tensor: x `[rows, in_features]`; `[rows, out_features]`.
+pub(in crate::ops) fn product(x: &[f32], rows: usize, weight: &Arc<PackedLinear>) -> Result<Vec<f32>> {
+    let op = Linears(Weights::SideBySide(vec![Arc::clone(weight)]));
+    op.forward(x, &Shape::from((rows, weight.in_features)), None, None).map(|(y, _)| y)
 }
 
 struct Linears(Weights);
@@ -119,7 +135,8 @@ impl CustomOp1 for Linears {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.forward(contiguous_f32(OP, "x", storage, layout)?, layout, None, None)
+        let (y, shape) = self.forward(contiguous_f32(OP, "x", storage, layout)?, layout.shape(), None, None)?;
+        Ok((CpuStorage::F32(y), shape))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
@@ -152,7 +169,9 @@ impl CustomOp2 for NormedLinears {
             let detail = format!("a norm of shape {norm_shape:?} does not fit x of shape {x_shape:?}");
             return Err(shape_error(OP, detail));
         }
-        self.linears.forward(x, x_layout, None, Some(Norm { weight, eps: self.eps }))
+        let norm = Some(Norm { weight, eps: self.eps });
+        let (y, shape) = self.linears.forward(x, x_layout.shape(), None, norm)?;
+        Ok((CpuStorage::F32(y), shape))
     }
 }
 
@@ -170,7 +189,9 @@ impl CustomOp2 for Linears {
     ) -> Result<(CpuStorage, Shape)> {
         let x = contiguous_f32(OP, "x", x, x_layout)?;
         let elements = contiguous_f32(OP, "residual", residual, residual_layout)?;
-        self.forward(x, x_layout, Some((elements, residual_layout.shape())), None)
+        let residual = Some((elements, residual_layout.shape()));
+        let (y, shape) = self.forward(x, x_layout.shape(), residual, None)?;
+        Ok((CpuStorage::F32(y), shape))
     }
 
     fn bwd(
@@ -209,16 +230,16 @@ impl Linears {
     fn forward(
         &self,
         x: &[f32],
-        layout: &Layout,
+        x_shape: &Shape,
         residual: Option<(&[f32], &Shape)>,
         norm: Option<Norm<'_>>,
-    ) -> Result<(CpuStorage, Shape)> {
+    ) -> Result<(Vec<f32>, Shape)> {
         let weights = match &self.0 {
             Weights::SideBySide(weights) => weights.as_slice(),
             Weights::Gated { gate, up } => &[Arc::clone(gate), Arc::clone(up)],
         };
         let gated = matches!(self.0, Weights::Gated { .. });
-        let (rows, width) = check(weights, gated, layout.shape())?;
+        let (rows, width) = check(weights, gated, x_shape)?;
         let shape = Shape::from((rows, width));
         if let Some((_, found)) = residual.filter(|(_, found)| **found != shape) {
             return Err(shape_error(
@@ -227,7 +248,7 @@ impl Linears {
             ));
         }
         let Some(workers) = weights.first().map(|weight| &weight.workers) else {
-            return Ok((CpuStorage::F32(Vec::new()), shape));
+            return Ok((Vec::new(), shape));
         };
         let call = Call {
             x: Operand::new(x, rows, weights, norm, workers),
@@ -238,7 +259,7 @@ impl Linears {
             residual: residual.map(|(elements, _)| elements),
             workers,
         };
-        Ok((CpuStorage::F32(call.run()), shape))
+        Ok((call.run(), shape))
     }
 }
 

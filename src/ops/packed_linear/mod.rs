@@ -50,6 +50,7 @@ use super::rms_norm::norm_rows;
 use super::simd::LANES;
 use super::{Isa, OpsError, Workers};
 pub(super) use backward::input_gradient;
+pub(super) use forward::product;
 use blocks::BlockFormat;
 pub use embedding::{embedding, embedding_gradient};
 pub use forward::{gated_linear, linear, linear_add, linears, normed_gated_linear, normed_linears};

@@ -1,9 +1,9 @@
 //! Norms and other small tensors that learn: candle variables, whose gradients come out of the backward pass.
 
-use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 
 use super::{ElementOrder, Trained};
+use crate::ops::Gradients;
 
 /// Tensors that learn outside of packed weights.
 #[derive(Default)]
@@ -34,7 +34,7 @@ impl Vectors {
     ///
     /// # Errors
     /// None that a backward pass of f32 gives rise to.
-    pub fn collect(&mut self, gradients: &GradStore) -> candle_core::Result<()> {
+    pub fn collect(&mut self, gradients: &Gradients) -> candle_core::Result<()> {
         for vector in &mut self.0 {
             let Some(gradient) = gradients.get(vector.var.as_tensor()) else { continue };
             let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;
