@@ -16,7 +16,7 @@ use candle_core::{DType, Device, Tensor};
 use crate::ops::{self, AttentionSettings, PackedLinear, RopeTable, Workers};
 use crate::weights::TensorSource;
 
-use super::adapter::{Target, adapt, any_adapts};
+use super::adapter::{Target, adapt, any_adapts, sole};
 use super::loader::Loader;
 use super::{Attention, Batch, DecoderConfig, LoadOptions, ModelError};
 pub use parameters::Parameter;
@@ -183,13 +183,18 @@ impl Layer {
         batch: &Batch,
         attention: &mut dyn Attention,
     ) -> candle_core::Result<Tensor> {
-        let (adapters, workers) = (&batch.adapters, &decoder.workers);
         let attended = self.attention.attend(decoder, index, hidden, &self.input_norm, batch, attention)?;
-        let hidden = ops::linear_add(&attended, &self.attention.o_proj, hidden)?; // [tokens, hidden]
-        let hidden = adapt(hidden, &attended, adapters, index, Target::Output, workers)?;
+        let back = |x: &Tensor, weight: &Arc<PackedLinear>, target: Target, residual: &Tensor| {
+            let adapters = &batch.adapters;
+            if let Some(adapter) = sole(adapters, residual.dim(0)?) {
+                return ops::adapted_linears(x, &[adapter.adapted(index, target, weight)], Some(residual));
+            }
+            let sum = ops::linear_add(x, weight, residual)?;
+            adapt(sum, x, adapters, index, target, &decoder.workers)
+        }; // [tokens, hidden]
+        let hidden = back(&attended, &self.attention.o_proj, Target::Output, hidden)?;
         let gated = self.mlp.gated(decoder, index, &hidden, &self.post_attention_norm, batch)?;
-        let output = ops::linear_add(&gated, &self.mlp.down, &hidden)?; // [tokens, hidden]
-        adapt(output, &gated, adapters, index, Target::Down, workers)
+        back(&gated, &self.mlp.down, Target::Down, &hidden)
     }
 
     fn bytes(&self) -> usize {
@@ -227,12 +232,23 @@ impl SelfAttention {
         batch: &Batch,
         attention: &mut dyn Attention,
     ) -> candle_core::Result<Tensor> {
-        if any_adapts(&batch.adapters, layer, &[Target::Query, Target::Key, Target::Value]) {
-            return self.attend_adapted(decoder, layer, hidden, norm, batch, attention);
-        }
+        let adapts = any_adapts(&batch.adapters, layer, &[Target::Query, Target::Key, Target::Value]);
+        let qkv = match sole(&batch.adapters, hidden.dim(0)?) {
+            Some(adapter) if adapts => {
+                let linears = [
+                    adapter.adapted(layer, Target::Query, &self.q_proj),
+                    adapter.adapted(layer, Target::Key, &self.k_proj),
+                    adapter.adapted(layer, Target::Value, &self.v_proj),
+                ];
+                ops::adapted_linears(&norm.forward(hidden, &decoder.workers)?, &linears, None)?
+            }
+            None if adapts => return self.attend_adapted(decoder, layer, hidden, norm, batch, attention),
+            _ => {
+                let weights = [&self.q_proj, &self.k_proj, &self.v_proj];
+                ops::normed_linears(hidden, &norm.weight, norm.eps, &weights)?
+            }
+        };
         let DecoderConfig { heads, kv_heads, head_dim, .. } = decoder.config;
-        let weights = [&self.q_proj, &self.k_proj, &self.v_proj];
-        let qkv = ops::normed_linears(hidden, &norm.weight, norm.eps, &weights)?;
         let qkv = ops::reshape(&qkv, (hidden.dim(0)?, heads + 2 * kv_heads, head_dim))?;
         let (q, k) = if self.q_norm.is_none() && self.k_norm.is_none() {
             let both = rotate(decoder, &ops::narrow(&qkv, 1, 0, heads + kv_heads)?, None, batch)?;
@@ -305,6 +321,9 @@ impl SwiGlu {
         }
         let normed = norm.forward(hidden, &decoder.workers)?;
         let project = |weight, target| {
+            if let Some(adapter) = sole(&batch.adapters, hidden.dim(0)?) {
+                return ops::adapted_linears(&normed, &[adapter.adapted(layer, target, weight)], None);
+            }
             let plain = ops::linear(&normed, weight)?;
             adapt(plain, &normed, &batch.adapters, layer, target, &decoder.workers)
         };

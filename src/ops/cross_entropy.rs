@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
-use super::packed_linear::{input_gradient, product};
+use super::packed_linear::{Term, input_gradient, product};
 use super::parallel::SharedMut;
 use super::real::{Real, largest};
 use super::rows::{contiguous_f32, elements};
@@ -146,7 +146,8 @@ impl Rows<'_> {
             if self.head.is_trainable() {
                 self.head.accumulate(&taken, &logits, vocabulary, 0).map_err(candle_core::Error::wrap)?;
             }
-            let gradient = input_gradient(std::slice::from_ref(self.head), &logits, rows.len())?;
+            let term = Term { weight: self.head, dy: &logits, width: vocabulary, offset: 0 };
+            let gradient = input_gradient(&[term], rows.len())?;
             for (&row, gradient) in rows.iter().zip(gradient.chunks_exact(width)) {
                 dx[row * width..][..width].copy_from_slice(gradient);
             }

@@ -56,8 +56,9 @@ pub use gelu::{Gelu, gelu};
 pub use kv_pool::{KvDtype, KvLayout, KvPool};
 pub use layer_norm::layer_norm;
 pub use packed_linear::{
-    Int8Scales, Learned, PackedLinear, PanelOrder, Storage, WeightData, embedding, embedding_gradient,
-    gated_linear, linear, linear_add, linears, normed_gated_linear, normed_linears,
+    AdaptedLinear, Int8Scales, Learned, LowRank, PackedLinear, PanelOrder, Storage, WeightData,
+    adapted_linears, embedding, embedding_gradient, gated_linear, linear, linear_add, linears,
+    normed_gated_linear, normed_linears,
 };
 pub use paged_attention::{AttentionSettings, PagedBatch, paged_attention};
 pub use peak::Peak;

@@ -9,8 +9,8 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::parallel::{output, share};
 use super::rows::{StridedRows, rows_are_contiguous};
-use super::tape::{Keeps, apply1, contiguous};
 use super::simd::{Kernel, LANES, Simd, load_some, store_some};
+use super::tape::{Keeps, apply1, contiguous};
 use super::{Workers, shape_error};
 
 const OP: &str = "rope";

@@ -7,8 +7,8 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use super::parallel::{SharedMut, output, share};
 use super::real::Real;
 use super::rows::{contiguous_f32, elements};
-use super::tape::{Keeps, apply2, contiguous};
 use super::simd::{Kernel, LANES, Simd, load_some, math, store_some};
+use super::tape::{Keeps, apply2, contiguous};
 use super::{Workers, shape_error};
 
 const OP: &str = "swiglu";

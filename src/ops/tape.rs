@@ -93,7 +93,11 @@ pub struct Gradients {
 ///
 /// # Errors
 /// Those of `run`.
-pub fn record<T>(watched: &[&Tensor], workers: &Arc<Workers>, run: impl FnOnce() -> Result<T>) -> Result<(T, Tape)> {
+pub fn record<T>(
+    watched: &[&Tensor],
+    workers: &Arc<Workers>,
+    run: impl FnOnce() -> Result<T>,
+) -> Result<(T, Tape)> {
     let watched = watched.iter().map(|tensor| tensor.id()).collect();
     let (found, mode) = within(Mode::Recording(Recording { watched, nodes: Vec::new() }), run);
     let nodes = match mode {
@@ -167,7 +171,11 @@ fn is_candles() -> bool {
     MODE.with_borrow(|mode| matches!(mode, Mode::Candle))
 }
 
-pub(super) fn apply1<C: CustomOp1 + Send + Sync + 'static>(x: &Tensor, op: C, keeps: Keeps) -> Result<Tensor> {
+pub(super) fn apply1<C: CustomOp1 + Send + Sync + 'static>(
+    x: &Tensor,
+    op: C,
+    keeps: Keeps,
+) -> Result<Tensor> {
     if is_candles() {
         return x.apply_op1(op);
     }
@@ -264,7 +272,8 @@ impl Tape {
             let Some(gradient) = gradients.take(result.id)? else { continue };
             let found = operation.backward(&operands, &result.tensor, gradient, &mut gradients)?;
             // What it kept goes before the next one's gradients are made.
-            let wanted: Vec<_> = operands.into_iter().map(|operand| (operand.id, operand.is_watched)).collect();
+            let wanted: Vec<_> =
+                operands.into_iter().map(|operand| (operand.id, operand.is_watched)).collect();
             for ((id, is_watched), gradient) in wanted.into_iter().zip(found) {
                 if let Some(gradient) = gradient.filter(|_| is_watched) {
                     gradients.add(id, gradient)?;
@@ -337,7 +346,14 @@ impl Gradients {
     }
 
     /// The gradient of `x.narrow(dim, start, ..)`.
-    fn add_part(&mut self, id: TensorId, shape: &Shape, part: &Tensor, dim: usize, start: usize) -> Result<()> {
+    fn add_part(
+        &mut self,
+        id: TensorId,
+        shape: &Shape,
+        part: &Tensor,
+        dim: usize,
+        start: usize,
+    ) -> Result<()> {
         let dims = shape.dims();
         let (sums, _) =
             self.of_parts.entry(id).or_insert_with(|| (vec![0.0; shape.elem_count()], shape.clone()));
@@ -392,7 +408,12 @@ mod tests {
     }
 
     /// A piece of a layer: a norm whose weight is a variable, views, a tensor with two users.
-    fn piece(x: &Tensor, norm: &Tensor, weights: &[Arc<PackedLinear>], workers: &Arc<Workers>) -> Result<Tensor> {
+    fn piece(
+        x: &Tensor,
+        norm: &Tensor,
+        weights: &[Arc<PackedLinear>],
+        workers: &Arc<Workers>,
+    ) -> Result<Tensor> {
         let normed = rms_norm(x, norm, 1e-5, workers)?;
         let both = reshape(&linear(&normed, &weights[0])?, (6, 2, 12))?;
         let gate = contiguous(&narrow(&both, 1, 0, 1)?)?;
@@ -409,8 +430,9 @@ mod tests {
             PackedLinear::pack(WeightData::F32(&values), n, k, None, Storage::F32, &workers).unwrap()
         };
         let weights = [weight(1, 24, 20), weight(2, 20, 12)];
-        let tensor =
-            |seed, shape: &[usize]| Tensor::from_vec(numbers(seed, shape.iter().product()), shape, &Device::Cpu).unwrap();
+        let tensor = |seed, shape: &[usize]| {
+            Tensor::from_vec(numbers(seed, shape.iter().product()), shape, &Device::Cpu).unwrap()
+        };
         let norm = Var::from_tensor(&tensor(3, &[20])).unwrap();
         let (x, upstream) = (tensor(4, &[6, 20]), tensor(5, &[6, 20]));
 

@@ -26,6 +26,14 @@ pub fn any_adapts(adapters: &[AdapterRows], layer: usize, targets: &[Target]) ->
     adapters.iter().any(changes)
 }
 
+/// The adapter of a batch whose rows all go through it and that drops nothing: what it adds can be made with the linears.
+pub fn sole(adapters: &[AdapterRows], tokens: usize) -> Option<&Adapter> {
+    match adapters {
+        [AdapterRows { rows, adapter, dropout: None }] if *rows == (0..tokens) => Some(adapter),
+        _ => None,
+    }
+}
+
 /// `y`, a linear's result on x, with what the adapters add: y `[tokens, out]`, x `[tokens, in]`. The ranges of rows ascend
 /// and do not overlap.
 pub fn adapt(
@@ -41,7 +49,8 @@ pub fn adapt(
         && *rows == (0..tokens)
     {
         let Some(pair) = adapter.pair(layer, target) else { return Ok(y) };
-        return pair.add(x, &y, dropout.map(|dropout| Dropout { stream: stream(layer, target), ..dropout }), workers);
+        let dropout = dropout.map(|dropout| Dropout { stream: stream(layer, target), ..dropout });
+        return add(pair, x, &y, dropout, workers);
     }
     let changed: Vec<(&AdapterRows, &Pair)> = adapters
         .iter()
@@ -97,7 +106,7 @@ fn sums(
             Tensor::cat(&parts, 0)
         };
         let dropout = of.dropout.map(|dropout| Dropout { stream, ..dropout });
-        let sum = pair.add(&gather(x)?, &gather(y)?, dropout, workers)?;
+        let sum = add(pair, &gather(x)?, &gather(y)?, dropout, workers)?;
         let mut start = 0;
         for at in together {
             let rows = changed[at].0.rows.len();
@@ -108,19 +117,17 @@ fn sums(
     Ok(sums.into_iter().flatten().collect())
 }
 
-impl Pair {
-    /// `y + scale * B (A x)`. The scale goes to the product in the middle, which is the smallest.
-    fn add(
-        &self,
-        x: &Tensor,
-        y: &Tensor,
-        dropout: Option<Dropout>,
-        workers: &Arc<Workers>,
-    ) -> Result<Tensor> {
-        let down = match dropout {
-            Some(dropout) => ops::linear(&ops::dropout(x, dropout, workers)?, &self.a)?,
-            None => ops::linear(x, &self.a)?,
-        }; // [rows, rank]
-        ops::linear_add(&ops::scale(&down, self.scale)?, &self.b, y)
-    }
+/// `y + scale * B (A x)`. The scale goes to the product in the middle, which is the smallest.
+fn add(
+    pair: &Pair,
+    x: &Tensor,
+    y: &Tensor,
+    dropout: Option<Dropout>,
+    workers: &Arc<Workers>,
+) -> Result<Tensor> {
+    let down = match dropout {
+        Some(dropout) => ops::linear(&ops::dropout(x, dropout, workers)?, &pair.a)?,
+        None => ops::linear(x, &pair.a)?,
+    }; // [rows, rank]
+    ops::linear_add(&ops::scale(&down, pair.scale)?, &pair.b, y)
 }

@@ -13,11 +13,11 @@ mod target;
 
 use std::sync::Arc;
 
-use crate::ops::PackedLinear;
+use crate::ops::{AdaptedLinear, LowRank, PackedLinear};
 use crate::weights::AdapterConfig;
 
 pub use apply::AdapterRows;
-pub(super) use apply::{adapt, any_adapts};
+pub(super) use apply::{adapt, any_adapts, sole};
 pub use initial::LoraSettings;
 pub use open::AdapterOptions;
 pub use target::Target;
@@ -31,16 +31,8 @@ pub struct Adapter {
     layers: Vec<[Option<Pair>; Target::COUNT]>,
 }
 
-/// The two factors of one linear's change, f32.
-#[derive(Clone)]
-pub struct Pair {
-    /// `[rank, in]`
-    pub a: Arc<PackedLinear>,
-    /// `[out, rank]`
-    pub b: Arc<PackedLinear>,
-    /// `alpha / rank`, or `alpha / sqrt(rank)`.
-    pub scale: f64,
-}
+/// One linear's change; its factors are f32.
+pub type Pair = LowRank;
 
 impl Adapter {
     pub fn config(&self) -> &AdapterConfig {
@@ -55,6 +47,11 @@ impl Adapter {
     /// How a linear changes; `None` where it does not.
     pub fn pair(&self, layer: usize, target: Target) -> Option<&Pair> {
         self.layers.get(layer)?[target as usize].as_ref()
+    }
+
+    /// A linear with its change, if it has one.
+    pub(super) fn adapted(&self, layer: usize, target: Target, weight: &Arc<PackedLinear>) -> AdaptedLinear {
+        AdaptedLinear { weight: Arc::clone(weight), low_rank: self.pair(layer, target).cloned() }
     }
 
     /// Every pair with the linear that it changes (`model.layers.0.self_attn.q_proj`), by layers and in the order of

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::tile::{KEYS, ROWS, Rows, Sequences};
+use super::tile::{Columns, KEYS, Keys, ROWS, Rows, Sequences, Task};
 use crate::ops::parallel::SharedMut;
-use crate::ops::product::{Product, panels_of_columns, panels_of_rows};
+use crate::ops::product::Product;
 use crate::ops::real::{Real, largest};
 use crate::ops::simd::LANES;
 
@@ -13,67 +13,60 @@ pub fn forward<T: Real>(sequences: &Sequences<'_>, q: &[T], k: &[T], v: &[T]) ->
     let mut out = vec![T::zero(); q.len()];
     let mut log_sums = vec![T::zero(); sequences.tokens() * sequences.heads];
     let (out_shared, log_sums_shared) = (SharedMut::new(&mut out), SharedMut::new(&mut log_sums));
-    let ranges = sequences.ranges();
-    let group = sequences.heads / sequences.kv_heads;
-    sequences.workers.run(ranges.len() * sequences.heads, &|part| {
-        let (range, head) = (ranges[part / sequences.heads].clone(), part % sequences.heads);
-        let one = Part::new(sequences, [q, k, v], range, head, head / group);
-        one.run(&out_shared, &log_sums_shared);
+    let tasks = sequences.tasks(|rows, len| rows.len() * if sequences.causal { rows.end } else { len });
+    sequences.workers.run(tasks.len(), &|task| {
+        Part::new(sequences, [q, k, v], &tasks[task]).run(&out_shared, &log_sums_shared);
     });
     (out, log_sums)
 }
 
-/// One head of one sequence.
+/// Some rows of one head of one sequence.
 struct Part<'a, T> {
     sequences: &'a Sequences<'a>,
-    range: Range<usize>,
-    head: usize,
+    task: &'a Task,
     q: Rows<'a, T>,
-    /// Panels of keys, `[len / 16][head_dim][16]`.
-    k: Vec<T>,
-    /// Panels of dimensions, `[head_dim / 16][len][16]`.
-    v: Vec<T>,
+    /// The keys that some of the rows see, and those before.
+    keys: usize,
+    k: Keys<T>,
+    v: Columns<T>,
 }
 
 impl<'a, T: Real> Part<'a, T> {
-    fn new(
-        sequences: &'a Sequences<'a>,
-        [q, k, v]: [&'a [T]; 3],
-        range: Range<usize>,
-        head: usize,
-        kv_head: usize,
-    ) -> Self {
-        let Sequences { heads, kv_heads, head_dim, .. } = *sequences;
-        let (len, kv_stride) = (range.len(), kv_heads * head_dim);
-        let from = range.start * kv_stride + kv_head * head_dim;
-        let mut key_panels = vec![T::zero(); len.next_multiple_of(LANES) * head_dim];
-        panels_of_rows(&k[from..], len, head_dim, kv_stride, &mut key_panels);
-        let mut value_panels = vec![T::zero(); len * sequences.padded_dim()];
-        panels_of_columns(&v[from..], len, head_dim, kv_stride, &mut value_panels);
-        let stride = heads * head_dim;
-        let q = Rows { elements: &q[range.start * stride + head * head_dim..], stride };
-        Self { sequences, range, head, q, k: key_panels, v: value_panels }
+    fn new(sequences: &'a Sequences<'a>, [q, k, v]: [&'a [T]; 3], task: &'a Task) -> Self {
+        let Sequences { heads, kv_heads, head_dim, causal, .. } = *sequences;
+        let Task { range, head, tokens, .. } = task;
+        let (stride, kv_stride) = (heads * head_dim, kv_heads * head_dim);
+        let from = range.start * kv_stride + head / (heads / kv_heads) * head_dim;
+        let keys = if causal { tokens.end } else { range.len() };
+        Self {
+            q: Rows { elements: &q[range.start * stride + head * head_dim..], stride },
+            k: Keys::new(&k[from..], &(0..keys), head_dim, kv_stride),
+            v: Columns::new(&v[from..], &(0..keys), head_dim, kv_stride),
+            sequences,
+            task,
+            keys,
+        }
     }
 
     fn run(&self, out: &SharedMut<'_, T>, log_sums: &SharedMut<'_, T>) {
         let Sequences { heads, head_dim, .. } = *self.sequences;
-        let (len, width) = (self.range.len(), self.sequences.padded_dim());
+        let (width, Task { range, head, tokens, .. }) = (self.sequences.padded_dim(), self.task);
         let mut scores = vec![T::zero(); ROWS * KEYS];
         let mut sums = vec![T::zero(); ROWS * width];
-        for start in (0..len).step_by(ROWS) {
-            let rows = start..len.min(start + ROWS);
+        for start in tokens.clone().step_by(ROWS) {
+            let rows = start..tokens.end.min(start + ROWS);
             let mut state = vec![(T::neg_infinity(), T::zero()); rows.len()];
             sums.fill(T::zero());
-            for keys in self.sequences.key_tiles(&rows, len) {
-                self.sequences.scores(self.q, &self.k, &rows, &keys, len, &mut scores);
+            for keys in self.sequences.key_tiles(&rows, self.keys) {
+                self.sequences.scores(self.q, &self.k, &rows, &keys, self.keys, &mut scores);
                 self.soften(&mut scores, &mut sums, &mut state, keys.len());
                 self.add_values(&scores, &keys, rows.len(), &mut sums);
             }
             for (index, (largest, sum)) in state.into_iter().enumerate() {
-                let token = self.range.start + start + index;
+                let token = range.start + start + index;
                 // SAFETY: this token's part of this head is this part's alone.
                 let (out, log_sum) = unsafe {
-                    let at = token * heads + self.head;
+                    let at = token * heads + head;
                     (out.slice(at * head_dim, head_dim), log_sums.slice(at, 1))
                 };
                 log_sum[0] = largest + sum.ln();
@@ -107,15 +100,16 @@ impl<'a, T: Real> Part<'a, T> {
     }
 
     fn add_values(&self, weights: &[T], keys: &Range<usize>, rows: usize, sums: &mut [T]) {
-        let (len, width) = (self.range.len(), self.sequences.padded_dim());
+        let width = self.sequences.padded_dim();
+        let (values, values_stride) = self.v.from(keys.start);
         let product = Product {
             a: weights.as_ptr(),
             a_stride: KEYS,
             a_step: 1,
             rows,
             k: keys.len(),
-            b: self.v[keys.start * LANES..].as_ptr(),
-            b_stride: len * LANES,
+            b: values,
+            b_stride: values_stride,
             panels: width / LANES,
             c: sums.as_mut_ptr(),
             c_stride: width,

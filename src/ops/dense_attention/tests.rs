@@ -44,6 +44,73 @@ fn gradients_follow_finite_differences() {
     }
 }
 
+/// The result and the gradients of one head, row by row in f64: what a tile after the other is to give.
+fn whole(
+    [q, k, v, upstream]: [&[f64]; 4],
+    width: usize,
+    sees: impl Fn(usize, usize) -> bool,
+    scale: f64,
+) -> [Vec<f64>; 4] {
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let at = |x: &'_ [f64], row: usize| x[row * width..][..width].to_vec();
+    let [mut out, mut dq, mut dk, mut dv] = [q, q, k, v].map(|x| vec![0.0; x.len()]);
+    let add = |to: &mut [f64], row: usize, factor: f64, x: &[f64]| {
+        to[row * width..][..width].iter_mut().zip(x).for_each(|(to, x)| *to += factor * x);
+    };
+    let tokens = q.len() / width;
+    for row in 0..tokens {
+        let keys: Vec<usize> = (0..tokens).filter(|&key| sees(row, key)).collect();
+        let weights: Vec<f64> =
+            keys.iter().map(|&key| (dot(&at(q, row), &at(k, key)) * scale).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        for (&key, weight) in keys.iter().zip(&weights) {
+            add(&mut out, row, weight / sum, &at(v, key));
+        }
+        let (gradient, delta) = (at(upstream, row), dot(&at(&out, row), &at(upstream, row)));
+        for (&key, weight) in keys.iter().zip(&weights) {
+            let slope = weight / sum * (dot(&gradient, &at(v, key)) - delta) * scale;
+            add(&mut dq, row, slope, &at(k, key));
+            add(&mut dk, key, slope, &at(q, row));
+            add(&mut dv, key, weight / sum, &gradient);
+        }
+    }
+    [out, dq, dk, dv]
+}
+
+/// Sequences of several parts, whose rows and keys go to different threads.
+#[test]
+fn long_sequences_are_cut_into_parts() {
+    let (tokens, width) = (2300, 3);
+    let [q, k, v, upstream] = [1, 2, 3, 4].map(|seed| doubles(seed, tokens * width));
+    for (causal, window) in [(true, None), (true, Some(700)), (false, None)] {
+        let workers = Workers::new(3);
+        let offsets = [0, tokens as u32];
+        let sequences = Sequences {
+            offsets: &offsets,
+            heads: 1,
+            kv_heads: 1,
+            head_dim: width,
+            causal,
+            window,
+            scale: 0.7,
+            workers: &workers,
+        };
+        assert_eq!(sequences.parts(tokens).count(), 3);
+        let (out, log_sums) = forward::forward(&sequences, &q, &k, &v);
+        let operands =
+            backward::Operands { q: &q, k: &k, v: &v, out: &out, log_sums: &log_sums, gradient: &upstream };
+        let [dq, dk, dv] = backward::backward(&sequences, &operands);
+        let sees =
+            |row: usize, key: usize| !causal || key <= row && window.is_none_or(|window| row - key < window);
+        let expected = whole([&q, &k, &v, &upstream], width, sees, f64::from(0.7f32));
+        for (found, expected) in [out, dq, dk, dv].iter().zip(&expected) {
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() <= 1e-11, "{causal} {window:?}: {found} {expected}");
+            }
+        }
+    }
+}
+
 #[test]
 fn follows_pytorch() {
     let inputs = Golden::new("attention");
@@ -82,7 +149,7 @@ fn sequences_do_not_see_each_other() {
             Some(*end)
         }));
         let var = |seed, heads: usize| {
-            let x = numbers(seed, 1000 * heads * 20)[skip * heads * 20..][..tokens * heads * 20].to_vec();
+            let x = numbers(seed, 1200 * heads * 20)[skip * heads * 20..][..tokens * heads * 20].to_vec();
             candle_core::Var::from_vec(x, (tokens, heads, 20), &Device::Cpu).unwrap()
         };
         let (q, k, v) = (var(1, 4), var(2, 2), var(3, 2));
@@ -94,6 +161,10 @@ fn sequences_do_not_see_each_other() {
         let gradient = |x: &Tensor| values(gradients.get(x).unwrap());
         [values(&out), gradient(q.as_tensor()), gradient(k.as_tensor()), gradient(v.as_tensor())]
     };
+    // Longer than a part.
+    for (one, many) in run(&[1100, 20], 0, 3).iter().zip(&run(&[1100, 20], 0, 1)) {
+        assert_eq!(bits(one), bits(many));
+    }
     let all = run(&[3, 330, 65], 0, 1);
     for (one, many) in run(&[3, 330, 65], 0, 3).iter().zip(&all) {
         assert_eq!(bits(one), bits(many));

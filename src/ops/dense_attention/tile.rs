@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::ops::Workers;
-use crate::ops::product::Product;
+use crate::ops::product::{Product, panels_of_columns, panels_of_rows};
 use crate::ops::real::Real;
 use crate::ops::simd::LANES;
 
@@ -11,6 +11,10 @@ use crate::ops::simd::LANES;
 pub const ROWS: usize = 64;
 /// Keys of a tile, whole panels.
 pub const KEYS: usize = 256;
+/// Rows, or keys, of a sequence that are a part for a thread, at least; whole tiles of both.
+const PART: usize = 1024;
+/// Parts of a sequence, at most: each has sums of its own as large as the sequence on the way back.
+const PARTS_MAX: usize = 4;
 
 /// A ragged batch, its shapes checked.
 pub struct Sequences<'a> {
@@ -36,6 +40,25 @@ impl Sequences<'_> {
         pairs.filter(|range| !range.is_empty()).collect()
     }
 
+    /// A sequence's tokens in parts, which depend on its length alone.
+    pub fn parts(&self, len: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let part = PART.max(len.div_ceil(PARTS_MAX).next_multiple_of(PART));
+        (0..len).step_by(part).map(move |start| start..len.min(start + part))
+    }
+
+    /// The parts of all sequences and heads, those with the most work last: that is what threads begin with.
+    pub fn tasks(&self, work: impl Fn(&Range<usize>, usize) -> usize) -> Vec<Task> {
+        let mut tasks = Vec::new();
+        for range in self.ranges() {
+            for (index, tokens) in self.parts(range.len()).enumerate() {
+                let of_head = |head| Task { range: range.clone(), head, tokens: tokens.clone(), index };
+                tasks.extend((0..self.heads).map(of_head));
+            }
+        }
+        tasks.sort_by_key(|task| work(&task.tokens, task.range.len()));
+        tasks
+    }
+
     /// The head dimension in whole panels.
     pub fn padded_dim(&self) -> usize {
         self.head_dim.next_multiple_of(LANES)
@@ -55,11 +78,11 @@ impl Sequences<'_> {
     }
 
     /// The scores of some rows and a tile of keys, scaled, in `scores` `[ROWS, KEYS]`; minus infinity where a key is not
-    /// seen. `q` holds the head's rows, `stride` apart, and `k` the sequence's keys in panels.
+    /// seen. `q` holds the head's rows, `stride` apart.
     pub fn scores<T: Real>(
         &self,
         q: Rows<'_, T>,
-        k: &[T],
+        k: &Keys<T>,
         rows: &Range<usize>,
         keys: &Range<usize>,
         len: usize,
@@ -79,7 +102,7 @@ impl Sequences<'_> {
     pub fn multiply_keys<T: Real>(
         &self,
         x: Rows<'_, T>,
-        panels: &[T],
+        panels: &Keys<T>,
         rows: &Range<usize>,
         keys: &Range<usize>,
         out: &mut [T],
@@ -90,7 +113,7 @@ impl Sequences<'_> {
             a_step: 1,
             rows: rows.len(),
             k: self.head_dim,
-            b: panels[keys.start * self.head_dim..].as_ptr(),
+            b: panels.panels[(keys.start - panels.first) * self.head_dim..].as_ptr(),
             b_stride: self.head_dim * LANES,
             panels: keys.len().div_ceil(LANES),
             c: out.as_mut_ptr(),
@@ -98,8 +121,56 @@ impl Sequences<'_> {
             c_panel: LANES,
             first: true,
         };
-        // SAFETY: x has the rows, the panels hold all keys of the sequence from a multiple of sixteen on, and `out` a tile.
+        // SAFETY: x has the rows, the panels hold these keys from a multiple of sixteen on, and `out` a tile.
         unsafe { T::product(self.workers.isa(), product) };
+    }
+}
+
+/// What a thread takes of a head of a sequence.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// The sequence.
+    pub range: Range<usize>,
+    pub head: usize,
+    /// Of the sequence: rows forward, keys backward.
+    pub tokens: Range<usize>,
+    /// Of the sequence's parts.
+    pub index: usize,
+}
+
+/// Some keys of one head of a sequence, or values, in panels `[keys / 16][head_dim][16]`.
+pub struct Keys<T> {
+    panels: Vec<T>,
+    /// A multiple of sixteen.
+    first: usize,
+}
+
+impl<T: Real> Keys<T> {
+    /// `x` begins at the head's first row, rows `stride` apart.
+    pub fn new(x: &[T], keys: &Range<usize>, head_dim: usize, stride: usize) -> Self {
+        let mut panels = vec![T::zero(); keys.len().next_multiple_of(LANES) * head_dim];
+        panels_of_rows(&x[keys.start * stride..], keys.len(), head_dim, stride, &mut panels);
+        Self { panels, first: keys.start }
+    }
+}
+
+/// Some tokens of one head of a sequence in panels `[head_dim / 16][tokens][16]`.
+pub struct Columns<T> {
+    panels: Vec<T>,
+    tokens: Range<usize>,
+}
+
+impl<T: Real> Columns<T> {
+    /// `x` begins at the head's first row, rows `stride` apart.
+    pub fn new(x: &[T], tokens: &Range<usize>, head_dim: usize, stride: usize) -> Self {
+        let mut panels = vec![T::zero(); tokens.len() * head_dim.next_multiple_of(LANES)];
+        panels_of_columns(&x[tokens.start * stride..], tokens.len(), head_dim, stride, &mut panels);
+        Self { panels, tokens: tokens.clone() }
+    }
+
+    /// From this token on, and how far apart the panels are.
+    pub fn from(&self, token: usize) -> (*const T, usize) {
+        (self.panels[(token - self.tokens.start) * LANES..].as_ptr(), self.tokens.len() * LANES)
     }
 }
 

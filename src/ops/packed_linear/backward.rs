@@ -25,13 +25,26 @@ const TILE_ROWS: usize = 128;
 /// Rows of dy that a tile is laid out for, at most.
 const PART_ROWS: usize = 1024;
 
-/// `sum of dy W` over the weights, of which dy `[rows, sum of out_features]` has the columns side by side; `[rows,
-/// in_features]`. The weights are of one number of input features, and at least one.
-pub fn input_gradient(weights: &[Arc<PackedLinear>], dy: &[f32], rows: usize) -> Result<Vec<f32>> {
-    let width: usize = weights.iter().map(|weight| weight.out_features).sum();
-    let Some(first) = weights.first().filter(|_| dy.len() == rows * width) else {
-        let detail = format!("{} gradients do not fit {rows} rows of {weights:?}", dy.len());
-        return Err(shape_error(OP, detail));
+/// One weight's part in the gradient of x.
+#[derive(Clone, Copy)]
+pub struct Term<'a> {
+    pub weight: &'a Arc<PackedLinear>,
+    /// `[rows, width]`, in which the weight's outputs are the columns from `offset` on.
+    pub dy: &'a [f32],
+    pub width: usize,
+    pub offset: usize,
+}
+
+/// `sum of dy W` over the terms, `[rows, in_features]`. The weights are of one number of input features, and at least one.
+pub fn input_gradient(terms: &[Term<'_>], rows: usize) -> Result<Vec<f32>> {
+    let fits = |term: &Term<'_>| {
+        term.dy.len() == rows * term.width
+            && term.offset + term.weight.out_features <= term.width
+            && term.weight.in_features == terms[0].weight.in_features
+    };
+    let Some(Term { weight: first, .. }) = terms.first().filter(|_| terms.iter().all(fits)) else {
+        let weights: Vec<_> = terms.iter().map(|term| (term.weight, term.dy.len(), term.width)).collect();
+        return Err(shape_error(OP, format!("gradients do not fit {rows} rows of {weights:?}")));
     };
     let (in_features, workers) = (first.in_features, &first.workers);
     let columns = in_features.div_ceil(TILE_COLUMNS);
@@ -46,9 +59,7 @@ pub fn input_gradient(weights: &[Arc<PackedLinear>], dy: &[f32], rows: usize) ->
     workers.run(parts, &|part| {
         let start = part / columns * block_rows;
         let piece = Piece {
-            weights,
-            dy,
-            width,
+            terms,
             rows: start..rows.min(start + block_rows),
             columns: part % columns * TILE_COLUMNS..in_features.min((part % columns + 1) * TILE_COLUMNS),
         };
@@ -64,10 +75,7 @@ pub fn input_gradient(weights: &[Arc<PackedLinear>], dy: &[f32], rows: usize) ->
 
 /// Some rows and columns of dx.
 struct Piece<'a> {
-    weights: &'a [Arc<PackedLinear>],
-    dy: &'a [f32],
-    /// Of dy.
-    width: usize,
+    terms: &'a [Term<'a>],
     rows: Range<usize>,
     /// From a multiple of `TILE_COLUMNS` on.
     columns: Range<usize>,
@@ -79,15 +87,13 @@ impl Piece<'_> {
         let lengths = [self.rows.len() * stride, TILE_COLUMNS * TILE_ROWS, TILE_COLUMNS * LANES];
         with_scratch(OP, lengths, |[sums, tile, widened]| {
             sums.fill(0.0);
-            let mut offset = 0;
-            for weight in self.weights {
-                for from in (0..weight.out_features).step_by(TILE_ROWS) {
-                    let outputs = from..weight.out_features.min(from + TILE_ROWS);
-                    self.add(weight, outputs, offset, sums, tile, widened);
+            for term in self.terms {
+                for from in (0..term.weight.out_features).step_by(TILE_ROWS) {
+                    let outputs = from..term.weight.out_features.min(from + TILE_ROWS);
+                    self.add(term, outputs, sums, tile, widened);
                 }
-                offset += weight.out_features;
             }
-            let in_features = self.weights[0].in_features;
+            let in_features = self.terms[0].weight.in_features;
             for (row, sums) in self.rows.clone().zip(sums.chunks_exact(stride)) {
                 // SAFETY: the columns of this row are this piece's alone.
                 let to = unsafe { out.slice(row * in_features + self.columns.start, self.columns.len()) };
@@ -96,12 +102,11 @@ impl Piece<'_> {
         })
     }
 
-    /// What some outputs of a weight add, whose columns of dy begin at `offset`.
+    /// What some outputs of a weight add.
     fn add(
         &self,
-        weight: &PackedLinear,
+        &Term { weight, dy, width, offset }: &Term<'_>,
         outputs: Range<usize>,
-        offset: usize,
         sums: &mut [f32],
         tile: &mut [f32],
         widened: &mut [f32],
@@ -113,10 +118,10 @@ impl Piece<'_> {
             let count = LANES.min(outputs.len() - first);
             lay_out(widened, first, count, panels, outputs.len(), tile);
         }
-        let at = self.rows.start * self.width + offset + outputs.start;
+        let at = self.rows.start * width + offset + outputs.start;
         let product = Product {
-            a: self.dy[at..].as_ptr(),
-            a_stride: self.width,
+            a: dy[at..].as_ptr(),
+            a_stride: width,
             a_step: 1,
             rows: self.rows.len(),
             k: outputs.len(),
@@ -238,7 +243,7 @@ mod tests {
     fn check(weight: &Arc<PackedLinear>, rows: usize) {
         let (n, k) = (weight.out_features, weight.in_features);
         let (w, dy) = (stored(weight), numbers(7, rows * n));
-        let dx = input_gradient(std::slice::from_ref(weight), &dy, rows).unwrap();
+        let dx = input_gradient(&[Term { weight, dy: &dy, width: n, offset: 0 }], rows).unwrap();
         for (row, (dy, dx)) in dy.chunks(n).zip(dx.chunks(k)).enumerate() {
             for (i, &found) in dx.iter().enumerate() {
                 let terms = dy.iter().enumerate().map(|(o, &g)| f64::from(g) * f64::from(w[o * k + i]));
@@ -275,7 +280,8 @@ mod tests {
     fn bits_do_not_depend_on_threads_or_rows() {
         let run = |threads, rows: usize| {
             let weight = pack(&numbers(1, 150 * 600), 150, 600, Storage::F32, &Workers::new(threads));
-            input_gradient(&[weight], &numbers(2, 2500 * 150)[..rows * 150], rows).unwrap()
+            let dy = &numbers(2, 2500 * 150)[..rows * 150];
+            input_gradient(&[Term { weight: &weight, dy, width: 150, offset: 0 }], rows).unwrap()
         };
         let all = run(1, 2500);
         assert_eq!(bits(&run(3, 2500)), bits(&all));

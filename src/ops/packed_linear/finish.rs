@@ -11,6 +11,8 @@ pub enum Then<'a> {
     Keep,
     /// Add it to the residual, of the output's shape.
     Add(&'a [f32]),
+    /// Add it to what the output holds.
+    AddTo,
     /// `silu` of it, times the sums of the `up` weight (`[rows, PANELS_MAX * 16]`) and its bias.
     Gate {
         up: *const f32,
@@ -51,6 +53,7 @@ impl Kernel for Finish<'_> {
                     let value = match self.then {
                         Then::Keep => sum,
                         Then::Add(residual) => S::add(load_some::<S>(residual.as_ptr().add(to), count), sum),
+                        Then::AddTo => S::add(load_some::<S>(self.out.add(to), count), sum),
                         Then::Gate { up, up_bias } => {
                             S::mul(math::silu::<S>(sum), biased::<S>(up.add(from), up_bias, column, count))
                         }

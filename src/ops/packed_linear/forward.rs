@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
-use super::backward::input_gradient;
+use super::backward::{Term, input_gradient};
 use super::finish::{Finish, Then};
 use super::gemm::Gemm;
 use super::int8::{Int8Panels, IntegerSums, Scale};
@@ -27,9 +27,9 @@ use crate::ops::aligned::Plain;
 use crate::ops::parallel::{SharedMut, output, share};
 use crate::ops::rows::{contiguous_f32, elements};
 use crate::ops::simd::LANES;
-use crate::ops::tape::{Keeps, apply1, apply2, contiguous, is_tracked};
 #[cfg(target_arch = "x86_64")]
 use crate::ops::simd::avx512::{run_bf16_dot, run_byte_dot};
+use crate::ops::tape::{Keeps, apply1, apply2, contiguous, is_tracked};
 use crate::ops::{OpsError, Workers, rms_norm, shape_error, swiglu};
 
 const OP: &str = "packed_linear";
@@ -122,6 +122,45 @@ pub(in crate::ops) fn product(x: &[f32], rows: usize, weight: &Arc<PackedLinear>
     op.forward(x, &Shape::from((rows, weight.in_features)), None, None).map(|(y, _)| y)
 }
 
+/// The results of several weights on one x, beside each other, added to a residual of their shape.
+pub(super) fn side_by_side(
+    x: &[f32],
+    x_shape: &Shape,
+    weights: Vec<Arc<PackedLinear>>,
+    residual: Option<(&[f32], &Shape)>,
+) -> Result<(Vec<f32>, Shape)> {
+    Linears(Weights::SideBySide(weights)).forward(x, x_shape, residual, None)
+}
+
+/// Adds `x W^T + b` to some columns of y `[rows, width]`: those from `offset` on, as many as the weight has outputs.
+pub(super) fn add_product(
+    x: &[f32],
+    rows: usize,
+    weight: &Arc<PackedLinear>,
+    y: &mut [f32],
+    width: usize,
+    offset: usize,
+) -> Result<()> {
+    let weights = std::slice::from_ref(weight);
+    check(weights, false, &Shape::from((rows, x.len() / rows.max(1))))?;
+    if y.len() != rows * width || offset + weight.out_features > width {
+        let detail = format!("{} columns from {offset} on are not in [{rows}, {width}]", weight.out_features);
+        return Err(shape_error(OP, detail));
+    }
+    let call = Call {
+        x: Operand::new(x, rows, weights, None, &weight.workers),
+        rows,
+        width,
+        weights,
+        gated: false,
+        residual: Residual::Output,
+        offset,
+        workers: &weight.workers,
+    };
+    call.run_into(&SharedMut::new(y));
+    Ok(())
+}
+
 struct Linears(Weights);
 
 enum Weights {
@@ -135,7 +174,8 @@ impl CustomOp1 for Linears {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (y, shape) = self.forward(contiguous_f32(OP, "x", storage, layout)?, layout.shape(), None, None)?;
+        let (y, shape) =
+            self.forward(contiguous_f32(OP, "x", storage, layout)?, layout.shape(), None, None)?;
         Ok((CpuStorage::F32(y), shape))
     }
 
@@ -223,7 +263,13 @@ impl Linears {
                 offset += weight.out_features;
             }
         }
-        let gradient = input_gradient(weights, &dy, x.dim(0)?)?;
+        let (width, mut offset) = (gradient.dim(1)?, 0);
+        let terms = weights.iter().map(|weight| {
+            let term = Term { weight, dy: &dy, width, offset };
+            offset += weight.out_features;
+            term
+        });
+        let gradient = input_gradient(&terms.collect::<Vec<_>>(), x.dim(0)?)?;
         Tensor::from_vec(gradient, x.shape(), x.device())
     }
 
@@ -256,7 +302,8 @@ impl Linears {
             width,
             weights,
             gated,
-            residual: residual.map(|(elements, _)| elements),
+            residual: residual.map_or(Residual::None, |(elements, _)| Residual::Elements(elements)),
+            offset: 0,
             workers,
         };
         Ok((call.run(), shape))
@@ -289,8 +336,20 @@ struct Call<'a> {
     weights: &'a [Arc<PackedLinear>],
     /// The two weights are a gate and its `up`, and give one output.
     gated: bool,
-    residual: Option<&'a [f32]>,
+    residual: Residual<'a>,
+    /// Where the first weight's columns begin in the output.
+    offset: usize,
     workers: &'a Workers,
+}
+
+/// What the sums are added to.
+#[derive(Clone, Copy)]
+enum Residual<'a> {
+    None,
+    /// Of the output's shape.
+    Elements(&'a [f32]),
+    /// What the output holds before.
+    Output,
 }
 
 /// Sums of a few panels for a block of rows.
@@ -298,6 +357,15 @@ type Sums = std::mem::MaybeUninit<[f32; ROWS_MAX * PANELS_MAX * LANES]>;
 
 impl Call<'_> {
     fn run(&self) -> Vec<f32> {
+        // SAFETY: `run_into` writes every column of every row.
+        unsafe { output(self.rows * self.width, |out| self.run_into(out)) }
+    }
+
+    /// Into `[rows, width]`.
+    fn run_into(&self, out: &SharedMut<'_, f32>) {
+        if self.rows == 0 {
+            return;
+        }
         let unit = self.unit_panels();
         let row_parts = self.rows.div_ceil(PART_ROWS).max(1);
         // Of all rows of some panels, one after the other.
@@ -310,30 +378,23 @@ impl Call<'_> {
             self.rows * self.weights.iter().map(|w| w.in_features * w.out_features).sum::<usize>();
         let most = total.min(PARTS_PER_THREAD * self.workers.threads());
         let parts = (work / PART_MULTIPLY_ADDS).clamp(1, most.max(1));
-        // SAFETY: the parts' units cover every column, and `unit` writes its columns of every row.
-        unsafe {
-            output(self.rows * self.width, |out| {
-                if self.rows == 0 {
-                    return;
+        self.workers.run(parts, &|part| {
+            let Range { start, end } = share(total, parts, part);
+            let (mut first, mut offset) = (0, self.offset);
+            for (index, weight) in dealt.iter().enumerate() {
+                let count = units(weight);
+                for at in start.max(first)..end.min(first + count) {
+                    let from = (at - first) / row_parts * unit;
+                    let panels = from..(from + unit).min(weight.out_features.div_ceil(LANES));
+                    let row = (at - first) % row_parts * PART_ROWS;
+                    let rows = row..self.rows.min(row + PART_ROWS);
+                    // SAFETY: the parts' units cover every column once, all of them inside the output.
+                    unsafe { self.unit(index, panels, rows, offset, out) };
                 }
-                self.workers.run(parts, &|part| {
-                    let Range { start, end } = share(total, parts, part);
-                    let (mut first, mut offset) = (0, 0);
-                    for (index, weight) in dealt.iter().enumerate() {
-                        let count = units(weight);
-                        for at in start.max(first)..end.min(first + count) {
-                            let from = (at - first) / row_parts * unit;
-                            let panels = from..(from + unit).min(weight.out_features.div_ceil(LANES));
-                            let row = (at - first) % row_parts * PART_ROWS;
-                            let rows = row..self.rows.min(row + PART_ROWS);
-                            self.unit(index, panels, rows, offset, out);
-                        }
-                        first += count;
-                        offset += weight.out_features;
-                    }
-                });
-            })
-        }
+                first += count;
+                offset += weight.out_features;
+            }
+        });
     }
 
     /// Panels of a unit: what the kernels like best, by the instruction set and the rows.
@@ -391,8 +452,9 @@ impl Call<'_> {
                     self.multiply(up, panels.clone(), rows.clone(), sums);
                     Then::Gate { up: sums, up_bias: up.bias.as_deref() }
                 }
-                Some(residual) => Then::Add(residual),
-                None => Then::Keep,
+                Residual::Elements(residual) => Then::Add(residual),
+                Residual::Output => Then::AddTo,
+                Residual::None => Then::Keep,
             };
             let finish = Finish {
                 sums,

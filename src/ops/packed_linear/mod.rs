@@ -34,6 +34,7 @@ mod group_rows;
 #[cfg(target_arch = "x86_64")]
 mod grouped;
 mod int8;
+mod low_rank;
 mod operand;
 mod pack;
 #[cfg(target_arch = "x86_64")]
@@ -49,12 +50,13 @@ use super::aligned::{AlignedBuffer, Plain};
 use super::rms_norm::norm_rows;
 use super::simd::LANES;
 use super::{Isa, OpsError, Workers};
-pub(super) use backward::input_gradient;
-pub(super) use forward::product;
+pub(super) use backward::{Term, input_gradient};
 use blocks::BlockFormat;
 pub use embedding::{embedding, embedding_gradient};
+pub(super) use forward::product;
 pub use forward::{gated_linear, linear, linear_add, linears, normed_gated_linear, normed_linears};
 use int8::Int8Panels;
+pub use low_rank::{AdaptedLinear, LowRank, adapted_linears};
 use trainable::Learning;
 pub use trainable::{Learned, PanelOrder};
 

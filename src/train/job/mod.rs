@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::data::{Counts, Effort};
 use super::hyperparameters::Resolved;
+use super::memory::KeptMemory;
 use super::metrics::MetricsFile;
 use super::{Event, Examples, Masks, Objective, Observer, Outcome, RunSettings, TrainError, Trainer};
 use crate::model::{Decoder, DecoderConfig, LoadOptions};
@@ -80,6 +81,7 @@ impl Job<'_> {
     pub fn run(self, observer: &mut dyn Observer) -> Result<Finished, TrainError> {
         let resolved = Resolved::of(self.request, &self.config, self.checkpoint.dtype)?;
         let _lock = self.lock()?;
+        let _memory = KeptMemory::new();
         match self.request.kind() {
             MethodKind::Supervised | MethodKind::Cpt => self.train_on_tokens(resolved, observer),
             MethodKind::Mapping | MethodKind::Augmentation => self.train_mapping(resolved, observer),
