@@ -6,8 +6,8 @@
 //! states are f32 on the CPU; weights and KV may be bf16 or GGUF blocks and are widened in registers.
 //! candle's own matmul is not used in a decoder's forward.
 //!
-//! Gradients flow back through every operation but paged attention (candle reports `BackwardNotSupported` there rather than
-//! dropping one), to activations and to norms. A packed weight is frozen unless it is made trainable: then backward passes
+//! Gradients flow back through every operation but paged attention (which reports `BackwardNotSupported` rather than
+//! dropping one), to activations and to norms: on a tape of our own (`tape.rs`), or by candle's graph. A packed weight is frozen unless it is made trainable: then backward passes
 //! add its gradient to a sum that lies beside it (`packed_linear/trainable.rs`). A backward pass
 //! recomputes what is cheap and keeps what is not; its sums run over fixed parts in index order, so its bits do not depend
 //! on the number of threads. What is quantised or rounded on the way forward counts as if it were not (straight through).

@@ -22,6 +22,7 @@ mod optimizer;
 mod passes;
 mod result;
 mod schedule;
+mod tensorboard;
 mod trainer;
 mod weights;
 

@@ -239,6 +239,13 @@ async fn a_training_is_followed_and_its_model_served() {
         "{checkpoints}"
     );
 
+    let results = job["result_files"][0].as_str().unwrap();
+    assert_eq!(client.get(&format!("/v1/files/{results}")).await["purpose"], "fine-tune-results");
+    let (_, table) = client.send(client.http.get(client.path(&format!("/v1/files/{results}/content")))).await;
+    let rows: Vec<&str> = table.lines().collect();
+    assert_eq!(rows.len(), 50, "a header, the model before, and 48 steps: {table}");
+    assert!(rows[0].starts_with("step,train_loss,valid_loss,") && rows[1].starts_with("0,,"), "{table}");
+
     let name = job["fine_tuned_model"].as_str().unwrap();
     assert!(name.starts_with("ft:llama2:mine:"), "{name}");
     server.ok("/v1/completions", &completion(&json!({"model": name, "prompt": "one"}))).await;
@@ -476,6 +483,8 @@ async fn a_killed_server_goes_on_by_itself_to_the_same_weights() {
     let killed = client.create(&asked).await;
     client.succeeded(&whole).await;
     client.until(&killed, |job| job["progress"]["steps_done"].as_u64().unwrap() > 20).await;
+    let method = json!({"type": "supervised", "supervised": {"lora": {"r": 2}, "hyperparameters": {"n_epochs": 1, "max_length": 64}}});
+    let adapter = client.create(&training(&file, 1, &json!({"model": "qwen3", "method": method}))).await;
     first.kill();
     assert!(!folder.path().join("trainings").join(&killed).join("model").exists(), "it was killed too late");
     let second = Process::start(folder.path());
@@ -486,4 +495,15 @@ async fn a_killed_server_goes_on_by_itself_to_the_same_weights() {
     assert!(weights(folder.path(), &killed) == weights(folder.path(), &whole));
     let answer = completion(&json!({"model": job["fine_tuned_model"], "prompt": "one"}));
     second.1.post("/v1/completions", &answer, 200).await;
+
+    // Adapters come back with the server.
+    let job = second.1.succeeded(&adapter).await;
+    drop(second);
+    let third = Process::start(folder.path());
+    let card = format!("/v1/models/{}", job["fine_tuned_model"].as_str().unwrap());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while third.1.send(third.1.http.get(third.1.path(&card))).await.0 != 200 {
+        assert!(Instant::now() < deadline, "the adapter is not served again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

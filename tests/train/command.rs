@@ -66,6 +66,29 @@ fn tensors(folder: &Path) -> Vec<u8> {
     std::fs::read(folder.join("model/model.safetensors")).unwrap()
 }
 
+/// Each has a loss of its own, under its name: one file a language.
+#[test]
+fn validation_files_are_measured_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    prepare(folder.path(), &|description| {
+        description["validation_file"] = json!(["dev.jsonl", "sw.jsonl"]);
+        description["method"]["supervised"]["hyperparameters"]["n_epochs"] = json!(1);
+    });
+    std::fs::copy(folder.path().join("train.jsonl"), folder.path().join("sw.jsonl")).unwrap();
+    let said = succeeds(folder.path(), "out");
+    assert!(said.contains(", dev ") && said.contains(", sw "), "{said}");
+    for line in metrics(&folder.path().join("out")).iter().filter(|line| line["eval_loss"].is_f64()) {
+        assert!(line["eval_dev_loss"].is_f64() && line["eval_sw_loss"].is_f64(), "{line}");
+        assert!(line["eval_dev_loss"] != line["eval_sw_loss"], "{line}");
+    }
+    // What TensorBoard reads.
+    let boards = std::fs::read_dir(folder.path().join("out/tensorboard")).unwrap();
+    let board = boards.map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).next().unwrap();
+    for tag in ["train/grad_norm", "eval/sw_loss"] {
+        assert!(board.windows(tag.len()).any(|found| found == tag.as_bytes()), "{tag}");
+    }
+}
+
 #[test]
 fn a_description_becomes_a_model() {
     let folder = tempfile::tempdir().unwrap();

@@ -20,6 +20,7 @@ pub struct Progress {
     /// Seconds since 1970.
     pub estimated_finish: Option<u64>,
     pub fine_tuned_model: Option<String>,
+    pub result_files: Vec<String>,
     pub error: Option<FineTuningError>,
 }
 

@@ -2,6 +2,7 @@
 //! served when they are done.
 
 mod gauge;
+mod results;
 mod run;
 mod spec;
 
@@ -17,8 +18,8 @@ use super::spec::json_of;
 use super::worker::stopped;
 use crate::protocol::fine_tuning_jobs::FineTuningError;
 use crate::registry::Registry;
-use crate::store::{JobEventKind, JobRow, NewJobEvent, RunStatus, Store};
-use crate::train::Finished;
+use crate::store::{JobEventKind, JobRow, NewJobEvent, Order, Page, Paged, RunStatus, Store};
+use crate::train::{Finished, MODEL_FOLDER};
 
 pub use gauge::Progress;
 pub use spec::{TrainingSpec, WrongTraining, file_path, files_of, training_folder};
@@ -85,6 +86,9 @@ impl TrainingWorker {
 
     /// Do trainings until `stop` says true; one in progress is given back then, with a checkpoint.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        if let Err(error) = self.serve_again().await {
+            tracing::error!(%error, "the adapters of earlier trainings cannot be looked for");
+        }
         while !*stop.borrow() {
             match self.store.claim_job(TRAINING, &self.name, self.lease).await {
                 Ok(Some(job)) => {
@@ -100,6 +104,42 @@ impl TrainingWorker {
                 () = stopped(&mut stop) => break,
                 () = tokio::time::sleep(POLL) => {}
                 () = self.wake.notified() => {}
+            }
+        }
+    }
+
+    /// Serves the adapters that another process trained, beside their bases. Whole models are as large as what is served, and
+    /// which of them to have in memory is for whoever starts the server to say.
+    async fn serve_again(&self) -> Result<(), JobError> {
+        let mut page = Page { after: None, limit: 1000, order: Order::Ascending };
+        loop {
+            let Paged { rows, has_more } = self.store.jobs(TRAINING, &page).await?;
+            page.after = rows.last().map(|job| job.id.clone());
+            for job in rows.into_iter().filter(|job| job.status == RunStatus::Completed) {
+                let Ok(progress) = serde_json::from_value::<Progress>(job.progress) else { continue };
+                let Ok(spec) = serde_json::from_value::<TrainingSpec>(job.spec) else { continue };
+                let Some(name) = progress.fine_tuned_model else { continue };
+                let model = training_folder(&self.data, &job.id).join(MODEL_FOLDER);
+                if spec.request.lora().is_none() {
+                    let folder = model.display();
+                    tracing::info!(
+                        model = name,
+                        "a trained model is in {folder}: `xenoglot serve` takes it by that path"
+                    );
+                    continue;
+                }
+                let (registry, served) = (self.registry.clone(), name.clone());
+                let loaded =
+                    tokio::task::spawn_blocking(move || serve(&registry, &spec, &served, &model)).await?;
+                match loaded {
+                    Ok(()) => tracing::info!(adapter = name, "a trained adapter is served"),
+                    Err(problem) => {
+                        tracing::warn!(adapter = name, problem, "a trained adapter is not served")
+                    }
+                }
+            }
+            if !has_more {
+                return Ok(());
             }
         }
     }
@@ -253,6 +293,11 @@ impl TrainingWorker {
                     ),
                 );
             }
+        }
+        let folder = training_folder(&self.data, &job.id);
+        match results::publish(&self.store, &self.data, &folder, &job.id).await {
+            Ok(file) => progress.result_files = vec![file],
+            Err(error) => gauge.say("warn", format!("the file of its metrics cannot be made: {error}")),
         }
         self.tell(job, gauge).await;
         if !self.store.finish_job(job, &progress.json(), None).await? {

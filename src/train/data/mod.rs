@@ -34,7 +34,7 @@ pub use example::{Example, Trained};
 pub use lines::Documents;
 pub use model_text::ModelText;
 pub use order::Order;
-pub use prepare::{PrepareOptions, Source, prepare};
+pub use prepare::{PrepareOptions, Source, prepare, stem};
 pub use ragged::Ragged;
 pub use spans::{Rendered, Templates};
 pub use store::{Counts, ExampleView, Header, TokenStore, TooLong};

@@ -14,8 +14,8 @@ use super::supervised::Loss;
 /// What is trained on.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Source {
-    /// JSONL of the shapes of `record`.
-    Supervised { files: Vec<PathBuf>, loss: Loss },
+    /// JSONL of the shapes of `record`. The examples of a file are marked with its name where `tagged` says so.
+    Supervised { files: Vec<PathBuf>, loss: Loss, tagged: bool },
     /// Text up to a number of tokens.
     Corpora { corpora: Vec<Corpus>, tokens_max: Option<u64> },
 }
@@ -56,7 +56,11 @@ pub fn prepare(
     }
     let mut writer = StoreWriter::create(folder)?;
     match source {
-        Source::Supervised { files, loss } => supervised(files, *loss, model, options, &mut writer)?,
+        Source::Supervised { files, loss, tagged } => {
+            let files =
+                files.iter().map(|file| (file.as_path(), if *tagged { stem(file) } else { String::new() }));
+            supervised(files, *loss, model, options, &mut writer)?;
+        }
         Source::Corpora { corpora, tokens_max } => {
             let PrepareOptions { length_max, too_long, effort, .. } = options;
             let amount = Amount { tokens_max: *tokens_max, length_max, too_long };
@@ -71,9 +75,12 @@ fn digest(source: &Source, model: &ModelText, options: &PrepareOptions<'_>) -> R
     digest.option("model", &model.digest()?);
     digest.option("length", &(options.length_max, options.too_long));
     match source {
-        Source::Supervised { files, loss } => {
+        Source::Supervised { files, loss, tagged } => {
             digest.option("supervised", loss);
             for file in files {
+                if *tagged {
+                    digest.option("tag", &stem(file));
+                }
                 digest.file(file, options.effort.stop)?;
             }
         }
@@ -91,19 +98,24 @@ fn digest(source: &Source, model: &ModelText, options: &PrepareOptions<'_>) -> R
     Ok(digest.finish())
 }
 
-fn supervised(
-    files: &[PathBuf],
+/// `sw` of `data/sw.jsonl`.
+pub fn stem(file: &Path) -> String {
+    file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn supervised<'a>(
+    files: impl Iterator<Item = (&'a Path, String)>,
     loss: Loss,
     model: &ModelText,
     options: PrepareOptions<'_>,
     writer: &mut StoreWriter,
 ) -> Result<(), DataError> {
     let encode = |piece: &Piece| loss.example(piece, model);
-    for file in files {
+    for (file, tag) in files {
         let pieces = Box::new(Pieces::open(file, Documents::Line)?);
         let before = writer.counts;
         for example in Encoded::new(pieces, |piece| piece.text.len(), &encode, options.effort) {
-            writer.fit(example?, options.length_max, options.too_long, "")?;
+            writer.fit(example?, options.length_max, options.too_long, &tag)?;
             if writer.counts.examples.is_multiple_of(PROGRESS_EXAMPLES) {
                 (options.progress)(writer.counts);
             }

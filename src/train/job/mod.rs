@@ -1,6 +1,6 @@
 //! A training from its description to its result: data to tokens, a model that learns, a folder that can be served.
 //!
-//! The folder of a training has `data/` (tokens), `checkpoints/`, `metrics.jsonl` and, at the end, `model/`: a Hugging Face
+//! The folder of a training has `data/` (tokens), `checkpoints/`, `metrics.jsonl`, `tensorboard/` and, at the end, `model/`: a Hugging Face
 //! directory, an adapter, or a MindMerger model. Called again with the same description, it goes on.
 
 mod mindmerger;
@@ -18,6 +18,7 @@ use super::data::{Counts, Effort};
 use super::hyperparameters::Resolved;
 use super::memory::KeptMemory;
 use super::metrics::MetricsFile;
+use super::tensorboard::TensorBoard;
 use super::{Event, Examples, Masks, Objective, Observer, Outcome, RunSettings, TrainError, Trainer};
 use crate::model::{Decoder, DecoderConfig, LoadOptions};
 use crate::ops::Workers;
@@ -70,7 +71,19 @@ pub fn check_settings(
     checkpoint: &Checkpoint,
     config: &DecoderConfig,
 ) -> Result<(), TrainError> {
-    Resolved::of(request, config, checkpoint.dtype).map(drop)
+    Resolved::of(request, config, checkpoint.dtype)?;
+    let is_full =
+        matches!(request.kind(), MethodKind::Supervised | MethodKind::Cpt) && request.lora().is_none();
+    let is_folder = checkpoint.path.is_dir() && checkpoint.path.join("config.json").is_file();
+    if is_full && !is_folder {
+        let problem = format!(
+            "is {}, a GGUF file, whose weights cannot be trained: train an adapter (`lora`), or make a directory of it with \
+             `xenoglot models convert`",
+            checkpoint.path.display()
+        );
+        return Err(TrainError::option("model", problem));
+    }
+    Ok(())
 }
 
 impl Job<'_> {
@@ -79,6 +92,7 @@ impl Job<'_> {
     /// # Errors
     /// What is wrong with the description, the data, the model or a checkpoint; `Diverged`; a full disk.
     pub fn run(self, observer: &mut dyn Observer) -> Result<Finished, TrainError> {
+        check_settings(self.request, &self.checkpoint, &self.config)?;
         let resolved = Resolved::of(self.request, &self.config, self.checkpoint.dtype)?;
         let _lock = self.lock()?;
         let _memory = KeptMemory::new();
@@ -98,8 +112,10 @@ impl Job<'_> {
         write: impl FnOnce(&mut O, &std::path::Path) -> Result<(), TrainError>,
     ) -> Result<Finished, TrainError> {
         let mut metrics = MetricsFile::new(&self.folder);
-        let mut both = |event: Event| {
+        let mut board = TensorBoard::new(&self.folder);
+        let mut all = |event: Event| {
             metrics.event(event.clone())?;
+            board.event(event.clone())?;
             observer.event(event)
         };
         let mut trainer = Trainer {
@@ -116,7 +132,7 @@ impl Job<'_> {
             workers: Arc::clone(&self.workers),
             stop: self.stop,
         };
-        let outcome = trainer.train(&mut both)?;
+        let outcome = trainer.train(&mut all)?;
         if !outcome.finished {
             return Ok(Finished { outcome, model: None });
         }

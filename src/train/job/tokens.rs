@@ -1,7 +1,7 @@
 //! Trainings of a decoder on tokens: supervised, and continued pre-training.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::model::{Adapter, LoraSettings, Target};
 use crate::protocol::fine_tuning::{CorpusFiles, Lora, MethodKind};
 use crate::train::data::{
     BatchOptions, BatchPlan, Corpus, Documents, Loss, ModelText, Packing, PrepareOptions, Source, TokenStore,
-    prepare,
+    prepare, stem,
 };
 use crate::train::hyperparameters::Resolved;
 use crate::train::{
@@ -56,7 +56,6 @@ impl Job<'_> {
                 Ok(objective.adapter().save(out, &base, WrittenDtype::F32)?)
             });
         }
-        self.check_model()?;
         let (mut objective, masks) = self.full(&resolved, passes)?;
         let learning = Learning { examples: &examples, dev, masks: masks.as_ref(), identity };
         let tied = self.config.tie_word_embeddings;
@@ -102,19 +101,6 @@ impl Job<'_> {
         Ok((objective, Some(masks)))
     }
 
-    fn check_model(&self) -> Result<(), TrainError> {
-        if self.checkpoint.path.is_dir() && self.checkpoint.path.join("config.json").is_file() {
-            return Ok(());
-        }
-        Err(TrainError::option(
-            "model",
-            format!(
-                "is {}, a GGUF file, whose weights cannot be trained: make a directory of it with `xenoglot models convert`",
-                self.checkpoint.path.display()
-            ),
-        ))
-    }
-
     fn mask_file(&self) -> Option<&str> {
         let method = self.request.method.as_ref().filter(|method| method.kind == MethodKind::Cpt)?;
         method.cpt.as_ref()?.mask_file.as_deref()
@@ -124,7 +110,7 @@ impl Job<'_> {
         let files = self.request.training_file.names();
         if self.request.kind() == MethodKind::Supervised {
             let files = self.files("training_file", files)?;
-            return Ok(Source::Supervised { files, loss: self.loss() });
+            return Ok(Source::Supervised { files, loss: self.loss(), tagged: false });
         }
         let cpt = self.request.method.as_ref().and_then(|method| method.cpt.as_ref());
         let given = cpt.map(|cpt| cpt.corpora.as_slice()).unwrap_or_default();
@@ -145,11 +131,11 @@ impl Job<'_> {
         let Some(files) = &self.request.validation_file else { return Ok(None) };
         let files = self.files("validation_file", files.names())?;
         if self.request.kind() == MethodKind::Supervised {
-            return Ok(Some(Source::Supervised { files, loss: self.loss() }));
+            let tagged = files.len() > 1;
+            return Ok(Some(Source::Supervised { files, loss: self.loss(), tagged }));
         }
         // A file is a corpus of its own, so that each has a loss of its own.
-        let tag = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let corpora = files.into_iter().map(|file| plain(vec![file.clone()], None, &tag(&file))).collect();
+        let corpora = files.into_iter().map(|file| plain(vec![file.clone()], None, &stem(&file))).collect();
         Ok(Some(Source::Corpora { corpora, tokens_max: None }))
     }
 

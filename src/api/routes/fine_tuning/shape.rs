@@ -40,7 +40,7 @@ pub fn job(row: JobRow) -> Result<FineTuningJob, ApiError> {
             tokens: progress.tokens,
         },
         error: progress.error.filter(|_| is(RunStatus::Failed)),
-        result_files: Vec::new(),
+        result_files: if is(RunStatus::Completed) { progress.result_files } else { Vec::new() },
         organization_id: String::new(),
         id: row.id,
     })

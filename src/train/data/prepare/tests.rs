@@ -4,7 +4,7 @@ use super::super::testing::{file, model, options};
 use super::*;
 
 fn supervised(file: &Path) -> Source {
-    Source::Supervised { files: vec![file.to_owned()], loss: Loss::default() }
+    Source::Supervised { files: vec![file.to_owned()], loss: Loss::default(), tagged: false }
 }
 
 fn lines(count: usize) -> String {
@@ -58,6 +58,7 @@ fn all_that_tokens_are_made_of_is_in_the_digest() {
     let all = Source::Supervised {
         files: vec![data.clone()],
         loss: Loss { assistant_only: false, ..Loss::default() },
+        tagged: true,
     };
     let text = |tokens_max: Option<u64>| Source::Corpora {
         corpora: vec![Corpus {
