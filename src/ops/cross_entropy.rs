@@ -11,7 +11,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::packed_linear::{Term, input_gradient, product};
 use super::parallel::SharedMut;
-use super::real::{Real, largest};
+use super::real::{Real, largest, sum_of};
 use super::rows::{contiguous_f32, elements};
 use super::tape::{Keeps, apply1, contiguous, is_tracked};
 use super::{PackedLinear, Workers, shape_error};
@@ -176,8 +176,8 @@ fn softmax_gradients<T: Real>(
             *x -= largest;
         }
         T::exp_all(workers.isa(), logits);
-        // Parts of sixteen sums: in f32 a chain over a whole vocabulary loses digits.
-        let sum: T = logits.chunks(1024).map(|part| part.iter().copied().sum::<T>()).sum();
+        // In parts: in f32 a chain over a whole vocabulary loses digits.
+        let sum: T = logits.chunks(1024).map(sum_of).sum();
         loss[0] = sum.ln() - wanted;
         let scale = weight / sum;
         for x in logits.iter_mut() {

@@ -24,7 +24,27 @@ pub(super) trait Real: WithDType + Plain + Float + std::iter::Sum {
 
 /// The largest of `x` and `start`; NaN is passed over.
 pub(super) fn largest<T: Real>(x: &[T], start: T) -> T {
-    x.iter().fold(start, |largest, &x| Float::max(largest, x))
+    by_lanes(x, start, Float::max)
+}
+
+/// Sixteen sums along the elements, added in their order at the end.
+pub(super) fn sum_of<T: Real>(x: &[T]) -> T {
+    by_lanes(x, T::zero(), |a, b| a + b)
+}
+
+/// Lanes that do not wait for each other, folded at the end.
+fn by_lanes<T: Real>(x: &[T], start: T, fold: impl Fn(T, T) -> T) -> T {
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    let mut lanes = [start; LANES];
+    for chunk in chunks {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane = fold(*lane, x);
+        }
+    }
+    for (lane, &x) in lanes.iter_mut().zip(rest) {
+        *lane = fold(*lane, x);
+    }
+    lanes.into_iter().fold(start, fold)
 }
 
 impl Real for f32 {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::data::DataPosition;
+use super::disk;
 use super::optimizer::Moments;
 use super::{AdamWSettings, Objective, Optimizer, TrainError};
 use crate::weights::{SafetensorsFile, SafetensorsWriter, TensorSource, WrittenDtype};
@@ -101,6 +102,18 @@ impl Checkpoints {
                 ),
             )),
         }
+    }
+
+    /// Whether what is kept at once fits onto the disk: checkpoints of weights and moments, the best and the next one among
+    /// them, and the result.
+    ///
+    /// # Errors
+    /// `Disk`.
+    pub fn check_room(&self, objective: &mut dyn Objective, keep: usize) -> Result<(), TrainError> {
+        let weights: usize = objective.trained()?.iter().map(|tensor| size_of_val(tensor.values)).sum();
+        let checkpoints = (keep.max(1) as u64).saturating_add(2);
+        let needed = (weights as u64).saturating_mul(checkpoints.saturating_mul(3).saturating_add(1));
+        disk::check_room(&self.folder, needed)
     }
 
     /// # Errors

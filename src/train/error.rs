@@ -37,11 +37,21 @@ pub enum TrainError {
     Diverged { step: u64, what: &'static str, value: f64, batch: String },
     #[error("{} is in use by another training: wait for it, or choose another folder", path.display())]
     Locked { path: PathBuf },
+    /// What is kept at once would not fit.
+    #[error(
+        "{}: checkpoints and result take {:.1} GiB, {:.1} GiB are free: lower `save_total_limit`, or choose another folder",
+        path.display(), gibibytes(*needed), gibibytes(*free)
+    )]
+    Disk { path: PathBuf, needed: u64, free: u64 },
     #[error("{}: cannot {action}: {source}", path.display())]
     Io { path: PathBuf, action: &'static str, source: std::io::Error },
     /// A checkpoint that is damaged, or of another training.
     #[error("{}: {problem}", path.display())]
     Checkpoint { path: PathBuf, problem: String },
+}
+
+fn gibibytes(bytes: u64) -> f64 {
+    bytes as f64 / (1_u64 << 30) as f64
 }
 
 impl TrainError {

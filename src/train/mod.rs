@@ -7,6 +7,7 @@
 mod checkpoint;
 pub mod data;
 mod decoder;
+mod disk;
 mod error;
 mod events;
 mod examples;

@@ -110,6 +110,7 @@ impl Trainer<'_> {
             observer.event(Event::Resumed { step: state.step })?;
             (state, optimizer)
         } else {
+            checkpoints.check_room(self.objective, self.run.save_total)?;
             self.dry_run(observer)?;
             (State { evaluation_due: true, ..State::default() }, Optimizer::new(self.settings.optimizer))
         };

@@ -122,12 +122,13 @@ impl<'a, T: Real> Part<'a, T> {
         for start in self.rows.clone().step_by(ROWS) {
             let rows = start..self.rows.end.min(start + ROWS);
             dq.fill(T::zero());
+            let deltas = self.deltas(&rows);
             for keys in self.sequences.key_tiles(&rows, self.task.range.len()) {
                 // Parts are whole tiles.
                 if !keys_all.contains(&keys.start) {
                     continue;
                 }
-                self.slopes(&rows, &keys, &mut weights, &mut slopes);
+                self.slopes(&rows, &keys, &deltas, &mut weights, &mut slopes);
                 let rows_of = |tile| Tile { values: tile, stride: KEYS, step: 1, rows: rows.len() };
                 let columns_of = |tile| Tile { values: tile, stride: 1, step: KEYS, rows: keys.len() };
                 let from = (keys.start - keys_all.start) * width;
@@ -141,19 +142,33 @@ impl<'a, T: Real> Part<'a, T> {
         self.write(&dv, keys_all.clone(), dv_out);
     }
 
+    /// `rowsum(dO * O)` of some rows.
+    fn deltas(&self, rows: &Range<usize>) -> Vec<T> {
+        let Operands { out, gradient, .. } = self.operands;
+        let delta = |row: usize| {
+            let at = self.from + row * self.stride;
+            let dimensions = at..at + self.sequences.head_dim;
+            out[dimensions.clone()].iter().zip(&gradient[dimensions]).map(|(&o, &g)| o * g).sum()
+        };
+        rows.clone().map(delta).collect()
+    }
+
     /// P and dS of a tile.
-    fn slopes(&self, rows: &Range<usize>, keys: &Range<usize>, weights: &mut [T], slopes: &mut [T]) {
-        let (sequences, Operands { q, out, log_sums, gradient, .. }) = (self.sequences, self.operands);
+    fn slopes(
+        &self,
+        rows: &Range<usize>,
+        keys: &Range<usize>,
+        deltas: &[T],
+        weights: &mut [T],
+        slopes: &mut [T],
+    ) {
+        let (sequences, Operands { q, log_sums, gradient, .. }) = (self.sequences, self.operands);
         let rows_of = |elements: &'a [T]| Rows { elements: &elements[self.from..], stride: self.stride };
         sequences.scores(rows_of(q), &self.k_rows, rows, keys, self.task.range.len(), weights);
         sequences.multiply_keys(rows_of(gradient), &self.v_rows, rows, keys, slopes);
         let scale = T::of(f64::from(sequences.scale));
         let tiles = weights.chunks_exact_mut(KEYS).zip(slopes.chunks_exact_mut(KEYS));
-        for (row, (weights, slopes)) in rows.clone().zip(tiles) {
-            let at = self.from + row * self.stride;
-            let dimensions = at..at + sequences.head_dim;
-            let delta: T =
-                out[dimensions.clone()].iter().zip(&gradient[dimensions]).map(|(&o, &g)| o * g).sum();
+        for ((row, &delta), (weights, slopes)) in rows.clone().zip(deltas).zip(tiles) {
             let log_sum = log_sums[(self.task.range.start + row) * sequences.heads + self.task.head];
             let weights = &mut weights[..keys.len()];
             exponentials(sequences, weights, log_sum);

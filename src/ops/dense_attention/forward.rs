@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::tile::{Columns, KEYS, Keys, ROWS, Rows, Sequences, Task};
 use crate::ops::parallel::SharedMut;
 use crate::ops::product::Product;
-use crate::ops::real::{Real, largest};
+use crate::ops::real::{Real, largest, sum_of};
 use crate::ops::simd::LANES;
 
 /// The result `[tokens, heads * head_dim]` and the log-sum-exps `[tokens, heads]`.
@@ -91,7 +91,7 @@ impl<'a, T: Real> Part<'a, T> {
             }
             let factor = if *before == T::neg_infinity() { T::zero() } else { (*before - now).exp() };
             exponentials(self.sequences, scores, now);
-            *sum = *sum * factor + scores.iter().copied().sum();
+            *sum = *sum * factor + sum_of(scores);
             *before = now;
             for x in sums {
                 *x *= factor;

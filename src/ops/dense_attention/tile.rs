@@ -92,9 +92,11 @@ impl Sequences<'_> {
         let scale = T::of(f64::from(self.scale));
         for (row, scores) in rows.clone().zip(scores.chunks_exact_mut(KEYS)) {
             let seen = self.seen(row, len);
-            for (key, score) in keys.clone().zip(scores.iter_mut()) {
-                *score = if seen.contains(&key) { *score * scale } else { T::neg_infinity() };
-            }
+            let inside = |key: usize| key.clamp(keys.start, keys.end) - keys.start;
+            let (first, end) = (inside(seen.start), inside(seen.end));
+            scores[..first].fill(T::neg_infinity());
+            scores[end.max(first)..keys.len()].fill(T::neg_infinity());
+            scores[first..end.max(first)].iter_mut().for_each(|score| *score *= scale);
         }
     }
 
