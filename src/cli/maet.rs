@@ -19,6 +19,7 @@ use crate::merge::maet::{
 };
 use crate::merge::{ExecuteOptions, FileOptions, MergeError, PlanOptions};
 use crate::settings::{Overrides, Settings};
+use crate::weights::NeuronMask;
 
 use super::failure::Failure;
 use super::merge::{Bar, explain, locate, wait_for_interrupt};
@@ -194,11 +195,45 @@ impl Work {
             recipe.trainings.iter().partition(|training| training.is_masked());
         let jobs = arguments.output.work.jobs;
         self.trainings(&recipe, &probes, jobs)?;
-        let missing: Vec<MaskTask> =
-            recipe.masks.iter().filter(|task| !Path::new(&task.out).exists()).cloned().collect();
+        let (there, missing): (Vec<_>, Vec<_>) =
+            recipe.masks.iter().cloned().partition(|task| Path::new(&task.out).exists());
+        for task in &there {
+            self.check_mask(task)?;
+        }
         self.masks(&recipe, &missing, &arguments.output.work, &name)?;
         self.trainings(&recipe, &masked, jobs)?;
         self.transfer(&text, &name, None, &arguments.output)
+    }
+
+    /// A mask that is there is taken, if it was made as the recipe says, of the models as they are now.
+    fn check_mask(&self, task: &MaskTask) -> anyhow::Result<()> {
+        let path = Path::new(&task.out);
+        let mask = NeuronMask::open(path)?;
+        let MaskOptions { neurons, density, cap } = task.options;
+        let refuse = |problem: String| {
+            Err(Failure::usage(format!("{}: {problem}", task.out))
+                .hint("remove it, and it is made anew")
+                .into())
+        };
+        if (mask.neurons(), mask.density(), mask.cap()) != (neurons, density, Some(cap)) {
+            let (neurons, cap) = (mask.neurons().name(), mask.cap().unwrap_or(0.0));
+            let density = mask.density();
+            return refuse(format!(
+                "the mask was made of {neurons} neurons with density {density} and cap {cap}, not as the recipe says"
+            ));
+        }
+        let made = std::fs::metadata(path)?.modified()?;
+        for model in &task.tuned {
+            let folder = self.locate(&model.path, model.revision.as_deref()).map_err(Failure::usage)?;
+            let files = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
+            let weights = files.filter(|file| file.extension().is_some_and(|ending| ending == "safetensors"));
+            for file in weights {
+                if std::fs::metadata(&file)?.modified()? > made {
+                    return refuse(format!("the mask is older than {}", file.display()));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn trainings(&self, recipe: &Recipe, tasks: &[&TrainingTask], jobs: Option<u16>) -> anyhow::Result<()> {

@@ -14,6 +14,7 @@ use crate::protocol::fine_tuning::CreateFineTuningJob;
 use crate::protocol::parse_request;
 use crate::registry;
 use crate::settings::{Overrides, Settings};
+use crate::train::data::DataError;
 use crate::train::{Evaluation, Event, Finished, Job, Observer, TrainError, counted};
 
 use super::failure::Failure;
@@ -128,6 +129,9 @@ fn existing(name: &str) -> Result<PathBuf, String> {
 
 fn explain(error: TrainError) -> anyhow::Error {
     match error {
+        TrainError::Data(DataError::Interrupted) => Failure::new("stopped while the data were read")
+            .hint("the same command begins with them again")
+            .into(),
         error @ (TrainError::Option { .. } | TrainError::Data(_) | TrainError::Mask { .. }) => {
             Failure::usage(error).into()
         }

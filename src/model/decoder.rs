@@ -150,7 +150,7 @@ impl Decoder {
     /// How a layer's attention is to be computed.
     pub fn attention_settings(&self, layer: usize) -> AttentionSettings {
         AttentionSettings {
-            scale: (self.config.head_dim as f32).sqrt().recip(),
+            scale: (self.config.head_dim as f64).sqrt().recip(),
             sliding_window: self.config.sliding_window(layer),
             logit_softcap: None,
         }

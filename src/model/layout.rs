@@ -43,6 +43,7 @@ pub(super) fn spec_bytes(
         // Norms and biases are f32 always.
         _ if spec.shape.len() != 2 => elements * 4,
         Storage::F32 => elements * 4,
+        Storage::F64 => elements * 8,
         Storage::Bf16 => elements * 2,
         Storage::Int8(scales) => elements + scale_bytes(&spec.shape, scales),
         Storage::Blocks => elements / stored.block_elements() as u64 * stored.block_bytes() as u64,

@@ -3,18 +3,20 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::ops::{Int8Scales, PackedLinear, Storage, WeightData, Workers};
 use crate::weights::{TensorSource, TensorType, TensorView};
 
 use super::{DecoderConfig, ModelError, layout};
 
-/// How the weights are kept in memory. Hidden states are f32 with all of them.
+/// How the weights are kept in memory. Hidden states are f32 with all of them but one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ComputeDtype {
     F32,
     Bf16,
+    /// Weights and hidden states, for checks of training. Nothing serves it.
+    F64,
     /// GGUF blocks stay as they are in the file; its F16 and BF16 tensors become bf16, its F32 ones f32.
     Gguf,
     /// Every weight as bytes, whatever it was.
@@ -86,7 +88,8 @@ impl<'a> Loader<'a> {
     /// Any tensor, in f32 and its own shape, by its whole name.
     pub fn tensor(&self, name: &str) -> Result<Tensor, ModelError> {
         let view = self.source.tensor(name)?;
-        Ok(Tensor::from_vec(view.to_f32()?, view.shape, &Device::Cpu)?)
+        let tensor = Tensor::from_vec(view.to_f32()?, view.shape, &Device::Cpu)?;
+        Ok(if self.options.dtype == ComputeDtype::F64 { tensor.to_dtype(DType::F64)? } else { tensor })
     }
 }
 
@@ -94,6 +97,7 @@ impl<'a> Loader<'a> {
 pub(super) fn storage(dtype: ComputeDtype, stored: TensorType) -> Storage {
     match (dtype, stored) {
         (ComputeDtype::Int8(scales), _) => Storage::Int8(scales),
+        (ComputeDtype::F64, _) => Storage::F64,
         (ComputeDtype::F32, _) | (ComputeDtype::Gguf, TensorType::F32) => Storage::F32,
         (ComputeDtype::Gguf, TensorType::Ggml(_)) => Storage::Blocks,
         (ComputeDtype::Bf16, _) | (ComputeDtype::Gguf, TensorType::F16 | TensorType::Bf16) => Storage::Bf16,

@@ -34,11 +34,11 @@ pub struct AdamWStep {
 }
 
 /// A tensor with its gradient and its moments, all of one length.
-pub struct AdamWTensor<'a> {
-    pub values: &'a mut [f32],
-    pub gradient: &'a [f32],
-    pub first_moment: &'a mut [f32],
-    pub second_moment: &'a mut [f32],
+pub struct AdamWTensor<'a, T = f32> {
+    pub values: &'a mut [T],
+    pub gradient: &'a [T],
+    pub first_moment: &'a mut [T],
+    pub second_moment: &'a mut [T],
     /// Which elements may change: bit i % 64 of word i / 64. `None` for all.
     pub mask: Option<&'a [u64]>,
 }
@@ -47,7 +47,7 @@ pub struct AdamWTensor<'a> {
 ///
 /// # Panics
 /// Lengths that differ.
-pub fn adamw(step: AdamWStep, tensor: AdamWTensor<'_>, workers: &Workers) {
+pub fn adamw<T: Real>(step: AdamWStep, tensor: AdamWTensor<'_, T>, workers: &Workers) {
     let AdamWTensor { values, gradient, first_moment, second_moment, mask } = tensor;
     let len = values.len();
     assert!(
@@ -75,7 +75,7 @@ pub fn adamw(step: AdamWStep, tensor: AdamWTensor<'_>, workers: &Workers) {
 }
 
 /// The sum of the squares of some numbers, in f64: over fixed parts, added in their order.
-pub fn sum_of_squares(values: &[f32], workers: &Workers) -> f64 {
+pub fn sum_of_squares<T: Real>(values: &[T], workers: &Workers) -> f64 {
     let parts = values.len().div_ceil(PART_ELEMENTS);
     let mut sums = vec![0.0f64; parts];
     let shared = SharedMut::new(&mut sums);
@@ -85,7 +85,7 @@ pub fn sum_of_squares(values: &[f32], workers: &Workers) -> f64 {
         let mut eight = [0.0f64; 8];
         for chunk in part_values.chunks(8) {
             for (sum, &x) in eight.iter_mut().zip(chunk) {
-                *sum += f64::from(x) * f64::from(x);
+                *sum += x.to_f64() * x.to_f64();
             }
         }
         // SAFETY: each part has a sum of its own.
@@ -95,14 +95,14 @@ pub fn sum_of_squares(values: &[f32], workers: &Workers) -> f64 {
 }
 
 /// Sets all elements to 0, on all threads.
-pub fn clear(values: &mut [f32], workers: &Workers) {
+pub fn clear<T: Real>(values: &mut [T], workers: &Workers) {
     let len = values.len();
     let parts = len.div_ceil(PART_ELEMENTS);
     let shared = SharedMut::new(values);
     workers.run(parts, &|part| {
         let range = share(len, parts, part);
         // SAFETY: each part takes its own elements.
-        unsafe { shared.slice(range.start, range.len()) }.fill(0.0);
+        unsafe { shared.slice(range.start, range.len()) }.fill(T::zero());
     });
 }
 
@@ -144,16 +144,16 @@ impl<T: Real> Numbers<T> {
     }
 }
 
-struct Update<'a> {
-    numbers: Numbers<f32>,
-    p: &'a mut [f32],
-    g: &'a [f32],
-    m: &'a mut [f32],
-    v: &'a mut [f32],
+struct Update<'a, T> {
+    numbers: Numbers<T>,
+    p: &'a mut [T],
+    g: &'a [T],
+    m: &'a mut [T],
+    v: &'a mut [T],
     mask: Option<&'a [u64]>,
 }
 
-impl Kernel for Update<'_> {
+impl<T: Real> Kernel for Update<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Self { numbers, p, g, m, v, mask } = self;

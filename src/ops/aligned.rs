@@ -19,7 +19,7 @@ const CACHE_LINE: usize = 64;
 ///
 /// # Safety
 /// The type has no padding, no drop glue and accepts every bit pattern.
-pub(super) unsafe trait Plain: Copy + Send + Sync + 'static {}
+pub unsafe trait Plain: Copy + Send + Sync + 'static {}
 // SAFETY: an integer.
 unsafe impl Plain for u8 {}
 // SAFETY: an integer.

@@ -7,13 +7,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 
-use super::packed_linear::{Term, input_gradient, product};
+use super::packed_linear::{Term, doubles, input_gradient, product};
 use super::parallel::SharedMut;
 use super::real::{Real, largest, sum_of};
-use super::rows::{contiguous_f32, elements};
-use super::tape::{Keeps, apply1, contiguous, is_tracked};
+use super::rows::{contiguous, contiguous_f32, elements};
+use super::tape::{self, Keeps, apply1, is_tracked};
 use super::{PackedLinear, Workers, shape_error};
 
 const OP: &str = "cross_entropy";
@@ -39,8 +39,9 @@ pub struct Targets {
 /// A target outside of the vocabulary, or shapes that do not fit.
 pub fn cross_entropy(x: &Tensor, head: &Arc<PackedLinear>, targets: &Targets) -> Result<Tensor> {
     let kept = Mutex::new(is_tracked(x).then(Vec::new));
-    let op = CrossEntropy { head: Arc::clone(head), targets: targets.clone(), kept };
-    apply1(&contiguous(x)?, op, Keeps::NOTHING)
+    let kept_f64 = Mutex::new(is_tracked(x).then(Vec::new));
+    let op = CrossEntropy { head: Arc::clone(head), targets: targets.clone(), kept, kept_f64 };
+    apply1(&tape::contiguous(x)?, op, Keeps::NOTHING)
 }
 
 /// Each row's `logsumexp(logits) - logits[target]`, 0 for rows without weight.
@@ -58,6 +59,8 @@ struct CrossEntropy {
     targets: Targets,
     /// The gradient of x, if it is wanted.
     kept: Mutex<Option<Vec<f32>>>,
+    /// The same, of x in f64.
+    kept_f64: Mutex<Option<Vec<f64>>>,
 }
 
 impl CustomOp1 for CrossEntropy {
@@ -66,7 +69,6 @@ impl CustomOp1 for CrossEntropy {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = contiguous_f32(OP, "x", storage, layout)?;
         let &[rows, width] = layout.dims() else {
             return Err(shape_error(OP, format!("x must be [rows, features], it is {:?}", layout.dims())));
         };
@@ -76,6 +78,10 @@ impl CustomOp1 for CrossEntropy {
                 format!("x of shape {:?} does not fit {:?}", layout.dims(), self.head),
             ));
         }
+        if let CpuStorage::F64(_) = storage {
+            return self.forward_f64(contiguous(OP, "x", storage, layout)?, rows);
+        }
+        let x = contiguous_f32(OP, "x", storage, layout)?;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = kept.as_mut() {
             *kept = vec![0.0; x.len()];
@@ -88,6 +94,11 @@ impl CustomOp1 for CrossEntropy {
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        if gradient.dtype() == DType::F64 {
+            let kept =
+                self.kept_f64.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+            return Tensor::from_vec(kept, x.shape(), x.device())?.broadcast_mul(gradient).map(Some);
+        }
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(kept) = kept else {
             return Err(shape_error(OP, "its gradient was taken already"));
@@ -102,6 +113,23 @@ impl CustomOp1 for CrossEntropy {
             return Err(shape_error(OP, detail));
         }
         kept.affine(scale, 0.0).map(Some)
+    }
+}
+
+impl CrossEntropy {
+    /// All rows at once: what is in f64 is small.
+    fn forward_f64(&self, x: &[f64], rows: usize) -> Result<(CpuStorage, Shape)> {
+        let Targets { ids, weights } = &self.targets;
+        let head = std::slice::from_ref(&self.head);
+        Rows { head: &self.head, targets: &self.targets }.check(rows)?;
+        let mut logits = doubles::forward(head, x, rows, None)?;
+        let of_rows: Vec<(u32, f32)> = ids.iter().copied().zip(weights.iter().copied()).collect();
+        let losses = softmax_gradients(&mut logits, self.head.out_features(), &of_rows, self.head.workers());
+        let loss = losses.iter().zip(weights).map(|(loss, &weight)| loss * f64::from(weight)).sum();
+        if let Some(kept) = self.kept_f64.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            *kept = doubles::backward(head, x, &logits, rows)?;
+        }
+        Ok((CpuStorage::F64(vec![loss]), Shape::from(())))
     }
 }
 

@@ -63,6 +63,7 @@ pub use packed_linear::{
 pub use paged_attention::{AttentionSettings, PagedBatch, paged_attention};
 pub use peak::Peak;
 pub use philox::philox4x32_10;
+pub use real::Real;
 pub use rms_norm::rms_norm;
 pub use rope::{RopeTable, rope};
 pub use simd::Isa;

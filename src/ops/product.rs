@@ -9,7 +9,7 @@ use super::simd::{Kernel, LANES, Simd, peek, unroll};
 
 /// The pointers are valid for what the fields say, and C overlaps neither A nor B.
 #[derive(Clone, Copy)]
-pub(super) struct Product<T> {
+pub struct Product<T> {
     /// `[rows, k]`, the rows `a_stride` apart, the elements of a row `a_step`.
     pub a: *const T,
     pub a_stride: usize,

@@ -9,7 +9,7 @@ use super::aligned::Plain;
 use super::product::{Product, ProductKernel, plain_product};
 use super::simd::{Kernel, LANES, Simd, load_some, math, store_some};
 
-pub(super) trait Real: WithDType + Plain + Float + std::iter::Sum {
+pub trait Real: WithDType + Plain + Float + std::iter::Sum {
     fn of(x: f64) -> Self;
 
     /// `C (+)= A B`.

@@ -5,13 +5,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 
 use super::parallel::{SharedMut, output, share};
 use super::real::Real;
-use super::rows::{contiguous_f32, elements, rows_of};
+use super::rows::{contiguous, contiguous_f32, elements, rows_of};
 use super::simd::{Kernel, LANES, Simd, load_some, store_some};
-use super::tape::{Keeps, apply2, contiguous};
+use super::tape::{self, Keeps, apply2};
 use super::{Isa, Workers, shape_error};
 
 const OP: &str = "rms_norm";
@@ -23,7 +23,7 @@ const BACKWARD_ROWS: usize = 64;
 /// x f32 `[.., d]`, weight f32 `[d]`; the result has x's shape.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32, workers: &Arc<Workers>) -> Result<Tensor> {
     let op = RmsNorm { eps, workers: Arc::clone(workers) };
-    apply2(&contiguous(x)?, &contiguous(weight)?, op, Keeps::OPERANDS)
+    apply2(&tape::contiguous(x)?, &tape::contiguous(weight)?, op, Keeps::OPERANDS)
 }
 
 struct RmsNorm {
@@ -43,8 +43,6 @@ impl CustomOp2 for RmsNorm {
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let x = contiguous_f32(OP, "x", x, x_layout)?;
-        let weight = contiguous_f32(OP, "weight", weight, weight_layout)?;
         let (_, width) = rows_of(OP, "x", x_layout)?;
         if weight_layout.shape().dims() != [width] {
             let (x, weight) = (x_layout.shape().dims(), weight_layout.shape().dims());
@@ -53,6 +51,13 @@ impl CustomOp2 for RmsNorm {
                 format!("a weight of shape {weight:?} does not fit x of shape {x:?}"),
             ));
         }
+        if let CpuStorage::F64(_) = x {
+            let weight = contiguous(OP, "weight", weight, weight_layout)?;
+            let out = norm_f64(contiguous(OP, "x", x, x_layout)?, weight, self.eps);
+            return Ok((CpuStorage::F64(out), x_layout.shape().clone()));
+        }
+        let x = contiguous_f32(OP, "x", x, x_layout)?;
+        let weight = contiguous_f32(OP, "weight", weight, weight_layout)?;
         let out = norm_all(x, weight, self.eps, &self.workers);
         Ok((CpuStorage::F32(out), x_layout.shape().clone()))
     }
@@ -64,6 +69,13 @@ impl CustomOp2 for RmsNorm {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        if x.dtype() == DType::F64 {
+            let values = |x: &Tensor| x.flatten_all()?.to_vec1::<f64>();
+            let (dx, dw) =
+                norm_backward(&values(x)?, &values(weight)?, self.eps, &values(gradient)?, &self.workers);
+            let dx = Tensor::from_vec(dx, x.shape(), x.device())?;
+            return Ok((Some(dx), Some(Tensor::from_vec(dw, weight.shape(), x.device())?)));
+        }
         let (dx, dw) =
             norm_backward(&elements(x)?, &elements(weight)?, self.eps, &elements(gradient)?, &self.workers);
         let dx = Tensor::from_vec(dx, x.shape(), x.device())?;
@@ -91,7 +103,7 @@ fn norm_backward<T: Real>(
         let (dx, dw) = unsafe { (dx_shared.slice(start, len), sums_shared.slice(part * width, width)) };
         let rows = x[start..].chunks_exact(width).zip(gradient[start..].chunks_exact(width));
         for (dx, (x, gradient)) in dx.chunks_exact_mut(width).zip(rows) {
-            norm_row_backward(x, weight, T::of(f64::from(eps)), gradient, dx, dw);
+            norm_row_backward(x, weight, T::of(written(eps)), gradient, dx, dw);
         }
     });
     let mut dw = vec![T::zero(); width];
@@ -113,6 +125,21 @@ fn norm_row_backward<T: Real>(x: &[T], weight: &[T], eps: T, gradient: &[T], dx:
         *dx = r * (g * w - x * mean);
         *dw += g * x * r;
     }
+}
+
+/// The number that a configuration has, such as 1e-5, and not what f32 makes of it: what f64 adds.
+fn written(eps: f32) -> f64 {
+    eps.to_string().parse().unwrap_or_else(|_| f64::from(eps))
+}
+
+fn norm_f64(x: &[f64], weight: &[f64], eps: f32) -> Vec<f64> {
+    let width = weight.len().max(1);
+    let normed = |row: &[f64]| {
+        let mean = row.iter().map(|x| x * x).sum::<f64>() / width as f64;
+        let r = (mean + written(eps)).sqrt().recip();
+        row.iter().zip(weight).map(|(x, w)| x * r * w).collect::<Vec<_>>()
+    };
+    x.chunks_exact(width).flat_map(normed).collect()
 }
 
 /// The norm of whole rows of the weight's width, on all threads.
@@ -189,7 +216,7 @@ mod tests {
 
     fn exact(row: &[f32], weight: &[f32], eps: f32) -> Vec<f64> {
         let mean = row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / row.len() as f64;
-        let scale = 1.0 / (mean + f64::from(eps)).sqrt();
+        let scale = 1.0 / (mean + written(eps)).sqrt();
         row.iter().zip(weight).map(|(&x, &w)| f64::from(x) * scale * f64::from(w)).collect()
     }
 

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 
 use super::parallel::{output, share};
-use super::rows::{StridedRows, rows_are_contiguous};
+use super::rows::{StridedRows, contiguous, rows_are_contiguous};
 use super::simd::{Kernel, LANES, Simd, load_some, store_some};
-use super::tape::{Keeps, apply1, contiguous};
+use super::tape::{self, Keeps, apply1};
 use super::{Workers, shape_error};
 
 const OP: &str = "rope";
@@ -65,7 +65,8 @@ pub fn rope(
         back: false,
         workers: Arc::clone(workers),
     };
-    let x = if rows_are_contiguous(x.layout()) { x.clone() } else { contiguous(x)? };
+    let as_it_is = x.dtype() == DType::F32 && rows_are_contiguous(x.layout());
+    let x = if as_it_is { x.clone() } else { tape::contiguous(x)? };
     apply1(&x, op, Keeps::NOTHING)
 }
 
@@ -100,6 +101,23 @@ impl Rope {
     }
 }
 
+impl Rope {
+    fn turn_f64(&self, x: &[f64], heads: usize) -> Vec<f64> {
+        let half = self.table.half;
+        let mut out = vec![0.0; x.len()];
+        for (index, (x, out)) in x.chunks_exact(2 * half).zip(out.chunks_exact_mut(2 * half)).enumerate() {
+            let turn = &self.table.values[self.positions[index / heads] as usize * 2 * half..][..2 * half];
+            for i in 0..half {
+                let (cos, sin) = (f64::from(turn[i]), f64::from(turn[half + i]));
+                let sin = if self.back { -sin } else { sin };
+                out[i] = x[i] * cos - x[half + i] * sin;
+                out[half + i] = x[half + i] * cos + x[i] * sin;
+            }
+        }
+        out
+    }
+}
+
 impl CustomOp1 for Rope {
     fn name(&self) -> &'static str {
         OP
@@ -107,6 +125,10 @@ impl CustomOp1 for Rope {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let heads = self.check(layout.shape().dims())?;
+        if let CpuStorage::F64(_) = storage {
+            let out = self.turn_f64(contiguous(OP, "x", storage, layout)?, heads);
+            return Ok((CpuStorage::F64(out), layout.shape().clone()));
+        }
         let x = StridedRows::new(OP, "x", storage, layout)?;
         let token = heads * 2 * self.table.half;
         let elements = layout.shape().elem_count();

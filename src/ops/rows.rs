@@ -4,19 +4,30 @@
 use std::ops::{Deref, Range};
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, Layout, Result, Storage, Tensor};
+use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType};
 
 use super::shape_error;
 
-/// The elements of an operand.
+/// The elements of an operand in f32.
 pub(super) fn contiguous_f32<'a>(
     op: &'static str,
     operand: &str,
     storage: &'a CpuStorage,
     layout: &Layout,
 ) -> Result<&'a [f32]> {
-    let CpuStorage::F32(elements) = storage else {
-        return Err(shape_error(op, format!("{operand} must be f32, it is {:?}", storage.dtype())));
+    contiguous(op, operand, storage, layout)
+}
+
+/// The elements of an operand.
+pub(super) fn contiguous<'a, T: WithDType>(
+    op: &'static str,
+    operand: &str,
+    storage: &'a CpuStorage,
+    layout: &Layout,
+) -> Result<&'a [T]> {
+    let Ok(elements) = T::cpu_storage_as_slice(storage) else {
+        let wanted = T::DTYPE.as_str();
+        return Err(shape_error(op, format!("{operand} must be {wanted}, it is {:?}", storage.dtype())));
     };
     match layout.contiguous_offsets() {
         // A view of an empty tensor may start behind its end.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 
 use super::parallel::{SharedMut, output, share};
 use super::real::Real;
-use super::rows::{contiguous_f32, elements};
+use super::rows::{contiguous, contiguous_f32, elements};
 use super::simd::{Kernel, LANES, Simd, load_some, math, store_some};
-use super::tape::{Keeps, apply2, contiguous};
+use super::tape::{self, Keeps, apply2};
 use super::{Workers, shape_error};
 
 const OP: &str = "swiglu";
@@ -18,7 +18,7 @@ const PART_ELEMENTS: usize = 1 << 13;
 /// gate and up f32 of one shape, which the result has too.
 pub fn swiglu(gate: &Tensor, up: &Tensor, workers: &Arc<Workers>) -> Result<Tensor> {
     let op = SwiGlu { workers: Arc::clone(workers) };
-    apply2(&contiguous(gate)?, &contiguous(up)?, op, Keeps::OPERANDS)
+    apply2(&tape::contiguous(gate)?, &tape::contiguous(up)?, op, Keeps::OPERANDS)
 }
 
 struct SwiGlu {
@@ -40,6 +40,12 @@ impl CustomOp2 for SwiGlu {
         let (gate_shape, up_shape) = (gate_layout.shape(), up_layout.shape());
         if gate_shape != up_shape {
             return Err(shape_error(OP, format!("gate {gate_shape:?} and up {up_shape:?} differ in shape")));
+        }
+        if let CpuStorage::F64(_) = gate {
+            let gate: &[f64] = contiguous(OP, "gate", gate, gate_layout)?;
+            let up: &[f64] = contiguous(OP, "up", up, up_layout)?;
+            let out = gate.iter().zip(up).map(|(gate, up)| gate / (1.0 + (-gate).exp()) * up).collect();
+            return Ok((CpuStorage::F64(out), gate_shape.clone()));
         }
         let gate = contiguous_f32(OP, "gate", gate, gate_layout)?;
         let up = contiguous_f32(OP, "up", up, up_layout)?;
@@ -65,6 +71,13 @@ impl CustomOp2 for SwiGlu {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        if gate.dtype() == DType::F64 {
+            let values = |x: &Tensor| x.flatten_all()?.to_vec1::<f64>();
+            let (gates, ups) =
+                swiglu_backward(&values(gate)?, &values(up)?, &values(gradient)?, &self.workers);
+            let tensor = |x| Tensor::from_vec(x, gate.shape(), gate.device()).map(Some);
+            return Ok((tensor(gates)?, tensor(ups)?));
+        }
         let (gate_gradient, up_gradient) =
             swiglu_backward(&elements(gate)?, &elements(up)?, &elements(gradient)?, &self.workers);
         let tensor = |x| Tensor::from_vec(x, gate.shape(), gate.device()).map(Some);

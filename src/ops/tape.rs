@@ -4,14 +4,15 @@
 //! thread. Here an operation keeps what its gradient reads, which for a frozen linear is nothing, and lets go of it when the
 //! gradient is known; a gradient that is the only one of its tensor is taken as it is, and others are added on all threads.
 //!
-//! Recorded are the operations of `ops`, and [`narrow`], [`reshape`] and [`scale`] in place of candle's. Outside of a recording
-//! they are candle's, with its graph where operands are tracked.
+//! Recorded are the operations of a decoder, and [`narrow`], [`reshape`] and [`scale`] in place of candle's. Outside of a recording
+//! they are candle's, with its graph where operands are tracked. Not recorded are candle's own operations and those of encoders
+//! alone (GELU, layer norm): what came of a watched tensor by them has no gradient.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use candle_core::{CustomOp1, CustomOp2, CustomOp3, Device, Result, Shape, Tensor, TensorId};
+use candle_core::{CustomOp1, CustomOp2, CustomOp3, DType, Device, Result, Shape, Tensor, TensorId};
 
 use super::parallel::{SharedMut, output, share};
 use super::rows::elements;
@@ -355,6 +356,10 @@ impl Gradients {
         start: usize,
     ) -> Result<()> {
         let dims = shape.dims();
+        if part.dtype() != DType::F32 {
+            let rest = dims[dim] - start - part.dims()[dim];
+            return self.add(id, part.pad_with_zeros(dim, start, rest)?);
+        }
         let (sums, _) =
             self.of_parts.entry(id).or_insert_with(|| (vec![0.0; shape.elem_count()], shape.clone()));
         let inner: usize = dims[dim + 1..].iter().product();
@@ -375,6 +380,9 @@ impl Gradients {
 }
 
 fn sum(a: &Tensor, b: &Tensor, workers: &Workers) -> Result<Tensor> {
+    if a.dtype() != DType::F32 {
+        return a + b;
+    }
     let (x, y) = (elements(a)?, elements(b)?);
     if x.len() != y.len() {
         return Err(shape_error(OP, format!("gradients of shapes {:?} and {:?}", a.shape(), b.shape())));

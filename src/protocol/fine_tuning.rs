@@ -281,6 +281,9 @@ pub struct Hyperparameters {
     pub max_loss_jump: Option<f64>,
 }
 
+/// Passes over the data: each is laid out before the first update.
+const EPOCHS_MAX: f64 = 1e5;
+
 /// A value, or `"auto"` for none.
 fn auto<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
     let value = Value::deserialize(deserializer)?;
@@ -440,6 +443,10 @@ impl Hyperparameters {
             }
             Ok(())
         };
+        if self.n_epochs.is_some_and(|epochs| epochs > EPOCHS_MAX) {
+            let message = format!("n_epochs: at most {EPOCHS_MAX}; `max_steps` says longer ones");
+            return Err(BadRequest::invalid("hyperparameters.n_epochs", message));
+        }
         both(self.max_steps.is_some(), self.n_epochs.is_some(), "max_steps", "n_epochs")?;
         both(self.warmup_steps.is_some(), self.warmup_ratio.is_some(), "warmup_steps", "warmup_ratio")?;
         both(

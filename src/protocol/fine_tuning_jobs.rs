@@ -39,7 +39,7 @@ pub struct FineTuningJob {
     pub trained_tokens: Option<u64>,
     pub progress: TrainingProgress,
     pub error: Option<FineTuningError>,
-    /// Always empty: metrics are events.
+    /// Of a training that has succeeded: a table of its metrics, `step_metrics.csv`.
     pub result_files: Vec<String>,
     /// Always empty.
     pub organization_id: String,

@@ -272,6 +272,7 @@ fn dtype_name(dtype: ComputeDtype) -> &'static str {
     match dtype {
         ComputeDtype::F32 => "f32",
         ComputeDtype::Bf16 => "bf16",
+        ComputeDtype::F64 => "f64",
         ComputeDtype::Gguf => "gguf",
         ComputeDtype::Int8(Int8Scales::PerChannel) => "int8",
         ComputeDtype::Int8(Int8Scales::PerGroup64) => "int8-g64",

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::weights::of_linear;
+use candle_core::DType;
+
+use super::weights::{of_linear, of_linear_f64};
 use super::{MicroBatch, Objective, Passes, TrainError, Trained, Vectors};
 use crate::model::{Decoder, Parameter};
 use crate::ops::embedding_gradient;
@@ -13,6 +15,8 @@ pub struct FullDecoder {
     passes: Passes,
     /// The norms that learn.
     vectors: Vectors,
+    /// The same, of a decoder in f64.
+    vectors_f64: Vectors<f64>,
     /// Names of the tensors that learn; `None` for all.
     wanted: Option<BTreeSet<String>>,
 }
@@ -28,7 +32,8 @@ impl FullDecoder {
         wanted: Option<BTreeSet<String>>,
         passes: Passes,
     ) -> Result<Self, TrainError> {
-        let mut all = Self { decoder, passes, vectors: Vectors::default(), wanted };
+        let mut all =
+            Self { decoder, passes, vectors: Vectors::default(), vectors_f64: Vectors::default(), wanted };
         let is_wanted = |name: &str| all.wanted.as_ref().is_none_or(|wanted| wanted.contains(name));
         for (name, parameter) in all.decoder.parameters_mut() {
             let weight = format!("{name}.weight");
@@ -37,7 +42,13 @@ impl FullDecoder {
                     let linear = Arc::get_mut(linear).ok_or(TrainError::Shared { tensor: weight })?;
                     linear.set_trainable()?;
                 }
-                Parameter::Vector(tensor) if is_wanted(&weight) => all.vectors.take(weight, tensor)?,
+                Parameter::Vector(tensor) if is_wanted(&weight) => {
+                    if tensor.dtype() == DType::F64 {
+                        all.vectors_f64.take(weight, tensor)?;
+                    } else {
+                        all.vectors.take(weight, tensor)?;
+                    }
+                }
                 Parameter::Linear(_) | Parameter::Vector(_) => {}
             }
         }
@@ -47,17 +58,36 @@ impl FullDecoder {
     pub fn decoder(&self) -> &Decoder {
         &self.decoder
     }
+
+    /// As `trained`, of a decoder in f64.
+    ///
+    /// # Errors
+    /// `Shared`.
+    pub fn trained_f64(&mut self) -> Result<Vec<Trained<'_, f64>>, TrainError> {
+        let is_wanted = |name: &str| self.wanted.as_ref().is_none_or(|wanted| wanted.contains(name));
+        let mut all = Vec::new();
+        for (name, parameter) in self.decoder.parameters_mut() {
+            if let Parameter::Linear(linear) = parameter {
+                of_linear_f64(&name, linear, &is_wanted, &mut all)?;
+            }
+        }
+        self.vectors_f64.trained(&is_wanted, &mut all);
+        Ok(all)
+    }
 }
 
 impl Objective for FullDecoder {
     fn accumulate(&mut self, micro: &MicroBatch) -> Result<f64, TrainError> {
-        let Self { decoder, passes, vectors, .. } = self;
+        let Self { decoder, passes, vectors, vectors_f64, .. } = self;
         let MicroBatch { batch, targets, .. } = micro;
         let input = decoder.embed(&batch.ids)?;
-        let collect = &mut |gradients: &_| vectors.collect(gradients);
+        let collect = &mut |gradients: &_| {
+            vectors.collect(gradients)?;
+            vectors_f64.collect(gradients)
+        };
         let (loss, gradient) = passes.backward(decoder, &input, batch, targets, collect)?;
         embedding_gradient(&batch.ids, &gradient, decoder.embed_tokens())?;
-        Ok(f64::from(loss))
+        Ok(loss)
     }
 
     fn losses(&self, micro: &MicroBatch) -> Result<Vec<f32>, TrainError> {
@@ -84,6 +114,7 @@ impl Objective for FullDecoder {
                 Arc::get_mut(linear).ok_or(TrainError::Shared { tensor: name })?.refresh();
             }
         }
-        Ok(self.vectors.refresh()?)
+        self.vectors.refresh()?;
+        Ok(self.vectors_f64.refresh()?)
     }
 }

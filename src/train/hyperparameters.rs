@@ -78,6 +78,11 @@ impl Defaults {
     }
 }
 
+/// As asked for, or the method's.
+pub fn seed_of(request: &CreateFineTuningJob) -> u64 {
+    request.seed.unwrap_or_else(|| Defaults::of(request).seed)
+}
+
 pub(super) struct Resolved {
     pub trainer: TrainerSettings,
     /// Folder and identity are the job's.

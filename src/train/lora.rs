@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::weights::of_linear;
+use super::weights::{of_linear, of_linear_f64};
 use super::{MicroBatch, Objective, Passes, TrainError, Trained};
 use crate::model::{Adapter, AdapterRows};
 use crate::model::{Batch, Decoder};
@@ -42,6 +42,20 @@ impl LoraDecoder {
         &self.adapter
     }
 
+    /// As `trained`, of an adapter in f64.
+    ///
+    /// # Errors
+    /// `Shared`.
+    pub fn trained_f64(&mut self) -> Result<Vec<Trained<'_, f64>>, TrainError> {
+        let shared = || TrainError::Shared { tensor: "lora_A".to_owned() };
+        let adapter = Arc::get_mut(&mut self.adapter).ok_or_else(shared)?;
+        let mut all = Vec::new();
+        for (name, factor) in adapter.factors_mut() {
+            of_linear_f64(name.strip_suffix(".weight").unwrap_or(&name), factor, &|_| true, &mut all)?;
+        }
+        Ok(all)
+    }
+
     /// All rows go through the adapter.
     fn batch(&self, micro: &MicroBatch, dropout: Option<Dropout>) -> Batch {
         let rows = 0..micro.batch.ids.len();
@@ -57,7 +71,7 @@ impl Objective for LoraDecoder {
         let input = self.decoder.embed(&micro.batch.ids)?;
         let nothing = &mut |_: &_| Ok(());
         let (loss, _) = self.passes.backward(&self.decoder, &input, &batch, &micro.targets, nothing)?;
-        Ok(f64::from(loss))
+        Ok(loss)
     }
 
     fn losses(&self, micro: &MicroBatch) -> Result<Vec<f32>, TrainError> {

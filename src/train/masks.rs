@@ -16,7 +16,7 @@ impl Masks {
     ///
     /// # Errors
     /// What is wrong with the file; a tensor of another shape, or that the model does not have or cannot train.
-    pub fn open(path: &Path, trained: &[Trained<'_>]) -> Result<Self, TrainError> {
+    pub fn open<T>(path: &Path, trained: &[Trained<'_, T>]) -> Result<Self, TrainError> {
         let file = NeuronMask::open(path)?;
         let mut bits = BTreeMap::new();
         for tensor in trained {

@@ -141,7 +141,7 @@ impl Objective for MindMerger {
         let nothing = &mut |_: &_| Ok(());
         let (loss, gradient) =
             self.passes.backward(&self.decoder, &input, &micro.batch, &micro.targets, nothing)?;
-        let Some(prefixes) = &micro.prefixes else { return Ok(f64::from(loss)) };
+        let Some(prefixes) = &micro.prefixes else { return Ok(loss) };
         for &row in &prefixes.boundaries {
             let row = gradient.get(row as usize)?.to_vec1::<f32>()?;
             self.boundary_gradient.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
@@ -151,7 +151,7 @@ impl Objective for MindMerger {
         let states = Var::from_tensor(&states)?;
         let mapped = self.mapping.forward(states.as_tensor())?;
         (mapped * of_states)?.sum_all()?.backward()?;
-        Ok(f64::from(loss))
+        Ok(loss)
     }
 
     fn losses(&self, micro: &MicroBatch) -> Result<Vec<f32>, TrainError> {

@@ -32,6 +32,7 @@ pub use decoder::FullDecoder;
 pub use error::TrainError;
 pub use events::{Evaluation, Event, Observer, StepMetrics};
 pub use examples::{Examples, TokenExamples};
+pub use hyperparameters::seed_of;
 pub use job::{Finished, Job, Locate, MODEL_FOLDER, check_settings, counted};
 pub use lora::LoraDecoder;
 pub use masks::Masks;

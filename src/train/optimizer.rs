@@ -1,7 +1,7 @@
 //! AdamW over all trained tensors: clipping by the norm of all gradients together, decay of matrices alone, masks.
 
 use super::{Masks, TrainError, Trained};
-use crate::ops::{AdamWStep, AdamWTensor, Workers, adamw, clear, sum_of_squares};
+use crate::ops::{AdamWStep, AdamWTensor, Real, Workers, adamw, clear, sum_of_squares};
 
 /// Of transformers' Trainer, but for the decay: its default is 0.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -21,19 +21,19 @@ impl Default for AdamWSettings {
     }
 }
 
-pub struct Optimizer {
+pub struct Optimizer<T = f32> {
     settings: AdamWSettings,
     /// Updates made.
     updates: u64,
     /// In the order of the trained tensors.
-    moments: Vec<Moments>,
+    moments: Vec<Moments<T>>,
 }
 
 /// Of one tensor, in the order of its values.
 #[derive(Clone)]
-pub struct Moments {
-    pub first: Vec<f32>,
-    pub second: Vec<f32>,
+pub struct Moments<T = f32> {
+    pub first: Vec<T>,
+    pub second: Vec<T>,
 }
 
 /// What an update saw.
@@ -44,13 +44,13 @@ pub struct Update {
     pub learning_rate: f64,
 }
 
-impl Optimizer {
+impl<T: Real> Optimizer<T> {
     pub fn new(settings: AdamWSettings) -> Self {
         Self { settings, updates: 0, moments: Vec::new() }
     }
 
     /// As it was after so many updates.
-    pub fn resumed(settings: AdamWSettings, updates: u64, moments: Vec<Moments>) -> Self {
+    pub fn resumed(settings: AdamWSettings, updates: u64, moments: Vec<Moments<T>>) -> Self {
         Self { settings, updates, moments }
     }
 
@@ -59,7 +59,7 @@ impl Optimizer {
     }
 
     /// Of each tensor; empty before the first update.
-    pub fn moments(&self) -> &[Moments] {
+    pub fn moments(&self) -> &[Moments<T>] {
         &self.moments
     }
 
@@ -70,7 +70,7 @@ impl Optimizer {
     /// `Diverged` where the norm of the gradients is not finite: no weight has been changed, no moment either.
     pub fn update(
         &mut self,
-        trained: &mut [Trained<'_>],
+        trained: &mut [Trained<'_, T>],
         learning_rate: f64,
         masks: Option<&Masks>,
         workers: &Workers,
@@ -86,7 +86,7 @@ impl Optimizer {
             });
         }
         if self.moments.is_empty() {
-            let zeros = |len| Moments { first: vec![0.0; len], second: vec![0.0; len] };
+            let zeros = |len| Moments { first: vec![T::zero(); len], second: vec![T::zero(); len] };
             self.moments = trained.iter().map(|tensor| zeros(tensor.values.len())).collect();
         }
         self.updates += 1;
@@ -117,7 +117,7 @@ impl Optimizer {
 }
 
 /// The first tensor whose gradient is no number, to look at.
-fn worst(trained: &[Trained<'_>]) -> String {
+fn worst<T: Real>(trained: &[Trained<'_, T>]) -> String {
     let broken = trained.iter().find(|tensor| tensor.gradient.iter().any(|x| !x.is_finite()));
     match broken {
         Some(tensor) => format!("first of all that of `{}`", tensor.name),

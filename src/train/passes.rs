@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 use crate::model::{Batch, Decoder, DenseAttention};
 use crate::ops::{Gradients, Targets, Workers, cross_entropy, record, token_losses, untracked};
@@ -47,7 +47,7 @@ impl Passes {
         batch: &Batch,
         targets: &Targets,
         found: &mut dyn FnMut(&Gradients) -> Result<()>,
-    ) -> Result<(f32, Tensor)> {
+    ) -> Result<(f64, Tensor)> {
         let mut attention = DenseAttention::new(decoder, &self.workers);
         let mut segments = self.segments(decoder.config().layers);
         let last = segments.pop().unwrap_or(0..0);
@@ -69,15 +69,19 @@ impl Passes {
                 }
                 cross_entropy(&decoder.normed(&out)?, decoder.lm_head(), targets)
             })?;
-            let above = match above {
-                Some(above) => above,
-                None => {
-                    loss = top.to_scalar()?;
-                    top.ones_like()?
-                }
+            let above = if let Some(above) = above {
+                above
+            } else {
+                loss = top.to_dtype(DType::F64)?.to_scalar()?;
+                top.ones_like()?
             };
             let mut gradients = tape.backward(&top, above)?;
             gradient = gradients.remove(&state)?;
+            if gradient.is_none() {
+                candle_core::bail!(
+                    "the layers {segment:?} give their input no gradient: one of their operations is not recorded"
+                );
+            }
             found(&gradients)?;
         }
         let gradient = gradient.map_or_else(|| input.zeros_like(), Ok)?;

@@ -34,14 +34,12 @@ impl TensorBoard {
         let seconds = now().as_secs();
         let name = format!("events.out.tfevents.{seconds:010}.xenoglot.{}", std::process::id());
         let path = self.folder.join(name);
-        let file = File::create(&path).map_err(TrainError::io(&path, "create it"))?;
-        self.file = Some((path, file));
+        let file = File::options().append(true).create(true).open(&path);
+        self.file = Some((path.clone(), file.map_err(TrainError::io(&path, "create it"))?));
         self.write(&message(0, |out| bytes(out, 3, b"brain.Event:2")))?;
-        if step > 0 {
-            // SessionLog { status: START }
-            self.write(&message(step + 1, |out| bytes(out, 7, &[1 << 3, 1])))?;
-        }
-        Ok(())
+        // SessionLog { status: START }
+        let first = if step > 0 { step + 1 } else { 0 };
+        self.write(&message(first, |out| bytes(out, 7, &[1 << 3, 1])))
     }
 
     fn write(&mut self, message: &[u8]) -> Result<(), TrainError> {
@@ -138,19 +136,16 @@ mod tests {
     /// What tensorboard 2.20's `RecordWriter` makes of the same event, at wall time 1.5.
     #[test]
     fn records_are_tensorboards() {
-        let expected = concat!(
-            "200000000000000029eda950",
-            "09000000000000f83f10072a130a110a0a747261696e2f6c6f73731500002040",
-            "2508fb34"
-        );
+        const EXPECTED: &[u8] = b"\x20\0\0\0\0\0\0\0\x29\xed\xa9\x50\
+            \x09\0\0\0\0\0\0\xf8\x3f\x10\x07\x2a\x13\x0a\x11\x0a\x0atrain/loss\x15\0\0\x20\x40\
+            \x25\x08\xfb\x34";
         let mut event = vec![1 << 3 | 1];
         event.extend(1.5_f64.to_le_bytes());
         event.extend([2 << 3, 7]);
         let mut values = Vec::new();
         bytes(&mut values, 1, &scalar("train/loss", 2.5));
         bytes(&mut event, 5, &values);
-        let found: String = record(&event).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(found, expected);
+        assert_eq!(record(&event), EXPECTED);
     }
 
     #[test]

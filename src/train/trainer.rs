@@ -110,7 +110,12 @@ impl Trainer<'_> {
             observer.event(Event::Resumed { step: state.step })?;
             (state, optimizer)
         } else {
-            checkpoints.check_room(self.objective, self.run.save_total)?;
+            let saves = self
+                .run
+                .save_steps
+                .map_or_else(|| self.epochs(), |every| schedule.steps.div_ceil(every.max(1)));
+            let kept = self.run.save_total.min(usize::try_from(saves).unwrap_or(usize::MAX));
+            checkpoints.check_room(self.objective, kept)?;
             self.dry_run(observer)?;
             (State { evaluation_due: true, ..State::default() }, Optimizer::new(self.settings.optimizer))
         };
@@ -205,7 +210,20 @@ impl Trainer<'_> {
                 let whole = epochs.floor() as u64;
                 let part = epochs - epochs.floor();
                 let of_part = (part * per_epoch(whole) as f64).round() as u64;
-                (0..whole).map(per_epoch).sum::<u64>() + of_part
+                let goes_on = |_: &u64| !self.stop.load(Ordering::Relaxed);
+                ((0..whole).take_while(goes_on).map(per_epoch).sum::<u64>() + of_part).max(1)
+            }
+        }
+    }
+
+    /// Passes over the data, the last of which may be a part of one.
+    fn epochs(&self) -> u64 {
+        match self.settings.length {
+            Length::Epochs(epochs) => epochs.ceil() as u64,
+            Length::Steps(steps) => {
+                let per_epoch =
+                    self.examples.plan().micro_steps(0).div_ceil(self.settings.accumulation as u64);
+                steps.div_ceil(per_epoch.max(1))
             }
         }
     }
@@ -219,38 +237,7 @@ impl Trainer<'_> {
     }
 
     fn check(&self) -> Result<(), TrainError> {
-        let TrainerSettings { length, learning_rate, warmup, accumulation, optimizer, .. } = &self.settings;
-        let fail = |key, problem: &str| Err(TrainError::option(key, problem));
-        if !(learning_rate.is_finite() && *learning_rate > 0.0) {
-            return fail("learning_rate", &format!("is {learning_rate}, it must be a number above 0"));
-        }
-        if *accumulation == 0 {
-            return fail("gradient_accumulation_steps", "is 0, at least 1 is needed");
-        }
-        if *length == Length::Steps(0) {
-            return fail("max_steps", "is 0, at least 1 is needed");
-        }
-        if matches!(length, Length::Epochs(epochs) if !(epochs.is_finite() && *epochs > 0.0)) {
-            return fail("n_epochs", "must be a number above 0");
-        }
-        if matches!(warmup, Warmup::Ratio(ratio) if !(0.0..=1.0).contains(ratio)) {
-            return fail("warmup_ratio", "must lie between 0 and 1");
-        }
-        let is_beta = |beta: f64| (0.0..1.0).contains(&beta);
-        if !is_beta(optimizer.beta1) || !is_beta(optimizer.beta2) {
-            return fail("adam_beta1", "and `adam_beta2` must lie between 0 and 1, 1 not among them");
-        }
-        let is_amount = |amount: f64| amount.is_finite() && amount >= 0.0;
-        if !is_amount(optimizer.eps) || !is_amount(optimizer.weight_decay) {
-            return fail("weight_decay", "and `adam_epsilon` must be numbers from 0 on");
-        }
-        if self.run.loss_jump_max.is_nan() || self.run.loss_jump_max <= 0.0 {
-            return fail("max_loss_jump", "must be above 0");
-        }
-        if optimizer.max_grad_norm.is_some_and(|max| max <= 0.0 || max.is_nan()) {
-            return fail("max_grad_norm", "must be above 0; leave it out not to clip");
-        }
-        Ok(())
+        check_options(&self.settings, &self.run)
     }
 
     /// The longest micro-batch forward and backward, so that what does not fit into memory is known at once.
@@ -352,6 +339,45 @@ impl Trainer<'_> {
         checkpoints.forget(self.run.save_total, state.best)?;
         observer.event(Event::Saved { step: state.step, path })
     }
+}
+
+/// What can be told of the options before there are data.
+///
+/// # Errors
+/// `Option`, with its name.
+pub(super) fn check_options(settings: &TrainerSettings, run: &RunSettings) -> Result<(), TrainError> {
+    let TrainerSettings { length, learning_rate, warmup, accumulation, optimizer, .. } = settings;
+    let fail = |key, problem: &str| Err(TrainError::option(key, problem));
+    if !(learning_rate.is_finite() && *learning_rate > 0.0) {
+        return fail("learning_rate", &format!("is {learning_rate}, it must be a number above 0"));
+    }
+    if *accumulation == 0 {
+        return fail("gradient_accumulation_steps", "is 0, at least 1 is needed");
+    }
+    if *length == Length::Steps(0) {
+        return fail("max_steps", "is 0, at least 1 is needed");
+    }
+    if matches!(length, Length::Epochs(epochs) if !(epochs.is_finite() && *epochs > 0.0)) {
+        return fail("n_epochs", "must be a number above 0");
+    }
+    if matches!(warmup, Warmup::Ratio(ratio) if !(0.0..=1.0).contains(ratio)) {
+        return fail("warmup_ratio", "must lie between 0 and 1");
+    }
+    let is_beta = |beta: f64| (0.0..1.0).contains(&beta);
+    if !is_beta(optimizer.beta1) || !is_beta(optimizer.beta2) {
+        return fail("adam_beta1", "and `adam_beta2` must lie between 0 and 1, 1 not among them");
+    }
+    let is_amount = |amount: f64| amount.is_finite() && amount >= 0.0;
+    if !is_amount(optimizer.eps) || !is_amount(optimizer.weight_decay) {
+        return fail("weight_decay", "and `adam_epsilon` must be numbers from 0 on");
+    }
+    if run.loss_jump_max.is_nan() || run.loss_jump_max <= 0.0 {
+        return fail("max_loss_jump", "must be above 0");
+    }
+    if optimizer.max_grad_norm.is_some_and(|max| max <= 0.0 || max.is_nan()) {
+        return fail("max_grad_norm", "must be above 0; leave it out not to clip");
+    }
+    Ok(())
 }
 
 /// The way through the data, an update at a time.

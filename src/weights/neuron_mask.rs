@@ -85,6 +85,11 @@ impl NeuronMask {
         self.density
     }
 
+    /// No tensor keeps a larger share of its own neurons than this times the density, if it is known; 0: no limit.
+    pub fn cap(&self) -> Option<f64> {
+        self.file.metadata().get("cap")?.parse().ok()
+    }
+
     /// The digest of the base's weight files, if it is known.
     pub fn base_sha256(&self) -> Option<&str> {
         self.file.metadata().get("base_sha256").map(String::as_str)

@@ -100,7 +100,7 @@ impl Attention for DenseAttention<'_> {
                 };
                 let seen = first..=row;
                 let scores: Vec<f64> =
-                    seen.clone().map(|at| dot(&k[at][head / group]) * f64::from(settings.scale)).collect();
+                    seen.clone().map(|at| dot(&k[at][head / group]) * settings.scale).collect();
                 let largest = scores.iter().copied().fold(f64::MIN, f64::max);
                 let weights: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
                 let mut sums = vec![0.0; head_dim];

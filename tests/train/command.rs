@@ -74,7 +74,8 @@ fn validation_files_are_measured_apart() {
         description["validation_file"] = json!(["dev.jsonl", "sw.jsonl"]);
         description["method"]["supervised"]["hyperparameters"]["n_epochs"] = json!(1);
     });
-    std::fs::copy(folder.path().join("train.jsonl"), folder.path().join("sw.jsonl")).unwrap();
+    let line = json!({"prompt": "six", "completion": "one two six"}).to_string() + "\n";
+    std::fs::write(folder.path().join("sw.jsonl"), line.repeat(3)).unwrap();
     let said = succeeds(folder.path(), "out");
     assert!(said.contains(", dev ") && said.contains(", sw "), "{said}");
     for line in metrics(&folder.path().join("out")).iter().filter(|line| line["eval_loss"].is_f64()) {

@@ -104,6 +104,22 @@ fn what_changed_in_between_is_refused() {
     std::fs::write(&path, recipe).unwrap();
     let output = command(folder.path()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("probes/ability"), "{said}");
+    assert!(!output.status.success() && said.contains("is of another training"), "{said}");
     assert!(!folder.path().join("out").exists());
+
+    // Nor is a mask taken that was made otherwise.
+    let text = std::fs::read_to_string(&path).unwrap().replace("probe_tokens = 900", "probe_tokens = 600");
+    let other = text.replace("density = 0.1", "density = 0.2");
+    std::fs::write(&path, &other).unwrap();
+    let output = command(folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("density 0.1") && said.contains("made anew"), "{said}");
+    std::fs::remove_dir_all(folder.path().join("maet/masks")).unwrap();
+    let output = command(folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("`mask_file`"), "{said}");
+    // As it was, all is there.
+    std::fs::remove_dir_all(folder.path().join("maet/masks")).unwrap();
+    std::fs::write(&path, &text).unwrap();
+    succeeds(folder.path());
 }

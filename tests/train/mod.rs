@@ -2,6 +2,7 @@
 
 mod command;
 mod continued_pretraining;
+mod doubles;
 mod lora;
 mod maet;
 mod mindmerger;

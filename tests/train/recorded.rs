@@ -31,10 +31,15 @@ fn integers(value: &Value) -> Vec<u32> {
     value.as_array().unwrap().iter().map(|x| x.as_u64().unwrap() as u32).collect()
 }
 
+/// The micro-batches of a step, each target of which counts 1.
+pub fn unweighted(run: &Value, step: usize) -> Vec<MicroBatch> {
+    let micros = run["batches"][step].as_array().unwrap().iter();
+    micros.map(|rows| micro_batch(run, &integers(rows))).collect()
+}
+
 /// The micro-batches of a step, all targets of which count alike and 1 together.
 pub fn micro_batches(run: &Value, step: usize) -> Vec<MicroBatch> {
-    let micros = run["batches"][step].as_array().unwrap().iter();
-    let micros: Vec<MicroBatch> = micros.map(|rows| micro_batch(run, &integers(rows))).collect();
+    let micros = unweighted(run, step);
     let targets: usize = micros.iter().map(MicroBatch::targets).sum();
     micros.into_iter().map(|micro| micro.weighted(1.0 / targets as f32)).collect()
 }
@@ -65,6 +70,27 @@ pub struct Steps {
     pub grad_norms: Vec<f64>,
 }
 
+pub fn settings(run: &Value, max_grad_norm: f64) -> AdamWSettings {
+    let of = |key: &str| run["optimizer"][key].as_f64().unwrap();
+    let betas = floats(&run["optimizer"]["betas"]);
+    AdamWSettings {
+        beta1: betas[0],
+        beta2: betas[1],
+        eps: of("eps"),
+        weight_decay: of("weight_decay"),
+        max_grad_norm: Some(max_grad_norm).filter(|&max| max > 0.0),
+    }
+}
+
+pub fn schedule(run: &Value) -> Schedule {
+    Schedule {
+        peak: run["optimizer"]["learning_rate"].as_f64().unwrap(),
+        warmup_steps: run["schedule"]["warmup_steps"].as_u64().unwrap(),
+        steps: run["schedule"]["steps"].as_u64().unwrap(),
+        decline: Decline::Linear,
+    }
+}
+
 /// Trains as the run was recorded.
 pub fn train(
     run: &Value,
@@ -73,22 +99,9 @@ pub fn train(
     masks: Option<&Masks>,
     workers: &Workers,
 ) -> Steps {
-    let of = |key: &str| run["optimizer"][key].as_f64().unwrap();
-    let betas = floats(&run["optimizer"]["betas"]);
-    let mut optimizer = Optimizer::new(AdamWSettings {
-        beta1: betas[0],
-        beta2: betas[1],
-        eps: of("eps"),
-        weight_decay: of("weight_decay"),
-        max_grad_norm: Some(max_grad_norm).filter(|&max| max > 0.0),
-    });
-    let steps = run["schedule"]["steps"].as_u64().unwrap();
-    let schedule = Schedule {
-        peak: of("learning_rate"),
-        warmup_steps: run["schedule"]["warmup_steps"].as_u64().unwrap(),
-        steps,
-        decline: Decline::Linear,
-    };
+    let mut optimizer = Optimizer::new(settings(run, max_grad_norm));
+    let schedule = schedule(run);
+    let steps = schedule.steps;
     let mut found = Steps { losses: Vec::new(), grad_norms: Vec::new() };
     for step in 0..steps {
         let micros = micro_batches(run, step as usize);

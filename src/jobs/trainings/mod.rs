@@ -25,7 +25,7 @@ pub use gauge::Progress;
 pub use spec::{TrainingSpec, WrongTraining, file_path, files_of, training_folder};
 
 use gauge::Gauge;
-use run::{fault, serve, served_name, train};
+use run::{LOCKED, fault, serve, served_name, train, withdraw};
 
 /// What the store calls these jobs.
 pub const TRAINING: &str = "training";
@@ -111,14 +111,14 @@ impl TrainingWorker {
     /// Serves the adapters that another process trained, beside their bases. Whole models are as large as what is served, and
     /// which of them to have in memory is for whoever starts the server to say.
     async fn serve_again(&self) -> Result<(), JobError> {
-        let mut page = Page { after: None, limit: 1000, order: Order::Ascending };
+        let mut page = Page { after: None, limit: 1000, order: Order::Descending };
         loop {
             let Paged { rows, has_more } = self.store.jobs(TRAINING, &page).await?;
             page.after = rows.last().map(|job| job.id.clone());
             for job in rows.into_iter().filter(|job| job.status == RunStatus::Completed) {
                 let Ok(progress) = serde_json::from_value::<Progress>(job.progress) else { continue };
                 let Ok(spec) = serde_json::from_value::<TrainingSpec>(job.spec) else { continue };
-                let Some(name) = progress.fine_tuned_model else { continue };
+                let name = progress.fine_tuned_model.unwrap_or_else(|| served_name(&spec, &job.id));
                 let model = training_folder(&self.data, &job.id).join(MODEL_FOLDER);
                 if spec.request.lora().is_none() {
                     let folder = model.display();
@@ -134,7 +134,7 @@ impl TrainingWorker {
                 match loaded {
                     Ok(()) => tracing::info!(adapter = name, "a trained adapter is served"),
                     Err(problem) => {
-                        tracing::warn!(adapter = name, problem, "a trained adapter is not served")
+                        tracing::warn!(adapter = name, problem, "a trained adapter is not served");
                     }
                 }
             }
@@ -166,6 +166,15 @@ impl TrainingWorker {
                 Ok(self.store.free_job(job).await?)
             }
             Ended::Unwanted => self.let_go(job, &gauge).await,
+            Ended::Done(Err(error)) if error.code == LOCKED => {
+                tracing::info!(training = job.id, "the process that had the training has not ended yet");
+                self.store.release_job(job).await?;
+                tokio::select! {
+                    () = stopped(stop) => {}
+                    () = tokio::time::sleep(POLL) => {}
+                }
+                Ok(())
+            }
             Ended::Done(Err(error)) => self.fail(job, &gauge, error).await,
             Ended::Done(Ok(finished)) => self.finish(job, &spec, &gauge, finished).await,
         }
@@ -231,7 +240,9 @@ impl TrainingWorker {
         self.tell(job, gauge).await;
         let message = error.message.clone();
         let progress = Progress { error: Some(error), estimated_finish: None, ..gauge.progress() };
-        self.store.finish_job(job, &progress.json(), Some(&message)).await?;
+        if !self.store.finish_job(job, &progress.json(), Some(&message)).await? {
+            return self.let_go(job, gauge).await;
+        }
         Ok(())
     }
 
@@ -302,6 +313,14 @@ impl TrainingWorker {
         self.tell(job, gauge).await;
         if !self.store.finish_job(job, &progress.json(), None).await? {
             tracing::warn!(training = job.id, "the training was paused or cancelled when it was done");
+            if let Some(name) = progress.fine_tuned_model {
+                let registry = self.registry.clone();
+                tokio::task::spawn_blocking(move || withdraw(&registry, &name)).await?;
+            }
+            for file in progress.result_files {
+                let _ = self.store.delete_file(&file).await;
+                let _ = tokio::fs::remove_file(file_path(&self.data, &file)).await;
+            }
             return self.let_go(job, gauge).await;
         }
         tracing::info!(training = job.id, steps = progress.steps_done, "a training has succeeded");

@@ -8,6 +8,7 @@ use super::spec::TrainingSpec;
 use crate::ops::Workers;
 use crate::protocol::fine_tuning_jobs::FineTuningError;
 use crate::registry::{self, AdapterSpec, LoadSpec, Registry, RegistryError};
+use crate::train::data::DataError;
 use crate::train::{Event, Finished, Job, TrainError};
 
 /// Trains in `folder` to the end, or until it is stopped.
@@ -57,11 +58,20 @@ pub fn train(
     })
 }
 
+/// The process that had the training before has not let go of its folder yet.
+pub const LOCKED: &str = "locked";
+
 fn explained(error: &TrainError) -> FineTuningError {
     let message = error.to_string();
     match error {
+        TrainError::Option { key, .. } | TrainError::Data(DataError::Option { key, .. }) => {
+            fault("invalid_value", Some(key), message)
+        }
+        TrainError::Data(DataError::Io { .. } | DataError::Store { .. }) => {
+            fault("server_error", None, message)
+        }
         TrainError::Data(_) => fault("invalid_training_file", Some("training_file"), message),
-        TrainError::Option { key, .. } => fault("invalid_value", Some(key), message),
+        TrainError::Locked { .. } => fault(LOCKED, None, message),
         TrainError::Mask { .. } => fault("invalid_mask", Some("mask_file"), message),
         TrainError::Model(_) | TrainError::Weights(_) => fault("invalid_model", Some("model"), message),
         TrainError::Diverged { .. } => fault("diverged", None, message),
@@ -79,6 +89,18 @@ pub fn served_name(spec: &TrainingSpec, id: &str) -> String {
     let suffix = spec.request.suffix.as_deref().unwrap_or_default();
     let short = id.rsplit('-').next().unwrap_or_default();
     format!("ft:{base}:{suffix}:{}", &short[..short.len().min(8)])
+}
+
+/// Takes the result out of service again.
+pub fn withdraw(registry: &Registry, name: &str) {
+    let removed = match registry.get(name) {
+        Ok(model) if model.adapter.is_some() => registry.remove_adapter(name).map(drop),
+        Ok(_) => registry.remove(name).map(drop),
+        Err(_) => Ok(()),
+    };
+    if let Err(error) = removed {
+        tracing::warn!(model = name, %error, "a cancelled training's result is still served");
+    }
 }
 
 const BASE_CHARACTERS_MAX: usize = 200;

@@ -29,7 +29,9 @@ pub fn any_adapts(adapters: &[AdapterRows], layer: usize, targets: &[Target]) ->
 /// The adapter of a batch whose rows all go through it and that drops nothing: what it adds can be made with the linears.
 pub fn sole(adapters: &[AdapterRows], tokens: usize) -> Option<&Adapter> {
     match adapters {
-        [AdapterRows { rows, adapter, dropout: None }] if *rows == (0..tokens) => Some(adapter),
+        [AdapterRows { rows, adapter, dropout: None }] if *rows == (0..tokens) && !adapter.is_f64() => {
+            Some(adapter)
+        }
         _ => None,
     }
 }

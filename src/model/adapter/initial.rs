@@ -23,7 +23,9 @@ pub struct LoraSettings {
 }
 
 impl LoraSettings {
-    fn check(&self, config: &DecoderConfig) -> Result<(), ModelError> {
+    /// # Errors
+    /// `InvalidKey`, by PEFT's name.
+    pub fn check(&self, config: &DecoderConfig) -> Result<(), ModelError> {
         let narrowest = config.hidden_size.min(config.intermediate_size);
         let refuse = |key: &str, found: String, expected: String| {
             Err(ModelError::InvalidKey { key: key.to_owned(), found, expected })

@@ -13,7 +13,7 @@ mod target;
 
 use std::sync::Arc;
 
-use crate::ops::{AdaptedLinear, LowRank, PackedLinear};
+use crate::ops::{AdaptedLinear, LowRank, OpsError, PackedLinear, Storage, WeightData, Workers};
 use crate::weights::AdapterConfig;
 
 pub use apply::AdapterRows;
@@ -76,6 +76,26 @@ impl Adapter {
                 },
             )
         })
+    }
+
+    fn is_f64(&self) -> bool {
+        self.layers.iter().flatten().flatten().next().is_some_and(|pair| pair.a.is_f64())
+    }
+
+    /// With factors in f64, beside a decoder in f64.
+    ///
+    /// # Errors
+    /// Memory.
+    pub fn to_f64(&self, workers: &Arc<Workers>) -> Result<Self, OpsError> {
+        let repacked = |factor: &PackedLinear| {
+            let (rows, out, input) = (factor.to_rows()?, factor.out_features(), factor.in_features());
+            PackedLinear::pack(WeightData::F32(&rows), out, input, None, Storage::F64, workers)
+        };
+        let mut wide = self.clone();
+        for pair in wide.layers.iter_mut().flatten().flatten() {
+            *pair = Pair { a: repacked(&pair.a)?, b: repacked(&pair.b)?, scale: pair.scale };
+        }
+        Ok(wide)
     }
 
     /// The largest rank.

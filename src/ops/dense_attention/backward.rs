@@ -166,7 +166,7 @@ impl<'a, T: Real> Part<'a, T> {
         let rows_of = |elements: &'a [T]| Rows { elements: &elements[self.from..], stride: self.stride };
         sequences.scores(rows_of(q), &self.k_rows, rows, keys, self.task.range.len(), weights);
         sequences.multiply_keys(rows_of(gradient), &self.v_rows, rows, keys, slopes);
-        let scale = T::of(f64::from(sequences.scale));
+        let scale = T::of(sequences.scale);
         let tiles = weights.chunks_exact_mut(KEYS).zip(slopes.chunks_exact_mut(KEYS));
         for ((row, &delta), (weights, slopes)) in rows.clone().zip(deltas).zip(tiles) {
             let log_sum = log_sums[(self.task.range.start + row) * sequences.heads + self.task.head];

@@ -11,10 +11,10 @@ mod tile;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType};
 
-use super::rows::{contiguous_f32, elements};
-use super::tape::{Keeps, apply3, contiguous};
+use super::rows::{contiguous, contiguous_f32, elements};
+use super::tape::{self, Keeps, apply3};
 use super::{AttentionSettings, Workers, shape_error};
 use tile::Sequences;
 
@@ -39,11 +39,16 @@ pub fn dense_attention(
         cu_seqlens: Arc::clone(cu_seqlens),
         causal,
         settings,
-        log_sums: Mutex::new(Vec::new()),
+        log_sums: Mutex::new(LogSums::F32(Vec::new())),
         workers: Arc::clone(workers),
     };
     let [q, k, v] = qkv;
-    apply3([&contiguous(q)?, &contiguous(k)?, &contiguous(v)?], op, Keeps::ALL)
+    apply3([&tape::contiguous(q)?, &tape::contiguous(k)?, &tape::contiguous(v)?], op, Keeps::ALL)
+}
+
+enum LogSums {
+    F32(Vec<f32>),
+    F64(Vec<f64>),
 }
 
 struct DenseAttention {
@@ -51,7 +56,7 @@ struct DenseAttention {
     causal: bool,
     settings: AttentionSettings,
     /// The log-sum-exp of each row and head, `[tokens, heads]`: what the backward pass needs beside the operands.
-    log_sums: Mutex<Vec<f32>>,
+    log_sums: Mutex<LogSums>,
     workers: Arc<Workers>,
 }
 
@@ -70,13 +75,22 @@ impl CustomOp3 for DenseAttention {
         v_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let sequences = self.sequences(q_layout.dims(), k_layout.dims(), v_layout.dims())?;
+        let shape = Shape::from((sequences.tokens(), sequences.heads * sequences.head_dim));
+        let mut kept = self.log_sums.lock().unwrap_or_else(PoisonError::into_inner);
+        if let CpuStorage::F64(_) = q {
+            let q = contiguous(OP, "q", q, q_layout)?;
+            let k = contiguous(OP, "k", k, k_layout)?;
+            let v = contiguous(OP, "v", v, v_layout)?;
+            let (out, log_sums) = forward::forward(&sequences, q, k, v);
+            *kept = LogSums::F64(log_sums);
+            return Ok((CpuStorage::F64(out), shape));
+        }
         let q = contiguous_f32(OP, "q", q, q_layout)?;
         let k = contiguous_f32(OP, "k", k, k_layout)?;
         let v = contiguous_f32(OP, "v", v, v_layout)?;
         let (out, log_sums) = forward::forward(&sequences, q, k, v);
-        *self.log_sums.lock().unwrap_or_else(PoisonError::into_inner) = log_sums;
-        let shape = (sequences.tokens(), sequences.heads * sequences.head_dim);
-        Ok((CpuStorage::F32(out), Shape::from(shape)))
+        *kept = LogSums::F32(log_sums);
+        Ok((CpuStorage::F32(out), shape))
     }
 
     fn bwd(
@@ -89,18 +103,39 @@ impl CustomOp3 for DenseAttention {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let sequences = self.sequences(q.dims(), k.dims(), v.dims())?;
         let log_sums = self.log_sums.lock().unwrap_or_else(PoisonError::into_inner);
-        let operands = backward::Operands {
-            q: &elements(q)?,
-            k: &elements(k)?,
-            v: &elements(v)?,
-            out: &elements(out)?,
-            log_sums: &log_sums,
-            gradient: &elements(gradient)?,
-        };
-        let [dq, dk, dv] = backward::backward(&sequences, &operands);
-        let tensor = |x, like: &Tensor| Tensor::from_vec(x, like.shape(), like.device()).map(Some);
-        Ok((tensor(dq, q)?, tensor(dk, k)?, tensor(dv, v)?))
+        match &*log_sums {
+            LogSums::F32(log_sums) => {
+                let operands = backward::Operands {
+                    q: &elements(q)?,
+                    k: &elements(k)?,
+                    v: &elements(v)?,
+                    out: &elements(out)?,
+                    log_sums,
+                    gradient: &elements(gradient)?,
+                };
+                tensors(backward::backward(&sequences, &operands), [q, k, v])
+            }
+            LogSums::F64(log_sums) => {
+                let values = |x: &Tensor| x.flatten_all()?.to_vec1::<f64>();
+                let operands = backward::Operands {
+                    q: &values(q)?,
+                    k: &values(k)?,
+                    v: &values(v)?,
+                    out: &values(out)?,
+                    log_sums,
+                    gradient: &values(gradient)?,
+                };
+                tensors(backward::backward(&sequences, &operands), [q, k, v])
+            }
+        }
     }
+}
+
+type Three = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
+
+fn tensors<T: WithDType>([dq, dk, dv]: [Vec<T>; 3], [q, k, v]: [&Tensor; 3]) -> Result<Three> {
+    let tensor = |x, like: &Tensor| Tensor::from_vec(x, like.shape(), like.device()).map(Some);
+    Ok((tensor(dq, q)?, tensor(dk, k)?, tensor(dv, v)?))
 }
 
 impl DenseAttention {

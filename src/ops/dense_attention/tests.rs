@@ -7,7 +7,7 @@ use crate::ops::Isa;
 use crate::ops::testing::{Golden, bits, check_gradient, doubles, numbers};
 
 fn settings(window: Option<usize>) -> AttentionSettings {
-    AttentionSettings { scale: 8f32.sqrt().recip(), sliding_window: window, logit_softcap: None }
+    AttentionSettings { scale: 8f64.sqrt().recip(), sliding_window: window, logit_softcap: None }
 }
 
 /// The three ways, each with a window or without, in f64 at lengths around the tiles of rows.
@@ -95,14 +95,14 @@ fn long_sequences_are_cut_into_parts() {
             scale: 0.7,
             workers: &workers,
         };
-        assert_eq!(sequences.parts(tokens).count(), 3);
+        assert_eq!(Sequences::parts(tokens).count(), 3);
         let (out, log_sums) = forward::forward(&sequences, &q, &k, &v);
         let operands =
             backward::Operands { q: &q, k: &k, v: &v, out: &out, log_sums: &log_sums, gradient: &upstream };
         let [dq, dk, dv] = backward::backward(&sequences, &operands);
         let sees =
             |row: usize, key: usize| !causal || key <= row && window.is_none_or(|window| row - key < window);
-        let expected = whole([&q, &k, &v, &upstream], width, sees, f64::from(0.7f32));
+        let expected = whole([&q, &k, &v, &upstream], width, sees, 0.7);
         for (found, expected) in [out, dq, dk, dv].iter().zip(&expected) {
             for (found, expected) in found.iter().zip(expected) {
                 assert!((found - expected).abs() <= 1e-11, "{causal} {window:?}: {found} {expected}");

@@ -25,7 +25,7 @@ pub struct Sequences<'a> {
     pub head_dim: usize,
     pub causal: bool,
     pub window: Option<usize>,
-    pub scale: f32,
+    pub scale: f64,
     pub workers: &'a Workers,
 }
 
@@ -41,7 +41,7 @@ impl Sequences<'_> {
     }
 
     /// A sequence's tokens in parts, which depend on its length alone.
-    pub fn parts(&self, len: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    pub fn parts(len: usize) -> impl Iterator<Item = Range<usize>> {
         let part = PART.max(len.div_ceil(PARTS_MAX).next_multiple_of(PART));
         (0..len).step_by(part).map(move |start| start..len.min(start + part))
     }
@@ -50,7 +50,7 @@ impl Sequences<'_> {
     pub fn tasks(&self, work: impl Fn(&Range<usize>, usize) -> usize) -> Vec<Task> {
         let mut tasks = Vec::new();
         for range in self.ranges() {
-            for (index, tokens) in self.parts(range.len()).enumerate() {
+            for (index, tokens) in Self::parts(range.len()).enumerate() {
                 let of_head = |head| Task { range: range.clone(), head, tokens: tokens.clone(), index };
                 tasks.extend((0..self.heads).map(of_head));
             }
@@ -89,7 +89,7 @@ impl Sequences<'_> {
         scores: &mut [T],
     ) {
         self.multiply_keys(q, k, rows, keys, scores);
-        let scale = T::of(f64::from(self.scale));
+        let scale = T::of(self.scale);
         for (row, scores) in rows.clone().zip(scores.chunks_exact_mut(KEYS)) {
             let seen = self.seen(row, len);
             let inside = |key: usize| key.clamp(keys.start, keys.end) - keys.start;

@@ -171,6 +171,9 @@ impl PackedLinear {
                     }
                 }
             }
+            Panels::F64(doubles) => {
+                doubles.round_panel(panel * f32::panel_elements(self.in_features), features, out);
+            }
             Panels::Int8(panels) => {
                 let bytes = &panels.bytes[panel * i8::panel_elements(self.in_features)..];
                 for (k, out) in features.zip(out.chunks_exact_mut(LANES)) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{Device, Result, Tensor};
 
 use super::blocks::{self, BlockFormat, CHUNK};
-use super::{PackedLinear, PanelElement, Panels};
+use super::{PackedLinear, PanelElement, Panels, doubles};
 use crate::ops::parallel::{output, share};
 use crate::ops::rows::elements;
 use crate::ops::shape_error;
@@ -20,6 +20,9 @@ const PART_ROWS: usize = 8;
 pub fn embedding(ids: &[u32], table: &Arc<PackedLinear>) -> Result<Tensor> {
     if let Some(id) = ids.iter().find(|&&id| id as usize >= table.out_features) {
         return Err(shape_error(OP, format!("id {id} is outside of {table:?}")));
+    }
+    if table.is_f64() {
+        return doubles::embedding(ids, table);
     }
     let workers = &table.workers;
     let parts = ids.len().div_ceil(PART_ROWS).min(workers.threads());
@@ -47,6 +50,9 @@ pub fn embedding_gradient(ids: &[u32], gradient: &Tensor, table: &Arc<PackedLine
         let detail =
             format!("a gradient of {:?} does not fit {} ids of {table:?}", gradient.dims(), ids.len());
         return Err(shape_error(OP, detail));
+    }
+    if table.is_f64() {
+        return doubles::embedding_gradient(ids, &gradient.flatten_all()?.to_vec1()?, table);
     }
     table.accumulate_rows(ids, &elements(gradient)?);
     Ok(())
@@ -78,6 +84,7 @@ impl Kernel for Gather<'_> {
                         let scale = panels.scale(id as usize);
                         gather(&panels.bytes, panel, column, width, out, |x: i8| f32::from(x) * scale);
                     }
+                    Panels::F64(_) => unreachable!("f64 tables have a way of their own"),
                     Panels::Blocks { format, bytes } => {
                         gather_blocks::<S>(*format, bytes, panel, column, width, out);
                     }

@@ -8,14 +8,14 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor};
 
 use super::backward::{Term, input_gradient};
 use super::finish::{Finish, Then};
 use super::gemm::Gemm;
 use super::int8::{Int8Panels, IntegerSums, Scale};
 use super::operand::Operand;
-use super::{Norm, PANELS_MAX, PackedLinear, Panels};
+use super::{Norm, PANELS_MAX, PackedLinear, Panels, doubles};
 #[cfg(target_arch = "x86_64")]
 use super::{
     dot::{Bytes, Pairs, TileDot, VectorDot},
@@ -25,11 +25,11 @@ use super::{
 #[cfg(target_arch = "x86_64")]
 use crate::ops::aligned::Plain;
 use crate::ops::parallel::{SharedMut, output, share};
-use crate::ops::rows::{contiguous_f32, elements};
+use crate::ops::rows::{contiguous, contiguous_f32, elements};
 use crate::ops::simd::LANES;
 #[cfg(target_arch = "x86_64")]
 use crate::ops::simd::avx512::{run_bf16_dot, run_byte_dot};
-use crate::ops::tape::{Keeps, apply1, apply2, contiguous, is_tracked};
+use crate::ops::tape::{self, Keeps, apply1, apply2, is_tracked};
 use crate::ops::{OpsError, Workers, rms_norm, shape_error, swiglu};
 
 const OP: &str = "packed_linear";
@@ -58,17 +58,17 @@ pub fn linear(x: &Tensor, weight: &Arc<PackedLinear>) -> Result<Tensor> {
 pub fn linears(x: &Tensor, weights: &[&Arc<PackedLinear>]) -> Result<Tensor> {
     let keeps = keeps(weights);
     let weights = weights.iter().map(|&weight| Arc::clone(weight)).collect();
-    apply1(&contiguous(x)?, Linears(Weights::SideBySide(weights)), keeps)
+    apply1(&tape::contiguous(x)?, Linears(Weights::SideBySide(weights)), keeps)
 }
 
 /// `linears` of `rms_norm(x, norm, eps)`, bit for bit, without the normed rows between them where it can be done so.
 pub fn normed_linears(x: &Tensor, norm: &Tensor, eps: f32, weights: &[&Arc<PackedLinear>]) -> Result<Tensor> {
-    if is_tracked(x) || is_tracked(norm) {
+    if is_tracked(x) || is_tracked(norm) || x.dtype() == DType::F64 {
         return linears(&normed(x, norm, eps, weights)?, weights);
     }
     let weights = weights.iter().map(|&weight| Arc::clone(weight)).collect();
     let op = NormedLinears { linears: Linears(Weights::SideBySide(weights)), eps };
-    apply2(&contiguous(x)?, &contiguous(norm)?, op, Keeps::NOTHING)
+    apply2(&tape::contiguous(x)?, &tape::contiguous(norm)?, op, Keeps::NOTHING)
 }
 
 /// The norm that the weights have in common, as an operation of its own: its result is what their gradients need.
@@ -87,28 +87,28 @@ pub fn normed_gated_linear(
     gate: &Arc<PackedLinear>,
     up: &Arc<PackedLinear>,
 ) -> Result<Tensor> {
-    if is_tracked(x) || is_tracked(norm) {
+    if is_tracked(x) || is_tracked(norm) || x.dtype() == DType::F64 {
         return gated_linear(&normed(x, norm, eps, &[gate])?, gate, up);
     }
     let weights = Weights::Gated { gate: Arc::clone(gate), up: Arc::clone(up) };
     let op = NormedLinears { linears: Linears(weights), eps };
-    apply2(&contiguous(x)?, &contiguous(norm)?, op, Keeps::NOTHING)
+    apply2(&tape::contiguous(x)?, &tape::contiguous(norm)?, op, Keeps::NOTHING)
 }
 
 /// `residual + (x W^T + b)`, the residual f32 `[tokens, out_features]`.
 pub fn linear_add(x: &Tensor, weight: &Arc<PackedLinear>, residual: &Tensor) -> Result<Tensor> {
     let op = Linears(Weights::SideBySide(vec![Arc::clone(weight)]));
-    apply2(&contiguous(x)?, &contiguous(residual)?, op, keeps(&[weight]))
+    apply2(&tape::contiguous(x)?, &tape::contiguous(residual)?, op, keeps(&[weight]))
 }
 
 /// `silu(x Wg^T + bg) * (x Wu^T + bu)`: f32 `[tokens, out_features]`, the two weights of one shape.
 pub fn gated_linear(x: &Tensor, gate: &Arc<PackedLinear>, up: &Arc<PackedLinear>) -> Result<Tensor> {
-    if is_tracked(x) {
+    if is_tracked(x) || x.dtype() == DType::F64 {
         // Both results are what the gradients need, and computing them again would cost two products.
         return swiglu(&linear(x, gate)?, &linear(x, up)?, &gate.workers);
     }
     let op = Linears(Weights::Gated { gate: Arc::clone(gate), up: Arc::clone(up) });
-    apply1(&contiguous(x)?, op, Keeps::NOTHING)
+    apply1(&tape::contiguous(x)?, op, Keeps::NOTHING)
 }
 
 /// The gradient of a weight needs x; that of x does not.
@@ -174,6 +174,9 @@ impl CustomOp1 for Linears {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        if let CpuStorage::F64(_) = storage {
+            return self.forward_f64(contiguous(OP, "x", storage, layout)?, layout.shape(), None);
+        }
         let (y, shape) =
             self.forward(contiguous_f32(OP, "x", storage, layout)?, layout.shape(), None, None)?;
         Ok((CpuStorage::F32(y), shape))
@@ -227,6 +230,10 @@ impl CustomOp2 for Linears {
         residual: &CpuStorage,
         residual_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        if let CpuStorage::F64(_) = x {
+            let residual = contiguous(OP, "residual", residual, residual_layout)?;
+            return self.forward_f64(contiguous(OP, "x", x, x_layout)?, x_layout.shape(), Some(residual));
+        }
         let x = contiguous_f32(OP, "x", x, x_layout)?;
         let elements = contiguous_f32(OP, "residual", residual, residual_layout)?;
         let residual = Some((elements, residual_layout.shape()));
@@ -254,6 +261,11 @@ impl Linears {
         if weights.is_empty() {
             return x.zeros_like();
         }
+        if gradient.dtype() == DType::F64 {
+            let values = |x: &Tensor| x.flatten_all()?.to_vec1::<f64>();
+            let dx = doubles::backward(weights, &values(x)?, &values(gradient)?, gradient.dim(0)?)?;
+            return Tensor::from_vec(dx, x.shape(), x.device());
+        }
         let dy = elements(gradient)?;
         if weights.iter().any(|weight| weight.is_trainable()) {
             let x = elements(x)?;
@@ -271,6 +283,19 @@ impl Linears {
         });
         let gradient = input_gradient(&terms.collect::<Vec<_>>(), x.dim(0)?)?;
         Tensor::from_vec(gradient, x.shape(), x.device())
+    }
+
+    fn forward_f64(
+        &self,
+        x: &[f64],
+        x_shape: &Shape,
+        residual: Option<&[f64]>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let Weights::SideBySide(weights) = &self.0 else {
+            return Err(shape_error(OP, "gate and up are multiplied in f32 alone"));
+        };
+        let (rows, width) = check(weights, false, x_shape)?;
+        Ok((CpuStorage::F64(doubles::forward(weights, x, rows, residual)?), Shape::from((rows, width))))
     }
 
     fn forward(

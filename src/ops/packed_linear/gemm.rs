@@ -34,7 +34,7 @@ impl Kernel for Gemm<'_> {
                 Panels::F32(panels) => self.dense::<S, f32>(panels),
                 Panels::Bf16(panels) => self.dense::<S, u16>(panels),
                 Panels::Blocks { format, bytes } => self.blocks::<S>(*format, bytes),
-                Panels::Int8(_) => unreachable!("int8 panels have a kernel of their own"),
+                Panels::Int8(_) | Panels::F64(_) => unreachable!("these panels have kernels of their own"),
             }
         }
     }

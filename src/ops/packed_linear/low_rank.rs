@@ -92,7 +92,9 @@ impl AdaptedLinears {
         for (linear, offset) in self.offsets() {
             let Some(LowRank { a, b, scale }) = &linear.low_rank else { continue };
             let mut down = product(x, rows, a)?; // [rows, rank]
-            down.iter_mut().for_each(|x| *x *= *scale as f32);
+            for x in &mut down {
+                *x *= *scale as f32;
+            }
             add_product(&down, rows, b, &mut y, width, offset)?;
             products.push(down);
         }
@@ -125,7 +127,9 @@ impl AdaptedLinears {
             accumulate(b, &down, &dy, width, offset)?;
             let term = Term { weight: b, dy: &dy, width, offset };
             let mut gradient = input_gradient(&[term], rows)?; // [rows, rank]
-            gradient.iter_mut().for_each(|x| *x *= *scale as f32);
+            for x in &mut gradient {
+                *x *= *scale as f32;
+            }
             if let Some(x) = &values {
                 accumulate(a, x, &gradient, a.out_features, 0)?;
             }

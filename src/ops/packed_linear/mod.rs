@@ -25,6 +25,7 @@ mod byte_lanes;
 mod byte_rows;
 #[cfg(target_arch = "x86_64")]
 mod dot;
+pub(super) mod doubles;
 mod embedding;
 mod finish;
 mod forward;
@@ -52,6 +53,7 @@ use super::simd::LANES;
 use super::{Isa, OpsError, Workers};
 pub(super) use backward::{Term, input_gradient};
 use blocks::BlockFormat;
+use doubles::Doubles;
 pub use embedding::{embedding, embedding_gradient};
 pub(super) use forward::product;
 pub use forward::{gated_linear, linear, linear_add, linears, normed_gated_linear, normed_linears};
@@ -85,6 +87,8 @@ pub enum Storage {
     F32,
     /// Rounded to nearest even.
     Bf16,
+    /// For checks of training, in plain loops: what it multiplies is f64 too.
+    F64,
     /// Signed bytes with scales, symmetric.
     Int8(Int8Scales),
     /// The checkpoint's own GGUF blocks, bit for bit (also F32, F16 and BF16 tensors of a GGUF file).
@@ -133,6 +137,7 @@ pub struct PackedLinear {
 enum Panels {
     F32(AlignedBuffer<f32>),
     Bf16(AlignedBuffer<u16>),
+    F64(Doubles),
     Int8(Int8Panels),
     Blocks { format: BlockFormat, bytes: AlignedBuffer<u8> },
 }
@@ -185,6 +190,7 @@ impl std::fmt::Debug for PackedLinear {
         let kind = match &self.panels {
             Panels::F32(_) => "f32".to_owned(),
             Panels::Bf16(_) => "bf16".to_owned(),
+            Panels::F64(_) => "f64".to_owned(),
             Panels::Int8(_) => "int8".to_owned(),
             Panels::Blocks { format, .. } => format!("{format:?}"),
         };
@@ -205,7 +211,12 @@ impl PackedLinear {
         if let Some(bias) = bias.as_ref().filter(|bias| bias.len() != out_features) {
             return Err(OpsError::BiasLength { out_features, found: bias.len() });
         }
-        let panels = pack::pack(weight, out_features, in_features, storage, workers)?;
+        let mut panels = pack::pack(weight, out_features, in_features, storage, workers)?;
+        if let (Panels::F32(rounded), Storage::F64) = (&panels, storage) {
+            let order = PanelOrder { out_features, in_features };
+            let rows: Vec<f64> = order.to_rows(rounded).into_iter().map(f64::from).collect();
+            panels = Panels::F64(Doubles::new(&rows, order, bias.as_deref()));
+        }
         Ok(Arc::new(Self {
             panels,
             out_features,
@@ -233,6 +244,7 @@ impl PackedLinear {
         let weight = match &self.panels {
             Panels::F32(panels) => size_of_val(&**panels),
             Panels::Bf16(panels) => size_of_val(&**panels),
+            Panels::F64(doubles) => doubles.bytes(),
             Panels::Int8(panels) => panels.memory_bytes(),
             Panels::Blocks { bytes, .. } => bytes.len(),
         };

@@ -24,7 +24,7 @@ pub fn pack(
     super::forward::check_not_empty(out_features, in_features)?;
     packer.check_length(&weight)?;
     match (storage, weight) {
-        (Storage::F32, weight) => packer.floats(weight, f32::from_f32).map(Panels::F32),
+        (Storage::F32 | Storage::F64, weight) => packer.floats(weight, f32::from_f32).map(Panels::F32),
         (Storage::Bf16, weight) => packer.floats(weight, u16::from_f32).map(Panels::Bf16),
         (Storage::Int8(Int8Scales::PerChannel), weight) => packer.int8(weight).map(Panels::Int8),
         (Storage::Int8(Int8Scales::PerGroup32), weight) => packer.int8_groups(weight, BlockFormat::Q8_0),

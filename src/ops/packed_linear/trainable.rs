@@ -87,10 +87,10 @@ impl PanelOrder {
 }
 
 /// A trainable weight's numbers, in `PanelOrder`, or its bias's, as they are.
-pub struct Learned<'a> {
+pub struct Learned<'a, T = f32> {
     /// What the gradient is of: masters where the panels are rounded.
-    pub values: &'a mut [f32],
-    pub gradient: &'a mut [f32],
+    pub values: &'a mut [T],
+    pub gradient: &'a mut [T],
 }
 
 impl PackedLinear {
@@ -99,13 +99,17 @@ impl PackedLinear {
     /// # Errors
     /// `Frozen` where the panels are quantised; `OutOfMemory`.
     pub fn set_trainable(&mut self) -> Result<(), OpsError> {
-        if self.learning.is_some() {
+        if self.is_trainable() {
+            return Ok(());
+        }
+        if let Panels::F64(doubles) = &mut self.panels {
+            doubles.set_trainable();
             return Ok(());
         }
         let master = match &self.panels {
             Panels::F32(_) => None,
             Panels::Bf16(_) => Some(self.widened()?),
-            Panels::Int8(_) | Panels::Blocks { .. } => {
+            Panels::F64(_) | Panels::Int8(_) | Panels::Blocks { .. } => {
                 return Err(OpsError::Frozen { weight: format!("{self:?}") });
             }
         };
@@ -116,7 +120,7 @@ impl PackedLinear {
     }
 
     pub fn is_trainable(&self) -> bool {
-        self.learning.is_some()
+        self.learning.is_some() || matches!(&self.panels, Panels::F64(doubles) if doubles.learns())
     }
 
     pub fn order(&self) -> PanelOrder {

@@ -283,7 +283,7 @@ impl<T: TileElement> Attend<'_, T> {
     unsafe fn capped<S: Simd>(&self, score: S::F) -> S::F {
         // SAFETY: no memory is touched.
         unsafe {
-            let score = S::mul(score, S::splat(self.work.settings.scale));
+            let score = S::mul(score, S::splat(self.work.settings.scale as f32));
             match self.work.settings.logit_softcap {
                 Some(cap) => {
                     let cap = S::splat(cap);

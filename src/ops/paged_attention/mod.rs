@@ -41,7 +41,7 @@ const OP: &str = "paged_attention";
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionSettings {
     /// Multiplies q k.
-    pub scale: f32,
+    pub scale: f64,
     /// A row at position p sees the positions above p - window only.
     pub sliding_window: Option<usize>,
     /// `cap * tanh(score / cap)`, after the scale.

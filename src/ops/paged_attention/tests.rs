@@ -83,7 +83,7 @@ impl Case {
             let at = |j: usize| (j * self.kv_heads + kv_head) * d;
             let score = |j: usize| {
                 let dot: f64 = (0..d).map(|i| f64::from(q[i]) * self.stored(k[at(j) + i])).sum();
-                let score = dot * f64::from(self.settings.scale);
+                let score = dot * self.settings.scale;
                 self.settings
                     .logit_softcap
                     .map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())

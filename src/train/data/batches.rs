@@ -148,7 +148,8 @@ impl Iterator for Epoch<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         let mut batch = self.bin()?;
         for _ in 1..self.plan.options.micro_batch {
-            batch.extend(self.bin().into_iter().flatten());
+            let Some(bin) = self.bin() else { break };
+            batch.extend(bin);
         }
         Some(batch)
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Finished, Job, Learning};
+use super::{Finished, Job, Learning, digest_of};
 use crate::model::augmented::{AugmentedFolder, MappingWeights, QueryTemplate, beginning};
 use crate::model::encoders::{self, EncoderTokenizer, TextEncoder};
 use crate::model::{ComputeDtype, LoadOptions};
@@ -90,7 +90,7 @@ impl Job<'_> {
             "data": store.digest(),
             "validation": dev.as_ref().map(|(dev, indices)| (dev.digest(), indices.len())),
             "hyperparameters": resolved.identity(),
-            "initial_mapping": start,
+            "initial_mapping": start.as_deref().map(digest_of).transpose()?,
         });
         let bos = beginning(&self.checkpoint)?;
         check_lengths(&store, resolved.positions)?;

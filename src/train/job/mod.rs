@@ -13,13 +13,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::data::{Counts, Effort};
 use super::hyperparameters::Resolved;
 use super::memory::KeptMemory;
 use super::metrics::MetricsFile;
 use super::tensorboard::TensorBoard;
+use super::trainer::check_options;
 use super::{Event, Examples, Masks, Objective, Observer, Outcome, RunSettings, TrainError, Trainer};
+use crate::model::augmented::QueryTemplate;
 use crate::model::{Decoder, DecoderConfig, LoadOptions};
 use crate::ops::Workers;
 use crate::protocol::fine_tuning::{CreateFineTuningJob, MethodKind};
@@ -71,7 +74,14 @@ pub fn check_settings(
     checkpoint: &Checkpoint,
     config: &DecoderConfig,
 ) -> Result<(), TrainError> {
-    Resolved::of(request, config, checkpoint.dtype)?;
+    let resolved = Resolved::of(request, config, checkpoint.dtype)?;
+    check_options(&resolved.trainer, &resolved.run)?;
+    if let Some(lora) = request.lora() {
+        tokens::lora_settings(request, lora)?.check(config)?;
+    }
+    if let Some(template) = request.mapping().and_then(|mapping| mapping.prompt_template.as_deref()) {
+        QueryTemplate::parse("prompt_template", template)?;
+    }
     let is_full =
         matches!(request.kind(), MethodKind::Supervised | MethodKind::Cpt) && request.lora().is_none();
     let is_folder = checkpoint.path.is_dir() && checkpoint.path.join("config.json").is_file();
@@ -169,6 +179,11 @@ impl Job<'_> {
         (self.locate)(name).map_err(|problem| TrainError::option(key, format!("names {name:?}: {problem}")))
     }
 
+    /// The digest of a file that a description names.
+    fn content(&self, key: &'static str, name: &str) -> Result<String, TrainError> {
+        digest_of(&self.locate(key, name)?)
+    }
+
     fn files(&self, key: &'static str, names: &[String]) -> Result<Vec<PathBuf>, TrainError> {
         names.iter().map(|name| self.locate(key, name)).collect()
     }
@@ -184,6 +199,13 @@ impl Job<'_> {
         std::fs::create_dir_all(&folder).map_err(TrainError::io(&folder, "create it"))?;
         Ok(folder.join(name))
     }
+}
+
+fn digest_of(path: &std::path::Path) -> Result<String, TrainError> {
+    let mut hash = Sha256::new();
+    let mut file = File::open(path).map_err(TrainError::io(path, "open it"))?;
+    std::io::copy(&mut file, &mut hash).map_err(TrainError::io(path, "read it"))?;
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 /// What a preparation found, in words.

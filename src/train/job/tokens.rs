@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Finished, Job, Learning};
 use crate::model::{Adapter, LoraSettings, Target};
-use crate::protocol::fine_tuning::{CorpusFiles, Lora, MethodKind};
+use crate::protocol::fine_tuning::{CorpusFiles, CreateFineTuningJob, Lora, MethodKind};
 use crate::train::data::{
     BatchOptions, BatchPlan, Corpus, Documents, Loss, ModelText, Packing, PrepareOptions, Source, TokenStore,
     prepare, stem,
@@ -37,7 +37,7 @@ impl Job<'_> {
             "data": store.header().digest,
             "validation": dev.as_ref().map(|dev| &dev.header().digest),
             "hyperparameters": resolved.identity(),
-            "mask_file": self.mask_file(),
+            "mask_file": self.mask_file().map(|mask| self.content("mask_file", mask)).transpose()?,
             "lora": self.request.lora(),
         });
         let examples = examples(store, resolved.batches())?;
@@ -66,24 +66,7 @@ impl Job<'_> {
 
     /// A new adapter on a decoder that stays as it is.
     fn adapted(&self, resolved: &Resolved, lora: &Lora, passes: Passes) -> Result<LoraDecoder, TrainError> {
-        if self.mask_file().is_some() {
-            return Err(TrainError::option(
-                "mask_file",
-                "is for a model's own weights: leave `lora` out, or the mask",
-            ));
-        }
-        let rank = lora.r.unwrap_or(16);
-        let targets = match &lora.target_modules {
-            None => Target::ALL.to_vec(),
-            Some(names) => names.iter().map(|name| target(name)).collect::<Result<_, _>>()?,
-        };
-        let settings = LoraSettings {
-            rank,
-            alpha: lora.alpha.unwrap_or(2.0 * rank as f64),
-            dropout: lora.dropout.unwrap_or(0.0),
-            targets,
-            rslora: lora.use_rslora.unwrap_or(false),
-        };
+        let settings = lora_settings(self.request, lora)?;
         let adapter = Adapter::new(&self.config, &settings, resolved.trainer.seed, &self.workers)?;
         LoraDecoder::new(Arc::new(self.decoder(resolved)?), adapter, passes)
     }
@@ -102,8 +85,7 @@ impl Job<'_> {
     }
 
     fn mask_file(&self) -> Option<&str> {
-        let method = self.request.method.as_ref().filter(|method| method.kind == MethodKind::Cpt)?;
-        method.cpt.as_ref()?.mask_file.as_deref()
+        mask_file(self.request)
     }
 
     fn source(&self, resolved: &Resolved) -> Result<Source, TrainError> {
@@ -165,6 +147,32 @@ impl Job<'_> {
         observer.event(Event::Prepared { name: name.to_owned(), counts: store.header().counts })?;
         Ok(store)
     }
+}
+
+fn mask_file(request: &CreateFineTuningJob) -> Option<&str> {
+    let method = request.method.as_ref().filter(|method| method.kind == MethodKind::Cpt)?;
+    method.cpt.as_ref()?.mask_file.as_deref()
+}
+
+/// # Errors
+/// A module that is none, or a mask beside the adapter.
+pub(super) fn lora_settings(request: &CreateFineTuningJob, lora: &Lora) -> Result<LoraSettings, TrainError> {
+    if mask_file(request).is_some() {
+        let problem = "is for a model's own weights: leave `lora` out, or the mask";
+        return Err(TrainError::option("mask_file", problem));
+    }
+    let rank = lora.r.unwrap_or(16);
+    let targets = match &lora.target_modules {
+        None => Target::ALL.to_vec(),
+        Some(names) => names.iter().map(|name| target(name)).collect::<Result<_, _>>()?,
+    };
+    Ok(LoraSettings {
+        rank,
+        alpha: lora.alpha.unwrap_or(2.0 * rank as f64),
+        dropout: lora.dropout.unwrap_or(0.0),
+        targets,
+        rslora: lora.use_rslora.unwrap_or(false),
+    })
 }
 
 fn target(name: &str) -> Result<Target, TrainError> {

@@ -11,15 +11,15 @@ use super::TrainError;
 use crate::ops::{Learned, PackedLinear, PanelOrder};
 
 /// One trained tensor.
-pub struct Trained<'a> {
+pub struct Trained<'a, T = f32> {
     /// As a checkpoint has it.
     pub name: String,
     pub shape: Vec<usize>,
     /// Of `values` and `gradient`.
     pub order: ElementOrder,
-    pub values: &'a mut [f32],
+    pub values: &'a mut [T],
     /// The sum since the last update.
-    pub gradient: &'a mut [f32],
+    pub gradient: &'a mut [T],
 }
 
 /// How the elements of a tensor lie.
@@ -47,7 +47,7 @@ impl ElementOrder {
     }
 }
 
-impl Trained<'_> {
+impl<T> Trained<'_, T> {
     /// A matrix, an embedding table or a factor of LoRA: what decays.
     pub fn is_matrix(&self) -> bool {
         self.shape.len() > 1
@@ -69,10 +69,41 @@ pub(super) fn of_linear<'a>(
     to: &mut Vec<Trained<'a>>,
 ) -> Result<(), TrainError> {
     let order = linear.order();
+    let linear = owned(name, linear)?;
+    push(name, order, linear.learned(), wanted, to);
+    Ok(())
+}
+
+/// As [`of_linear`], of a weight in f64.
+///
+/// # Errors
+/// `Shared`.
+pub(super) fn of_linear_f64<'a>(
+    name: &str,
+    linear: &'a mut Arc<PackedLinear>,
+    wanted: &dyn Fn(&str) -> bool,
+    to: &mut Vec<Trained<'a, f64>>,
+) -> Result<(), TrainError> {
+    let order = linear.order();
+    let linear = owned(name, linear)?;
+    push(name, order, linear.learned_f64(), wanted, to);
+    Ok(())
+}
+
+fn owned<'a>(name: &str, linear: &'a mut Arc<PackedLinear>) -> Result<&'a mut PackedLinear, TrainError> {
+    Arc::get_mut(linear).ok_or_else(|| TrainError::Shared { tensor: format!("{name}.weight") })
+}
+
+fn push<'a, T>(
+    name: &str,
+    order: PanelOrder,
+    learned: Option<(Learned<'a, T>, Option<Learned<'a, T>>)>,
+    wanted: &dyn Fn(&str) -> bool,
+    to: &mut Vec<Trained<'a, T>>,
+) {
+    let Some((weight, bias)) = learned else { return };
     let (weight_name, bias_name) = (format!("{name}.weight"), format!("{name}.bias"));
-    let linear = Arc::get_mut(linear).ok_or_else(|| TrainError::Shared { tensor: weight_name.clone() })?;
-    let Some((weight, bias)) = linear.learned() else { return Ok(()) };
-    let mut push = |name: String, shape, order, learned: Learned<'a>| {
+    let mut push = |name: String, shape, order, learned: Learned<'a, T>| {
         if wanted(&name) {
             let Learned { values, gradient } = learned;
             to.push(Trained { name, shape, order, values, gradient });
@@ -82,5 +113,4 @@ pub(super) fn of_linear<'a>(
     if let Some(bias) = bias {
         push(bias_name, vec![order.out_features], ElementOrder::RowMajor, bias);
     }
-    Ok(())
 }

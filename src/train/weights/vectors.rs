@@ -3,30 +3,35 @@
 use candle_core::{Device, Tensor, Var};
 
 use super::{ElementOrder, Trained};
-use crate::ops::Gradients;
+use crate::ops::{Gradients, Real};
 
 /// Tensors that learn outside of packed weights.
-#[derive(Default)]
-pub struct Vectors(Vec<Vector>);
+pub struct Vectors<T = f32>(Vec<Vector<T>>);
 
-struct Vector {
+struct Vector<T> {
     name: String,
     /// The model holds a tensor of the same storage.
     var: Var,
-    values: Vec<f32>,
-    gradient: Vec<f32>,
+    values: Vec<T>,
+    gradient: Vec<T>,
 }
 
-impl Vectors {
+impl<T> Default for Vectors<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Real> Vectors<T> {
     /// Puts a variable in a tensor's place.
     ///
     /// # Errors
-    /// A tensor that is not f32.
+    /// A tensor of another type.
     pub fn take(&mut self, name: String, tensor: &mut Tensor) -> candle_core::Result<()> {
         let var = Var::from_tensor(&tensor.copy()?)?;
-        let values = var.flatten_all()?.to_vec1::<f32>()?;
+        let values = var.flatten_all()?.to_vec1::<T>()?;
         *tensor = var.as_tensor().clone();
-        self.0.push(Vector { name, gradient: vec![0.0; values.len()], values, var });
+        self.0.push(Vector { name, gradient: vec![T::zero(); values.len()], values, var });
         Ok(())
     }
 
@@ -37,14 +42,14 @@ impl Vectors {
     pub fn collect(&mut self, gradients: &Gradients) -> candle_core::Result<()> {
         for vector in &mut self.0 {
             let Some(gradient) = gradients.get(vector.var.as_tensor()) else { continue };
-            let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;
+            let gradient = gradient.flatten_all()?.to_vec1::<T>()?;
             vector.gradient.iter_mut().zip(gradient).for_each(|(sum, x)| *sum += x);
         }
         Ok(())
     }
 
     /// Those that `wanted` names.
-    pub fn trained<'a>(&'a mut self, wanted: &dyn Fn(&str) -> bool, to: &mut Vec<Trained<'a>>) {
+    pub fn trained<'a>(&'a mut self, wanted: &dyn Fn(&str) -> bool, to: &mut Vec<Trained<'a, T>>) {
         for Vector { name, var, values, gradient } in &mut self.0 {
             if wanted(name) {
                 let (name, shape) = (name.clone(), var.dims().to_vec());

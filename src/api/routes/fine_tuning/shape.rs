@@ -8,6 +8,7 @@ use crate::protocol::fine_tuning_jobs::{
     FineTuningCheckpoint, FineTuningEvent, FineTuningJob, TrainingProgress,
 };
 use crate::store::{JobEvent, JobRow, RunStatus};
+use crate::train::seed_of;
 
 pub fn job(row: JobRow) -> Result<FineTuningJob, ApiError> {
     let unreadable = |error: serde_json::Error| {
@@ -16,6 +17,7 @@ pub fn job(row: JobRow) -> Result<FineTuningJob, ApiError> {
     };
     let TrainingSpec { request, .. } = serde_json::from_value(row.spec).map_err(unreadable)?;
     let progress: Progress = serde_json::from_value(row.progress).map_err(unreadable)?;
+    let seed = seed_of(&request);
     let is = |status| row.status == status;
     Ok(FineTuningJob {
         object: "fine_tuning.job".to_owned(),
@@ -30,7 +32,7 @@ pub fn job(row: JobRow) -> Result<FineTuningJob, ApiError> {
         fine_tuned_model: progress.fine_tuned_model.filter(|_| is(RunStatus::Completed)),
         training_file: request.training_file,
         validation_file: request.validation_file,
-        seed: request.seed,
+        seed: Some(seed),
         suffix: request.suffix,
         metadata: request.metadata,
         trained_tokens: is(RunStatus::Completed).then_some(progress.tokens),

@@ -54,7 +54,7 @@ impl<const TILES: bool> Attend<'_, TILES> {
             let scores = scores.add(at * BLOCK_SIZE);
             let scores = (_mm512_loadu_ps(scores), _mm512_loadu_ps(scores.add(LANES)));
             let (low, high, scale) = match self.work.settings.logit_softcap {
-                None => (scores.0, scores.1, self.work.settings.scale * std::f32::consts::LOG2_E),
+                None => (scores.0, scores.1, self.work.settings.scale as f32 * std::f32::consts::LOG2_E),
                 Some(cap) => {
                     (self.capped(scores.0, cap), self.capped(scores.1, cap), std::f32::consts::LOG2_E)
                 }
@@ -105,7 +105,7 @@ impl<const TILES: bool> Attend<'_, TILES> {
         // SAFETY: no memory is touched.
         unsafe {
             let cap = _mm512_set1_ps(cap);
-            let score = _mm512_mul_ps(score, _mm512_set1_ps(self.work.settings.scale));
+            let score = _mm512_mul_ps(score, _mm512_set1_ps(self.work.settings.scale as f32));
             _mm512_mul_ps(cap, math::tanh::<Avx512>(_mm512_div_ps(score, cap)))
         }
     }

@@ -119,7 +119,7 @@ fn check(options: &PairOptions<'_>) -> Result<(), DataError> {
     let fail = |key, problem: String| Err(DataError::Option { key, problem });
     if options.target_tokens_max < 2 {
         return fail(
-            "max_target",
+            "max_target_length",
             format!("is {}: a target has a token and its end", options.target_tokens_max),
         );
     }
