@@ -154,6 +154,7 @@ async fn a_file_is_kept_listed_and_deleted() {
     let content = client.send(client.http.get(client.path(&format!("/v1/files/{id}/content")))).await;
     assert_eq!(content, (200, "{}\n".to_owned()));
     client.upload(&[("purpose", None, "evals"), ("file", Some("b.txt"), "x")], 200).await;
+    assert!(client.get("/v1/files?limit=10000").await["data"].is_array());
     let newest = client.get("/v1/files?limit=1").await;
     assert_eq!((&newest["data"][0]["filename"], &newest["has_more"]), (&json!("b.txt"), &json!(true)));
     let after = newest["last_id"].as_str().unwrap();

@@ -32,6 +32,8 @@ pub fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(get_file_content))
 }
 
+/// OpenAI's, of its list of files.
+const LIST_LIMIT_MAX: usize = 10_000;
 /// Beside the file itself: boundaries, headers and the purpose.
 const OVERHEAD_BYTES_MAX: u64 = 64 << 10;
 /// A file over the limit is read and thrown away up to here: a client that is still sending would otherwise see a broken
@@ -203,7 +205,7 @@ fn on_disk(error: &std::io::Error) -> ApiError {
 )]
 pub async fn list_files(State(state): State<AppState>, query: Pairs) -> Result<Json<FileList>, ApiError> {
     let query = query.only(&["purpose", "after", "limit", "order"])?;
-    let page = query.page(Order::Descending)?;
+    let page = query.page_up_to(Order::Descending, LIST_LIMIT_MAX)?;
     let page = state.evals()?.store.files(query.get("purpose"), &page).await?;
     let data: Vec<FileObject> = page.rows.into_iter().map(shown).collect();
     Ok(Json(FileList {

@@ -43,9 +43,13 @@ impl Pairs {
     }
 
     pub fn limit(&self) -> Result<usize, ApiError> {
+        self.limit_up_to(LIMIT_MAX)
+    }
+
+    fn limit_up_to(&self, most: usize) -> Result<usize, ApiError> {
         let Some(text) = self.get("limit") else { return Ok(LIMIT_DEFAULT) };
-        let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-        limit.ok_or_else(|| ApiError::invalid("limit", format!("`limit` must be from 1 to {LIMIT_MAX}")))
+        let limit = text.parse().ok().filter(|limit| (1..=most).contains(limit));
+        limit.ok_or_else(|| ApiError::invalid("limit", format!("`limit` must be from 1 to {most}")))
     }
 
     pub fn order(&self, usual: Order) -> Result<Order, ApiError> {
@@ -59,7 +63,12 @@ impl Pairs {
 
     /// In its usual order, unless another is asked for.
     pub fn page(&self, usual: Order) -> Result<Page, ApiError> {
-        let order = self.order(usual)?;
-        Ok(Page { after: self.get("after").map(str::to_owned), limit: self.limit()?, order })
+        self.page_up_to(usual, LIMIT_MAX)
+    }
+
+    /// The same with another limit; what the store does not give at once follows on the next page.
+    pub fn page_up_to(&self, usual: Order, most: usize) -> Result<Page, ApiError> {
+        let (order, limit) = (self.order(usual)?, self.limit_up_to(most)?);
+        Ok(Page { after: self.get("after").map(str::to_owned), limit, order })
     }
 }
