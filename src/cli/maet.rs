@@ -19,6 +19,7 @@ use crate::merge::maet::{
 };
 use crate::merge::{ExecuteOptions, FileOptions, MergeError, PlanOptions};
 use crate::settings::{Overrides, Settings};
+use crate::train::MODEL_FOLDER;
 use crate::weights::NeuronMask;
 
 use super::failure::Failure;
@@ -194,6 +195,8 @@ impl Work {
         let (masked, probes): (Vec<_>, Vec<_>) =
             recipe.trainings.iter().partition(|training| training.is_masked());
         let jobs = arguments.output.work.jobs;
+        self.check_inputs(&recipe, &arguments.output)
+            .map_err(|problem| Failure::usage(format!("{name}: {problem}")))?;
         self.trainings(&recipe, &probes, jobs)?;
         let (there, missing): (Vec<_>, Vec<_>) =
             recipe.masks.iter().cloned().partition(|task| Path::new(&task.out).exists());
@@ -203,6 +206,28 @@ impl Work {
         self.masks(&recipe, &missing, &arguments.output.work, &name)?;
         self.trainings(&recipe, &masked, jobs)?;
         self.transfer(&text, &name, None, &arguments.output)
+    }
+
+    /// What would be missed only after hours of training.
+    fn check_inputs(&self, recipe: &Recipe, output: &OutputArguments) -> Result<(), String> {
+        if output.out.exists() && !output.resume {
+            return Err(format!("{} exists; name another folder or remove it first", output.out.display()));
+        }
+        for training in &recipe.trainings {
+            let cpt = training.request.method.as_ref().and_then(|method| method.cpt.as_ref());
+            let texts = cpt.iter().flat_map(|cpt| &cpt.corpora).flat_map(|corpus| corpus.files.names());
+            if let Some(missing) = texts.into_iter().find(|text| !Path::new(text).is_file()) {
+                return Err(format!("names the text {missing:?}: there is no such file"));
+            }
+        }
+        let made: Vec<PathBuf> =
+            recipe.trainings.iter().map(|training| training.folder.join(MODEL_FOLDER)).collect();
+        let languages = recipe.languages.iter().map(|language| &language.model);
+        let models = [&recipe.base, &recipe.ability].into_iter().chain(&recipe.reference).chain(languages);
+        for model in models.filter(|model| !made.iter().any(|made| *made == Path::new(&model.path))) {
+            self.locate(&model.path, model.revision.as_deref())?;
+        }
+        Ok(())
     }
 
     /// A mask that is there is taken, if it was made as the recipe says, of the models as they are now.

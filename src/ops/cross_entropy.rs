@@ -7,7 +7,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, WithDType};
 
 use super::packed_linear::{Term, doubles, input_gradient, product};
 use super::parallel::SharedMut;
@@ -38,9 +38,12 @@ pub struct Targets {
 /// # Errors
 /// A target outside of the vocabulary, or shapes that do not fit.
 pub fn cross_entropy(x: &Tensor, head: &Arc<PackedLinear>, targets: &Targets) -> Result<Tensor> {
-    let kept = Mutex::new(is_tracked(x).then(Vec::new));
-    let kept_f64 = Mutex::new(is_tracked(x).then(Vec::new));
-    let op = CrossEntropy { head: Arc::clone(head), targets: targets.clone(), kept, kept_f64 };
+    let op = CrossEntropy {
+        head: Arc::clone(head),
+        targets: targets.clone(),
+        is_wanted: is_tracked(x),
+        kept: Mutex::new(None),
+    };
     apply1(&tape::contiguous(x)?, op, Keeps::NOTHING)
 }
 
@@ -57,10 +60,10 @@ pub fn token_losses(x: &Tensor, head: &Arc<PackedLinear>, targets: &Targets) -> 
 struct CrossEntropy {
     head: Arc<PackedLinear>,
     targets: Targets,
-    /// The gradient of x, if it is wanted.
-    kept: Mutex<Option<Vec<f32>>>,
-    /// The same, of x in f64.
-    kept_f64: Mutex<Option<Vec<f64>>>,
+    /// The gradient of x is asked for.
+    is_wanted: bool,
+    /// It, from the forward pass to the backward pass.
+    kept: Mutex<Option<Tensor>>,
 }
 
 impl CustomOp1 for CrossEntropy {
@@ -78,33 +81,25 @@ impl CustomOp1 for CrossEntropy {
                 format!("x of shape {:?} does not fit {:?}", layout.dims(), self.head),
             ));
         }
+        let all = Rows { head: &self.head, targets: &self.targets }.check(rows)?;
         if let CpuStorage::F64(_) = storage {
             return self.forward_f64(contiguous(OP, "x", storage, layout)?, rows);
         }
         let x = contiguous_f32(OP, "x", storage, layout)?;
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = kept.as_mut() {
-            *kept = vec![0.0; x.len()];
-        }
-        let rows = Rows { head: &self.head, targets: &self.targets }.check(rows)?;
-        let losses = rows.run(x, kept.as_deref_mut())?;
+        let mut dx = self.is_wanted.then(|| vec![0.0; x.len()]);
+        let losses = all.run(x, dx.as_deref_mut())?;
+        self.keep(dx, layout.shape())?;
         let terms = losses.iter().zip(&self.targets.weights).filter(|&(_, &weight)| weight != 0.0);
         let loss: f64 = terms.map(|(&loss, &weight)| f64::from(loss) * f64::from(weight)).sum();
         Ok((CpuStorage::F32(vec![loss as f32]), Shape::from(())))
     }
 
-    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        if gradient.dtype() == DType::F64 {
-            let kept =
-                self.kept_f64.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
-            return Tensor::from_vec(kept, x.shape(), x.device())?.broadcast_mul(gradient).map(Some);
-        }
+    fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(kept) = kept else {
             return Err(shape_error(OP, "its gradient was taken already"));
         };
-        let scale = f64::from(gradient.to_scalar::<f32>()?);
-        let kept = Tensor::from_vec(kept, x.shape(), x.device())?;
+        let scale = gradient.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         if scale == 1.0 {
             return Ok(Some(kept));
         }
@@ -117,18 +112,26 @@ impl CustomOp1 for CrossEntropy {
 }
 
 impl CrossEntropy {
-    /// All rows at once: what is in f64 is small.
+    /// The gradient of x for the backward pass, if there is one.
+    fn keep<T: WithDType>(&self, dx: Option<Vec<T>>, shape: &Shape) -> Result<()> {
+        let dx = dx.map(|dx| Tensor::from_vec(dx, shape, &Device::Cpu)).transpose()?;
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = dx;
+        Ok(())
+    }
+
+    /// Of checked rows, all at once: what is in f64 is small.
     fn forward_f64(&self, x: &[f64], rows: usize) -> Result<(CpuStorage, Shape)> {
         let Targets { ids, weights } = &self.targets;
         let head = std::slice::from_ref(&self.head);
-        Rows { head: &self.head, targets: &self.targets }.check(rows)?;
         let mut logits = doubles::forward(head, x, rows, None)?;
-        let of_rows: Vec<(u32, f32)> = ids.iter().copied().zip(weights.iter().copied()).collect();
+        // The id of a row without weight is not read.
+        let read =
+            ids.iter().zip(weights).map(|(&id, &weight)| if weight == 0.0 { (0, 0.0) } else { (id, weight) });
+        let of_rows: Vec<(u32, f32)> = read.collect();
         let losses = softmax_gradients(&mut logits, self.head.out_features(), &of_rows, self.head.workers());
         let loss = losses.iter().zip(weights).map(|(loss, &weight)| loss * f64::from(weight)).sum();
-        if let Some(kept) = self.kept_f64.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            *kept = doubles::backward(head, x, &logits, rows)?;
-        }
+        let dx = self.is_wanted.then(|| doubles::backward(head, x, &logits, rows)).transpose()?;
+        self.keep(dx, &Shape::from((rows, self.head.in_features())))?;
         Ok((CpuStorage::F64(vec![loss]), Shape::from(())))
     }
 }
@@ -218,8 +221,6 @@ fn softmax_gradients<T: Real>(
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::super::testing::{Golden, bits, check_gradient, doubles, numbers};
     use super::super::{Storage, WeightData};
     use super::*;

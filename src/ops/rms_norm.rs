@@ -9,7 +9,7 @@ use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 
 use super::parallel::{SharedMut, output, share};
 use super::real::Real;
-use super::rows::{contiguous, contiguous_f32, elements, rows_of};
+use super::rows::{contiguous, contiguous_f32, elements, elements_f64, rows_of};
 use super::simd::{Kernel, LANES, Simd, load_some, store_some};
 use super::tape::{self, Keeps, apply2};
 use super::{Isa, Workers, shape_error};
@@ -70,9 +70,9 @@ impl CustomOp2 for RmsNorm {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         if x.dtype() == DType::F64 {
-            let values = |x: &Tensor| x.flatten_all()?.to_vec1::<f64>();
+            let (x_values, gradient) = (elements_f64(x)?, elements_f64(gradient)?);
             let (dx, dw) =
-                norm_backward(&values(x)?, &values(weight)?, self.eps, &values(gradient)?, &self.workers);
+                norm_backward(&x_values, &elements_f64(weight)?, self.eps, &gradient, &self.workers);
             let dx = Tensor::from_vec(dx, x.shape(), x.device())?;
             return Ok((Some(dx), Some(Tensor::from_vec(dw, weight.shape(), x.device())?)));
         }

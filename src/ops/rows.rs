@@ -94,6 +94,11 @@ pub(super) fn elements(x: &Tensor) -> Result<Elements<impl Deref<Target = Storag
     Ok(Elements::Copied(x.flatten_all()?.to_vec1()?))
 }
 
+/// The same of a tensor in f64; always a copy.
+pub(super) fn elements_f64(x: &Tensor) -> Result<Vec<f64>> {
+    x.flatten_all()?.to_vec1()
+}
+
 pub(super) enum Elements<S> {
     Borrowed { storage: S, range: Range<usize> },
     Copied(Vec<f32>),

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 
 use super::parallel::{SharedMut, output, share};
 use super::real::Real;
-use super::rows::{contiguous, contiguous_f32, elements};
+use super::rows::{contiguous, contiguous_f32, elements, elements_f64};
 use super::simd::{Kernel, LANES, Simd, load_some, math, store_some};
 use super::tape::{self, Keeps, apply2};
 use super::{Workers, shape_error};
@@ -72,9 +72,12 @@ impl CustomOp2 for SwiGlu {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         if gate.dtype() == DType::F64 {
-            let values = |x: &Tensor| x.flatten_all()?.to_vec1::<f64>();
-            let (gates, ups) =
-                swiglu_backward(&values(gate)?, &values(up)?, &values(gradient)?, &self.workers);
+            let (gates, ups) = swiglu_backward(
+                &elements_f64(gate)?,
+                &elements_f64(up)?,
+                &elements_f64(gradient)?,
+                &self.workers,
+            );
             let tensor = |x| Tensor::from_vec(x, gate.shape(), gate.device()).map(Some);
             return Ok((tensor(gates)?, tensor(ups)?));
         }

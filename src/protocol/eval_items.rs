@@ -60,14 +60,3 @@ pub struct OutputItemSample {
     #[schema(value_type = Object)]
     pub usage: Value,
 }
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct OutputItemList {
-    /// Always `list`.
-    pub object: String,
-    pub data: Vec<OutputItem>,
-    pub first_id: Option<String>,
-    pub last_id: Option<String>,
-    /// Whether a page follows: ask with `after` = `last_id`.
-    pub has_more: bool,
-}

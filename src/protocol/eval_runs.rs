@@ -186,17 +186,6 @@ pub struct ResultCounts {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct RunList {
-    /// Always `list`.
-    pub object: String,
-    pub data: Vec<Run>,
-    pub first_id: Option<String>,
-    pub last_id: Option<String>,
-    /// Whether a page follows: ask with `after` = `last_id`.
-    pub has_more: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeletedRun {
     pub run_id: String,
     /// Always `eval.run.deleted`.

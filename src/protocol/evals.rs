@@ -8,10 +8,10 @@ use utoipa::ToSchema;
 
 use super::parse::{BadRequest, RequestBody, Unsupported};
 
-pub use super::eval_items::{OutputItem, OutputItemList, OutputItemResult, OutputItemSample};
+pub use super::eval_items::{OutputItem, OutputItemResult, OutputItemSample};
 pub use super::eval_runs::{
     CreateRunRequest, CriteriaResult, DeletedRun, EvalApiError, ModelUsage, ResultCounts, Run, RunDataSource,
-    RunList, RunProgress, RunSampling,
+    RunProgress, RunSampling,
 };
 
 /// The one type of data source: a suite that the server knows.
@@ -110,17 +110,6 @@ pub struct Eval {
     pub testing_criteria: Vec<TestingCriterion>,
     #[schema(value_type = Object)]
     pub metadata: Value,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct EvalList {
-    /// Always `list`.
-    pub object: String,
-    pub data: Vec<Eval>,
-    pub first_id: Option<String>,
-    pub last_id: Option<String>,
-    /// Whether a page follows: ask with `after` = `last_id`.
-    pub has_more: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -31,17 +31,6 @@ pub struct FileObject {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct FileList {
-    /// Always `list`.
-    pub object: String,
-    pub data: Vec<FileObject>,
-    pub first_id: Option<String>,
-    pub last_id: Option<String>,
-    /// Whether a page follows: ask with `after` = `last_id`.
-    pub has_more: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeletedFile {
     pub id: String,
     /// Always `file`.

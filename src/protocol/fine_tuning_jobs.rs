@@ -65,17 +65,6 @@ pub struct FineTuningError {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct FineTuningJobList {
-    /// Always `list`.
-    pub object: String,
-    pub data: Vec<FineTuningJob>,
-    pub first_id: Option<String>,
-    pub last_id: Option<String>,
-    /// Whether a page follows: ask with `after` = `last_id`.
-    pub has_more: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FineTuningEvent {
     pub id: String,
     /// Always `fine_tuning.job.event`.
@@ -94,15 +83,6 @@ pub struct FineTuningEvent {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct FineTuningEventList {
-    /// Always `list`.
-    pub object: String,
-    pub data: Vec<FineTuningEvent>,
-    /// Whether a page follows: ask with `after` = the last event's id.
-    pub has_more: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FineTuningCheckpoint {
     pub id: String,
     /// Always `fine_tuning.job.checkpoint`.
@@ -116,15 +96,4 @@ pub struct FineTuningCheckpoint {
     /// `step`, `train_loss` and, once the validation data were read, `full_valid_loss`.
     #[schema(value_type = Object)]
     pub metrics: Value,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct FineTuningCheckpointList {
-    /// Always `list`.
-    pub object: String,
-    pub data: Vec<FineTuningCheckpoint>,
-    pub first_id: Option<String>,
-    pub last_id: Option<String>,
-    /// Whether a page follows: ask with `after` = `last_id`.
-    pub has_more: bool,
 }

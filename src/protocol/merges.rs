@@ -74,14 +74,3 @@ pub struct MergeAmounts {
     pub bytes_done: u64,
     pub bytes_total: u64,
 }
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct MergeList {
-    /// Always `list`.
-    pub object: String,
-    pub data: Vec<Merge>,
-    pub first_id: Option<String>,
-    pub last_id: Option<String>,
-    /// Whether a page follows: ask with `after` = `last_id`.
-    pub has_more: bool,
-}

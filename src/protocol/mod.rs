@@ -16,6 +16,7 @@ pub mod files;
 pub mod fine_tuning;
 pub mod fine_tuning_jobs;
 pub mod health;
+pub mod list;
 pub mod logprobs;
 pub mod merges;
 pub mod models;
@@ -30,6 +31,7 @@ pub use chat::{ChatChoice, ChatChunk, ChatChunkChoice, ChatDelta, ChatRequest, C
 pub use completions::{CompletionChoice, CompletionRequest, CompletionResponse};
 pub use content::{ChatMessage, Content};
 pub use error::{ErrorBody, ErrorResponse};
+pub use list::List;
 pub use parse::{BadRequest, parse_request};
 pub use prompt::Prompt;
 pub use sampling::{SamplingFields, Stop};

@@ -338,6 +338,12 @@ async fn what_cannot_be_trained_is_told_its_field() {
     bad(json!({"method": {"type": "dpo"}}), "method.type", "dpo").await;
     let length = json!({"type": "supervised", "supervised": {"hyperparameters": {"max_length": 1 << 20}}});
     bad(json!({"method": length}), "max_length", "1048576").await;
+    // What does not need the data is said before they are read.
+    let with = |settings: Value, more: Value| json!({"method": {"type": "supervised", "supervised": merge(&json!({"hyperparameters": settings}), &more)}});
+    bad(with(json!({"n_epochs": 1e9}), json!({})), "hyperparameters.n_epochs", "at most").await;
+    bad(with(json!({"learning_rate": -1}), json!({})), "learning_rate", "above 0").await;
+    bad(with(json!({}), json!({"lora": {"r": 0}})), "r", "from 1 to").await;
+    bad(with(json!({}), json!({"lora": {"target_modules": ["x"]}})), "target_modules", "none of").await;
     let mapping = |more: &Value| json!({"method": {"type": "mapping", "mapping": merge(&json!({"encoder": "x"}), more)}});
     bad(mapping(&json!({})), "method.mapping.encoder", "below the models directory").await;
     for path in ["ftjob-x", "ftjob-x/events", "ftjob-x/checkpoints"] {
@@ -361,6 +367,28 @@ async fn what_cannot_be_trained_is_told_its_field() {
     assert!(error["message"].as_str().unwrap().starts_with("broken.jsonl:2"), "{error}");
     let last = client.events(&id).await.pop().unwrap();
     assert_eq!((&last["level"], &last["message"]), (&json!("error"), &error["message"]));
+    let id = client.create(&training(&file, 1, &json!({"validation_file": broken}))).await;
+    let failed = client.until(&id, |job| job["status"] == "failed").await;
+    assert_eq!(failed["error"]["param"], "validation_file", "{failed}");
+}
+
+/// A process that was told to stop may still be at its last micro-batch: the next one waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_training_waits_for_its_folder() {
+    let (folder, _server, client) = started().await;
+    let file = client.file("train.jsonl", &lines(0, 24)).await;
+    let first = client.create(&training(&file, 100_000, &json!({}))).await;
+    let method = json!({"supervised": {"hyperparameters": {"n_epochs": 0.01}}});
+    let second = client.create(&training(&file, 1, &json!({"method": method}))).await;
+    let path = folder.path().join("trainings").join(&second);
+    std::fs::create_dir_all(&path).unwrap();
+    let lock = std::fs::File::create(path.join("lock")).unwrap();
+    lock.lock().unwrap();
+    client.post(&format!("{JOBS}/{first}/cancel"), &json!({}), 200).await;
+    client.until(&second, |job| job["started_at"].is_u64() && job["status"] == "queued").await;
+    drop(lock);
+    let job = client.succeeded(&second).await;
+    assert_eq!(job["progress"]["steps_done"], 1, "the least that an epoch's hundredth can be");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -93,6 +93,24 @@ fn texts_become_a_merged_model() {
     assert!(model(whole.path()) == model(killed.path()), "a killed call ends with another model");
 }
 
+/// What is missing is said before anything is trained.
+#[test]
+fn what_is_missing_is_said_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    prepare(folder.path());
+    let says = |words: &str| {
+        let output = command(folder.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(words), "{said}");
+        assert!(!folder.path().join("maet").exists(), "{said}");
+    };
+    std::fs::create_dir(folder.path().join("out")).unwrap();
+    says("out exists");
+    std::fs::remove_dir(folder.path().join("out")).unwrap();
+    std::fs::remove_file(folder.path().join("sw.txt")).unwrap();
+    says("sw.txt");
+}
+
 #[test]
 fn what_changed_in_between_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -234,6 +234,15 @@ fn the_loss_falls_and_the_best_step_is_kept() {
     assert!(kept.len() <= 3 && kept.contains(&format!("step-{:06}", best.step)), "{kept:?} {best:?}");
 }
 
+/// Room is needed for the checkpoints that there will be, not for all that would be kept.
+#[test]
+fn every_checkpoint_can_be_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = train(folder.path(), settings(), None, |run| run.save_total = usize::MAX).outcome.unwrap();
+    let kept = std::fs::read_dir(folder.path()).unwrap().count() as u64;
+    assert!(outcome.finished && kept == outcome.steps.div_ceil(2), "{kept} of {}", outcome.steps);
+}
+
 #[test]
 fn another_trainings_checkpoint_is_refused() {
     let folder = tempfile::tempdir().unwrap();

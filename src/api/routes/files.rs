@@ -20,7 +20,8 @@ use super::evals::query::Pairs;
 use crate::api::error::ApiError;
 use crate::api::state::AppState;
 use crate::jobs::file_path;
-use crate::protocol::files::{DeletedFile, FileList, FileObject, PURPOSES, UploadFile};
+use crate::protocol::List;
+use crate::protocol::files::{DeletedFile, FileObject, PURPOSES, UploadFile};
 use crate::protocol::{BadRequest, ErrorResponse};
 use crate::store::{FileRow, Order};
 
@@ -198,23 +199,20 @@ fn on_disk(error: &std::io::Error) -> ApiError {
     params(
         ("purpose" = Option<String>, Query, description = "Of this purpose alone"),
         ("after" = Option<String>, Query, description = "The id that the page begins after"),
-        ("limit" = Option<u32>, Query, description = "From 1 to 100, 20 by default"),
+        ("limit" = Option<u32>, Query, description = "From 1 to 10,000, 20 by default; a page has at most 1,000"),
         ("order" = Option<String>, Query, description = "`desc` (the default) or `asc`")
     ),
-    responses((status = 200, body = FileList), (status = 403, body = ErrorResponse))
+    responses((status = 200, body = List<FileObject>), (status = 403, body = ErrorResponse))
 )]
-pub async fn list_files(State(state): State<AppState>, query: Pairs) -> Result<Json<FileList>, ApiError> {
+pub async fn list_files(
+    State(state): State<AppState>,
+    query: Pairs,
+) -> Result<Json<List<FileObject>>, ApiError> {
     let query = query.only(&["purpose", "after", "limit", "order"])?;
     let page = query.page_up_to(Order::Descending, LIST_LIMIT_MAX)?;
     let page = state.evals()?.store.files(query.get("purpose"), &page).await?;
     let data: Vec<FileObject> = page.rows.into_iter().map(shown).collect();
-    Ok(Json(FileList {
-        object: "list".to_owned(),
-        first_id: data.first().map(|file| file.id.clone()),
-        last_id: data.last().map(|file| file.id.clone()),
-        has_more: page.has_more,
-        data,
-    }))
+    Ok(Json(List::of(data, page.has_more, |file| &file.id)))
 }
 
 #[utoipa::path(

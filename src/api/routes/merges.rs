@@ -20,7 +20,8 @@ use crate::api::state::AppState;
 use crate::jobs::{MERGE, MergeSpec, submit_merge};
 use crate::merge::{MergeError, discard};
 use crate::protocol::ErrorResponse;
-use crate::protocol::merges::{CreateMergeRequest, Merge, MergeAmounts, MergeList};
+use crate::protocol::List;
+use crate::protocol::merges::{CreateMergeRequest, Merge, MergeAmounts};
 use crate::store::{JobRow, Order, RunStatus};
 
 /// Merge models of the models directory. The result is served under the output's name when it is there.
@@ -88,19 +89,13 @@ fn wrong_config(error: MergeError) -> ApiError {
         ("limit" = Option<u32>, Query, description = "From 1 to 100, 20 by default"),
         ("order" = Option<String>, Query, description = "`asc` (the default) or `desc`")
     ),
-    responses((status = 200, body = MergeList), (status = 403, body = ErrorResponse))
+    responses((status = 200, body = List<Merge>), (status = 403, body = ErrorResponse))
 )]
-pub async fn list_merges(State(state): State<AppState>, query: Pairs) -> Result<Json<MergeList>, ApiError> {
+pub async fn list_merges(State(state): State<AppState>, query: Pairs) -> Result<Json<List<Merge>>, ApiError> {
     let query = query.only(&["after", "limit", "order"])?;
     let page = state.evals()?.store.jobs(MERGE, &query.page(Order::Ascending)?).await?;
     let data: Vec<Merge> = page.rows.into_iter().map(shown).collect::<Result<_, _>>()?;
-    Ok(Json(MergeList {
-        object: "list".to_owned(),
-        first_id: data.first().map(|merge| merge.id.clone()),
-        last_id: data.last().map(|merge| merge.id.clone()),
-        has_more: page.has_more,
-        data,
-    }))
+    Ok(Json(List::of(data, page.has_more, |merge| &merge.id)))
 }
 
 #[utoipa::path(

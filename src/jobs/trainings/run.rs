@@ -52,11 +52,18 @@ pub fn train(
         let mut fault = explained(&error);
         // Files have the names that their owner gave them.
         for (id, path) in &paths {
+            let is_validation = request.validation_file.iter().any(|files| files.names().contains(id));
+            if is_validation && fault.code == WRONG_DATA && fault.message.contains(&*path.to_string_lossy()) {
+                fault.param = Some("validation_file".to_owned());
+            }
             fault.message = fault.message.replace(&path.display().to_string(), &spec.files[id]);
         }
         fault
     })
 }
+
+/// OpenAI's code; `param` says which of the files.
+const WRONG_DATA: &str = "invalid_training_file";
 
 /// The process that had the training before has not let go of its folder yet.
 pub const LOCKED: &str = "locked";
@@ -70,7 +77,7 @@ fn explained(error: &TrainError) -> FineTuningError {
         TrainError::Data(DataError::Io { .. } | DataError::Store { .. }) => {
             fault("server_error", None, message)
         }
-        TrainError::Data(_) => fault("invalid_training_file", Some("training_file"), message),
+        TrainError::Data(_) => fault(WRONG_DATA, Some("training_file"), message),
         TrainError::Locked { .. } => fault(LOCKED, None, message),
         TrainError::Mask { .. } => fault("invalid_mask", Some("mask_file"), message),
         TrainError::Model(_) | TrainError::Weights(_) => fault("invalid_model", Some("model"), message),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::ModelError;
 use crate::model::augmented::AugmentedFolder;
 use crate::protocol::fine_tuning::{CreateFineTuningJob, Files, MethodKind};
 use crate::registry::{self, Registry};
@@ -109,6 +110,9 @@ impl TrainingSpec {
         let (checkpoint, config) = opened.map_err(|error| WrongTraining::new("model", error))?;
         check_settings(&self.request, &checkpoint, &config).map_err(|error| match error {
             TrainError::Option { key, problem } => WrongTraining::new(key, problem),
+            TrainError::Model(ModelError::InvalidKey { key, found, expected }) => {
+                WrongTraining::new(key, format!("is {found}, but must be {expected}"))
+            }
             error => WrongTraining::new("model", error),
         })
     }

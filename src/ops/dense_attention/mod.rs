@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType};
 
-use super::rows::{contiguous, contiguous_f32, elements};
+use super::rows::{contiguous, contiguous_f32, elements, elements_f64};
 use super::tape::{self, Keeps, apply3};
 use super::{AttentionSettings, Workers, shape_error};
 use tile::Sequences;
@@ -116,14 +116,13 @@ impl CustomOp3 for DenseAttention {
                 tensors(backward::backward(&sequences, &operands), [q, k, v])
             }
             LogSums::F64(log_sums) => {
-                let values = |x: &Tensor| x.flatten_all()?.to_vec1::<f64>();
                 let operands = backward::Operands {
-                    q: &values(q)?,
-                    k: &values(k)?,
-                    v: &values(v)?,
-                    out: &values(out)?,
+                    q: &elements_f64(q)?,
+                    k: &elements_f64(k)?,
+                    v: &elements_f64(v)?,
+                    out: &elements_f64(out)?,
                     log_sums,
-                    gradient: &values(gradient)?,
+                    gradient: &elements_f64(gradient)?,
                 };
                 tensors(backward::backward(&sequences, &operands), [q, k, v])
             }

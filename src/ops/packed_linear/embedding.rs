@@ -8,7 +8,7 @@ use candle_core::{Device, Result, Tensor};
 use super::blocks::{self, BlockFormat, CHUNK};
 use super::{PackedLinear, PanelElement, Panels, doubles};
 use crate::ops::parallel::{output, share};
-use crate::ops::rows::elements;
+use crate::ops::rows::{elements, elements_f64};
 use crate::ops::shape_error;
 use crate::ops::simd::{Kernel, LANES, Simd};
 
@@ -52,7 +52,7 @@ pub fn embedding_gradient(ids: &[u32], gradient: &Tensor, table: &Arc<PackedLine
         return Err(shape_error(OP, detail));
     }
     if table.is_f64() {
-        return doubles::embedding_gradient(ids, &gradient.flatten_all()?.to_vec1()?, table);
+        return doubles::embedding_gradient(ids, &elements_f64(gradient)?, table);
     }
     table.accumulate_rows(ids, &elements(gradient)?);
     Ok(())

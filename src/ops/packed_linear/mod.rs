@@ -23,6 +23,7 @@ mod blocks;
 #[cfg(target_arch = "x86_64")]
 mod byte_lanes;
 mod byte_rows;
+mod call;
 #[cfg(target_arch = "x86_64")]
 mod dot;
 pub(super) mod doubles;

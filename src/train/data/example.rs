@@ -14,7 +14,7 @@ pub struct Example {
 
 /// What of a text is trained.
 #[derive(Debug, Clone, Copy)]
-pub struct Trained<'a> {
+pub struct TrainedText<'a> {
     /// Ascending, apart from each other.
     pub spans: &'a [Range<usize>],
     /// Whether each span is a turn, which ends with its last special token: a line break that templates write after it is
@@ -28,7 +28,11 @@ impl Example {
     ///
     /// # Errors
     /// The tokenizer's own failure.
-    pub fn of_rendered(text: &str, trained: Trained<'_>, model: &ModelText) -> Result<Self, WeightsError> {
+    pub fn of_rendered(
+        text: &str,
+        trained: TrainedText<'_>,
+        model: &ModelText,
+    ) -> Result<Self, WeightsError> {
         let tokens = Tokens::of(model, text, false)?;
         Ok(tokens.example(model, trained))
     }
@@ -39,7 +43,7 @@ impl Example {
     /// The tokenizer's own failure.
     pub fn of_text(text: &str, span: Range<usize>, model: &ModelText) -> Result<Self, WeightsError> {
         let tokens = Tokens::of(model, text, true)?;
-        let mut example = tokens.example(model, Trained { spans: &[span], are_turns: false });
+        let mut example = tokens.example(model, TrainedText { spans: &[span], are_turns: false });
         if let Some(eos) = model.eos {
             if example.ids.last() != Some(&eos) {
                 example.ids.push(eos);
@@ -96,7 +100,7 @@ impl<'a> Tokens<'a> {
         Ok(Self { text, tokens: tokens.into_iter().map(place).collect() })
     }
 
-    fn example(&self, model: &ModelText, trained: Trained<'_>) -> Example {
+    fn example(&self, model: &ModelText, trained: TrainedText<'_>) -> Example {
         let turn = |span| if trained.are_turns { self.turn(model, span) } else { Range::clone(span) };
         let spans: Vec<Range<usize>> = trained.spans.iter().map(turn).collect();
         let is_trained = |(at, (_, range)): (usize, &(u32, Option<Range<usize>>))| {

@@ -30,7 +30,7 @@ pub use batches::{BatchOptions, BatchPlan, DataPosition, Epoch, Packing};
 pub use corpus::Corpus;
 pub use encode::Effort;
 pub use error::DataError;
-pub use example::{Example, Trained};
+pub use example::{Example, TrainedText};
 pub use lines::Documents;
 pub use model_text::ModelText;
 pub use order::Order;

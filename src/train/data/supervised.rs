@@ -1,7 +1,7 @@
 //! Fine-tuning data: a line of JSON to one example.
 
 use super::DataError;
-use super::example::{Example, Trained};
+use super::example::{Example, TrainedText};
 use super::lines::Piece;
 use super::model_text::ModelText;
 use super::record::{Conversation, Record};
@@ -40,7 +40,7 @@ impl Loss {
                 let rendered = self.render(&conversation, model).map_err(|problem| piece.wrong(problem))?;
                 let are_turns =
                     self.assistant_only || (self.completion_only && conversation.prompt.is_some());
-                Example::of_rendered(&rendered.text, Trained { spans: &rendered.spans, are_turns }, model)
+                Example::of_rendered(&rendered.text, TrainedText { spans: &rendered.spans, are_turns }, model)
             }
         };
         example.map_err(|error| piece.wrong(error.to_string()))

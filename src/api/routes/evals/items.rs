@@ -11,7 +11,8 @@ use crate::api::error::ApiError;
 use crate::api::state::AppState;
 use crate::eval::EvalError;
 use crate::protocol::ErrorResponse;
-use crate::protocol::evals::{OutputItem, OutputItemList};
+use crate::protocol::List;
+use crate::protocol::evals::OutputItem;
 use crate::store::{ItemPage, Order, SampleStatus};
 
 /// The samples of a run in the order of its problems. Texts are left out unless `include=output` asks for them.
@@ -28,13 +29,13 @@ use crate::store::{ItemPage, Order, SampleStatus};
         ("status" = Option<String>, Query, description = "`pass`, `fail` or `error`"),
         ("include" = Option<String>, Query, description = "`output`: with the completions")
     ),
-    responses((status = 200, body = OutputItemList), (status = 404, body = ErrorResponse))
+    responses((status = 200, body = List<OutputItem>), (status = 404, body = ErrorResponse))
 )]
 pub async fn list_output_items(
     State(state): State<AppState>,
     Path((eval_id, run_id)): Path<(String, String)>,
     query: Pairs,
-) -> Result<Json<OutputItemList>, ApiError> {
+) -> Result<Json<List<OutputItem>>, ApiError> {
     let query = query.only(&["after", "limit", "order", "status", "include"])?;
     let page = page(&query)?;
     let evals = state.evals()?;
@@ -43,13 +44,7 @@ pub async fn list_output_items(
     let rows = evals.store.samples(&run_id, &page).await?;
     let items = rows.rows.into_iter().map(|row| shape::item(&run, &spec, row, Vec::new()));
     let data: Vec<OutputItem> = items.collect::<Result<_, _>>()?;
-    Ok(Json(OutputItemList {
-        object: "list".to_owned(),
-        first_id: data.first().map(|item| item.id.clone()),
-        last_id: data.last().map(|item| item.id.clone()),
-        has_more: rows.has_more,
-        data,
-    }))
+    Ok(Json(List::of(data, rows.has_more, |item| &item.id)))
 }
 
 fn page(query: &Pairs) -> Result<ItemPage, ApiError> {

@@ -12,7 +12,8 @@ use crate::api::error::ApiError;
 use crate::api::state::AppState;
 use crate::eval::Suite;
 use crate::protocol::ErrorResponse;
-use crate::protocol::evals::{CreateEvalRequest, DeletedEval, Eval, EvalList, UpdateEvalRequest};
+use crate::protocol::List;
+use crate::protocol::evals::{CreateEvalRequest, DeletedEval, Eval, UpdateEvalRequest};
 use crate::protocol::nearest::nearest;
 use crate::store::{NewEval, Order};
 
@@ -63,22 +64,16 @@ pub async fn create_eval(
         ("order" = Option<String>, Query, description = "`asc` (the default) or `desc`"),
         ("order_by" = Option<String>, Query, description = "`created_at`, the default and only one")
     ),
-    responses((status = 200, body = EvalList), (status = 404, body = ErrorResponse))
+    responses((status = 200, body = List<Eval>), (status = 404, body = ErrorResponse))
 )]
-pub async fn list_evals(State(state): State<AppState>, query: Pairs) -> Result<Json<EvalList>, ApiError> {
+pub async fn list_evals(State(state): State<AppState>, query: Pairs) -> Result<Json<List<Eval>>, ApiError> {
     let query = query.only(&["after", "limit", "order", "order_by"])?;
     if query.get("order_by").is_some_and(|by| by != "created_at") {
         return Err(ApiError::invalid("order_by", "`order_by` must be `created_at`"));
     }
     let page = state.evals()?.store.evals(&query.page(Order::Ascending)?).await?;
     let data: Vec<Eval> = page.rows.into_iter().map(shape::eval).collect();
-    Ok(Json(EvalList {
-        object: "list".to_owned(),
-        first_id: data.first().map(|eval| eval.id.clone()),
-        last_id: data.last().map(|eval| eval.id.clone()),
-        has_more: page.has_more,
-        data,
-    }))
+    Ok(Json(List::of(data, page.has_more, |eval| &eval.id)))
 }
 
 /// One evaluation.

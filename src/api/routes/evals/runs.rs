@@ -16,7 +16,8 @@ use crate::eval::{Preset, Protocol, Suite, SuiteError};
 use crate::jobs::{EvalRunSpec, Submission, submit};
 use crate::language::Language;
 use crate::protocol::ErrorResponse;
-use crate::protocol::evals::{CreateRunRequest, DeletedRun, Run, RunDataSource, RunList, RunSampling};
+use crate::protocol::List;
+use crate::protocol::evals::{CreateRunRequest, DeletedRun, Run, RunDataSource, RunSampling};
 use crate::store::{Order, RunRow, RunStatus};
 
 /// Runs that may wait or run; more are refused with 429.
@@ -155,13 +156,13 @@ fn languages(codes: Vec<String>) -> Result<Vec<Language>, ApiError> {
         ("order" = Option<String>, Query, description = "`asc` (the default) or `desc`"),
         ("status" = Option<String>, Query, description = "Only runs of this status")
     ),
-    responses((status = 200, body = RunList), (status = 404, body = ErrorResponse))
+    responses((status = 200, body = List<Run>), (status = 404, body = ErrorResponse))
 )]
 pub async fn list_runs(
     State(state): State<AppState>,
     Path(eval_id): Path<String>,
     query: Pairs,
-) -> Result<Json<RunList>, ApiError> {
+) -> Result<Json<List<Run>>, ApiError> {
     let query = query.only(&["after", "limit", "order", "status"])?;
     let status = query.get("status").map(str::parse::<RunStatus>).transpose();
     let status = status.map_err(|message| ApiError::invalid("status", format!("`status`: {message}")))?;
@@ -170,13 +171,7 @@ pub async fn list_runs(
     let page = store.runs(&eval_id, status, &query.page(Order::Ascending)?).await?;
     let data: Vec<Run> =
         page.rows.into_iter().map(|row| shape::run(row, None, false)).collect::<Result<_, _>>()?;
-    Ok(Json(RunList {
-        object: "list".to_owned(),
-        first_id: data.first().map(|run| run.id.clone()),
-        last_id: data.last().map(|run| run.id.clone()),
-        has_more: page.has_more,
-        data,
-    }))
+    Ok(Json(List::of(data, page.has_more, |run| &run.id)))
 }
 
 /// A run with its current scores and their intervals. Made for polling: send the `ETag` back in `If-None-Match`, and

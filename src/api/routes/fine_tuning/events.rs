@@ -19,9 +19,8 @@ use crate::api::sse;
 use crate::api::state::AppState;
 use crate::jobs::TRAINING;
 use crate::protocol::ErrorResponse;
-use crate::protocol::fine_tuning_jobs::{
-    FineTuningCheckpoint, FineTuningCheckpointList, FineTuningEvent, FineTuningEventList,
-};
+use crate::protocol::List;
+use crate::protocol::fine_tuning_jobs::{FineTuningCheckpoint, FineTuningEvent};
 use crate::store::{JobEventPage, JobRow, Order, RunStatus};
 
 /// Events of a training, the newest first, a page at a time; with `stream=true` as server-sent events, the oldest first, until
@@ -38,7 +37,7 @@ use crate::store::{JobEventPage, JobRow, Order, RunStatus};
         ("stream" = Option<bool>, Query),
         ("Last-Event-ID" = Option<String>, Header, description = "Of a stream: goes before `after`")
     ),
-    responses((status = 200, body = FineTuningEventList), (status = 404, body = ErrorResponse))
+    responses((status = 200, body = List<FineTuningEvent>), (status = 404, body = ErrorResponse))
 )]
 pub async fn list_fine_tuning_events(
     State(state): State<AppState>,
@@ -68,7 +67,7 @@ pub async fn list_fine_tuning_events(
     let page = evals.store.job_events(&job.id, page).await?;
     let data: Vec<FineTuningEvent> =
         page.rows.into_iter().map(|event| shape::event(&job.id, event)).collect();
-    let list = FineTuningEventList { object: "list".to_owned(), data, has_more: page.has_more };
+    let list = List::of(data, page.has_more, |event| &event.id);
     Ok(Json(list).into_response())
 }
 
@@ -88,13 +87,13 @@ fn after_of(prefix: &str, job: &JobRow, param: &str, id: &str) -> Result<i64, Ap
         ("limit" = Option<u32>, Query, description = "From 1 to 100, 20 by default"),
         ("order" = Option<String>, Query, description = "`desc` (the default) or `asc`")
     ),
-    responses((status = 200, body = FineTuningCheckpointList), (status = 404, body = ErrorResponse))
+    responses((status = 200, body = List<FineTuningCheckpoint>), (status = 404, body = ErrorResponse))
 )]
 pub async fn list_fine_tuning_checkpoints(
     State(state): State<AppState>,
     Path(job_id): Path<String>,
     query: Pairs,
-) -> Result<Json<FineTuningCheckpointList>, ApiError> {
+) -> Result<Json<List<FineTuningCheckpoint>>, ApiError> {
     let query = query.only(&["after", "limit", "order"])?;
     let store = &state.evals()?.store;
     let job = store.job(TRAINING, &job_id).await?;
@@ -103,13 +102,7 @@ pub async fn list_fine_tuning_checkpoints(
     let page = store.job_events(&job.id, JobEventPage { checkpoints: true, after, limit, order }).await?;
     let data: Vec<FineTuningCheckpoint> =
         page.rows.into_iter().map(|event| shape::checkpoint(&job.id, event)).collect();
-    Ok(Json(FineTuningCheckpointList {
-        object: "list".to_owned(),
-        first_id: data.first().map(|checkpoint| checkpoint.id.clone()),
-        last_id: data.last().map(|checkpoint| checkpoint.id.clone()),
-        has_more: page.has_more,
-        data,
-    }))
+    Ok(Json(List::of(data, page.has_more, |checkpoint| &checkpoint.id)))
 }
 
 /// How often a training is looked at.

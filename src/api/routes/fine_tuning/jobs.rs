@@ -13,8 +13,9 @@ use crate::api::routes::evals::query::Pairs;
 use crate::api::state::AppState;
 use crate::jobs::{TRAINING, TrainingSpec, WrongTraining, files_of, submit_training, told, training_folder};
 use crate::protocol::ErrorResponse;
+use crate::protocol::List;
 use crate::protocol::fine_tuning::CreateFineTuningJob;
-use crate::protocol::fine_tuning_jobs::{FineTuningJob, FineTuningJobList};
+use crate::protocol::fine_tuning_jobs::FineTuningJob;
 use crate::store::{JobRow, Order, RunStatus, StoreError};
 
 /// Train a model on uploaded files. The result is served under the job's `fine_tuned_model` when it is there.
@@ -93,23 +94,17 @@ async fn named_files(
         ("limit" = Option<u32>, Query, description = "From 1 to 100, 20 by default"),
         ("order" = Option<String>, Query, description = "`desc` (the default) or `asc`")
     ),
-    responses((status = 200, body = FineTuningJobList), (status = 403, body = ErrorResponse))
+    responses((status = 200, body = List<FineTuningJob>), (status = 403, body = ErrorResponse))
 )]
 pub async fn list_fine_tuning_jobs(
     State(state): State<AppState>,
     query: Pairs,
-) -> Result<Json<FineTuningJobList>, ApiError> {
+) -> Result<Json<List<FineTuningJob>>, ApiError> {
     let query = query.only(&["after", "limit", "order"])?;
     let page = query.page(Order::Descending)?;
     let page = state.evals()?.store.jobs(TRAINING, &page).await?;
     let data: Vec<FineTuningJob> = page.rows.into_iter().map(shape::job).collect::<Result<_, _>>()?;
-    Ok(Json(FineTuningJobList {
-        object: "list".to_owned(),
-        first_id: data.first().map(|job| job.id.clone()),
-        last_id: data.last().map(|job| job.id.clone()),
-        has_more: page.has_more,
-        data,
-    }))
+    Ok(Json(List::of(data, page.has_more, |job| &job.id)))
 }
 
 #[utoipa::path(

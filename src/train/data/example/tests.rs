@@ -38,7 +38,7 @@ fn a_token_is_trained_if_any_of_its_text_is() {
     let model = byte_level();
     let check = |text: &str, span: Range<usize>, expected: &[&str]| {
         let example =
-            Example::of_rendered(text, Trained { spans: &[span], are_turns: false }, &model).unwrap();
+            Example::of_rendered(text, TrainedText { spans: &[span], are_turns: false }, &model).unwrap();
         assert_eq!(example.ids, model.tokenizer.encode(text, false).unwrap());
         assert_eq!(trained(&example, &model), expected, "{text:?}");
     };
@@ -59,7 +59,7 @@ fn turns_end_with_their_last_special_token() {
     let check = |text: &str, expected: &[&str]| {
         let turn = 2..text.len();
         let spans = std::slice::from_ref(&turn);
-        let example = Example::of_rendered(text, Trained { spans, are_turns: true }, &model).unwrap();
+        let example = Example::of_rendered(text, TrainedText { spans, are_turns: true }, &model).unwrap();
         assert_eq!(trained(&example, &model), expected, "{text:?}");
     };
     check("q:a<end>\n", &["a", "<end>"]);
