@@ -73,7 +73,23 @@ fn describe(routes: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
         .into_iter()
         .map(|(path, item)| (path.replace("{*", "{"), item))
         .collect();
+    name_items(&mut api);
     api
+}
+
+/// utoipa writes the item's schema out in full wherever a generic type names it: `List_Run` refers to `Run` instead.
+fn name_items(api: &mut utoipa::openapi::OpenApi) {
+    use utoipa::openapi::schema::{ArrayItems, Schema};
+    use utoipa::openapi::{Ref, RefOr};
+    let schemas = &mut api.components.get_or_insert_default().schemas;
+    for (name, schema) in schemas {
+        let (Some(item), RefOr::T(Schema::Object(list))) = (name.strip_prefix("List_"), schema) else {
+            continue;
+        };
+        if let Some(RefOr::T(Schema::Array(data))) = list.properties.get_mut("data") {
+            data.items = ArrayItems::RefOrSchema(Box::new(RefOr::Ref(Ref::from_schema_name(item))));
+        }
+    }
 }
 
 async fn no_such_path(method: Method, uri: Uri) -> ApiError {

@@ -378,7 +378,8 @@ async fn a_training_waits_for_its_folder() {
     let (folder, _server, client) = started().await;
     let file = client.file("train.jsonl", &lines(0, 24)).await;
     let first = client.create(&training(&file, 100_000, &json!({}))).await;
-    let method = json!({"supervised": {"hyperparameters": {"n_epochs": 0.01}}});
+    let hyperparameters = json!({"n_epochs": 0.01, "batch_size": 4, "max_length": 64});
+    let method = json!({"type": "supervised", "supervised": {"hyperparameters": hyperparameters}});
     let second = client.create(&training(&file, 1, &json!({"method": method}))).await;
     let path = folder.path().join("trainings").join(&second);
     std::fs::create_dir_all(&path).unwrap();
