@@ -58,7 +58,7 @@ impl TokenText {
 
     pub fn chat(&self, tokens: &[(u32, Option<TokenLogprobs>)]) -> ChatLogprobs {
         let entry = |(_, logprobs): &(u32, Option<TokenLogprobs>)| {
-            let TokenLogprobs { chosen, top: likeliest } = logprobs.as_ref()?;
+            let TokenLogprobs { chosen, top: likeliest, .. } = logprobs.as_ref()?;
             let top_logprobs = likeliest.iter().map(|token| self.chat_top(token)).collect();
             let ChatTopLogprob { token, logprob, bytes } = self.chat_top(chosen);
             Some(ChatTokenLogprob { token, logprob, bytes, top_logprobs })

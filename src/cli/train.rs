@@ -171,12 +171,15 @@ impl Observer for &Bar {
             Event::Step(step) => {
                 let speed = step.step_tokens as f64 / step.seconds;
                 self.0.set_position(step.step);
-                self.0.set_message(format!("loss {:.4}, {speed:.0} tokens/s", step.loss));
+                let reward = step.more.iter().find(|(name, _)| name == "reward");
+                let reward = reward.map_or_else(String::new, |(_, reward)| format!("reward {reward:.3}, "));
+                self.0.set_message(format!("{reward}loss {:.4}, {speed:.0} tokens/s", step.loss));
             }
             Event::Evaluated { step, evaluation, .. } => {
                 self.say(&format!("step {step}: {}", shown(&evaluation)));
             }
-            Event::Saved { .. } => {}
+            Event::Note(text) => self.say(&text),
+            Event::Saved { .. } | Event::Completions(_) => {}
         }
         Ok(())
     }

@@ -207,6 +207,17 @@ impl EngineHandle {
         wait.await.map_err(|_| self.stopped_error())
     }
 
+    /// [`Self::reset_prefix_cache`] for callers without an async runtime. What the engine held of requests that have ended it has let
+    /// go of when this returns.
+    ///
+    /// # Errors
+    /// `Stopped` if the engine thread has ended.
+    pub fn blocking_reset_prefix_cache(&self) -> Result<(), EngineError> {
+        let (done, wait) = tokio::sync::oneshot::channel();
+        self.send(Command::ResetPrefixCache { done })?;
+        wait.blocking_recv().map_err(|_| self.stopped_error())
+    }
+
     /// Refuse new requests, finish the accepted ones, end the thread.
     pub async fn drain(&self) {
         self.shared.draining.store(true, Ordering::Release);

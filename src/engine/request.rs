@@ -106,6 +106,9 @@ pub enum LogprobsMode {
     Raw,
     /// log-softmax after bias, penalties, temperature and truncation: what the token was drawn from.
     Processed,
+    /// log-softmax after bias, penalties and temperature, before truncation: what a trainer at this temperature computes. With it comes
+    /// how much of it truncation kept.
+    Scaled,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -121,6 +124,8 @@ pub struct TokenLogprobs {
     pub chosen: TokenLogprob,
     /// The k most likely tokens, best first; ties go to the lower id.
     pub top: Vec<TokenLogprob>,
+    /// Of `Scaled`: the log of the probability that truncation kept, what `Scaled` is above `Processed`; 0 of the other modes.
+    pub kept: f32,
 }
 
 /// What a request's stream yields, in order: `Scheduled`, tokens of the choices interleaved, one `Finished`

@@ -17,13 +17,17 @@ use super::scheduler::{Scheduled, Step};
 use super::worker::StepModel;
 
 pub struct Runner {
-    decoder: Decoder,
+    decoder: Arc<Decoder>,
     pool: Arc<KvPool>,
     workers: Arc<Workers>,
 }
 
 impl Runner {
-    pub fn new(decoder: Decoder, config: &EngineConfig, workers: &Arc<Workers>) -> Result<Self, OpsError> {
+    pub fn new(
+        decoder: Arc<Decoder>,
+        config: &EngineConfig,
+        workers: &Arc<Workers>,
+    ) -> Result<Self, OpsError> {
         let pool = KvPool::new(kv_layout(decoder.config(), config))?;
         Ok(Self { decoder, pool, workers: Arc::clone(workers) })
     }

@@ -24,6 +24,7 @@ impl DenseAttention {
 
 impl Attention for DenseAttention {
     fn attend(&mut self, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor, batch: &Batch) -> Result<Tensor> {
-        ops::dense_attention([q, k, v], &batch.cu_seqlens, true, self.settings[layer], &self.workers)
+        let Batch { cu_seqlens, branches, .. } = batch;
+        ops::branched_attention([q, k, v], cu_seqlens, branches, true, self.settings[layer], &self.workers)
     }
 }

@@ -37,6 +37,9 @@ pub struct Batch {
     pub positions: Arc<Vec<u32>>,
     /// Row offsets of the sequences, first 0, last `total_tokens`. `[sequences + 1]`
     pub cu_seqlens: Arc<Vec<u32>>,
+    /// Of each sequence the rows where its branches begin, which go on from what lies before the first of them; empty where no
+    /// sequence branches. Only dense attention reads it.
+    pub branches: Arc<Vec<Vec<u32>>>,
     /// The rows whose logits are wanted, ascending. `[logit_rows]`
     pub logit_rows: Vec<u32>,
     /// The rows that go through adapters, ascending and disjoint; the others are the decoder's alone.

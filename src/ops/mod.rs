@@ -44,11 +44,12 @@ mod swiglu;
 mod tape;
 #[cfg(test)]
 mod testing;
+mod token_logprobs;
 mod workers;
 
 pub use adamw::{AdamWStep, AdamWTensor, adamw, clear, sum_of_squares};
 pub use cross_entropy::{Targets, cross_entropy, token_losses};
-pub use dense_attention::dense_attention;
+pub use dense_attention::{branched_attention, dense_attention};
 pub use dropout::{Dropout, dropout};
 pub use error::OpsError;
 use error::shape_error;
@@ -69,4 +70,5 @@ pub use rope::{RopeTable, rope};
 pub use simd::Isa;
 pub use swiglu::swiglu;
 pub use tape::{Gradients, Tape, narrow, record, reshape, scale, untracked};
+pub use token_logprobs::{TokenScore, token_logprobs};
 pub use workers::Workers;

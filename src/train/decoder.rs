@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 
+use super::passes::LossOf;
 use super::weights::{of_linear, of_linear_f64};
-use super::{MicroBatch, Objective, Passes, TrainError, Trained, Vectors};
-use crate::model::{Decoder, Parameter};
-use crate::ops::embedding_gradient;
+use super::{MicroBatch, Objective, Passes, Policy, TrainError, Trained, Vectors};
+use crate::model::{Adapter, Decoder, Parameter};
+use crate::ops::{PackedLinear, cross_entropy, embedding_gradient};
 
 pub struct FullDecoder {
-    decoder: Decoder,
+    /// An engine may hold it too, while nothing changes.
+    decoder: Arc<Decoder>,
     passes: Passes,
     /// The norms that learn.
     vectors: Vectors,
@@ -28,14 +30,13 @@ impl FullDecoder {
     /// # Errors
     /// `Shared`; quantised weights, which cannot learn; memory.
     pub fn new(
-        decoder: Decoder,
+        mut decoder: Decoder,
         wanted: Option<BTreeSet<String>>,
         passes: Passes,
     ) -> Result<Self, TrainError> {
-        let mut all =
-            Self { decoder, passes, vectors: Vectors::default(), vectors_f64: Vectors::default(), wanted };
-        let is_wanted = |name: &str| all.wanted.as_ref().is_none_or(|wanted| wanted.contains(name));
-        for (name, parameter) in all.decoder.parameters_mut() {
+        let (mut vectors, mut vectors_f64) = (Vectors::default(), Vectors::default());
+        let is_wanted = |name: &str| wanted.as_ref().is_none_or(|wanted| wanted.contains(name));
+        for (name, parameter) in decoder.parameters_mut() {
             let weight = format!("{name}.weight");
             match parameter {
                 Parameter::Linear(linear) if is_wanted(&weight) || is_wanted(&format!("{name}.bias")) => {
@@ -44,15 +45,15 @@ impl FullDecoder {
                 }
                 Parameter::Vector(tensor) if is_wanted(&weight) => {
                     if tensor.dtype() == DType::F64 {
-                        all.vectors_f64.take(weight, tensor)?;
+                        vectors_f64.take(weight, tensor)?;
                     } else {
-                        all.vectors.take(weight, tensor)?;
+                        vectors.take(weight, tensor)?;
                     }
                 }
                 Parameter::Linear(_) | Parameter::Vector(_) => {}
             }
         }
-        Ok(all)
+        Ok(Self { decoder: Arc::new(decoder), passes, vectors, vectors_f64, wanted })
     }
 
     pub fn decoder(&self) -> &Decoder {
@@ -66,7 +67,7 @@ impl FullDecoder {
     pub fn trained_f64(&mut self) -> Result<Vec<Trained<'_, f64>>, TrainError> {
         let is_wanted = |name: &str| self.wanted.as_ref().is_none_or(|wanted| wanted.contains(name));
         let mut all = Vec::new();
-        for (name, parameter) in self.decoder.parameters_mut() {
+        for (name, parameter) in own(&mut self.decoder)?.parameters_mut() {
             if let Parameter::Linear(linear) = parameter {
                 of_linear_f64(&name, linear, &is_wanted, &mut all)?;
             }
@@ -76,18 +77,43 @@ impl FullDecoder {
     }
 }
 
-impl Objective for FullDecoder {
-    fn accumulate(&mut self, micro: &MicroBatch) -> Result<f64, TrainError> {
+fn own(decoder: &mut Arc<Decoder>) -> Result<&mut Decoder, TrainError> {
+    Arc::get_mut(decoder).ok_or_else(|| TrainError::Shared { tensor: "model.embed_tokens.weight".to_owned() })
+}
+
+impl Policy for FullDecoder {
+    fn accumulate_of(&mut self, micro: &MicroBatch, top: LossOf<'_>) -> Result<f64, TrainError> {
         let Self { decoder, passes, vectors, vectors_f64, .. } = self;
-        let MicroBatch { batch, targets, .. } = micro;
+        let batch = &micro.batch;
         let input = decoder.embed(&batch.ids)?;
         let collect = &mut |gradients: &_| {
             vectors.collect(gradients)?;
             vectors_f64.collect(gradients)
         };
-        let (loss, gradient) = passes.backward(decoder, &input, batch, targets, collect)?;
+        let (loss, gradient) = passes.backward_of(decoder, &input, batch, top, collect)?;
         embedding_gradient(&batch.ids, &gradient, decoder.embed_tokens())?;
         Ok(loss)
+    }
+
+    fn hidden(&self, micro: &MicroBatch) -> Result<(Tensor, Arc<PackedLinear>), TrainError> {
+        let input = self.decoder.embed(&micro.batch.ids)?;
+        let hidden = self.passes.hidden(&self.decoder, &input, &micro.batch)?;
+        Ok((hidden, Arc::clone(self.decoder.lm_head())))
+    }
+
+    fn has_dropout(&self) -> bool {
+        false
+    }
+
+    fn sampler(&self) -> (Arc<Decoder>, Option<Arc<Adapter>>) {
+        (Arc::clone(&self.decoder), None)
+    }
+}
+
+impl Objective for FullDecoder {
+    fn accumulate(&mut self, micro: &MicroBatch) -> Result<f64, TrainError> {
+        let targets = &micro.targets;
+        self.accumulate_of(micro, &mut |hidden, head| cross_entropy(hidden, head, targets))
     }
 
     fn losses(&self, micro: &MicroBatch) -> Result<Vec<f32>, TrainError> {
@@ -98,7 +124,7 @@ impl Objective for FullDecoder {
     fn trained(&mut self) -> Result<Vec<Trained<'_>>, TrainError> {
         let is_wanted = |name: &str| self.wanted.as_ref().is_none_or(|wanted| wanted.contains(name));
         let mut all = Vec::new();
-        for (name, parameter) in self.decoder.parameters_mut() {
+        for (name, parameter) in own(&mut self.decoder)?.parameters_mut() {
             if let Parameter::Linear(linear) = parameter {
                 of_linear(&name, linear, &is_wanted, &mut all)?;
             }
@@ -108,7 +134,7 @@ impl Objective for FullDecoder {
     }
 
     fn refresh(&mut self) -> Result<(), TrainError> {
-        for (name, parameter) in self.decoder.parameters_mut() {
+        for (name, parameter) in own(&mut self.decoder)?.parameters_mut() {
             let Parameter::Linear(linear) = parameter else { continue };
             if linear.is_trainable() {
                 Arc::get_mut(linear).ok_or(TrainError::Shared { tensor: name })?.refresh();

@@ -35,6 +35,15 @@ pub enum TrainError {
          lower the learning rate, or look at these examples"
     )]
     Diverged { step: u64, what: &'static str, value: f64, batch: String },
+    #[error("completions cannot be sampled: {message}")]
+    Sampling { message: String },
+    /// The sampler and the trainer compute other log-probabilities for the same tokens.
+    #[error(
+        "step {step}: the sampler's log-probabilities differ from training's by {max:.1e} at most and {mean:.1e} in the mean, \
+         {bound_max:.1e} and {bound_mean:.1e} are allowed: train in f32, or raise `logp_difference_max` and \
+         `logp_difference_mean`"
+    )]
+    Gap { step: u64, max: f64, mean: f64, bound_max: f64, bound_mean: f64 },
     #[error("{} is in use by another training: wait for it, or choose another folder", path.display())]
     Locked { path: PathBuf },
     /// What is kept at once would not fit.

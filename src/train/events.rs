@@ -38,10 +38,30 @@ pub enum Event {
         step: u64,
         path: PathBuf,
     },
+    /// What was sampled for the next updates.
+    Completions(Vec<LoggedCompletion>),
+    /// Something its owner may want to know.
+    Note(String),
+}
+
+/// What a policy answered, and what it was worth.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LoggedCompletion {
+    /// The first update that learns from it.
+    pub step: u64,
+    /// The line of the prompt in the data, from 1 on.
+    pub example: usize,
+    pub prompt: String,
+    pub completion: String,
+    pub tokens: usize,
+    pub truncated: bool,
+    pub reward: f64,
+    pub rewards: BTreeMap<String, f64>,
+    pub advantage: f64,
 }
 
 /// Of one update, under the names of transformers and TRL.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepMetrics {
     pub step: u64,
     pub epoch: f64,
@@ -57,6 +77,9 @@ pub struct StepMetrics {
     pub step_tokens: u64,
     #[serde(skip)]
     pub seconds: f64,
+    /// What the method tells beside these.
+    #[serde(skip)]
+    pub more: Vec<(String, f64)>,
 }
 
 /// The dev set's mean loss, over all its targets and over those of each tag.

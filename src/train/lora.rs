@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use candle_core::Tensor;
+
+use super::passes::LossOf;
 use super::weights::{of_linear, of_linear_f64};
-use super::{MicroBatch, Objective, Passes, TrainError, Trained};
-use crate::model::{Adapter, AdapterRows};
-use crate::model::{Batch, Decoder};
-use crate::ops::Dropout;
+use super::{MicroBatch, Objective, Passes, Policy, TrainError, Trained};
+use crate::model::{Adapter, AdapterRows, Batch, Decoder};
+use crate::ops::{Dropout, PackedLinear, cross_entropy};
 
 pub struct LoraDecoder {
     /// Of any type, and in nobody's way: the same one may serve.
@@ -64,14 +66,34 @@ impl LoraDecoder {
     }
 }
 
-impl Objective for LoraDecoder {
-    fn accumulate(&mut self, micro: &MicroBatch) -> Result<f64, TrainError> {
+impl Policy for LoraDecoder {
+    fn accumulate_of(&mut self, micro: &MicroBatch, top: LossOf<'_>) -> Result<f64, TrainError> {
         let dropout = Dropout { probability: self.dropout, key: micro.key, stream: 0 };
         let batch = self.batch(micro, (self.dropout > 0.0).then_some(dropout));
         let input = self.decoder.embed(&micro.batch.ids)?;
         let nothing = &mut |_: &_| Ok(());
-        let (loss, _) = self.passes.backward(&self.decoder, &input, &batch, &micro.targets, nothing)?;
-        Ok(loss)
+        Ok(self.passes.backward_of(&self.decoder, &input, &batch, top, nothing)?.0)
+    }
+
+    fn hidden(&self, micro: &MicroBatch) -> Result<(Tensor, Arc<PackedLinear>), TrainError> {
+        let input = self.decoder.embed(&micro.batch.ids)?;
+        let hidden = self.passes.hidden(&self.decoder, &input, &self.batch(micro, None))?;
+        Ok((hidden, Arc::clone(self.decoder.lm_head())))
+    }
+
+    fn has_dropout(&self) -> bool {
+        self.dropout > 0.0
+    }
+
+    fn sampler(&self) -> (Arc<Decoder>, Option<Arc<Adapter>>) {
+        (Arc::clone(&self.decoder), Some(Arc::clone(&self.adapter)))
+    }
+}
+
+impl Objective for LoraDecoder {
+    fn accumulate(&mut self, micro: &MicroBatch) -> Result<f64, TrainError> {
+        let targets = &micro.targets;
+        self.accumulate_of(micro, &mut |hidden, head| cross_entropy(hidden, head, targets))
     }
 
     fn losses(&self, micro: &MicroBatch) -> Result<Vec<f32>, TrainError> {

@@ -76,10 +76,14 @@ impl Event {
 
 /// With the speed, which a second run need not have.
 fn of_step(metrics: &StepMetrics) -> Value {
-    let StepMetrics { step, epoch, loss, grad_norm, learning_rate, num_tokens, step_tokens, seconds } =
+    let StepMetrics { step, epoch, loss, grad_norm, learning_rate, num_tokens, step_tokens, seconds, more } =
         metrics;
-    json!({
+    let mut line = json!({
         "step": step, "epoch": epoch, "loss": loss, "grad_norm": grad_norm, "learning_rate": learning_rate,
         "num_tokens": num_tokens, "tokens_per_second": *step_tokens as f64 / seconds,
-    })
+    });
+    for (name, value) in more {
+        line[name] = json!(value);
+    }
+    line
 }

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use candle_core::Tensor;
+
 use super::data::Ragged;
+use super::passes::LossOf;
 use super::{Prefixes, TrainError, Trained};
-use crate::model::Batch;
-use crate::ops::Targets;
+use crate::model::{Adapter, Batch, Decoder};
+use crate::ops::{PackedLinear, Targets};
 
 /// Sequences that go through the model together.
 #[derive(Debug, Clone)]
@@ -54,6 +57,27 @@ impl MicroBatch {
         self.targets.weights.iter_mut().for_each(|target| *target *= weight);
         self
     }
+}
+
+/// A loss of the last hidden states and the head, for a model that samples what it learns from.
+pub trait Policy: Objective {
+    /// Adds the gradient of the loss that `top` makes to the gradients; returns the loss. The batch's targets are not read.
+    ///
+    /// # Errors
+    /// What an operation reports, and `top`.
+    fn accumulate_of(&mut self, micro: &MicroBatch, top: LossOf<'_>) -> Result<f64, TrainError>;
+
+    /// The last hidden states, normed, without gradients and without dropout, and the head.
+    ///
+    /// # Errors
+    /// What an operation reports.
+    fn hidden(&self, micro: &MicroBatch) -> Result<(Tensor, Arc<PackedLinear>), TrainError>;
+
+    /// A pass with gradients differs from one without.
+    fn has_dropout(&self) -> bool;
+
+    /// What the model samples with: its decoder, and the adapter beside it if there is one. Let go of both before `trained`.
+    fn sampler(&self) -> (Arc<Decoder>, Option<Arc<Adapter>>);
 }
 
 /// A model of which something is trained.

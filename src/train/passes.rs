@@ -7,7 +7,10 @@ use std::sync::Arc;
 use candle_core::{DType, Result, Tensor};
 
 use crate::model::{Batch, Decoder, DenseAttention};
-use crate::ops::{Gradients, Targets, Workers, cross_entropy, record, token_losses, untracked};
+use crate::ops::{Gradients, PackedLinear, Targets, Workers, cross_entropy, record, token_losses, untracked};
+
+/// A loss of the last hidden states and the head.
+pub type LossOf<'a> = &'a mut dyn FnMut(&Tensor, &Arc<PackedLinear>) -> Result<Tensor>;
 
 /// What is kept between forward and backward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,22 @@ impl Passes {
         targets: &Targets,
         found: &mut dyn FnMut(&Gradients) -> Result<()>,
     ) -> Result<(f64, Tensor)> {
+        let mut loss = |hidden: &Tensor, head: &Arc<PackedLinear>| cross_entropy(hidden, head, targets);
+        self.backward_of(decoder, input, batch, &mut loss, found)
+    }
+
+    /// The same of a loss that `top` makes of the last hidden states, normed, f32 `[total_tokens, hidden]`, and the head.
+    ///
+    /// # Errors
+    /// What an operation reports, and `top`.
+    pub fn backward_of(
+        &self,
+        decoder: &Decoder,
+        input: &Tensor,
+        batch: &Batch,
+        top: LossOf<'_>,
+        found: &mut dyn FnMut(&Gradients) -> Result<()>,
+    ) -> Result<(f64, Tensor)> {
         let mut attention = DenseAttention::new(decoder, &self.workers);
         let mut segments = self.segments(decoder.config().layers);
         let last = segments.pop().unwrap_or(0..0);
@@ -62,20 +81,20 @@ impl Passes {
         for segment in std::iter::once(&last).chain(segments.iter().rev()) {
             let Some(state) = inputs.pop() else { break };
             let above = gradient.take();
-            let (top, tape) = record(&[&state], &self.workers, || {
+            let (result, tape) = record(&[&state], &self.workers, || {
                 let out = decoder.layers(&state, segment.clone(), batch, &mut attention)?;
                 if above.is_some() {
                     return Ok(out);
                 }
-                cross_entropy(&decoder.normed(&out)?, decoder.lm_head(), targets)
+                top(&decoder.normed(&out)?, decoder.lm_head())
             })?;
             let above = if let Some(above) = above {
                 above
             } else {
-                loss = top.to_dtype(DType::F64)?.to_scalar()?;
-                top.ones_like()?
+                loss = result.to_dtype(DType::F64)?.to_scalar()?;
+                result.ones_like()?
             };
-            let mut gradients = tape.backward(&top, above)?;
+            let mut gradients = tape.backward(&result, above)?;
             gradient = gradients.remove(&state)?;
             if gradient.is_none() {
                 candle_core::bail!(
@@ -99,13 +118,17 @@ impl Passes {
         batch: &Batch,
         targets: &Targets,
     ) -> Result<Vec<f32>> {
+        token_losses(&self.hidden(decoder, input, batch)?, decoder.lm_head(), targets)
+    }
+
+    /// The last hidden states, normed, without gradients.
+    ///
+    /// # Errors
+    /// What an operation reports.
+    pub fn hidden(&self, decoder: &Decoder, input: &Tensor, batch: &Batch) -> Result<Tensor> {
         let mut attention = DenseAttention::new(decoder, &self.workers);
         let layers = 0..decoder.config().layers;
-        let hidden = untracked(|| {
-            let hidden = decoder.layers(input, layers, batch, &mut attention)?;
-            decoder.normed(&hidden)
-        })?;
-        token_losses(&hidden, decoder.lm_head(), targets)
+        untracked(|| decoder.normed(&decoder.layers(input, layers, batch, &mut attention)?))
     }
 
     fn segments(&self, layers: usize) -> Vec<Range<usize>> {

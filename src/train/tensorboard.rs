@@ -170,6 +170,7 @@ mod tests {
             num_tokens: 9,
             step_tokens: 9,
             seconds: 1.0,
+            more: Vec::new(),
         };
         let evaluation = Evaluation::of(&[(String::new(), (3.0, 2))].into());
         for event in [

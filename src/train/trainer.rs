@@ -51,6 +51,17 @@ pub struct TrainerSettings {
     pub seed: u64,
 }
 
+impl TrainerSettings {
+    /// Over so many updates.
+    pub(super) fn schedule(&self, steps: u64) -> Schedule {
+        let warmup_steps = match self.warmup {
+            Warmup::Steps(steps) => steps,
+            Warmup::Ratio(ratio) => (ratio * steps as f64).ceil() as u64,
+        };
+        Schedule { peak: self.learning_rate, warmup_steps, steps, decline: self.decline }
+    }
+}
+
 /// What decides how it goes, and nothing of what is learned.
 #[derive(Debug, Clone)]
 pub struct RunSettings {
@@ -103,7 +114,7 @@ impl Trainer<'_> {
     /// What is wrong with an option, a checkpoint of another training, `Diverged`, a full disk.
     pub fn train(&mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
         self.check()?;
-        let schedule = self.schedule(self.steps());
+        let schedule = self.settings.schedule(self.steps());
         let checkpoints = Checkpoints::new(self.run.folder.clone(), self.run.identity.clone());
         let resumed = checkpoints.resume(self.objective, self.settings.optimizer)?;
         let (mut state, mut optimizer) = if let Some((state, optimizer)) = resumed {
@@ -195,6 +206,7 @@ impl Trainer<'_> {
             num_tokens: state.tokens,
             step_tokens: tokens,
             seconds: started.elapsed().as_secs_f64(),
+            more: Vec::new(),
         }))?;
         Ok(true)
     }
@@ -226,14 +238,6 @@ impl Trainer<'_> {
                 steps.div_ceil(per_epoch.max(1))
             }
         }
-    }
-
-    fn schedule(&self, steps: u64) -> Schedule {
-        let warmup_steps = match self.settings.warmup {
-            Warmup::Steps(steps) => steps,
-            Warmup::Ratio(ratio) => (ratio * steps as f64).ceil() as u64,
-        };
-        Schedule { peak: self.settings.learning_rate, warmup_steps, steps, decline: self.settings.decline }
     }
 
     fn check(&self) -> Result<(), TrainError> {
@@ -441,7 +445,7 @@ impl TrainError {
 }
 
 /// Of a micro-batch's dropout: another one for every micro-batch of the training.
-fn key(seed: u64, position: DataPosition) -> u64 {
+pub(super) fn key(seed: u64, position: DataPosition) -> u64 {
     let mut key = seed;
     for part in [position.epoch, position.micro_step] {
         // splitmix64's finaliser.

@@ -3,6 +3,7 @@
 mod command;
 mod continued_pretraining;
 mod doubles;
+mod grpo;
 mod lora;
 mod maet;
 mod mindmerger;

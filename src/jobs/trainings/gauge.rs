@@ -88,13 +88,15 @@ impl Gauge {
                 (told.progress.steps_done, told.progress.steps_total) = (step, Some(steps));
                 told.say("info", format!("step {step} of {steps}"));
             }
-            Event::Step(metrics) => told.step(&metrics),
+            Event::Step(metrics) => told.step(metrics),
             Event::Evaluated { ref evaluation, .. } => {
                 told.eval_loss = Some(evaluation.loss);
                 told.flush();
                 told.metrics(&event);
             }
             Event::Saved { step, .. } => told.checkpoint(step),
+            Event::Note(text) => told.say("info", text),
+            Event::Completions(_) => {}
         }
     }
 
@@ -108,13 +110,14 @@ impl Told {
         self.push(NewJobEvent { kind: JobEventKind::Message, level, message, data: json!({}) });
     }
 
-    fn step(&mut self, metrics: &crate::train::StepMetrics) {
+    fn step(&mut self, metrics: crate::train::StepMetrics) {
         (self.progress.steps_done, self.progress.tokens) = (metrics.step, metrics.num_tokens);
         self.loss = Some(metrics.loss);
         self.progress.estimated_finish = self.estimate();
-        self.untold = Some(Event::Step(*metrics));
         let is_due = self.last_step_event.is_none_or(|at| at.elapsed() >= METRICS_EVERY);
-        if is_due || self.progress.steps_total == Some(metrics.step) {
+        let is_last = self.progress.steps_total == Some(metrics.step);
+        self.untold = Some(Event::Step(metrics));
+        if is_due || is_last {
             self.flush();
         }
     }

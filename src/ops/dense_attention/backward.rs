@@ -76,7 +76,7 @@ fn by_tokens(sequences: &Sequences<'_>, run: impl Fn(Range<usize>) + Sync) {
 /// Some keys of one head of one sequence, with all rows that see them.
 struct Part<'a, T> {
     sequences: &'a Sequences<'a>,
-    task: &'a Task,
+    task: &'a Task<'a>,
     rows: Range<usize>,
     /// Where the head's first row begins, in q, out and the gradient.
     from: usize,
@@ -90,13 +90,13 @@ struct Part<'a, T> {
 }
 
 impl<'a, T: Real> Part<'a, T> {
-    fn new(sequences: &'a Sequences<'a>, operands: &'a Operands<'a, T>, task: &'a Task) -> Self {
+    fn new(sequences: &'a Sequences<'a>, operands: &'a Operands<'a, T>, task: &'a Task<'a>) -> Self {
         let Sequences { heads, kv_heads, head_dim, causal, .. } = *sequences;
-        let Task { range, head, tokens: keys, .. } = task;
+        let Task { span, head, tokens: keys, .. } = task;
         let (stride, kv_stride) = (heads * head_dim, kv_heads * head_dim);
-        let kv_from = range.start * kv_stride + head / (heads / kv_heads) * head_dim;
-        let from = range.start * stride + head * head_dim;
-        let rows = if causal { keys.start..range.len() } else { 0..range.len() };
+        let kv_from = span.range.start * kv_stride + head / (heads / kv_heads) * head_dim;
+        let from = span.range.start * stride + head * head_dim;
+        let rows = if causal { keys.start..span.len() } else { 0..span.len() };
         Self {
             k_rows: Keys::new(&operands.k[kv_from..], keys, head_dim, kv_stride),
             v_rows: Keys::new(&operands.v[kv_from..], keys, head_dim, kv_stride),
@@ -123,7 +123,7 @@ impl<'a, T: Real> Part<'a, T> {
             let rows = start..self.rows.end.min(start + ROWS);
             dq.fill(T::zero());
             let deltas = self.deltas(&rows);
-            for keys in self.sequences.key_tiles(&rows, self.task.range.len()) {
+            for keys in self.sequences.key_tiles(&rows, &self.task.span) {
                 // Parts are whole tiles.
                 if !keys_all.contains(&keys.start) {
                     continue;
@@ -164,12 +164,12 @@ impl<'a, T: Real> Part<'a, T> {
     ) {
         let (sequences, Operands { q, log_sums, gradient, .. }) = (self.sequences, self.operands);
         let rows_of = |elements: &'a [T]| Rows { elements: &elements[self.from..], stride: self.stride };
-        sequences.scores(rows_of(q), &self.k_rows, rows, keys, self.task.range.len(), weights);
+        sequences.scores(rows_of(q), &self.k_rows, rows, keys, &self.task.span, weights);
         sequences.multiply_keys(rows_of(gradient), &self.v_rows, rows, keys, slopes);
         let scale = T::of(sequences.scale);
         let tiles = weights.chunks_exact_mut(KEYS).zip(slopes.chunks_exact_mut(KEYS));
         for ((row, &delta), (weights, slopes)) in rows.clone().zip(deltas).zip(tiles) {
-            let log_sum = log_sums[(self.task.range.start + row) * sequences.heads + self.task.head];
+            let log_sum = log_sums[(self.task.span.range.start + row) * sequences.heads + self.task.head];
             let weights = &mut weights[..keys.len()];
             exponentials(sequences, weights, log_sum);
             for (slope, &weight) in slopes.iter_mut().zip(&*weights) {

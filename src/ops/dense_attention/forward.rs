@@ -23,47 +23,44 @@ pub fn forward<T: Real>(sequences: &Sequences<'_>, q: &[T], k: &[T], v: &[T]) ->
 /// Some rows of one head of one sequence.
 struct Part<'a, T> {
     sequences: &'a Sequences<'a>,
-    task: &'a Task,
+    task: &'a Task<'a>,
     q: Rows<'a, T>,
-    /// The keys that some of the rows see, and those before.
-    keys: usize,
     k: Keys<T>,
     v: Columns<T>,
 }
 
 impl<'a, T: Real> Part<'a, T> {
-    fn new(sequences: &'a Sequences<'a>, [q, k, v]: [&'a [T]; 3], task: &'a Task) -> Self {
+    fn new(sequences: &'a Sequences<'a>, [q, k, v]: [&'a [T]; 3], task: &'a Task<'a>) -> Self {
         let Sequences { heads, kv_heads, head_dim, causal, .. } = *sequences;
-        let Task { range, head, tokens, .. } = task;
+        let Task { span, head, tokens, .. } = task;
         let (stride, kv_stride) = (heads * head_dim, kv_heads * head_dim);
-        let from = range.start * kv_stride + head / (heads / kv_heads) * head_dim;
-        let keys = if causal { tokens.end } else { range.len() };
+        let from = span.range.start * kv_stride + head / (heads / kv_heads) * head_dim;
+        let keys = if causal { tokens.end } else { span.len() };
         Self {
-            q: Rows { elements: &q[range.start * stride + head * head_dim..], stride },
+            q: Rows { elements: &q[span.range.start * stride + head * head_dim..], stride },
             k: Keys::new(&k[from..], &(0..keys), head_dim, kv_stride),
             v: Columns::new(&v[from..], &(0..keys), head_dim, kv_stride),
             sequences,
             task,
-            keys,
         }
     }
 
     fn run(&self, out: &SharedMut<'_, T>, log_sums: &SharedMut<'_, T>) {
         let Sequences { heads, head_dim, .. } = *self.sequences;
-        let (width, Task { range, head, tokens, .. }) = (self.sequences.padded_dim(), self.task);
+        let (width, Task { span, head, tokens, .. }) = (self.sequences.padded_dim(), self.task);
         let mut scores = vec![T::zero(); ROWS * KEYS];
         let mut sums = vec![T::zero(); ROWS * width];
         for start in tokens.clone().step_by(ROWS) {
             let rows = start..tokens.end.min(start + ROWS);
             let mut state = vec![(T::neg_infinity(), T::zero()); rows.len()];
             sums.fill(T::zero());
-            for keys in self.sequences.key_tiles(&rows, self.keys) {
-                self.sequences.scores(self.q, &self.k, &rows, &keys, self.keys, &mut scores);
+            for keys in self.sequences.key_tiles(&rows, span) {
+                self.sequences.scores(self.q, &self.k, &rows, &keys, span, &mut scores);
                 self.soften(&mut scores, &mut sums, &mut state, keys.len());
                 self.add_values(&scores, &keys, rows.len(), &mut sums);
             }
             for (index, (largest, sum)) in state.into_iter().enumerate() {
-                let token = range.start + start + index;
+                let token = span.range.start + start + index;
                 // SAFETY: this token's part of this head is this part's alone.
                 let (out, log_sum) = unsafe {
                     let at = token * heads + head;
@@ -129,9 +126,21 @@ pub fn exponentials<T: Real>(sequences: &Sequences<'_>, scores: &mut [T], shift:
     let end = scores.iter().rposition(|&x| !hidden(x)).map_or(first, |last| last + 1);
     scores[..first].fill(T::zero());
     scores[end..].fill(T::zero());
-    let seen = &mut scores[first..end];
-    for x in seen.iter_mut() {
-        *x -= shift;
+    let exponentials = |seen: &mut [T]| {
+        for x in seen.iter_mut() {
+            *x -= shift;
+        }
+        T::exp_all(sequences.workers.isa(), seen);
+    };
+    let scores = &mut scores[first..end];
+    if sequences.branches.is_empty() {
+        return exponentials(scores);
     }
-    T::exp_all(sequences.workers.isa(), seen);
+    for run in scores.chunk_by_mut(|&a, &b| hidden(a) == hidden(b)) {
+        if hidden(run[0]) {
+            run.fill(T::zero());
+        } else {
+            exponentials(run);
+        }
+    }
 }

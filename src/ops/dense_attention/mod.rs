@@ -1,6 +1,9 @@
 //! Attention over whole sequences, with a gradient: training's, and that of encoders. Causal with an optional sliding
 //! window, or bidirectional; grouped queries; a ragged batch, whose sequences do not see each other.
 //!
+//! A sequence may branch: its branches go on from one stem, each as if the others were not there, and what goes through the
+//! layers of the stem goes through once (the tree masks of speculative decoding, arXiv:2305.09781).
+//!
 //! FlashAttention's algorithm (arXiv:2205.14135): scores exist for a tile of rows and keys at a time, and the backward pass
 //! computes them again from the log-sum-exp of each row. Tiles lie at absolute positions of the sequence, so a sequence's
 //! bits depend neither on the batch nor on the threads.
@@ -32,11 +35,28 @@ pub fn dense_attention(
     settings: AttentionSettings,
     workers: &Arc<Workers>,
 ) -> Result<Tensor> {
+    branched_attention(qkv, cu_seqlens, &Arc::default(), causal, settings, workers)
+}
+
+/// The same where sequences branch: `branches` has of each sequence the rows where its branches begin, ascending, none where it does
+/// not branch; without any sequence, none of them does. Only causal.
+///
+/// # Errors
+/// As [`dense_attention`]; branches that are not ascending, lie outside of their sequence, or see what follows them.
+pub fn branched_attention(
+    qkv: [&Tensor; 3],
+    cu_seqlens: &Arc<Vec<u32>>,
+    branches: &Arc<Vec<Vec<u32>>>,
+    causal: bool,
+    settings: AttentionSettings,
+    workers: &Arc<Workers>,
+) -> Result<Tensor> {
     if settings.logit_softcap.is_some() {
         return Err(shape_error(OP, "scores with a soft cap are not supported"));
     }
     let op = DenseAttention {
         cu_seqlens: Arc::clone(cu_seqlens),
+        branches: Arc::clone(branches),
         causal,
         settings,
         log_sums: Mutex::new(LogSums::F32(Vec::new())),
@@ -53,6 +73,7 @@ enum LogSums {
 
 struct DenseAttention {
     cu_seqlens: Arc<Vec<u32>>,
+    branches: Arc<Vec<Vec<u32>>>,
     causal: bool,
     settings: AttentionSettings,
     /// The log-sum-exp of each row and head, `[tokens, heads]`: what the backward pass needs beside the operands.
@@ -159,8 +180,10 @@ impl DenseAttention {
         if !fit {
             return Err(wrong());
         }
+        self.check_branches()?;
         Ok(Sequences {
             offsets,
+            branches: &self.branches,
             heads,
             kv_heads,
             head_dim,
@@ -169,6 +192,23 @@ impl DenseAttention {
             scale: self.settings.scale,
             workers: &self.workers,
         })
+    }
+}
+
+impl DenseAttention {
+    fn check_branches(&self) -> Result<()> {
+        if self.branches.is_empty() {
+            return Ok(());
+        }
+        let lengths = self.cu_seqlens.windows(2).map(|pair| pair[1] - pair[0]);
+        let fit = |(length, branches): (u32, &Vec<u32>)| {
+            branches.is_sorted() && branches.last().is_none_or(|&last| last <= length)
+        };
+        let one_each = self.branches.len() + 1 == self.cu_seqlens.len();
+        if self.causal && one_each && lengths.zip(&*self.branches).all(fit) {
+            return Ok(());
+        }
+        Err(shape_error(OP, "the branches must be ascending, within their sequences, and causal"))
     }
 }
 

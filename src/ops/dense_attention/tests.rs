@@ -20,6 +20,7 @@ fn gradients_follow_finite_differences() {
         let tokens = offsets[2] as usize;
         let sequences = Sequences {
             offsets: &offsets,
+            branches: &[],
             heads: 4,
             kv_heads: 2,
             head_dim: 3,
@@ -87,6 +88,7 @@ fn long_sequences_are_cut_into_parts() {
         let offsets = [0, tokens as u32];
         let sequences = Sequences {
             offsets: &offsets,
+            branches: &[],
             heads: 1,
             kv_heads: 1,
             head_dim: width,
@@ -185,4 +187,72 @@ fn shapes_must_fit() {
     };
     assert!(error(3, 2, &[0, 4]) && error(4, 2, &[0, 5]) && error(4, 2, &[1, 4]) && error(4, 2, &[0, 5, 4]));
     assert!(!error(4, 2, &[0, 0, 4]));
+}
+
+/// Sequences of a stem and branches, at lengths around the tiles: results and gradients are those of each branch's row seeing
+/// the stem and its own branch.
+#[test]
+fn branches_see_the_stem_and_themselves() {
+    let width = 3;
+    for (stem, lengths, window) in [
+        (5usize, vec![2usize, 7, 1], None),
+        (5, vec![2, 7, 1], Some(4)),
+        (0, vec![3, 4], None),
+        (70, vec![300, 5, 400, 40], None),
+        (600, vec![30, 500, 200], Some(90)),
+        (1, vec![64; 20], None),
+    ] {
+        let starts: Vec<usize> = lengths
+            .iter()
+            .scan(stem, |end, length| {
+                *end += length;
+                Some(*end - length)
+            })
+            .collect();
+        let tokens = stem + lengths.iter().sum::<usize>();
+        let [q, k, v, upstream] = [1, 2, 3, 4].map(|seed| doubles(seed, tokens * width));
+        let workers = Workers::new(3);
+        let (offsets, branches) = ([0, tokens as u32], [starts.iter().map(|&start| start as u32).collect()]);
+        let sequences = Sequences {
+            offsets: &offsets,
+            branches: &branches,
+            heads: 1,
+            kv_heads: 1,
+            head_dim: width,
+            causal: true,
+            window,
+            scale: 0.7,
+            workers: &workers,
+        };
+        let (out, log_sums) = forward::forward(&sequences, &q, &k, &v);
+        let operands =
+            backward::Operands { q: &q, k: &k, v: &v, out: &out, log_sums: &log_sums, gradient: &upstream };
+        let [dq, dk, dv] = backward::backward(&sequences, &operands);
+        let start = |row: usize| starts.iter().rev().find(|&&start| start <= row).copied();
+        let position = |row: usize| start(row).map_or(row, |start| stem + row - start);
+        let sees = |row: usize, key: usize| {
+            let is_own = start(key) == start(row) || key < stem;
+            let is_near =
+                window.is_none_or(|window| position(row) - position(key).min(position(row)) < window);
+            key <= row && is_own && is_near
+        };
+        let expected = whole([&q, &k, &v, &upstream], width, sees, 0.7);
+        for (found, expected) in [out, dq, dk, dv].iter().zip(&expected) {
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() <= 1e-11, "{stem} {window:?}: {found} {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn branches_must_fit() {
+    let tensor = Tensor::zeros((4, 1, 8), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let fails = |branches: Vec<Vec<u32>>, causal| {
+        let (offsets, workers) = (Arc::new(vec![0, 4]), Workers::new(1));
+        let qkv = [&tensor, &tensor, &tensor];
+        branched_attention(qkv, &offsets, &Arc::new(branches), causal, settings(None), &workers).is_err()
+    };
+    assert!(fails(vec![vec![3, 2]], true) && fails(vec![vec![5]], true) && fails(vec![vec![], vec![]], true));
+    assert!(fails(vec![vec![1]], false) && !fails(vec![vec![1, 3]], true));
 }

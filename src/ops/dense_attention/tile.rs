@@ -20,6 +20,8 @@ const PARTS_MAX: usize = 4;
 pub struct Sequences<'a> {
     /// First 0, ascending.
     pub offsets: &'a [u32],
+    /// Of each sequence where its branches begin; none where nothing branches.
+    pub branches: &'a [Vec<u32>],
     pub heads: usize,
     pub kv_heads: usize,
     pub head_dim: usize,
@@ -29,15 +31,18 @@ pub struct Sequences<'a> {
     pub workers: &'a Workers,
 }
 
-impl Sequences<'_> {
+impl<'a> Sequences<'a> {
     pub fn tokens(&self) -> usize {
         self.offsets.last().map_or(0, |&last| last as usize)
     }
 
-    /// The tokens of each sequence that has some.
-    pub fn ranges(&self) -> Vec<Range<usize>> {
-        let pairs = self.offsets.windows(2).map(|pair| pair[0] as usize..pair[1] as usize);
-        pairs.filter(|range| !range.is_empty()).collect()
+    /// Each sequence that has tokens.
+    pub fn spans(&self) -> impl Iterator<Item = Span<'a>> {
+        let branches = self.branches.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
+        let spans = self.offsets.windows(2).zip(branches);
+        let spans =
+            spans.map(|(pair, branches)| Span { range: pair[0] as usize..pair[1] as usize, branches });
+        spans.filter(|span| !span.range.is_empty())
     }
 
     /// A sequence's tokens in parts, which depend on its length alone.
@@ -47,15 +52,15 @@ impl Sequences<'_> {
     }
 
     /// The parts of all sequences and heads, those with the most work last: that is what threads begin with.
-    pub fn tasks(&self, work: impl Fn(&Range<usize>, usize) -> usize) -> Vec<Task> {
+    pub fn tasks(&self, work: impl Fn(&Range<usize>, usize) -> usize) -> Vec<Task<'a>> {
         let mut tasks = Vec::new();
-        for range in self.ranges() {
-            for (index, tokens) in Self::parts(range.len()).enumerate() {
-                let of_head = |head| Task { range: range.clone(), head, tokens: tokens.clone(), index };
+        for span in self.spans() {
+            for (index, tokens) in Self::parts(span.len()).enumerate() {
+                let of_head = |head| Task { span: span.clone(), head, tokens: tokens.clone(), index };
                 tasks.extend((0..self.heads).map(of_head));
             }
         }
-        tasks.sort_by_key(|task| work(&task.tokens, task.range.len()));
+        tasks.sort_by_key(|task| work(&task.tokens, task.span.len()));
         tasks
     }
 
@@ -64,17 +69,36 @@ impl Sequences<'_> {
         self.head_dim.next_multiple_of(LANES)
     }
 
-    /// The keys that a row sees, as positions of its sequence of `len` tokens.
-    pub fn seen(&self, row: usize, len: usize) -> Range<usize> {
-        let first = self.window.map_or(0, |window| (row + 1).saturating_sub(window));
-        if self.causal { first..row + 1 } else { 0..len }
+    /// The keys that a row sees, as places in its sequence: those of what branches see it before their own.
+    pub fn seen(&self, row: usize, span: &Span<'_>) -> [Range<usize>; 2] {
+        if !self.causal {
+            return [0..0, 0..span.len()];
+        }
+        let (stem, start) = span.branch_of(row);
+        let first = |position: usize| self.window.map_or(0, |window| (position + 1).saturating_sub(window));
+        let position = stem + row - start;
+        [first(position).min(stem)..stem, start + first(position).saturating_sub(stem)..row + 1]
     }
 
     /// The tiles of keys that some of the rows see.
-    pub fn key_tiles(&self, rows: &Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let first = self.seen(rows.start, len).start / KEYS;
-        let end = self.seen(rows.end - 1, len).end;
-        (first..end.div_ceil(KEYS)).map(move |tile| tile * KEYS..end.min((tile + 1) * KEYS))
+    pub fn key_tiles(
+        &self,
+        rows: &Range<usize>,
+        span: &Span<'_>,
+    ) -> impl Iterator<Item = Range<usize>> + use<> {
+        let [before, own] = self.seen(rows.start, span);
+        let end = self.seen(rows.end - 1, span)[1].end;
+        // A branch that begins among the rows sees more of the stem than the one that ends there.
+        let befores =
+            rows.clone().map(|row| self.seen(row, span)[0].clone()).filter(|before| !before.is_empty());
+        let stem = if span.branches.is_empty() {
+            before
+        } else {
+            befores.reduce(|a, b| a.start.min(b.start)..b.end).unwrap_or(before)
+        };
+        let first = own.start / KEYS;
+        let tiles = (stem.start / KEYS..first.min(stem.end.div_ceil(KEYS))).chain(first..end.div_ceil(KEYS));
+        tiles.map(move |tile| tile * KEYS..end.min((tile + 1) * KEYS))
     }
 
     /// The scores of some rows and a tile of keys, scaled, in `scores` `[ROWS, KEYS]`; minus infinity where a key is not
@@ -85,18 +109,23 @@ impl Sequences<'_> {
         k: &Keys<T>,
         rows: &Range<usize>,
         keys: &Range<usize>,
-        len: usize,
+        span: &Span<'_>,
         scores: &mut [T],
     ) {
         self.multiply_keys(q, k, rows, keys, scores);
         let scale = T::of(self.scale);
         for (row, scores) in rows.clone().zip(scores.chunks_exact_mut(KEYS)) {
-            let seen = self.seen(row, len);
-            let inside = |key: usize| key.clamp(keys.start, keys.end) - keys.start;
-            let (first, end) = (inside(seen.start), inside(seen.end));
-            scores[..first].fill(T::neg_infinity());
-            scores[end.max(first)..keys.len()].fill(T::neg_infinity());
-            scores[first..end.max(first)].iter_mut().for_each(|score| *score *= scale);
+            let mut hidden = 0;
+            for seen in self.seen(row, span) {
+                let inside = |key: usize| key.clamp(keys.start, keys.end) - keys.start;
+                let (first, end) = (inside(seen.start).max(hidden), inside(seen.end));
+                if first < end {
+                    scores[hidden..first].fill(T::neg_infinity());
+                    scores[first..end].iter_mut().for_each(|score| *score *= scale);
+                    hidden = end;
+                }
+            }
+            scores[hidden..keys.len()].fill(T::neg_infinity());
         }
     }
 
@@ -128,11 +157,33 @@ impl Sequences<'_> {
     }
 }
 
+/// One sequence of a batch.
+#[derive(Debug, Clone)]
+pub struct Span<'a> {
+    /// Its tokens in the batch.
+    pub range: Range<usize>,
+    /// Where its branches begin, ascending: each goes on from what lies before the first of them, the stem, and sees no other.
+    pub branches: &'a [u32],
+}
+
+impl Span<'_> {
+    pub fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// The tokens of the stem that a row's branch goes on from, and where the branch begins: 0 and 0 in the stem itself.
+    fn branch_of(&self, row: usize) -> (usize, usize) {
+        match self.branches.partition_point(|&start| start as usize <= row) {
+            0 => (0, 0),
+            after => (self.branches[0] as usize, self.branches[after - 1] as usize),
+        }
+    }
+}
+
 /// What a thread takes of a head of a sequence.
 #[derive(Debug, Clone)]
-pub struct Task {
-    /// The sequence.
-    pub range: Range<usize>,
+pub struct Task<'a> {
+    pub span: Span<'a>,
     pub head: usize,
     /// Of the sequence: rows forward, keys backward.
     pub tokens: Range<usize>,

@@ -42,7 +42,8 @@ impl Documents {
 }
 
 impl Piece {
-    pub(super) fn wrong(&self, problem: impl Into<String>) -> DataError {
+    /// What is wrong with it, with its place.
+    pub fn wrong(&self, problem: impl Into<String>) -> DataError {
         DataError::Line { path: self.path.to_path_buf(), line: self.line, problem: problem.into() }
     }
 }

@@ -76,6 +76,35 @@ impl Record {
     }
 }
 
+/// What a policy is asked: `{"prompt": ".."}`, `{"prompt": [..]}` or `{"messages": [..]}`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Question {
+    Text(String),
+    Conversation(Conversation),
+}
+
+impl Question {
+    /// Of a line's fields; the others are for whoever rewards the answer.
+    ///
+    /// # Errors
+    /// As [`Record::parse`].
+    pub fn of(mut fields: Map<String, Value>) -> Result<Self, String> {
+        let has = |key: &str| fields.get(key).is_some_and(|value| !value.is_null());
+        match (has("messages"), has("prompt")) {
+            (true, false) => conversation(&mut fields, &["messages"]).map(Self::Conversation),
+            (false, true) if fields.get("prompt").is_some_and(Value::is_array) => {
+                conversation(&mut fields, &["prompt"]).map(Self::Conversation)
+            }
+            (false, true) => text(&mut fields, "prompt").map(Self::Text),
+            (true, true) => Err("has both `messages` and `prompt`: keep one".to_owned()),
+            (false, false) => {
+                let found: Vec<&String> = fields.keys().take(10).collect();
+                Err(format!("has neither `messages` nor `prompt`; its keys are {found:?}"))
+            }
+        }
+    }
+}
+
 fn text(fields: &mut Map<String, Value>, key: &str) -> Result<String, String> {
     match fields.remove(key) {
         Some(Value::String(text)) => Ok(text),

@@ -1,0 +1,149 @@
+//! Prompts from files of JSON lines, as tokens, with what else a line says for whoever rewards the answers.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::super::TrainError;
+use super::super::data::{
+    BatchOptions, BatchPlan, DataError, Documents, ModelText, Packing, Piece, Pieces, Question,
+};
+use super::reward::Prompts;
+use crate::chat::RenderOptions;
+
+/// The lines of some files.
+pub struct PromptLines {
+    lines: Vec<PromptLine>,
+    plan: BatchPlan,
+    text: ModelText,
+    digest: String,
+    too_long: usize,
+}
+
+struct PromptLine {
+    ids: Vec<u32>,
+    shown: String,
+    item: Value,
+}
+
+/// How prompts come together.
+#[derive(Debug, Clone, Copy)]
+pub struct PromptOptions {
+    /// Prompts with more tokens are left out.
+    pub length_max: usize,
+    /// Prompts that are sampled together.
+    pub together: usize,
+    pub seed: u64,
+}
+
+impl PromptLines {
+    /// # Errors
+    /// A line that is no prompt, by file and number; no prompt at all.
+    pub fn read(files: &[PathBuf], text: ModelText, options: PromptOptions) -> Result<Self, TrainError> {
+        let (mut lines, mut too_long, mut hash) = (Vec::new(), 0, Sha256::new());
+        for file in files {
+            let mut pieces = Pieces::open(file, Documents::Line)?;
+            while let Some(piece) = pieces.line()? {
+                if piece.text.trim().is_empty() {
+                    continue;
+                }
+                hash.update(&piece.text);
+                hash.update("\n");
+                let line = PromptLine::read(&piece, &text)?;
+                if line.ids.len() > options.length_max {
+                    too_long += 1;
+                } else {
+                    lines.push(line);
+                }
+            }
+        }
+        if lines.is_empty() {
+            let shown = files.first().map(PathBuf::as_path).unwrap_or(Path::new("")).display().to_string();
+            let problem = format!("{shown}: there is no prompt of at most {} tokens", options.length_max);
+            return Err(DataError::Nothing(problem).into());
+        }
+        let lengths = lines.iter().map(|line| line.ids.len() as u32).collect();
+        let together = options.together.min(lines.len()).max(1);
+        let plan = BatchOptions { packing: Packing::Off, micro_batch: together, seed: options.seed };
+        let plan = BatchPlan::new(lengths, plan)?;
+        Ok(Self { lines, plan, text, digest: format!("{:x}", hash.finalize()), too_long })
+    }
+
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Prompts that were left out.
+    pub fn too_long(&self) -> usize {
+        self.too_long
+    }
+
+    /// Of what the files say.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The fields of a prompt's line.
+    pub fn item(&self, example: usize) -> &Value {
+        &self.lines[example].item
+    }
+}
+
+impl PromptLine {
+    fn read(piece: &Piece, model: &ModelText) -> Result<Self, DataError> {
+        let item: Map<String, Value> = serde_json::from_str(&piece.text).map_err(|error| {
+            piece.wrong(format!("is no JSON object (column {}): {error}", error.column()))
+        })?;
+        let question = Question::of(item.clone()).map_err(|problem| piece.wrong(problem))?;
+        let shown = match question {
+            Question::Text(text) => text,
+            Question::Conversation(conversation) => {
+                let Some(templates) = &model.templates else {
+                    let problem = "has messages, and the model has no chat template: give `prompt` as text";
+                    return Err(piece.wrong(problem));
+                };
+                let last = conversation.messages.len().saturating_sub(1);
+                // What the assistant has begun it goes on with.
+                let goes_on = conversation.is_assistant(last);
+                let options = RenderOptions {
+                    messages: &json!(conversation.messages),
+                    tools: conversation.tools.as_ref(),
+                    add_generation_prompt: !goes_on,
+                    continue_final_message: goes_on,
+                    kwargs: &conversation.kwargs,
+                };
+                templates.plain.render(&options).map_err(|error| piece.wrong(error.to_string()))?
+            }
+        };
+        let is_text = !item.contains_key("messages") && item.get("prompt").is_some_and(Value::is_string);
+        let ids = model.tokenizer.encode(&shown, is_text).map_err(|error| piece.wrong(error.to_string()))?;
+        if ids.is_empty() {
+            return Err(piece.wrong("is an empty prompt"));
+        }
+        Ok(Self { ids, shown, item: Value::Object(item) })
+    }
+}
+
+impl Prompts for PromptLines {
+    fn plan(&self) -> &BatchPlan {
+        &self.plan
+    }
+
+    fn ids(&self, example: usize) -> Vec<u32> {
+        self.lines[example].ids.clone()
+    }
+
+    fn text(&self, tokens: &[u32]) -> String {
+        // Ids that no text has are nothing.
+        self.text.tokenizer.decode(tokens, true).unwrap_or_default()
+    }
+
+    fn shown(&self, example: usize) -> String {
+        self.lines[example].shown.clone()
+    }
+}

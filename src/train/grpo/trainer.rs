@@ -1,0 +1,262 @@
+//! The loop: sample, reward, compare, update; checkpoints between generations, so that a training that was killed ends with the
+//! weights of one that was not.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::super::checkpoint::{Checkpoints, State};
+use super::super::data::DataPosition;
+use super::super::events::{Event, LoggedCompletion, Observer, StepMetrics};
+use super::super::trainer::{check_options, key};
+use super::super::{
+    Length, Optimizer, Outcome, Passes, Policy, RunSettings, Schedule, TrainError, TrainerSettings,
+};
+use super::generation::Generation;
+use super::metrics::Metric;
+use super::reward::{Prompts, Reward};
+use super::rollout::Sampler;
+use super::settings::GrpoSettings;
+use super::update::Found;
+use crate::model::Decoder;
+use crate::ops::{Workers, clear};
+
+/// A training with all it needs.
+pub struct GrpoTrainer<'a> {
+    pub policy: &'a mut dyn Policy,
+    pub sampler: &'a mut dyn Sampler,
+    pub prompts: &'a dyn Prompts,
+    pub reward: &'a dyn Reward,
+    /// What `beta` keeps the policy near.
+    pub reference: Option<Arc<Decoder>>,
+    pub passes: Passes,
+    pub grpo: Arc<GrpoSettings>,
+    /// Its micro-batches of an update are the prompts' groups.
+    pub settings: TrainerSettings,
+    pub run: RunSettings,
+    pub workers: Arc<Workers>,
+    /// Ends the training before the next generation, with a checkpoint.
+    pub stop: &'a AtomicBool,
+}
+
+/// Why the loss says nothing.
+const ZERO_LOSS: &str = "each batch is learned from once, so every ratio is 1 and the advantages of a group add up to 0: the loss \
+                         is near 0 by construction, and its gradient is not; look at `reward`";
+
+impl GrpoTrainer<'_> {
+    /// Trains to the end, from the last checkpoint of the same training on if there is one.
+    ///
+    /// # Errors
+    /// What is wrong with an option, a checkpoint of another training, `Sampling`, `Gap`, `Diverged`, a full disk.
+    pub fn train(&mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+        self.grpo.check()?;
+        check_options(&self.settings, &self.run)?;
+        let steps = self.steps();
+        let schedule = self.settings.schedule(steps);
+        let checkpoints = Checkpoints::new(self.run.folder.clone(), self.run.identity.clone());
+        let resumed = checkpoints.resume(&mut *self.policy, self.settings.optimizer)?;
+        let (mut state, mut optimizer) = if let Some((state, optimizer)) = resumed {
+            observer.event(Event::Resumed { step: state.step })?;
+            (state, optimizer)
+        } else {
+            let saves = self.run.save_steps.map_or(1, |every| steps.div_ceil(every.max(1)));
+            let kept = self.run.save_total.min(usize::try_from(saves).unwrap_or(usize::MAX));
+            checkpoints.check_room(&mut *self.policy, kept)?;
+            (State::default(), Optimizer::new(self.settings.optimizer))
+        };
+        observer.event(Event::Started { step: state.step, steps })?;
+        if self.grpo.updates() == 1 && self.grpo.policy.beta == 0.0 {
+            observer.event(Event::Note(ZERO_LOSS.to_owned()))?;
+        }
+        let (mut saved, mut beyond) = (state.step, 0);
+        while state.step < steps {
+            if self.stop.load(Ordering::Relaxed)
+                || !self.learn(&mut state, &mut optimizer, &schedule, &mut beyond, observer)?
+            {
+                break;
+            }
+            let every = self.run.save_steps.unwrap_or(u64::MAX).max(1);
+            if state.step / every > saved / every {
+                self.save(&checkpoints, &state, &optimizer, observer)?;
+                saved = state.step;
+            }
+        }
+        if state.step > saved {
+            self.save(&checkpoints, &state, &optimizer, observer)?;
+        }
+        Ok(Outcome { steps: state.step, finished: state.step >= steps, best: None, tokens: state.tokens })
+    }
+
+    /// Samples a generation and learns from it; `false` if it was stopped before its first update, and nothing has changed.
+    /// Behind that it is not stopped: a checkpoint is of a whole generation.
+    fn learn(
+        &mut self,
+        state: &mut State,
+        optimizer: &mut Optimizer,
+        schedule: &Schedule,
+        beyond: &mut u32,
+        observer: &mut dyn Observer,
+    ) -> Result<bool, TrainError> {
+        let mut clock = Clock::new();
+        let mut position = state.position;
+        let Some(generation) = self.generate(&mut position, state.step)? else { return Ok(false) };
+        let of_generation = self.generation_metrics(&generation);
+        observer.event(Event::Completions(self.logged(&generation, state.step + 1)))?;
+        clock.sampled();
+        let before = self.before(&generation)?;
+        let mut is_first = true;
+        for groups in self.parts_of(&generation) {
+            if state.step >= schedule.steps {
+                break;
+            }
+            let dropout = key(self.settings.seed ^ state.step.rotate_left(32), state.position);
+            let Some(found) = self.gradients(&generation, &before, groups, (dropout, is_first))? else {
+                for tensor in self.policy.trained()? {
+                    clear(tensor.gradient, &self.workers);
+                }
+                return Ok(false);
+            };
+            is_first = false;
+            self.check(state.step + 1, &found, beyond, observer)?;
+            let learning_rate = schedule.rate(state.step);
+            let mut trained = self.policy.trained()?;
+            let update = optimizer.update(&mut trained, learning_rate, None, &self.workers)?;
+            drop(trained);
+            self.policy.refresh()?;
+            state.step += 1;
+            state.tokens += found.rows;
+            let mut more = of_generation.clone();
+            more.extend(found.metrics(self.grpo.policy.beta));
+            let (seconds, times) = clock.lap();
+            more.extend(times);
+            observer.event(Event::Step(StepMetrics {
+                step: state.step,
+                epoch: self.epochs(position),
+                loss: found.loss,
+                grad_norm: update.grad_norm,
+                learning_rate,
+                num_tokens: state.tokens,
+                step_tokens: found.rows,
+                seconds,
+                more,
+            }))?;
+        }
+        state.position = position;
+        Ok(true)
+    }
+
+    /// The groups of each update, pass after pass.
+    fn parts_of(&self, generation: &Generation) -> Vec<Range<usize>> {
+        let groups = generation.examples.len();
+        let size = groups.div_ceil(self.grpo.steps_per_generation).max(1);
+        let pass = || (0..groups).step_by(size).map(|from| from..groups.min(from + size));
+        (0..self.grpo.iterations).flat_map(|_| pass()).collect()
+    }
+
+    /// Updates of one pass over a generation.
+    pub(super) fn updates_of(&self, generation: &Generation) -> usize {
+        (self.parts_of(generation).len() / self.grpo.iterations).max(1)
+    }
+
+    /// Stops where the loss is no number, and where the sampler is another policy than the one that learns.
+    fn check(
+        &self,
+        step: u64,
+        found: &Found,
+        beyond: &mut u32,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        if !found.loss.is_finite() {
+            let batch = "the policy's loss over this step's completions".to_owned();
+            return Err(TrainError::Diverged { step, what: "the loss", value: found.loss, batch });
+        }
+        let (bound, mean, max) = (self.grpo.gap, found.gap.mean(), found.gap.max);
+        if max <= bound.max && mean <= bound.mean {
+            *beyond = 0;
+            return Ok(());
+        }
+        *beyond += 1;
+        if *beyond > bound.warnings {
+            return Err(TrainError::Gap { step, max, mean, bound_max: bound.max, bound_mean: bound.mean });
+        }
+        observer.event(Event::Note(format!(
+            "step {step}: the sampler's log-probabilities differ from training's by {max:.1e} at most and {mean:.1e} in the mean, \
+             above {:.1e} and {:.1e}: the training stops after {} such steps in a row",
+            bound.max, bound.mean, bound.warnings
+        )))
+    }
+
+    fn logged(&self, generation: &Generation, step: u64) -> Vec<LoggedCompletion> {
+        let names = self.reward.names();
+        let ids = generation.rollouts.iter().enumerate();
+        ids.map(|(at, rollout)| {
+            let (example, rewarded) = (generation.examples[at / self.grpo.group], &generation.rewarded[at]);
+            LoggedCompletion {
+                step,
+                example: example + 1,
+                prompt: self.prompts.shown(example),
+                completion: self.prompts.text(&rollout.tokens),
+                tokens: rollout.tokens.len(),
+                truncated: rollout.is_truncated,
+                reward: rewarded.total,
+                rewards: names.iter().cloned().zip(rewarded.parts.iter().copied()).collect(),
+                advantage: generation.advantages[at],
+            }
+        })
+        .collect()
+    }
+
+    /// Updates of the whole training.
+    fn steps(&self) -> u64 {
+        match self.settings.length {
+            Length::Steps(steps) => steps,
+            Length::Epochs(epochs) => {
+                let generations = epochs * self.prompts.plan().micro_steps(0) as f64;
+                (generations.round() as u64).max(1) * self.grpo.updates()
+            }
+        }
+    }
+
+    fn epochs(&self, position: DataPosition) -> f64 {
+        let of_epoch = self.prompts.plan().micro_steps(position.epoch).max(1);
+        position.epoch as f64 + position.micro_step as f64 / of_epoch as f64
+    }
+
+    fn save(
+        &mut self,
+        checkpoints: &Checkpoints,
+        state: &State,
+        optimizer: &Optimizer,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        let path = checkpoints.save(&mut *self.policy, state, optimizer)?;
+        checkpoints.forget(self.run.save_total, None)?;
+        observer.event(Event::Saved { step: state.step, path })
+    }
+}
+
+/// Seconds of sampling and of training.
+struct Clock {
+    started: Instant,
+    sampling: f64,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { started: Instant::now(), sampling: 0.0 }
+    }
+
+    fn sampled(&mut self) {
+        self.sampling = self.started.elapsed().as_secs_f64();
+    }
+
+    /// Since the last time, with its parts; what follows has no sampling.
+    fn lap(&mut self) -> (f64, [Metric; 2]) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let sampling = std::mem::take(&mut self.sampling);
+        self.started = Instant::now();
+        let times = [("time/sampling", sampling), ("time/training", seconds - sampling)];
+        (seconds, times.map(|(name, seconds)| (name.to_owned(), seconds)))
+    }
+}

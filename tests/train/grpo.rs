@@ -1,0 +1,277 @@
+//! GRPO on a tiny decoder: it learns what is rewarded, goes on where it was killed, and its sampler is its trainer.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+use xenoglot::engine::{EngineConfig, SamplingParams, start};
+use xenoglot::model::{Adapter, ComputeDtype, LoraSettings, Target};
+use xenoglot::ops::Workers;
+use xenoglot::train::data::{BatchOptions, BatchPlan, Packing};
+use xenoglot::train::grpo::{
+    EngineSampler, GapBound, GrpoSettings, GrpoTrainer, LossType, PolicySettings, Prompts, Reward, Rewarded,
+    Sample, ScaleRewards,
+};
+use xenoglot::train::{
+    AdamWSettings, Decline, Event, Length, LoraDecoder, Objective, Outcome, Passes, Policy, Recompute,
+    RunSettings, StepMetrics, TrainError, TrainerSettings, Warmup,
+};
+
+use super::recorded::decoder;
+
+const VOCABULARY: u32 = 97;
+/// Ids below it are rewarded.
+const REWARDED: u32 = 30;
+
+struct Questions {
+    plan: BatchPlan,
+}
+
+impl Questions {
+    fn new(together: usize) -> Self {
+        let options = BatchOptions { packing: Packing::Off, micro_batch: together, seed: 7 };
+        Self { plan: BatchPlan::new(vec![5; 12], options).unwrap() }
+    }
+}
+
+impl Prompts for Questions {
+    fn plan(&self) -> &BatchPlan {
+        &self.plan
+    }
+
+    fn ids(&self, example: usize) -> Vec<u32> {
+        (0..3 + example as u32 % 4).map(|at| (example as u32 * 13 + at * 7) % VOCABULARY).collect()
+    }
+
+    fn text(&self, tokens: &[u32]) -> String {
+        tokens.iter().map(u32::to_string).collect::<Vec<_>>().join(" ")
+    }
+
+    fn shown(&self, example: usize) -> String {
+        self.text(&self.ids(example))
+    }
+}
+
+/// The share of a completion's ids that are rewarded.
+struct LowIds(Vec<String>);
+
+impl Reward for LowIds {
+    fn names(&self) -> &[String] {
+        &self.0
+    }
+
+    fn reward(&self, sample: &Sample<'_>) -> Rewarded {
+        let ids: Vec<u32> = sample.text.split(' ').map(|id| id.parse().unwrap()).collect();
+        let share = ids.iter().filter(|&&id| id < REWARDED).count() as f64 / ids.len() as f64;
+        Rewarded { total: share, parts: vec![share] }
+    }
+}
+
+fn grpo() -> GrpoSettings {
+    GrpoSettings {
+        policy: PolicySettings { loss: LossType::DrGrpo, epsilon_high: 0.28, ..PolicySettings::default() },
+        group: 8,
+        prompts: 4,
+        steps_per_generation: 1,
+        iterations: 1,
+        scale_rewards: ScaleRewards::Group,
+        correction: None,
+        mask_truncated: false,
+        resample_max: 0,
+        temperature: 1.0,
+        completion_max: 8,
+        rows_max: 100,
+        gap: GapBound::F32,
+    }
+}
+
+fn settings(steps: u64, seed: u64) -> TrainerSettings {
+    TrainerSettings {
+        length: Length::Steps(steps),
+        learning_rate: 2e-2,
+        warmup: Warmup::Steps(0),
+        decline: Decline::Constant,
+        optimizer: AdamWSettings { weight_decay: 0.0, ..AdamWSettings::default() },
+        accumulation: 1,
+        seed,
+    }
+}
+
+struct Training {
+    policy: LoraDecoder,
+    steps: Vec<StepMetrics>,
+    notes: Vec<String>,
+    outcome: Result<Outcome, TrainError>,
+}
+
+fn lora(workers: &Arc<Workers>, dropout: f64) -> LoraDecoder {
+    let base = decoder("models/llama", ComputeDtype::F32, workers);
+    let targets = vec![Target::Query, Target::Value, Target::Up, Target::Down];
+    let lora = LoraSettings { rank: 4, alpha: 16.0, dropout, targets, rslora: false };
+    let adapter = Adapter::new(base.config(), &lora, 3, workers).unwrap();
+    let passes = Passes::new(Recompute::Segments { layers: 1 }, workers);
+    LoraDecoder::new(Arc::new(base), adapter, passes).unwrap()
+}
+
+/// Trains in a folder until the stop after so many steps, if any.
+fn train(
+    folder: &Path,
+    grpo: GrpoSettings,
+    settings: TrainerSettings,
+    dropout: f64,
+    stop_after: Option<u64>,
+) -> Training {
+    let workers = Workers::new(2);
+    let mut policy = lora(&workers, dropout);
+    let (base, _) = policy.sampler();
+    let reference = (grpo.policy.beta != 0.0).then(|| Arc::clone(&base));
+    let config = EngineConfig { max_model_len: 32, num_blocks: 200, ..EngineConfig::default() };
+    let handle = start(base, config, Arc::clone(&workers)).unwrap();
+    let sampling = SamplingParams {
+        max_tokens: grpo.completion_max,
+        temperature: grpo.temperature as f32,
+        ..SamplingParams::default()
+    };
+    let mut sampler = EngineSampler::new(handle, sampling);
+    let prompts = Questions::new(grpo.prompts * grpo.steps_per_generation);
+    let reward = LowIds(vec!["low".to_owned()]);
+    let stop = AtomicBool::new(false);
+    let run = RunSettings {
+        eval_steps: None,
+        save_steps: Some(2),
+        save_total: 2,
+        folder: folder.to_owned(),
+        identity: json!({"grpo": grpo, "settings": settings}),
+        loss_jump_max: 10.0,
+    };
+    let mut trainer = GrpoTrainer {
+        policy: &mut policy,
+        sampler: &mut sampler,
+        prompts: &prompts,
+        reward: &reward,
+        reference,
+        passes: Passes::new(Recompute::Off, &workers),
+        grpo: Arc::new(grpo),
+        settings,
+        run,
+        workers: Arc::clone(&workers),
+        stop: &stop,
+    };
+    let (mut steps, mut notes) = (Vec::new(), Vec::new());
+    let outcome = trainer.train(&mut |event: Event| {
+        match event {
+            Event::Step(metrics) => {
+                stop.fetch_or(Some(metrics.step) == stop_after, Ordering::Relaxed);
+                steps.push(metrics);
+            }
+            Event::Note(note) => notes.push(note),
+            _ => {}
+        }
+        Ok(())
+    });
+    Training { policy, steps, notes, outcome }
+}
+
+fn values(policy: &mut LoraDecoder) -> Vec<u32> {
+    let trained = policy.trained().unwrap();
+    trained.iter().flat_map(|tensor| tensor.values.iter().map(|x| x.to_bits())).collect()
+}
+
+fn metric(metrics: &StepMetrics, name: &str) -> f64 {
+    metrics.more.iter().find(|(found, _)| found == name).unwrap_or_else(|| panic!("no {name}")).1
+}
+
+#[test]
+fn what_is_rewarded_becomes_more_likely() {
+    for seed in [1, 2, 3] {
+        let folder = tempfile::tempdir().unwrap();
+        let training = train(folder.path(), grpo(), settings(30, seed), 0.0, None);
+        assert!(training.outcome.unwrap().finished);
+        let reward = |steps: &[StepMetrics]| {
+            steps.iter().map(|step| metric(step, "reward")).sum::<f64>() / steps.len() as f64
+        };
+        let (first, last) = (reward(&training.steps[..3]), reward(&training.steps[27..]));
+        assert!(first < 0.45 && last > 0.8, "seed {seed}: {first} {last}");
+        // One update a batch: said once, and true.
+        assert!(training.notes.len() == 1 && training.notes[0].contains("`reward`"), "{:?}", training.notes);
+        assert!(training.steps.iter().all(|step| step.loss.abs() < 1e-5));
+        // The sampler and the trainer are one model.
+        let gap = training.steps.iter().map(|step| metric(step, "sampling/sampling_logp_difference/max"));
+        let gap = gap.fold(0.0, f64::max);
+        assert!(gap < 1e-5, "{gap}");
+    }
+}
+
+#[test]
+fn a_stopped_training_ends_as_an_uninterrupted_one() {
+    let several = GrpoSettings { steps_per_generation: 2, iterations: 2, ..grpo() };
+    let with_reference =
+        GrpoSettings { policy: PolicySettings { beta: 0.1, ..several.policy }, ..several.clone() };
+    for (grpo, stop_after) in [(grpo(), 3), (several, 3), (with_reference, 4)] {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let mut whole = train(folders[0].path(), grpo.clone(), settings(8, 1), 0.1, None);
+        let stopped = train(folders[1].path(), grpo.clone(), settings(8, 1), 0.1, Some(stop_after));
+        assert!(!stopped.outcome.unwrap().finished);
+        let mut resumed = train(folders[1].path(), grpo, settings(8, 1), 0.1, None);
+        assert!(resumed.outcome.unwrap().finished && whole.outcome.as_ref().unwrap().finished);
+        assert!(resumed.steps.len() < 8);
+        assert_eq!(values(&mut resumed.policy), values(&mut whole.policy));
+        let behind = &whole.steps[8 - resumed.steps.len()..];
+        for (one, other) in resumed.steps.iter().zip(behind) {
+            assert_eq!(one.loss.to_bits(), other.loss.to_bits());
+            assert_eq!(metric(one, "reward").to_bits(), metric(other, "reward").to_bits());
+        }
+    }
+}
+
+#[test]
+fn several_updates_of_a_batch_have_ratios() {
+    let folder = tempfile::tempdir().unwrap();
+    let several = GrpoSettings { iterations: 4, ..grpo() };
+    let training = train(folder.path(), several, settings(8, 1), 0.0, None);
+    assert!(training.outcome.unwrap().finished && training.notes.is_empty());
+    let clipped = |step: &StepMetrics| metric(step, "clip_ratio/region_mean");
+    assert!(clipped(&training.steps[0]) == 0.0 && clipped(&training.steps[3]) > 0.0);
+    assert!(training.steps[1].loss.abs() > 1e-4);
+}
+
+/// Groups whose completions are all worth the same are sampled again.
+#[test]
+fn groups_that_teach_nothing_are_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = GrpoSettings { group: 2, completion_max: 2, prompts: 6, resample_max: 5, ..grpo() };
+    let training = train(folder.path(), short, settings(3, 1), 0.0, None);
+    assert!(training.outcome.unwrap().finished);
+    for step in &training.steps {
+        assert_eq!(metric(step, "frac_reward_zero_std"), 0.0);
+    }
+    assert!(training.steps.iter().any(|step| metric(step, "groups_resampled") > 0.0));
+}
+
+#[test]
+fn a_sampler_that_is_another_policy_stops_the_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let gap = GapBound { max: 1e-12, mean: 1e-12, warnings: 1 };
+    let training = train(folder.path(), GrpoSettings { gap, ..grpo() }, settings(3, 1), 0.0, None);
+    assert!(training.notes.iter().any(|note| note.contains("step 1: the sampler's log-probabilities")));
+    let error = training.outcome.unwrap_err().to_string();
+    assert!(error.contains("step 2") && error.contains("logp_difference_max"), "{error}");
+}
+
+#[test]
+fn options_out_of_range_are_named() {
+    let check = |change: &dyn Fn(&mut GrpoSettings), part: &str| {
+        let mut grpo = grpo();
+        change(&mut grpo);
+        let error = grpo.check().unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    };
+    check(&|grpo| grpo.group = 1, "`num_generations` is 1");
+    check(&|grpo| grpo.policy.epsilon_low = 1.5, "`epsilon` is 1.5");
+    check(&|grpo| grpo.policy.delta = Some(1.1), "`delta` must be above");
+    check(&|grpo| grpo.policy.beta = -1.0, "`beta` is -1");
+    check(&|grpo| grpo.policy.top_entropy = 0.0, "`top_entropy_quantile`");
+    check(&|grpo| grpo.temperature = 0.0, "`temperature` is 0");
+    check(&|grpo| grpo.iterations = 0, "`num_iterations` is 0");
+}
