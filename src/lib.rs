@@ -12,7 +12,7 @@
 //!  4  eval  train                             suites, generators, runner, report | training data
 //!  3  engine  merge                           scheduler, KV blocks, sampler, an OS thread a model | mergekit's configurations
 //!  2  model                                   one decoder; families translate their configs to it
-//!  1  ops  weights  score  store              kernels | checkpoints, tokenizers | extraction, language, statistics | database
+//!  1  ops  weights  score  store              kernels | checkpoints, tokenizers | extraction, language, rewards, statistics | database
 //!  0  language chat settings protocol         names and scripts | templates, reasoning | options | wire types
 //! ```
 

@@ -15,6 +15,7 @@ pub mod evals;
 pub mod files;
 pub mod fine_tuning;
 pub mod fine_tuning_jobs;
+pub mod graders;
 pub mod health;
 pub mod list;
 pub mod logprobs;

@@ -8,6 +8,7 @@ pub mod case;
 mod choice;
 pub mod conduct;
 pub mod extract;
+pub mod grader;
 pub mod instructions;
 pub mod language;
 pub mod math;

@@ -33,6 +33,11 @@ impl Identifier {
     pub fn identify(&self, segment: &str, group: Group, target: Language) -> Language {
         self.groups[group as usize].identify(segment, target)
     }
+
+    /// How likely a segment of the group's script is in the target; 0 of a target that is written in another script.
+    pub fn probability(&self, segment: &str, group: Group, target: Language) -> f64 {
+        self.groups[group as usize].probability(segment, target)
+    }
 }
 
 impl Members {
@@ -46,16 +51,37 @@ impl Members {
 
     fn identify(&self, segment: &str, target: Language) -> Language {
         let languages = self.table.languages();
-        let target = languages.iter().position(|language| *language == target);
-        let mut allowed = self.candidates | target.map_or(0, |i| 1 << i);
-        if allowed == 0 {
-            allowed = u16::MAX;
-        }
+        let target = self.position(target);
+        let allowed = self.allowed(target);
         let costs = self.table.costs(segment);
         let best = cheapest(&costs, languages.len(), allowed);
         match target {
             Some(target) if costs[target] <= costs[best] + TARGET_LENIENCE => languages[target],
             _ => languages[best],
+        }
+    }
+
+    fn probability(&self, segment: &str, target: Language) -> f64 {
+        let Some(target) = self.position(target) else { return 0.0 };
+        let allowed = self.allowed(Some(target));
+        let count = self.table.languages().len();
+        let costs = self.table.costs(segment);
+        let least = costs[cheapest(&costs, count, allowed)];
+        // Costs are sixteenths of a nat.
+        let likelihood = |i: usize| (-f64::from(costs[i] - least) / 16.0).exp();
+        let total: f64 = (0..count).filter(|i| allowed >> i & 1 == 1).map(likelihood).sum();
+        likelihood(target) / total
+    }
+
+    fn position(&self, target: Language) -> Option<usize> {
+        self.table.languages().iter().position(|language| *language == target)
+    }
+
+    /// The languages that are told apart: the candidates and the target, or all if there is none.
+    fn allowed(&self, target: Option<usize>) -> u16 {
+        match self.candidates | target.map_or(0, |i| 1 << i) {
+            0 => u16::MAX,
+            allowed => allowed,
         }
     }
 }

@@ -13,6 +13,7 @@ mod detect;
 mod han;
 mod identify;
 mod legacy;
+mod likely;
 mod ngrams;
 mod profile;
 mod score;
@@ -29,6 +30,7 @@ use legacy::Likeliest;
 use segment::Unit;
 
 pub use han::Variant;
+pub use likely::LikelyShare;
 pub use profile::{LanguageProfile, UnknownProfile};
 pub use score::{CompletionLanguage, Segment, Summary, TextScore, Verdict};
 
