@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::evals::check_metadata;
 use super::parse::{BadRequest, RequestBody, Unsupported};
+use super::reinforcement::Reinforcement;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CreateFineTuningJob {
@@ -71,7 +72,7 @@ impl Files {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Method {
-    /// `supervised`, `cpt`, `mapping` or `augmentation`.
+    /// `supervised`, `cpt`, `mapping`, `augmentation` or `reinforcement`.
     #[serde(rename = "type")]
     pub kind: MethodKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,6 +83,8 @@ pub struct Method {
     pub mapping: Option<MappingTraining>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub augmentation: Option<MappingTraining>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reinforcement: Option<Reinforcement>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -96,6 +99,8 @@ pub enum MethodKind {
     Mapping,
     /// MindMerger's second stage: the mapping, on the task, the language model reading the query too.
     Augmentation,
+    /// On completions that the model samples and graders reward (GRPO).
+    Reinforcement,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -352,6 +357,7 @@ impl CreateFineTuningJob {
             MethodKind::Mapping | MethodKind::Augmentation => {
                 self.mapping().map(|method| &method.hyperparameters)
             }
+            MethodKind::Reinforcement => self.reinforcement().map(|method| &method.hyperparameters),
         });
         of_method.or(self.hyperparameters.as_ref()).cloned().unwrap_or_default()
     }
@@ -366,8 +372,15 @@ impl CreateFineTuningJob {
         match method.kind {
             MethodKind::Supervised => method.supervised.as_ref()?.lora.as_ref(),
             MethodKind::Cpt => method.cpt.as_ref()?.lora.as_ref(),
+            MethodKind::Reinforcement => method.reinforcement.as_ref()?.lora.as_ref(),
             MethodKind::Mapping | MethodKind::Augmentation => None,
         }
+    }
+
+    /// GRPO's settings.
+    pub fn reinforcement(&self) -> Option<&Reinforcement> {
+        let method = self.method.as_ref().filter(|method| method.kind == MethodKind::Reinforcement)?;
+        method.reinforcement.as_ref()
     }
 
     /// MindMerger's settings, of either stage.
@@ -376,7 +389,7 @@ impl CreateFineTuningJob {
         match method.kind {
             MethodKind::Mapping => method.mapping.as_ref(),
             MethodKind::Augmentation => method.augmentation.as_ref(),
-            MethodKind::Supervised | MethodKind::Cpt => None,
+            MethodKind::Supervised | MethodKind::Cpt | MethodKind::Reinforcement => None,
         }
     }
 }
@@ -392,6 +405,7 @@ impl Method {
             (MethodKind::Cpt, self.cpt.is_some()),
             (MethodKind::Mapping, self.mapping.is_some()),
             (MethodKind::Augmentation, self.augmentation.is_some()),
+            (MethodKind::Reinforcement, self.reinforcement.is_some()),
         ];
         for (kind, is_given) in given {
             if is_given && kind != self.kind {
@@ -408,6 +422,11 @@ impl Method {
             MethodKind::Mapping => &self.mapping,
             MethodKind::Augmentation => &self.augmentation,
             MethodKind::Supervised | MethodKind::Cpt => return Ok(()),
+            MethodKind::Reinforcement => {
+                let settings = self.reinforcement.as_ref();
+                return settings
+                    .map_or(Err(BadRequest::missing("method.reinforcement.grader")), Reinforcement::check);
+            }
         };
         let param = |field: &str| format!("method.{}.{field}", self.kind.name());
         let Some(mapping) = mapping else { return Err(BadRequest::missing(param("encoder"))) };
@@ -428,6 +447,7 @@ impl MethodKind {
             Self::Cpt => "cpt",
             Self::Mapping => "mapping",
             Self::Augmentation => "augmentation",
+            Self::Reinforcement => "reinforcement",
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod models;
 pub mod nearest;
 pub mod parse;
 pub mod prompt;
+pub mod reinforcement;
 pub mod sampling;
 pub mod tokenize;
 pub mod usage;

@@ -3,11 +3,15 @@
 use serde_json::{Value, json};
 
 use super::data::{BatchOptions, Packing, TooLong};
+use super::policy::{lengths, lora_of};
 use super::{AdamWSettings, Decline, Length, Recompute, RunSettings, TrainError, TrainerSettings, Warmup};
 use crate::model::{ComputeDtype, DecoderConfig};
 use crate::protocol::fine_tuning::{CreateFineTuningJob, Hyperparameters, MethodKind};
+use crate::protocol::reinforcement::Reinforcement;
 use crate::weights::CheckpointDtype;
 
+/// Of an update of a policy.
+pub(super) const PROMPTS: usize = 16;
 /// The longest sequence, packed or not.
 const MAX_LENGTH_MAX: usize = 16_384;
 
@@ -44,6 +48,13 @@ impl Defaults {
         };
         match request.kind() {
             MethodKind::Supervised => usual,
+            MethodKind::Reinforcement => Self {
+                learning_rate: if lora_of(request).is_some() { 1e-5 } else { 1e-6 },
+                epochs: 1.0,
+                batch: PROMPTS,
+                packing: false,
+                ..usual
+            },
             MethodKind::Cpt => Self { epochs: 1.0, too_long: TooLong::Split, ..usual },
             MethodKind::Mapping => Self::mindmerger(8),
             // Of mathematics, whose pairs are long; the original takes 8 of the classification tasks.
@@ -109,9 +120,14 @@ impl Resolved {
         stored: CheckpointDtype,
     ) -> Result<Self, TrainError> {
         let (given, defaults) = (request.hyperparameters(), Defaults::of(request));
-        let max_length = max_length(&given, &defaults, config)?;
+        let max_length = match request.reinforcement() {
+            Some(method) => policy_length(method, config)?,
+            None => max_length(&given, &defaults, config)?,
+        };
         let batch = given.batch_size.unwrap_or(defaults.batch);
-        let micro_batch = given.micro_batch_size.unwrap_or(defaults.micro_batch.min(batch));
+        // A policy's micro-batches are of completions, and its batch of prompts.
+        let micro_batch = given.micro_batch_size.filter(|_| request.reinforcement().is_none());
+        let micro_batch = micro_batch.unwrap_or(defaults.micro_batch.min(batch));
         if micro_batch == 0 || batch == 0 || !batch.is_multiple_of(micro_batch) {
             let problem = format!("is {batch}, which is no multiple of `micro_batch_size` {micro_batch}");
             return Err(TrainError::option("batch_size", problem));
@@ -170,6 +186,19 @@ impl Resolved {
             "micro_batch_size": self.micro_batch,
         })
     }
+}
+
+/// A prompt and its completion.
+fn policy_length(method: &Reinforcement, config: &DecoderConfig) -> Result<usize, TrainError> {
+    let (prompt, completion) = lengths(method);
+    let (length, context) = (prompt + completion, config.max_position_embeddings);
+    if prompt > 0 && completion > 0 && length <= context {
+        return Ok(length);
+    }
+    let problem = format!(
+        "is {completion}, with `max_prompt_length` {prompt} together {length}: this model's context has {context} tokens"
+    );
+    Err(TrainError::option("max_completion_length", problem))
 }
 
 fn max_length(

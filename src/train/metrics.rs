@@ -1,55 +1,25 @@
 //! `metrics.jsonl`: a line an update and a line an evaluation, under the names of transformers and TRL.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::json_lines::JsonLines;
 use super::{Event, Observer, StepMetrics, TrainError};
 
-pub(super) struct MetricsFile {
-    path: PathBuf,
-}
+pub(super) struct MetricsFile(JsonLines);
 
 impl MetricsFile {
     pub fn new(folder: &Path) -> Self {
-        Self { path: folder.join("metrics.jsonl") }
-    }
-
-    /// Lines of steps behind a checkpoint are made again, all of them without one, and a line that was cut off is none.
-    fn cut(&self, step: u64) -> Result<(), TrainError> {
-        if !self.path.exists() {
-            return Ok(());
-        }
-        let file = File::open(&self.path).map_err(TrainError::io(&self.path, "open it"))?;
-        let partial = self.path.with_extension("partial");
-        let kept = File::create(&partial).map_err(TrainError::io(&partial, "create it"))?;
-        let mut kept = std::io::BufWriter::new(kept);
-        for line in BufReader::new(file).lines() {
-            let line = line.map_err(TrainError::io(&self.path, "read it"))?;
-            let Ok(value) = serde_json::from_str::<Value>(&line) else { continue };
-            if step > 0 && value["step"].as_u64().is_some_and(|of| of <= step) {
-                writeln!(kept, "{line}").map_err(TrainError::io(&partial, "write it"))?;
-            }
-        }
-        kept.flush().map_err(TrainError::io(&partial, "write it"))?;
-        fs::rename(&partial, &self.path).map_err(TrainError::io(&self.path, "put it in place"))
-    }
-
-    fn line(&self, value: &Value) -> Result<(), TrainError> {
-        let mut options = OpenOptions::new();
-        let file = options.create(true).append(true).open(&self.path);
-        let written = file.and_then(|mut file| file.write_all(format!("{value}\n").as_bytes()));
-        written.map_err(TrainError::io(&self.path, "write it"))
+        Self(JsonLines::new(folder.join("metrics.jsonl")))
     }
 }
 
 impl Observer for MetricsFile {
     fn event(&mut self, event: Event) -> Result<(), TrainError> {
         match event {
-            Event::Started { step, .. } => self.cut(step),
-            event => event.metrics().map_or(Ok(()), |line| self.line(&line)),
+            Event::Started { step, .. } => self.0.cut(step),
+            event => event.metrics().map_or(Ok(()), |line| self.0.push(&line)),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! weights, at the rate of a [`Schedule`]. [`Trainer`] is the loop around them, with checkpoints that lose nothing.
 
 mod checkpoint;
+mod completions;
 pub mod data;
 mod decoder;
 mod disk;
@@ -14,6 +15,7 @@ mod examples;
 pub mod grpo;
 mod hyperparameters;
 mod job;
+mod json_lines;
 mod lora;
 mod masks;
 mod memory;
@@ -22,6 +24,7 @@ mod mindmerger;
 mod objective;
 mod optimizer;
 mod passes;
+mod policy;
 mod result;
 mod schedule;
 mod tensorboard;

@@ -411,6 +411,53 @@ async fn an_adapter_is_served_beside_its_base() {
     assert!(last["level"] == "warn" && last["message"].as_str().unwrap().contains("is not served"), "{last}");
 }
 
+/// OpenAI's body of a reinforcement fine-tuning, its adapter served beside its base.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_learns_from_what_it_samples() {
+    let (_folder, server, client) = started().await;
+    let lines: String = ["one", "two", "six"]
+        .iter()
+        .map(|prompt| json!({"prompt": prompt, "wanted": "a"}).to_string() + "\n")
+        .collect();
+    let file = client.file("prompts.jsonl", &lines).await;
+    let grader = json!({
+        "type": "string_check", "name": "wanted", "operation": "like",
+        "input": "{{ sample.output_text }}", "reference": "{{ item.wanted }}",
+    });
+    let policy = |more: &Value| {
+        let settings = json!({
+            "grader": grader, "lora": {"r": 2}, "num_generations": 4, "max_prompt_length": 16,
+            "max_completion_length": 8, "hyperparameters": {"max_steps": 2, "batch_size": 2},
+        });
+        let method = json!({"type": "reinforcement", "reinforcement": merge(&settings, more)});
+        json!({"model": MODEL, "training_file": file, "method": method})
+    };
+    let id = client.create(&policy(&json!({}))).await;
+    let job = client.succeeded(&id).await;
+    let name = job["fine_tuned_model"].as_str().unwrap();
+    assert_eq!(client.get(&format!("/v1/models/{name}")).await["parent"], MODEL);
+    server.ok("/v1/completions", &completion(&json!({"model": name}))).await;
+    let told = client.events(&id).await;
+    let metrics = told.iter().rfind(|event| event["type"] == "metrics").unwrap();
+    assert!(metrics["data"]["reward"].is_number(), "{metrics}");
+
+    for (more, param, part) in [
+        (json!({"grader": null}), "method.reinforcement.grader", "required"),
+        (json!({"loss_type": "ppo"}), "method.reinforcement.loss_type", "dr_grpo"),
+        (json!({"num_generations": 1}), "num_generations", "at least 2"),
+        (json!({"max_completion_length": 1 << 20}), "max_completion_length", "context"),
+        (
+            json!({"hyperparameters": {"max_length": 5}}),
+            "method.reinforcement.hyperparameters.max_length",
+            "max_prompt_length",
+        ),
+    ] {
+        let error = client.post(JOBS, &policy(&more), 400).await;
+        assert_eq!(error["error"]["param"], param, "{error}");
+        assert!(error["error"]["message"].as_str().unwrap().contains(part), "{error}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mapping_learns_from_pairs_of_files() {
     let models = TempDir::new().unwrap();

@@ -324,3 +324,70 @@ fn a_mapping_is_trained_in_two_stages() {
     let said = String::from_utf8_lossy(&run(folder.path(), "other").stderr).into_owned();
     assert!(said.contains("`encoder`") && said.contains("nowhere"), "{said}");
 }
+
+/// A policy learns from what it samples; killed and called again, it ends with the adapter of one that was not.
+#[test]
+fn a_policy_is_trained_from_a_description() {
+    let folder = tempfile::tempdir().unwrap();
+    prepare(folder.path(), &|description| {
+        let object = description.as_object_mut().unwrap();
+        object.remove("validation_file");
+        object.insert("training_file".to_owned(), json!("prompts.jsonl"));
+        let grader = json!({
+            "type": "multi", "name": "both", "calculate_output": "share + 0.1 * short", "graders": {
+                "share": {"type": "string_check", "name": "share", "operation": "like",
+                    "input": "{{ sample.output_text }}", "reference": "{{ item.wanted }}"},
+                "short": {"type": "length", "name": "short", "max": 12, "cache": 4},
+            },
+        });
+        object.insert(
+            "method".to_owned(),
+            json!({"type": "reinforcement", "reinforcement": {
+                "grader": grader, "lora": {"r": 4}, "num_generations": 8, "max_prompt_length": 16,
+                "max_completion_length": 12, "loss_type": "dr_grpo",
+                "hyperparameters": {"max_steps": 6, "batch_size": 2, "learning_rate": 0.01, "save_steps": 2},
+            }}),
+        );
+    });
+    let lines: String = ["one", "two", "six", "a b"]
+        .iter()
+        .map(|prompt| json!({"prompt": prompt, "wanted": "e"}).to_string() + "\n")
+        .collect();
+    std::fs::write(folder.path().join("prompts.jsonl"), lines).unwrap();
+    let said = succeeds(folder.path(), "whole");
+    assert!(said.contains("near 0 by construction"), "{said}");
+    let whole = folder.path().join("whole");
+    let told = metrics(&whole);
+    assert_eq!(told.len(), 6);
+    for name in
+        ["reward", "reward_std", "rewards/share/mean", "completions/mean_length", "entropy", "num_tokens"]
+    {
+        assert!(told.iter().all(|line| line[name].is_number()), "{name}: {}", told[0]);
+    }
+    let gap = told.iter().map(|line| line["sampling/sampling_logp_difference/max"].as_f64().unwrap());
+    assert!(gap.fold(0.0, f64::max) < 1e-4);
+    let completions = std::fs::read_to_string(whole.join("completions.jsonl")).unwrap();
+    let first: Value = serde_json::from_str(completions.lines().next().unwrap()).unwrap();
+    assert!(completions.lines().count() == 6 * 2 * 8 && first["rewards"]["short"].is_number(), "{first}");
+
+    let mut child = command(folder.path(), "killed").stderr(Stdio::null()).spawn().unwrap();
+    let killed = folder.path().join("killed");
+    let start = Instant::now();
+    while metrics(&killed).len() < 3 && start.elapsed() < Duration::from_mins(1) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    succeeds(folder.path(), "killed");
+    let adapter = |folder: &Path| std::fs::read(folder.join("model/adapter_model.safetensors")).unwrap();
+    assert_eq!(adapter(&killed), adapter(&whole));
+    let completions_of = |folder: &Path| std::fs::read_to_string(folder.join("completions.jsonl")).unwrap();
+    assert_eq!(completions_of(&killed), completions_of(&whole));
+
+    let mut description = std::fs::read_to_string(folder.path().join("training.toml")).unwrap();
+    description = description.replace("item.wanted", "item.missing");
+    std::fs::write(folder.path().join("training.toml"), description).unwrap();
+    let failed = run(folder.path(), "wrong");
+    let said = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert!(failed.status.code() == Some(2) && said.contains("prompts.jsonl:1"), "{said}");
+}

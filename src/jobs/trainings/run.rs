@@ -120,7 +120,7 @@ pub fn serve(registry: &Registry, spec: &TrainingSpec, name: &str, model: &Path)
     if registry.get(name).is_ok_and(|served| served.source == model) {
         return Ok(());
     }
-    let loaded = if spec.request.lora().is_some() {
+    let loaded = if model.join("adapter_config.json").is_file() {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let base = registry.list().into_iter().find(|served| real(&served.source) == real(&spec.model));
         let base =

@@ -1,6 +1,7 @@
 //! Prompts from files of JSON lines, as tokens, with what else a line says for whoever rewards the answers.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -22,6 +23,8 @@ pub struct PromptLines {
 }
 
 struct PromptLine {
+    path: Arc<Path>,
+    line: usize,
     ids: Vec<u32>,
     shown: String,
     item: Value,
@@ -88,6 +91,12 @@ impl PromptLines {
         &self.digest
     }
 
+    /// What is wrong with a prompt, with the place of its line.
+    pub fn wrong(&self, example: usize, problem: &str) -> TrainError {
+        let PromptLine { path, line, .. } = &self.lines[example];
+        DataError::Line { path: path.to_path_buf(), line: *line, problem: problem.to_owned() }.into()
+    }
+
     /// The fields of a prompt's line.
     pub fn item(&self, example: usize) -> &Value {
         &self.lines[example].item
@@ -125,7 +134,7 @@ impl PromptLine {
         if ids.is_empty() {
             return Err(piece.wrong("is an empty prompt"));
         }
-        Ok(Self { ids, shown, item: Value::Object(item) })
+        Ok(Self { path: Arc::clone(&piece.path), line: piece.line, ids, shown, item: Value::Object(item) })
     }
 }
 

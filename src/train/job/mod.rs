@@ -4,6 +4,7 @@
 //! directory, an adapter, or a MindMerger model. Called again with the same description, it goes on.
 
 mod mindmerger;
+mod reinforcement;
 mod tokens;
 
 use std::fs::{File, TryLockError};
@@ -19,6 +20,7 @@ use super::data::{Counts, Effort};
 use super::hyperparameters::Resolved;
 use super::memory::KeptMemory;
 use super::metrics::MetricsFile;
+use super::policy::{lora_of, policy_method};
 use super::tensorboard::TensorBoard;
 use super::trainer::check_options;
 use super::{Event, Examples, Masks, Objective, Observer, Outcome, RunSettings, TrainError, Trainer};
@@ -26,7 +28,10 @@ use crate::model::augmented::QueryTemplate;
 use crate::model::{Decoder, DecoderConfig, LoadOptions};
 use crate::ops::Workers;
 use crate::protocol::fine_tuning::{CreateFineTuningJob, MethodKind};
+use crate::score::grader::{Grader, GraderError};
 use crate::weights::Checkpoint;
+
+use tokens::lora_settings;
 
 /// Where the result is, in a training's folder.
 pub const MODEL_FOLDER: &str = "model";
@@ -76,14 +81,19 @@ pub fn check_settings(
 ) -> Result<(), TrainError> {
     let resolved = Resolved::of(request, config, checkpoint.dtype)?;
     check_options(&resolved.trainer, &resolved.run)?;
-    if let Some(lora) = request.lora() {
-        tokens::lora_settings(request, lora)?.check(config)?;
+    if let Some(lora) = lora_of(request) {
+        tokens::lora_settings(request, &lora)?.check(config)?;
+    }
+    if request.kind() == MethodKind::Reinforcement {
+        let method = policy_method(request, resolved.dtype)?;
+        let wrong = |error: GraderError| TrainError::option("grader", error.to_string());
+        Grader::compile(&method.grader).map_err(wrong)?;
     }
     if let Some(template) = request.mapping().and_then(|mapping| mapping.prompt_template.as_deref()) {
         QueryTemplate::parse("prompt_template", template)?;
     }
-    let is_full =
-        matches!(request.kind(), MethodKind::Supervised | MethodKind::Cpt) && request.lora().is_none();
+    let is_mapping = matches!(request.kind(), MethodKind::Mapping | MethodKind::Augmentation);
+    let is_full = !is_mapping && lora_of(request).is_none();
     let is_folder = checkpoint.path.is_dir() && checkpoint.path.join("config.json").is_file();
     if is_full && !is_folder {
         let problem = format!(
@@ -109,6 +119,7 @@ impl Job<'_> {
         match self.request.kind() {
             MethodKind::Supervised | MethodKind::Cpt => self.train_on_tokens(resolved, observer),
             MethodKind::Mapping | MethodKind::Augmentation => self.train_mapping(resolved, observer),
+            MethodKind::Reinforcement => self.train_policy(resolved, observer),
         }
     }
 

@@ -1,0 +1,234 @@
+//! Trainings of a policy on what it samples: GRPO from its description to an adapter or a model.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{Finished, Job, lora_settings};
+use crate::engine::{self, EngineConfig, EngineHandle, MemoryRequest, available_memory, memory_plan};
+use crate::model::{Adapter, ComputeDtype, Decoder};
+use crate::ops::KvDtype;
+use crate::protocol::fine_tuning::Lora;
+use crate::score::grader::{Grader, Sample as GradedSample};
+use crate::train::completions::CompletionsFile;
+use crate::train::data::{Counts, ModelText};
+use crate::train::grpo::{
+    EngineSampler, GrpoTrainer, PromptLines, PromptOptions, Prompts, Reward, Rewarded, Sample,
+};
+use crate::train::hyperparameters::Resolved;
+use crate::train::metrics::MetricsFile;
+use crate::train::policy::{PolicyMethod, policy_method};
+use crate::train::tensorboard::TensorBoard;
+use crate::train::{
+    Event, FullDecoder, LoraDecoder, Objective, Observer, Passes, Policy, TrainError, result,
+};
+use crate::weights::WrittenDtype;
+
+/// Choices computed in one step of the engine.
+const SEQUENCES_MAX: usize = 256;
+
+impl Job<'_> {
+    pub(super) fn train_policy(
+        &self,
+        resolved: Resolved,
+        observer: &mut dyn Observer,
+    ) -> Result<Finished, TrainError> {
+        let method = policy_method(self.request, resolved.dtype)?;
+        let text = ModelText::of(&self.checkpoint)?;
+        let files = self.files("training_file", self.request.training_file.names())?;
+        let options = PromptOptions {
+            length_max: method.prompt_max,
+            together: method.grpo.prompts * method.grpo.steps_per_generation,
+            seed: resolved.trainer.seed,
+        };
+        let prompts = PromptLines::read(&files, text, options)?;
+        let reward = GraderReward::new(&method.grader, &prompts)?;
+        let counts = Counts { examples: prompts.len() as u64, ..Counts::default() };
+        observer.event(Event::Prepared { name: "training".to_owned(), counts })?;
+        if prompts.too_long() > 0 {
+            let (left_out, longest) = (prompts.too_long(), method.prompt_max);
+            let note = format!("{left_out} prompts of more than {longest} tokens are left out");
+            observer.event(Event::Note(note))?;
+        }
+        let passes = Passes::new(resolved.recompute, &self.workers);
+        let learning = Learning { resolved, method, prompts, reward, passes };
+        match &learning.method.lora {
+            Some(lora) => self.adapter_policy(&learning, lora, observer),
+            None => self.full_policy(&learning, observer),
+        }
+    }
+
+    fn adapter_policy(
+        &self,
+        learning: &Learning,
+        lora: &Lora,
+        observer: &mut dyn Observer,
+    ) -> Result<Finished, TrainError> {
+        let Learning { resolved, passes, .. } = learning;
+        let settings = lora_settings(self.request, lora)?;
+        let adapter = Adapter::new(&self.config, &settings, resolved.trainer.seed, &self.workers)?;
+        let decoder = Arc::new(self.decoder(resolved)?);
+        let mut policy = LoraDecoder::new(Arc::clone(&decoder), adapter, passes.clone())?;
+        let base = self.checkpoint.path.display().to_string();
+        self.learn(&mut policy, decoder, learning, observer, |policy, out| {
+            Ok(policy.adapter().save(out, &base, WrittenDtype::F32)?)
+        })
+    }
+
+    fn full_policy(&self, learning: &Learning, observer: &mut dyn Observer) -> Result<Finished, TrainError> {
+        let Learning { resolved, passes, method, .. } = learning;
+        let mut policy = FullDecoder::new(self.decoder(resolved)?, None, passes.clone())?;
+        // What the policy is kept near is a copy that stays as it is.
+        let reference = if method.grpo.policy.beta == 0.0 {
+            policy.sampler().0
+        } else {
+            Arc::new(self.decoder(resolved)?)
+        };
+        let tied = self.config.tie_word_embeddings;
+        self.learn(&mut policy, reference, learning, observer, |policy, out| {
+            result::write(&self.checkpoint, &policy.trained()?, tied, out)
+        })
+    }
+
+    fn learn<P: Policy>(
+        &self,
+        policy: &mut P,
+        reference: Arc<Decoder>,
+        learning: &Learning,
+        observer: &mut dyn Observer,
+        write: impl FnOnce(&mut P, &Path) -> Result<(), TrainError>,
+    ) -> Result<Finished, TrainError> {
+        let Learning { resolved, method, prompts, reward, passes } = learning;
+        let handle = self.engine(policy.sampler().0, learning)?;
+        let mut sampler = EngineSampler::new(handle, method.sampling.clone());
+        let mut metrics = MetricsFile::new(&self.folder);
+        let mut board = TensorBoard::new(&self.folder);
+        let mut completions = CompletionsFile::new(&self.folder);
+        let mut all = |event: Event| {
+            metrics.event(event.clone())?;
+            board.event(event.clone())?;
+            completions.event(event.clone())?;
+            observer.event(event)
+        };
+        let identity = json!({
+            "model": self.checkpoint.path,
+            "data": prompts.digest(),
+            "hyperparameters": resolved.identity(),
+            "grpo": method.grpo,
+            "sampling": format!("{:?}", method.sampling),
+            "grader": method.grader,
+            "lora": method.lora,
+        });
+        let mut trainer = GrpoTrainer {
+            policy,
+            sampler: &mut sampler,
+            prompts,
+            reward,
+            reference: (method.grpo.policy.beta != 0.0).then_some(reference),
+            passes: passes.clone(),
+            grpo: Arc::new(method.grpo.clone()),
+            settings: resolved.trainer.clone(),
+            run: crate::train::RunSettings {
+                folder: self.folder.join("checkpoints"),
+                identity,
+                ..resolved.run.clone()
+            },
+            workers: Arc::clone(&self.workers),
+            stop: self.stop,
+        };
+        let outcome = trainer.train(&mut all)?;
+        if !outcome.finished {
+            return Ok(Finished { outcome, model: None });
+        }
+        let out = self.folder.join(super::MODEL_FOLDER);
+        if !out.exists() {
+            write(policy, &out)?;
+        }
+        Ok(Finished { outcome, model: Some(out) })
+    }
+
+    /// An engine on a policy's decoder, with the memory that is left.
+    fn engine(&self, decoder: Arc<Decoder>, learning: &Learning) -> Result<EngineHandle, TrainError> {
+        let PolicyMethod { grpo, prompt_max, .. } = &learning.method;
+        let together = grpo.prompts * grpo.steps_per_generation;
+        let mut config = EngineConfig {
+            max_model_len: prompt_max + grpo.completion_max,
+            max_num_seqs: (grpo.group * together).min(SEQUENCES_MAX),
+            max_waiting: together,
+            max_n: u32::try_from(grpo.group).unwrap_or(u32::MAX),
+            kv_dtype: if learning.resolved.dtype == ComputeDtype::Bf16 {
+                KvDtype::Bf16
+            } else {
+                KvDtype::F32
+            },
+            eos_token_ids: self.checkpoint.eos_token_ids.clone(),
+            ..EngineConfig::default()
+        };
+        let failed = |message: String| TrainError::Sampling { message };
+        let free = available_memory().unwrap_or(u64::MAX);
+        let mut request = MemoryRequest::new(&self.config, 0, &config, free);
+        // As many sequences at once as there will be, where the memory allows it.
+        request.max_num_seqs = config.max_num_seqs;
+        let plan = memory_plan(&request).map_err(|error| failed(error.to_string()))?;
+        config.num_blocks = plan.num_blocks;
+        engine::start(decoder, config, Arc::clone(&self.workers)).map_err(|error| failed(error.to_string()))
+    }
+}
+
+/// What a policy learns from.
+struct Learning {
+    resolved: Resolved,
+    method: PolicyMethod,
+    prompts: PromptLines,
+    reward: GraderReward,
+    passes: Passes,
+}
+
+/// Graders over the lines of the prompts.
+struct GraderReward {
+    grader: Grader,
+    names: Vec<String>,
+    items: Vec<serde_json::Value>,
+    /// Whether a prompt ends in a trace that it opened.
+    opened: Vec<bool>,
+}
+
+impl GraderReward {
+    /// # Errors
+    /// A grader that is wrong, by its path; a line that lacks what it reads.
+    fn new(grader: &crate::protocol::graders::Grader, prompts: &PromptLines) -> Result<Self, TrainError> {
+        let compiled =
+            Grader::compile(grader).map_err(|error| TrainError::option("grader", error.to_string()))?;
+        let items: Vec<_> = (0..prompts.len()).map(|example| prompts.item(example).clone()).collect();
+        for (example, item) in items.iter().enumerate() {
+            compiled.check_item(item).map_err(|error| prompts.wrong(example, &error.to_string()))?;
+        }
+        let opens = |example| prompts.shown(example).trim_end().ends_with("<think>");
+        Ok(Self {
+            names: compiled.names().map(str::to_owned).collect(),
+            grader: compiled,
+            opened: (0..prompts.len()).map(opens).collect(),
+            items,
+        })
+    }
+}
+
+impl Reward for GraderReward {
+    fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    fn reward(&self, sample: &Sample<'_>) -> Rewarded {
+        let graded = self.grader.grade(
+            &self.items[sample.example],
+            &GradedSample {
+                output_text: sample.text,
+                completion_tokens: sample.tokens,
+                truncated: sample.is_truncated,
+                trace_opened: self.opened[sample.example],
+            },
+        );
+        Rewarded { total: graded.reward, parts: graded.parts.iter().map(|part| part.score).collect() }
+    }
+}
