@@ -99,11 +99,11 @@ pub enum StartError {
 /// # Errors
 /// See [`StartError`].
 pub fn start(
-    decoder: Decoder,
+    decoder: impl Into<Arc<Decoder>>,
     config: EngineConfig,
     workers: Arc<Workers>,
 ) -> Result<EngineHandle, StartError> {
-    start_models(decoder, None, config, workers)
+    start_models(decoder.into(), None, config, workers)
 }
 
 /// [`start`] for a decoder whose requests may have soft prefixes: `augmented` computes them.
@@ -111,11 +111,12 @@ pub fn start(
 /// # Errors
 /// See [`StartError`].
 pub fn start_augmented(
-    decoder: Decoder,
+    decoder: impl Into<Arc<Decoder>>,
     augmented: Augmented,
     config: EngineConfig,
     workers: Arc<Workers>,
 ) -> Result<EngineHandle, StartError> {
+    let decoder = decoder.into();
     let (found, expected) = (augmented.mapping().d_llm(), decoder.config().hidden_size);
     if found != expected {
         return Err(StartError::Width { found, expected });
@@ -124,7 +125,7 @@ pub fn start_augmented(
 }
 
 fn start_models(
-    decoder: Decoder,
+    decoder: Arc<Decoder>,
     augmented: Option<Augmented>,
     config: EngineConfig,
     workers: Arc<Workers>,

@@ -104,6 +104,8 @@ pub enum LogprobsMode {
     /// log-softmax of the model's logits.
     #[default]
     Raw,
+    /// log-softmax after bias, penalties and temperature, over the whole vocabulary: before truncation.
+    Scaled,
     /// log-softmax after bias, penalties, temperature and truncation: what the token was drawn from.
     Processed,
 }
@@ -140,6 +142,8 @@ pub enum Event {
         choice: u32,
         token: u32,
         logprobs: Option<TokenLogprobs>,
+        /// Of the weights that it was drawn with.
+        weight_version: u64,
     },
     Finished {
         choice: u32,

@@ -35,7 +35,7 @@ impl TextLogits {
         let num_blocks = tokens_max.div_ceil(BLOCK_SIZE).max(1);
         let config = EngineConfig { num_blocks, kv_dtype, ..EngineConfig::default() };
         let vocab_size = decoder.config().vocab_size;
-        let runner = Runner::new(decoder, &config, workers)?;
+        let runner = Runner::new(Arc::new(decoder), &config, workers)?;
         Ok(Self { runner, vocab_size, blocks: (0..num_blocks as BlockId).collect(), length: 0 })
     }
 

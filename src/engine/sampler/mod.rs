@@ -72,6 +72,7 @@ pub fn sample(job: &SampleJob<'_>) -> Result<Sampled, SampleError> {
     let logprobs = match (params.logprobs, params.logprobs_mode) {
         (None, _) => None,
         (Some(k), LogprobsMode::Raw) => Some(row_logprobs(job.logits, token, k)?),
+        (Some(k), LogprobsMode::Scaled) => Some(logprobs_of(&softmax, token, k)),
         (Some(k), LogprobsMode::Processed) => Some(match &kept {
             Some(kept) => kept_logprobs(&softmax, kept, token, k),
             None => logprobs_of(&softmax, token, k),
