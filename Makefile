@@ -7,7 +7,7 @@ BUILD_DIR := target/$(if $(filter release,$(PROFILE)),release,debug)
 XENOGLOT := $(BUILD_DIR)/xenoglot
 export XENOGLOT_MODELS ?= models
 
-.PHONY: help build models demo test lint ci clients bench bench-peers bench-compare openapi deny clean
+.PHONY: help build models demo test lint ci clients clients-trl bench bench-peers bench-compare openapi deny clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /'
@@ -36,6 +36,10 @@ ci: ## what CI runs
 clients: ## openai-python as a black box against the served default model
 	$(MAKE) models PROFILE=dev
 	tests/clients/run --xenoglot target/debug/xenoglot
+
+clients-trl: ## an unmodified TRL trains with the server for its rollouts
+	$(MAKE) models PROFILE=dev
+	tests/clients/trl/run --xenoglot target/debug/xenoglot tiny smollm2 doors
 
 bench: ## the engine's workloads and the machine's limits, as in docs/benchmarks.md
 	$(MAKE) models PROFILE=release

@@ -23,6 +23,8 @@ pub enum Scope {
     Public,
     Inference,
     Metrics,
+    /// What a trainer does to the weights and the engine.
+    Rollout,
     Admin,
 }
 
@@ -37,6 +39,7 @@ pub fn scope_of(route: Option<&str>) -> Scope {
             | "/v1/models/{*model}"
             | "/v1/completions"
             | "/v1/chat/completions"
+            | "/generate"
             | "/tokenize"
             | "/detokenize"
             | "/v1/evals"
@@ -52,6 +55,23 @@ pub fn scope_of(route: Option<&str>) -> Scope {
         )
         | None => Scope::Inference,
         Some("/metrics") => Scope::Metrics,
+        Some(
+            "/server_info"
+            | "/get_world_size"
+            | "/init_weight_transfer_engine"
+            | "/start_weight_update"
+            | "/update_weights"
+            | "/finish_weight_update"
+            | "/pause"
+            | "/resume"
+            | "/is_paused"
+            | "/reset_prefix_cache"
+            | "/v1/load_lora_adapter"
+            | "/v1/unload_lora_adapter"
+            | "/update_weights_from_disk"
+            | "/pause_generation"
+            | "/continue_generation",
+        ) => Scope::Rollout,
         Some(_) => Scope::Admin,
     }
 }
@@ -94,6 +114,8 @@ pub struct AuthOptions {
     pub admin: ApiKeys,
     /// Without one, /metrics follows the inference scope.
     pub metrics: ApiKeys,
+    /// Without an admin key, callers on this machine may do what a trainer does.
+    pub keyless_rollouts: bool,
 }
 
 impl AuthOptions {
@@ -107,11 +129,17 @@ impl AuthOptions {
         let is = |keys: &ApiKeys| key.is_some_and(|key| keys.contains(key));
         let admin = is(&self.admin);
         match scope {
+            Scope::Rollout if self.admin.is_empty() && self.keyless_rollouts => {
+                Self::check_keyless(headers, peer)
+            }
+            Scope::Rollout if self.admin.is_empty() => Err(ApiError::forbidden(
+                "this route is off: start the server with --admin-key, or on a loopback address with --rollout-backend",
+            )),
             Scope::Admin if self.admin.is_empty() => Err(ApiError::forbidden(
                 "admin routes are off: start the server with --admin-key to use them",
             )),
             _ if admin => Ok(()),
-            Scope::Admin if is(&self.inference) || is(&self.metrics) => {
+            Scope::Admin | Scope::Rollout if is(&self.inference) || is(&self.metrics) => {
                 Err(ApiError::forbidden("this key is not an admin key"))
             }
             Scope::Metrics if is(&self.metrics) => Ok(()),
@@ -271,6 +299,23 @@ mod tests {
         check(Scope::Admin, 403);
         let alone = AuthOptions { metrics: ApiKeys::new(["sk-scrape"]), ..AuthOptions::default() };
         assert_eq!(status(&alone, Scope::Metrics, None, LOOPBACK, "localhost"), 401);
+    }
+
+    #[test]
+    fn a_trainer_needs_an_admin_key_or_an_open_door_on_this_machine() {
+        let check = |options: &AuthOptions, key, peer, host, expected| {
+            assert_eq!(status(options, Scope::Rollout, key, peer, host), expected, "{key:?} {peer} {host}");
+        };
+        let open = AuthOptions { keyless_rollouts: true, ..AuthOptions::default() };
+        check(&AuthOptions::default(), None, LOOPBACK, "localhost", 403);
+        check(&open, None, LOOPBACK, "localhost", 200);
+        check(&open, None, LOOPBACK, "evil.example", 403);
+        check(&open, None, REMOTE, "localhost", 401);
+        assert_eq!(status(&open, Scope::Admin, None, LOOPBACK, "localhost"), 403);
+        let keyed = AuthOptions { keyless_rollouts: true, ..options() };
+        check(&keyed, None, LOOPBACK, "localhost", 401);
+        check(&keyed, Some("sk-use"), LOOPBACK, "localhost", 403);
+        check(&keyed, Some("sk-admin"), REMOTE, "h", 200);
     }
 
     #[test]

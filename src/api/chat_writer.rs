@@ -53,12 +53,13 @@ impl ChatWriter {
                 let token_ids = token_ids.then(|| tokens.iter().map(|(id, _)| *id).collect());
                 vec![ChatChunkChoice { delta, logprobs, token_ids, ..empty(choice) }]
             }
-            Output::Finished { choice, reason, stop, .. } => {
+            Output::Finished { choice, reason, stop, weight_version, .. } => {
                 let rest = self.splitters[choice as usize].as_mut().map(ReasoningSplitter::finish);
                 let part = ChatChunkChoice {
                     delta: delta(rest.unwrap_or_default()),
                     finish_reason: Some(finish_reason(reason).to_owned()),
                     stop_reason: stop.map(stop_reason),
+                    weight_version,
                     ..empty(choice)
                 };
                 vec![part]
@@ -101,6 +102,7 @@ impl ChatWriter {
             finish_reason: None,
             stop_reason: None,
             token_ids: None,
+            weight_version: None,
         };
         (0..self.splitters.len() as u32).map(blank).collect()
     }
@@ -145,6 +147,7 @@ pub fn fold(choice: &mut ChatChoice, part: ChatChunkChoice) {
     }
     choice.finish_reason = part.finish_reason.or(choice.finish_reason.take());
     choice.stop_reason = part.stop_reason.or(choice.stop_reason.take());
+    choice.weight_version = part.weight_version.or(choice.weight_version);
 }
 
 fn delta((reasoning, content): (String, String)) -> ChatDelta {
@@ -160,5 +163,6 @@ fn empty(index: u32) -> ChatChunkChoice {
         finish_reason: None,
         stop_reason: None,
         token_ids: None,
+        weight_version: None,
     }
 }

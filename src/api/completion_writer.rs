@@ -59,11 +59,12 @@ impl CompletionWriter {
                 part.token_ids = self.token_ids.then(|| tokens.iter().map(|(id, _)| *id).collect());
                 vec![part]
             }
-            Output::Finished { choice, reason, stop, .. } => {
+            Output::Finished { choice, reason, stop, weight_version, .. } => {
                 let mut part = empty(self.index(prompt, choice));
                 let reason = if self.score_only { "length" } else { finish_reason(reason) };
                 part.finish_reason = Some(reason.to_owned());
                 part.stop_reason = stop.filter(|_| !self.score_only).map(stop_reason);
+                part.weight_version = weight_version;
                 vec![part]
             }
             Output::Failed { .. } => Vec::new(),
@@ -165,6 +166,7 @@ pub fn fold(choice: &mut CompletionChoice, part: CompletionChoice) {
     }
     choice.finish_reason = part.finish_reason.or(choice.finish_reason.take());
     choice.stop_reason = part.stop_reason.or(choice.stop_reason.take());
+    choice.weight_version = part.weight_version.or(choice.weight_version);
     choice.prompt_token_ids = part.prompt_token_ids.or(choice.prompt_token_ids.take());
     choice.prompt_logprobs = part.prompt_logprobs.or(choice.prompt_logprobs.take());
 }
@@ -184,6 +186,7 @@ fn empty(index: u32) -> CompletionChoice {
         finish_reason: None,
         stop_reason: None,
         token_ids: None,
+        weight_version: None,
         prompt_token_ids: None,
         prompt_logprobs: None,
     }

@@ -9,7 +9,7 @@ use crate::eval::{EvalError, SuiteError};
 use crate::jobs::JobError;
 use crate::protocol::nearest::nearest;
 use crate::protocol::{BadRequest, ErrorBody, ErrorResponse};
-use crate::registry::RegistryError;
+use crate::registry::{RegistryError, UpdateError};
 use crate::store::StoreError;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -178,6 +178,7 @@ impl From<EngineError> for ApiError {
             EngineError::ContextExceeded { .. } => bad("context_length_exceeded"),
             EngineError::NeverFits { .. } => bad("kv_cache_exceeded"),
             EngineError::InvalidParameter { parameter, .. } => bad("invalid_value").with_param(parameter),
+            EngineError::OtherModel => bad("invalid_value"),
             EngineError::Draining => {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 let mapped = Self::new(status, "service_unavailable_error", Some("shutting_down"), message);
@@ -207,6 +208,37 @@ impl From<RegistryError> for ApiError {
             RegistryError::ContextTooLong { .. } => Self::invalid("max_model_len", message),
             // What is wrong with a checkpoint is wrong with the path that names it.
             _ => Self::invalid("path", message),
+        }
+    }
+}
+
+/// No 5xx for what would fail again: trainers send those again.
+impl From<UpdateError> for ApiError {
+    fn from(error: UpdateError) -> Self {
+        let message = error.to_string();
+        match error {
+            UpdateError::Engine(error) => error.into(),
+            UpdateError::AddressNotAllowed { .. } | UpdateError::Unreachable { .. } => {
+                Self::invalid("init_info.master_address", message)
+            }
+            UpdateError::NotConnected
+            | UpdateError::NotStarted
+            | UpdateError::Failed { .. }
+            | UpdateError::Lent => Self::conflict(message),
+            UpdateError::Dtype { .. } => Self::invalid("update_info.dtype_names", message),
+            UpdateError::Lists { .. } => Self::invalid("update_info", message),
+            UpdateError::Panicked { .. } => {
+                tracing::error!(message, "a weight update failed");
+                Self::internal("the server failed on this weight update; its log says why")
+            }
+            UpdateError::Disconnected { .. }
+            | UpdateError::Silent { .. }
+            | UpdateError::Read { .. }
+            | UpdateError::Checksum
+            | UpdateError::Weights(_)
+            | UpdateError::Model(_) => {
+                BadRequest { message, param: None, code: Some("weight_update_failed") }.into()
+            }
         }
     }
 }

@@ -30,7 +30,7 @@ pub use limits::Limits;
 pub use metrics::MetricsError;
 pub use router::{openapi, router};
 pub use serve::serve;
-pub use state::{ApiOptions, AppState};
+pub use state::{ApiOptions, AppState, RolloutOptions};
 
 /// Seconds since 1970.
 fn now_s() -> u64 {

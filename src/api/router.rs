@@ -152,17 +152,26 @@ mod tests {
     fn every_described_route_has_the_scope_it_should() {
         for path in openapi().paths.paths.keys() {
             let route = path.replace("{model}", "{*model}");
-            let of_admins = [
-                "/v1/admin",
-                "/v1/merges",
-                "/v1/files",
-                "/v1/fine_tuning",
+            let of_admins = ["/v1/admin", "/v1/merges", "/v1/files", "/v1/fine_tuning"];
+            let of_trainers = [
+                "/server_info",
+                "/get_world_size",
+                "/init_weight_transfer_engine",
+                "/start_weight_update",
+                "/update_weights",
+                "/finish_weight_update",
+                "/pause",
+                "/resume",
+                "/is_paused",
+                "/continue_generation",
                 "/v1/load_lora_adapter",
                 "/v1/unload_lora_adapter",
                 "/reset_prefix_cache",
             ];
-            let is_admin = of_admins.iter().any(|start| path.starts_with(start));
-            assert_eq!(scope_of(Some(&route)) == Scope::Admin, is_admin, "{path}");
+            let is_of = |starts: &[&str]| starts.iter().any(|start| path.starts_with(start));
+            let scope = scope_of(Some(&route));
+            assert_eq!(scope == Scope::Admin, is_of(&of_admins), "{path}");
+            assert_eq!(scope == Scope::Rollout, is_of(&of_trainers), "{path}");
         }
     }
 }

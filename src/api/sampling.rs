@@ -19,6 +19,8 @@ pub struct Asked {
     /// `Some(k)`: logprobs of the prompt's.
     pub prompt_logprobs: Option<u32>,
     pub prompts: usize,
+    /// Where the request names none.
+    pub logprobs_mode: LogprobsMode,
 }
 
 /// # Errors
@@ -67,7 +69,9 @@ pub fn sampling_params(
         logprobs: asked.logprobs,
         logprobs_mode: match fields.logprobs_mode {
             Some(sampling::LogprobsMode::Processed) => LogprobsMode::Processed,
-            Some(sampling::LogprobsMode::Raw) | None => LogprobsMode::Raw,
+            Some(sampling::LogprobsMode::Scaled) => LogprobsMode::Scaled,
+            Some(sampling::LogprobsMode::Raw) => LogprobsMode::Raw,
+            None => asked.logprobs_mode,
         },
         prompt_logprobs: asked.prompt_logprobs,
     };
@@ -151,7 +155,8 @@ mod tests {
 
     fn params(fields: Value) -> Result<SamplingParams, ApiError> {
         let fields: SamplingFields = serde_json::from_value(fields).unwrap();
-        let asked = Asked { logprobs: None, prompt_logprobs: None, prompts: 2 };
+        let logprobs_mode = LogprobsMode::Raw;
+        let asked = Asked { logprobs: None, prompt_logprobs: None, prompts: 2, logprobs_mode };
         let defaults =
             GenerationDefaults { temperature: Some(0.6), top_k: Some(20), ..GenerationDefaults::default() };
         let limits = Limits { n_max: 64, choices_max: 100, ..Limits::default() };

@@ -65,7 +65,12 @@ fn engine(script: Vec<Event>, vocab_size: usize) -> EngineHandle {
                     }
                 }
                 Command::FailAll { .. } => drains = None,
-                Command::FinishChoice { .. } | Command::ResetPrefixCache { .. } => {}
+                Command::FinishChoice { .. }
+                | Command::ResetPrefixCache { .. }
+                | Command::Weights { .. }
+                | Command::SwapWeights { .. }
+                | Command::Pause { .. }
+                | Command::Resume { .. } => {}
             }
         }
     });
@@ -119,7 +124,7 @@ fn scheduled() -> Event {
 /// The tokens of a text, then the end.
 fn says(text: &str) -> Vec<Event> {
     let ids = tokenizer().encode(text, false).unwrap();
-    let token = |token| Event::Token { choice: 0, token, logprobs: None };
+    let token = |token| Event::Token { choice: 0, token, logprobs: None, weight_version: 0 };
     let end = Event::Finished { choice: 0, reason: FinishReason::Length };
     [scheduled()].into_iter().chain(ids.into_iter().map(token)).chain([end]).collect()
 }
@@ -158,7 +163,7 @@ async fn chat(state: &AppState, more: Value) -> Response {
 async fn a_failure_in_the_middle_of_a_stream_is_an_event() {
     let script = vec![
         scheduled(),
-        Event::Token { choice: 0, token: 40, logprobs: None },
+        Event::Token { choice: 0, token: 40, logprobs: None, weight_version: 0 },
         Event::Failed { message: "step lost".into() },
     ];
     let state = state(model(script, "x"), ApiOptions::default());

@@ -1,5 +1,6 @@
 //! What every route sees: the models, the options, the metrics.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use super::error::ApiError;
 use super::evals::{EvalOptions, Evals, unavailable};
 use super::limits::Limits;
 use super::metrics::{Metrics, MetricsError};
-use crate::registry::{Registry, RegistryError, ServedModel};
+use crate::engine::LogprobsMode;
+use crate::registry::{Registry, RegistryError, ServedModel, WeightUpdates};
 use crate::settings::Settings;
 
 #[derive(Debug, Clone)]
@@ -25,6 +27,18 @@ pub struct ApiOptions {
     pub watchdog: Duration,
     /// `None`: the evals routes answer 503.
     pub evals: Option<EvalOptions>,
+    pub rollouts: RolloutOptions,
+}
+
+/// What a trainer may do here.
+#[derive(Debug, Clone, Default)]
+pub struct RolloutOptions {
+    /// Logprobs are processed ones unless a request says otherwise.
+    pub backend: bool,
+    /// Where its checkpoints and adapters are, beside the models directory.
+    pub weights_dir: Option<PathBuf>,
+    /// Where it may listen, beside this machine.
+    pub hosts: Vec<String>,
 }
 
 impl From<&Settings> for ApiOptions {
@@ -33,13 +47,19 @@ impl From<&Settings> for ApiOptions {
         let admin = ApiKeys::new(&settings.admin_keys);
         let metrics = ApiKeys::new(&settings.metrics_api_key);
         Self {
-            auth: AuthOptions { inference, admin, metrics },
+            // What is keyless depends on the address, which whoever starts the server knows.
+            auth: AuthOptions { inference, admin, metrics, keyless_rollouts: false },
             limits: Limits::from(settings),
             metrics_prefix: settings.metrics_prefix.clone(),
             drain_timeout: Duration::from_secs(settings.drain_timeout_seconds),
             watchdog: Duration::from_secs(settings.watchdog_timeout_seconds),
             // A store is opened by whoever starts the server.
             evals: None,
+            rollouts: RolloutOptions {
+                backend: settings.rollout_backend,
+                weights_dir: settings.weights_dir.clone(),
+                hosts: settings.weight_transfer_hosts.clone(),
+            },
         }
     }
 }
@@ -58,6 +78,7 @@ struct Inner {
     options: ApiOptions,
     metrics: Metrics,
     evals: Option<Arc<Evals>>,
+    weight_updates: Arc<WeightUpdates>,
     /// Templates, tokenisers and large bodies keep a core busy: as many at once as there are cores.
     text_work: Arc<Semaphore>,
 }
@@ -70,7 +91,8 @@ impl AppState {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let text_work = Arc::new(Semaphore::new(cores));
         let evals = options.evals.clone().map(|options| Arc::new(Evals::new(options)));
-        Ok(Self(Arc::new(Inner { registry, options, metrics, evals, text_work })))
+        let weight_updates = Arc::new(WeightUpdates::new(options.rollouts.hosts.clone()));
+        Ok(Self(Arc::new(Inner { registry, options, metrics, evals, weight_updates, text_work })))
     }
 
     pub fn registry(&self) -> &Registry {
@@ -95,6 +117,15 @@ impl AppState {
     /// 503 without a store.
     pub fn shared_evals(&self) -> Result<Arc<Evals>, ApiError> {
         self.0.evals.clone().ok_or_else(unavailable)
+    }
+
+    /// Of requests that name none.
+    pub fn logprobs_mode(&self) -> LogprobsMode {
+        if self.options().rollouts.backend { LogprobsMode::Processed } else { LogprobsMode::Raw }
+    }
+
+    pub fn weight_updates(&self) -> Arc<WeightUpdates> {
+        self.0.weight_updates.clone()
     }
 
     /// The model a request names; without a name the only one there is.

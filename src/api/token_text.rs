@@ -91,7 +91,8 @@ impl TokenText {
     }
 }
 
-fn finite(logprob: f32) -> f32 {
+/// As JSON can write it.
+pub fn finite(logprob: f32) -> f32 {
     // NaN cannot be written either; the engine does not make one.
     logprob.max(LOGPROB_MIN)
 }

@@ -16,6 +16,9 @@ use super::options::{GlobalOptions, ModelOptions, settings};
 use super::start;
 use super::worker::{endpoints, scorers};
 
+/// Alternatives a token that distillation asks for.
+const ROLLOUT_LOGPROBS: usize = 256;
+
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// A Hugging Face directory, a GGUF file, a name below the models directory or a hub name (org/name)
@@ -46,6 +49,16 @@ pub(super) struct Arguments {
     /// The largest rank of a LoRA adapter [default: 256]
     #[arg(allow_negative_numbers = true, long, value_name = "N")]
     max_lora_rank: Option<usize>,
+    /// Serve a trainer's rollouts: take its weight updates without a key on a loopback address, and report logprobs of the
+    /// distribution that tokens were drawn from (docs/rollout-backend.md)
+    #[arg(long)]
+    rollout_backend: bool,
+    /// Folder below which a trainer's checkpoints and adapters are read
+    #[arg(long, value_name = "DIR")]
+    weights_dir: Option<PathBuf>,
+    /// Address, beside this machine's, at which a trainer may listen; repeat for several
+    #[arg(long = "weight-transfer-host", value_name = "HOST")]
+    weight_transfer_hosts: Vec<String>,
     /// Put before the names of metrics [default: xenoglot_]
     #[arg(long, value_name = "PREFIX")]
     metrics_prefix: Option<String>,
@@ -69,6 +82,9 @@ impl Arguments {
             lora_modules: some(&self.lora_modules),
             max_loras: self.max_loras,
             max_lora_rank: self.max_lora_rank,
+            rollout_backend: self.rollout_backend.then_some(true),
+            weights_dir: self.weights_dir.clone().map(Some),
+            weight_transfer_hosts: some(&self.weight_transfer_hosts),
             metrics_prefix: self.metrics_prefix.clone(),
             store: self.store.clone(),
             ..self.model_options.overrides()
@@ -78,7 +94,10 @@ impl Arguments {
 
 pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Result<()> {
     let started = Instant::now();
-    let settings = settings(global, arguments.overrides())?;
+    let mut settings = settings(global, arguments.overrides())?;
+    if settings.rollout_backend {
+        settings.max_logprobs = settings.max_logprobs.max(ROLLOUT_LOGPROBS);
+    }
     start::logging(&settings, false)?;
     // Before the model is loaded, which takes a while: a port that is taken is said at once.
     let listener = listen(&settings)?;
@@ -101,7 +120,8 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
         scorers: scorers(&settings),
         data: data(&settings),
     });
-    let options = ApiOptions { evals, ..ApiOptions::from(&settings) };
+    let mut options = ApiOptions { evals, ..ApiOptions::from(&settings) };
+    options.auth.keyless_rollouts = settings.rollout_backend && address.ip().is_loopback();
     runtime.block_on(async {
         let listener =
             tokio::net::TcpListener::from_std(listener).context("handing the port to the server")?;
@@ -157,6 +177,11 @@ fn warn_if_keyless(settings: &Settings, loopback: bool) {
     if !loopback && settings.api_keys.is_empty() {
         tracing::warn!(
             "there is no API key, so only this machine is answered: set --api-key to let others in"
+        );
+    }
+    if !loopback && settings.rollout_backend && settings.admin_keys.is_empty() {
+        tracing::warn!(
+            "there is no admin key, so no trainer's weights are taken: set --admin-key, or a loopback --host"
         );
     }
 }

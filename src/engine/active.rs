@@ -12,7 +12,7 @@ use super::prefix_cache::BlockKey;
 use super::request::{Event, FinishReason, Request, SamplingParams, TokenLogprobs};
 use super::scheduler::NewGroup;
 use super::sequence::{SequenceKey, StopRules};
-use super::soft_prefix::SoftRows;
+use super::soft_prefix::{SoftKey, SoftRows};
 
 pub struct ActiveRequest {
     pub sampling: SamplingParams,
@@ -25,6 +25,7 @@ pub struct ActiveRequest {
     /// One a prompt token so far; starts again if the prompt is preempted half-way.
     pub prompt_logprobs: Vec<Option<TokenLogprobs>>,
     key: SequenceKey,
+    cache_name: CacheName,
     queued_at: Instant,
     announced: bool,
     unfinished: u32,
@@ -39,7 +40,11 @@ impl ActiveRequest {
         let Request { prompt, soft_prefix, sampling, adapter, cache_salt, priority, .. } = request;
         let eos_token_ids = if sampling.ignore_eos { Vec::new() } else { engine.eos_token_ids.to_vec() };
         let soft = soft_prefix.map(|prefix| Arc::new(SoftRows::new(prefix, engine.weight_version)));
-        let cache_root = BlockKey::root(engine.weight_version, cache_salt.as_deref());
+        let cache_name = CacheName {
+            salt: cache_salt,
+            adapter: adapter.as_ref().map(|adapter| adapter.version),
+            soft: soft.as_ref().map(|soft| soft.key),
+        };
         let group = NewGroup {
             ticket,
             priority,
@@ -55,14 +60,12 @@ impl ActiveRequest {
                 max_model_len: engine.max_model_len,
             },
             prompt_logprobs: sampling.prompt_logprobs.is_some(),
-            cache_root: {
-                let root = adapter.as_ref().map_or(cache_root, |adapter| cache_root.adapted(adapter.version));
-                soft.as_ref().map_or(root, |soft| root.beside(&soft.key.0))
-            },
+            cache_root: cache_name.root(engine.weight_version),
             soft,
         };
         let active = Self {
             key: SequenceKey { priority, ticket, choice: 0 },
+            cache_name,
             unfinished: sampling.n,
             sampling,
             adapter: adapter.map(|adapter| adapter.weights),
@@ -79,6 +82,11 @@ impl ActiveRequest {
 
     pub fn key(&self, choice: u32) -> SequenceKey {
         SequenceKey { choice, ..self.key }
+    }
+
+    /// Where the names of its blocks begin under other weights.
+    pub fn cache_root(&self, weight_version: u64) -> BlockKey {
+        self.cache_name.root(weight_version)
     }
 
     /// `true` the first time.
@@ -113,8 +121,14 @@ impl ActiveRequest {
         true
     }
 
-    pub fn push_token(&mut self, choice: u32, token: u32, logprobs: Option<TokenLogprobs>) {
-        self.outbox.push(Event::Token { choice, token, logprobs });
+    pub fn push_token(
+        &mut self,
+        choice: u32,
+        token: u32,
+        logprobs: Option<TokenLogprobs>,
+        weight_version: u64,
+    ) {
+        self.outbox.push(Event::Token { choice, token, logprobs, weight_version });
     }
 
     pub fn push_finished(&mut self, choice: u32, reason: FinishReason) {
@@ -136,6 +150,22 @@ impl ActiveRequest {
     pub fn fail(mut self, message: &str) {
         self.outbox.push(Event::Failed { message: message.to_owned() });
         self.flush();
+    }
+}
+
+/// What the names of a request's blocks depend on, beside its tokens and the version of the weights.
+struct CacheName {
+    salt: Option<String>,
+    /// The version of its adapter.
+    adapter: Option<u64>,
+    soft: Option<SoftKey>,
+}
+
+impl CacheName {
+    fn root(&self, weight_version: u64) -> BlockKey {
+        let root = BlockKey::root(weight_version, self.salt.as_deref());
+        let root = self.adapter.map_or(root, |version| root.adapted(version));
+        self.soft.map_or(root, |soft| root.beside(&soft.0))
     }
 }
 

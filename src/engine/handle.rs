@@ -7,11 +7,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use tokio::sync::mpsc as events;
+
+use crate::model::Decoder;
 
 use super::active::Arrival;
 use super::request::{Event, FinishReason, Request};
@@ -38,6 +40,12 @@ pub enum EngineError {
     /// A value no sampler can work with; `parameter` is the field's wire name.
     #[error("{parameter}: {message}")]
     InvalidParameter { parameter: &'static str, message: String },
+    /// Weights for another model than the engine's.
+    #[error(
+        "the weights are of a model with another config than the engine's, whose KV cache was made for that: load it as a \
+         model of its own"
+    )]
+    OtherModel,
     #[error("the engine is shutting down")]
     Draining,
     #[error("the engine has stopped: {reason}")]
@@ -86,6 +94,17 @@ pub struct EngineStats {
     /// compares it with `EngineHandle::uptime_ms`.
     pub heartbeat_ms: AtomicU64,
     pub weight_version: AtomicU64,
+    /// Nothing is computed, though there may be work.
+    pub paused: AtomicBool,
+}
+
+/// What becomes of running and waiting requests while an engine is paused. New ones wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PauseMode {
+    /// They stand still, and go on with their keys and values.
+    Keep,
+    /// They end as cancelled, with the tokens that they have.
+    Abort,
 }
 
 /// What the handle asks of the engine thread.
@@ -97,6 +116,22 @@ pub(crate) enum Command {
         choice: u32,
     },
     ResetPrefixCache {
+        done: tokio::sync::oneshot::Sender<()>,
+    },
+    /// The weights that are computed with, if they are not lent away.
+    Weights {
+        done: tokio::sync::oneshot::Sender<Option<Arc<Decoder>>>,
+    },
+    /// Compute with other weights from the next step on. `None`: let go of them, and stand still until others come.
+    SwapWeights {
+        weights: Option<Arc<Decoder>>,
+        done: tokio::sync::oneshot::Sender<Result<u64, EngineError>>,
+    },
+    Pause {
+        mode: PauseMode,
+        done: tokio::sync::oneshot::Sender<()>,
+    },
+    Resume {
         done: tokio::sync::oneshot::Sender<()>,
     },
     /// Fail everything that runs and waits.
@@ -113,7 +148,7 @@ pub(crate) struct Shared {
     pub info: EngineInfo,
     pub stats: EngineStats,
     pub started: std::time::Instant,
-    pub draining: std::sync::atomic::AtomicBool,
+    pub draining: AtomicBool,
     /// Set once, with the reason, when the thread ends.
     pub stopped: std::sync::OnceLock<String>,
     pub next_ticket: AtomicU64,
@@ -202,8 +237,64 @@ impl EngineHandle {
     /// # Errors
     /// `Stopped` if the engine thread has ended.
     pub async fn reset_prefix_cache(&self) -> Result<(), EngineError> {
+        self.ask(|done| Command::ResetPrefixCache { done }).await
+    }
+
+    /// The weights that are computed with; `None` while they are lent away.
+    ///
+    /// # Errors
+    /// `Stopped` if the engine thread has ended.
+    pub async fn weights(&self) -> Result<Option<Arc<Decoder>>, EngineError> {
+        self.ask(|done| Command::Weights { done }).await
+    }
+
+    /// Computes with other weights of the same model from the next step on, under a new version, which is the result. Requests
+    /// that run go on with the keys and values that they have; no later request reads those. With `None` the engine lets go
+    /// of its weights, so that whoever shares them may change them, and stands still until they, or others, come back.
+    ///
+    /// # Errors
+    /// `OtherModel`, with nothing changed; `Stopped`.
+    pub async fn swap_weights(&self, weights: Option<Arc<Decoder>>) -> Result<u64, EngineError> {
+        self.ask(|done| Command::SwapWeights { weights, done }).await?
+    }
+
+    /// [`Self::swap_weights`] for callers without an async runtime, such as a trainer in this process.
+    ///
+    /// # Errors
+    /// As [`Self::swap_weights`].
+    pub fn blocking_swap_weights(&self, weights: Option<Arc<Decoder>>) -> Result<u64, EngineError> {
         let (done, wait) = tokio::sync::oneshot::channel();
-        self.send(Command::ResetPrefixCache { done })?;
+        self.send(Command::SwapWeights { weights, done })?;
+        wait.blocking_recv().map_err(|_| self.stopped_error())?
+    }
+
+    /// Stands still after the step at hand. New requests are taken, and wait.
+    ///
+    /// # Errors
+    /// `Stopped` if the engine thread has ended.
+    pub async fn pause(&self, mode: PauseMode) -> Result<(), EngineError> {
+        self.ask(|done| Command::Pause { mode, done }).await
+    }
+
+    /// Goes on after [`Self::pause`]; does nothing to an engine that runs.
+    ///
+    /// # Errors
+    /// `Stopped` if the engine thread has ended.
+    pub async fn resume(&self) -> Result<(), EngineError> {
+        self.ask(|done| Command::Resume { done }).await
+    }
+
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.shared.stats.paused.load(Ordering::Acquire)
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(tokio::sync::oneshot::Sender<T>) -> Command,
+    ) -> Result<T, EngineError> {
+        let (done, wait) = tokio::sync::oneshot::channel();
+        self.send(command(done))?;
         wait.await.map_err(|_| self.stopped_error())
     }
 

@@ -33,7 +33,7 @@ mod worker;
 pub use available_memory::available_memory;
 pub use block_pool::BLOCK_SIZE;
 pub use config::{EngineConfig, StartError, start, start_augmented};
-pub use handle::{EngineError, EngineHandle, EngineInfo, EngineStats, EventStream};
+pub use handle::{EngineError, EngineHandle, EngineInfo, EngineStats, EventStream, PauseMode};
 pub use memory_plan::{MemoryError, MemoryPlan, MemoryRequest, memory_plan};
 pub use output::{Output, OutputOptions, OutputStream, StopCause};
 pub use request::{

@@ -44,6 +44,8 @@ pub enum Output {
         stop: Option<StopCause>,
         /// All tokens of the choice, up to and including the one that ended it.
         completion_tokens: usize,
+        /// Of the weights that its last token was drawn with; `None` without a token.
+        weight_version: Option<u64>,
     },
     /// Nothing follows.
     Failed { message: String },
@@ -68,6 +70,7 @@ struct Choice {
     decoder: IncrementalDecoder,
     matcher: StopMatcher,
     tokens: usize,
+    weight_version: Option<u64>,
     finished: bool,
 }
 
@@ -81,6 +84,7 @@ impl OutputStream {
             decoder: IncrementalDecoder::new(tokenizer.clone(), options.skip_special_tokens),
             matcher: StopMatcher::new(options.stop.clone(), options.include_stop),
             tokens: 0,
+            weight_version: None,
             finished: false,
         };
         let choices = (0..options.n).map(|_| choice()).collect();
@@ -126,7 +130,13 @@ impl OutputStream {
                 self.ready.push_back(Output::Scheduled { queued, cached_tokens, prompt_logprobs });
                 Ok(())
             }
-            Some(Event::Token { choice, token, logprobs }) => self.take_token(choice, token, logprobs),
+            Some(Event::Token { choice, token, logprobs, weight_version }) => {
+                if let Some(choice) = self.choices.get_mut(choice as usize).filter(|choice| !choice.finished)
+                {
+                    choice.weight_version = Some(weight_version);
+                }
+                self.take_token(choice, token, logprobs)
+            }
             Some(Event::Finished { choice, reason }) => self.take_finished(choice, reason),
             Some(Event::Failed { message }) => {
                 self.fail(message);
@@ -197,8 +207,14 @@ impl OutputStream {
     fn finish(&mut self, index: u32, reason: FinishReason, stop: Option<StopCause>) {
         let choice = &mut self.choices[index as usize];
         choice.finished = true;
-        let completion_tokens = choice.tokens;
-        self.ready.push_back(Output::Finished { choice: index, reason, stop, completion_tokens });
+        let (completion_tokens, weight_version) = (choice.tokens, choice.weight_version);
+        self.ready.push_back(Output::Finished {
+            choice: index,
+            reason,
+            stop,
+            completion_tokens,
+            weight_version,
+        });
     }
 
     fn fail(&mut self, message: String) {

@@ -63,7 +63,7 @@ fn tell_in_messages(
 ) -> Told {
     let (sender, receiver) = unbounded_channel();
     let (commands, received) = std::sync::mpsc::channel();
-    let event = |&token| Event::Token { choice: 0, token, logprobs: None };
+    let event = |&token| Event::Token { choice: 0, token, logprobs: None, weight_version: 0 };
     let mut events: Vec<Event> = tokens.iter().map(event).collect();
     events.push(Event::Finished { choice: 0, reason: end });
     while !events.is_empty() {

@@ -145,6 +145,8 @@ pub enum Event {
         choice: u32,
         token: u32,
         logprobs: Option<TokenLogprobs>,
+        /// Of the weights that it was drawn with.
+        weight_version: u64,
     },
     Finished {
         choice: u32,

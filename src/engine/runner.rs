@@ -7,17 +7,21 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, Storage, Tensor};
 
-use crate::model::{Adapter, AdapterRows, Batch, Decoder, RowVectors};
+use crate::model::{Adapter, AdapterRows, Batch, Decoder, DecoderConfig, RowVectors};
 use crate::ops::{KvLayout, KvPool, OpsError, PagedBatch, Workers};
 
 use super::block_pool::BLOCK_SIZE;
 use super::config::EngineConfig;
+use super::handle::EngineError;
 use super::paged_attention::PagedAttention;
 use super::scheduler::{Scheduled, Step};
 use super::worker::StepModel;
 
 pub struct Runner {
-    decoder: Arc<Decoder>,
+    /// `None` while the weights are lent away.
+    decoder: Option<Arc<Decoder>>,
+    /// What the pool was made for.
+    config: DecoderConfig,
     pool: Arc<KvPool>,
     workers: Arc<Workers>,
 }
@@ -29,12 +33,16 @@ impl Runner {
         workers: &Arc<Workers>,
     ) -> Result<Self, OpsError> {
         let pool = KvPool::new(kv_layout(decoder.config(), config))?;
-        Ok(Self { decoder, pool, workers: Arc::clone(workers) })
+        let config = decoder.config().clone();
+        Ok(Self { decoder: Some(decoder), config, pool, workers: Arc::clone(workers) })
     }
 }
 
 impl StepModel for Runner {
     fn forward(&mut self, step: &Step, adapters: &Adapters, beat: &dyn Fn()) -> candle_core::Result<Logits> {
+        let Some(decoder) = self.decoder.as_deref() else {
+            candle_core::bail!("the engine's weights are lent away");
+        };
         for copy in &step.copies {
             self.pool.copy_block(copy.from, copy.to).map_err(candle_core::Error::wrap)?;
         }
@@ -44,10 +52,22 @@ impl StepModel for Runner {
         let block_tables = step.scheduled.iter().map(|scheduled| scheduled.block_table.clone()).collect();
         let paged =
             PagedBatch::new(Arc::clone(&batch.cu_seqlens), Arc::clone(&batch.positions), block_tables);
-        let (decoder, pool, workers) = (&self.decoder, &self.pool, &self.workers);
+        let (pool, workers) = (&self.pool, &self.workers);
         let mut attention = PagedAttention { decoder, pool, batch: Arc::new(paged), workers, beat };
-        let values = self.decoder.forward(&batch, &mut attention)?;
+        let values = decoder.forward(&batch, &mut attention)?;
         Ok(Logits { values, rows })
+    }
+
+    fn weights(&self) -> Option<Arc<Decoder>> {
+        self.decoder.clone()
+    }
+
+    fn swap_weights(&mut self, weights: Option<Arc<Decoder>>) -> Result<(), EngineError> {
+        if weights.as_ref().is_some_and(|decoder| *decoder.config() != self.config) {
+            return Err(EngineError::OtherModel);
+        }
+        self.decoder = weights;
+        Ok(())
     }
 }
 
@@ -93,7 +113,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-pub(super) fn kv_layout(decoder: &crate::model::DecoderConfig, config: &EngineConfig) -> KvLayout {
+pub(super) fn kv_layout(decoder: &DecoderConfig, config: &EngineConfig) -> KvLayout {
     KvLayout {
         layers: decoder.layers,
         blocks: config.num_blocks,

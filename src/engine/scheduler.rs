@@ -227,6 +227,18 @@ impl Scheduler {
         self.blocks.reset_cache();
     }
 
+    /// After a change of weights: what has nothing computed is computed with the new ones, and its blocks are named so. The
+    /// others go on under the names that they began with, which no later request has.
+    pub fn rename_waiting(&mut self, root_of: impl Fn(u64) -> Option<BlockKey>) {
+        for (key, sequence) in &mut self.waiting {
+            if sequence.block_table.is_empty()
+                && let Some(root) = root_of(key.ticket)
+            {
+                sequence.rename(root);
+            }
+        }
+    }
+
     /// # Errors
     /// The first broken invariant, in words.
     pub fn check_integrity(&self) -> Result<(), String> {

@@ -81,6 +81,12 @@ impl Sequence {
         self.tokens.len() - self.num_computed
     }
 
+    /// Begins the names of its blocks anew, none of which it may hold.
+    pub fn rename(&mut self, root: BlockKey) {
+        self.root = root;
+        self.keys.clear();
+    }
+
     /// Names of the first `blocks` blocks, all of which must be full.
     pub fn block_keys(&mut self, blocks: usize) -> &[BlockKey] {
         while self.keys.len() < blocks {

@@ -4,6 +4,8 @@
 //! the thread goes on. A client that is gone is noticed at the start of the next step. The heartbeat is written
 //! once a loop, busy or idle, and once a layer, so a watchdog must allow for the longest layer.
 
+mod hold;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,17 +15,19 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use crate::model::Decoder;
 use crate::ops::Workers;
 
 use super::active::{ActiveRequest, Arrival, EngineFacts};
 use super::block_pool::BLOCK_SIZE;
 use super::config::EngineConfig;
-use super::handle::{Command, Shared};
+use super::handle::{Command, EngineError, Shared};
 use super::request::{FinishReason, TokenLogprobs};
 use super::runner::{Adapters, Logits};
 use super::scheduler::{Progress, Scheduled, Scheduler, Step};
 use super::soft_encoder::SoftEncoder;
 use super::step_sampling::{StepSample, sample_step};
+use hold::Hold;
 
 /// How often an idle thread shows that it lives.
 const IDLE_HEARTBEAT: Duration = Duration::from_millis(500);
@@ -35,6 +39,13 @@ pub trait StepModel {
     /// # Errors
     /// Whatever makes the whole step worthless.
     fn forward(&mut self, step: &Step, adapters: &Adapters, beat: &dyn Fn()) -> candle_core::Result<Logits>;
+
+    /// `None` while they are lent away; then `forward` is not called.
+    fn weights(&self) -> Option<Arc<Decoder>>;
+
+    /// # Errors
+    /// `OtherModel`, with nothing changed.
+    fn swap_weights(&mut self, weights: Option<Arc<Decoder>>) -> Result<(), EngineError>;
 }
 
 pub struct Worker<M> {
@@ -51,6 +62,7 @@ pub struct Worker<M> {
     touched: Vec<bool>,
     /// Who waits for the last request to end.
     drains: Vec<oneshot::Sender<()>>,
+    hold: Hold,
 }
 
 impl<M: StepModel> Worker<M> {
@@ -64,8 +76,8 @@ impl<M: StepModel> Worker<M> {
         workers: Arc<Workers>,
     ) -> Self {
         let (requests, drains) = (BTreeMap::new(), Vec::new());
-        let touched = vec![false; config.num_blocks];
-        Self { model, encoder, scheduler, config, requests, shared, commands, workers, touched, drains }
+        let (touched, hold) = (vec![false; config.num_blocks], Hold::default());
+        Self { model, encoder, scheduler, config, requests, shared, commands, workers, touched, drains, hold }
     }
 
     /// The thread's life. Returns when drained, or when nobody can send commands any more.
@@ -164,11 +176,12 @@ impl<M: StepModel> Worker<M> {
 
     fn emit(&mut self, progress: Vec<Progress>, mut logprobs: Logprobs) {
         self.shared.stats.generation_tokens.fetch_add(progress.len() as u64, Relaxed);
+        let weight_version = self.shared.stats.weight_version.load(Relaxed);
         let mut touched = BTreeSet::new();
         for Progress { ticket, choice, token, finished } in progress {
             let Some(request) = self.requests.get_mut(&ticket) else { continue };
             let of_token = logprobs.get_mut(&(ticket, choice)).and_then(VecDeque::pop_front);
-            request.push_token(choice, token, of_token);
+            request.push_token(choice, token, of_token, weight_version);
             if let Some(reason) = finished {
                 request.push_finished(choice, reason);
             }
@@ -183,14 +196,19 @@ impl<M: StepModel> Worker<M> {
     fn receive(&mut self) -> bool {
         loop {
             self.shared.beat();
-            let busy = !self.scheduler.is_idle();
+            let busy = !self.scheduler.is_idle() && !self.hold.stands_still();
             let command = match self.commands.try_recv() {
                 Ok(command) => command,
                 Err(_) if busy => return true,
                 Err(_) if !self.drains.is_empty() => return false,
                 Err(_) => match self.commands.recv_timeout(IDLE_HEARTBEAT) {
                     Ok(command) => command,
-                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Timeout) => {
+                        // Clients of requests that stand still hang up too.
+                        self.drop_unwanted();
+                        self.report();
+                        continue;
+                    }
                     Err(RecvTimeoutError::Disconnected) => return false,
                 },
             };
@@ -208,7 +226,20 @@ impl<M: StepModel> Worker<M> {
                 let _ = done.send(());
             }
             Command::FailAll { message } => self.fail_all(&message),
-            Command::Drain { done } => self.drains.push(done),
+            Command::Weights { done } => drop(done.send(self.model.weights())),
+            Command::SwapWeights { weights, done } => drop(done.send(self.swap_weights(weights))),
+            Command::Pause { mode, done } => {
+                self.pause(mode);
+                let _ = done.send(());
+            }
+            Command::Resume { done } => {
+                self.resume();
+                let _ = done.send(());
+            }
+            Command::Drain { done } => {
+                self.let_go();
+                self.drains.push(done);
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 
 use super::super::config::start_with;
-use super::super::handle::{EngineError, EngineHandle, EventStream};
+use super::super::handle::{EngineError, EngineHandle, EventStream, PauseMode};
 use super::super::request::{Event, Request, SamplingParams};
 use super::*;
 
@@ -21,6 +21,8 @@ const NAN: u32 = 62;
 struct Scripted {
     gate: Arc<Mutex<()>>,
     poison: u32,
+    /// Changes nothing of what it says.
+    weights: Option<Arc<Decoder>>,
 }
 
 impl StepModel for Scripted {
@@ -47,6 +49,15 @@ impl StepModel for Scripted {
         let shape = (values.len() / VOCAB, VOCAB);
         Ok(Logits { values: Tensor::from_vec(values, shape, &Device::Cpu)?, rows })
     }
+
+    fn weights(&self) -> Option<Arc<Decoder>> {
+        self.weights.clone()
+    }
+
+    fn swap_weights(&mut self, weights: Option<Arc<Decoder>>) -> Result<(), EngineError> {
+        self.weights = weights;
+        Ok(())
+    }
 }
 
 struct Engine {
@@ -61,7 +72,7 @@ fn engine(config: EngineConfig) -> Engine {
 fn poisoned_engine(mut config: EngineConfig, poison: u32) -> Engine {
     let gate = Arc::new(Mutex::new(()));
     config.eos_token_ids = vec![EOS];
-    let model = Scripted { gate: Arc::clone(&gate), poison };
+    let model = Scripted { gate: Arc::clone(&gate), poison, weights: None };
     let handle = start_with(model, None, VOCAB, config, Workers::new(1)).unwrap();
     Engine { handle, gate }
 }
@@ -317,6 +328,92 @@ fn the_heart_beats_within_a_step() {
     wait_until("a heartbeat", || stats.heartbeat_ms.load(Relaxed) > before);
     assert_eq!(stats.generation_tokens.load(Relaxed), 0, "the step is not over");
     drop(closed);
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// A decoder, whatever it says.
+fn decoder() -> Arc<Decoder> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/qwen3");
+    let (config, tensors) = crate::weights::open_weights(path.as_ref()).unwrap();
+    let config = crate::model::families::translate(&config).unwrap();
+    let options = crate::model::LoadOptions::new(crate::model::ComputeDtype::F32, &Workers::new(1));
+    Arc::new(Decoder::load(config, &*tensors, &options).unwrap())
+}
+
+#[test]
+fn a_paused_engine_stands_still_and_goes_on() {
+    let (runtime, engine) =
+        (runtime(), engine(EngineConfig { speculation: false, ..EngineConfig::default() }));
+    let endless = SamplingParams { ignore_eos: true, ..greedy(2000) };
+    let mut running = engine.handle.generate(request(&[3], endless)).unwrap();
+    running.blocking_next();
+    runtime.block_on(engine.handle.pause(PauseMode::Keep)).unwrap();
+    let steps = engine.handle.stats().steps.load(Relaxed);
+    let mut waiting = engine.handle.generate(request(&[7], greedy(4))).unwrap();
+    std::thread::sleep(Duration::from_millis(30));
+    assert_eq!(engine.handle.stats().steps.load(Relaxed), steps);
+    assert!(engine.handle.is_paused() && engine.handle.stats().kv_blocks_in_use.load(Relaxed) > 0);
+    runtime.block_on(engine.handle.resume()).unwrap();
+    assert_eq!(told(&read(&mut running), 0).unwrap().0.len(), 2000);
+    assert_eq!(told(&read(&mut waiting), 0).unwrap().0, [8, 9]);
+    assert!(!engine.handle.is_paused());
+}
+
+#[test]
+fn a_pause_that_aborts_ends_every_choice_with_its_tokens() {
+    let (runtime, engine) = (runtime(), engine(EngineConfig { max_num_seqs: 2, ..EngineConfig::default() }));
+    let endless = SamplingParams { ignore_eos: true, n: 3, ..greedy(1000) };
+    let mut running = engine.handle.generate(request(&[3], endless.clone())).unwrap();
+    let mut waiting = engine.handle.generate(request(&[4], endless)).unwrap();
+    let first = running.blocking_next();
+    runtime.block_on(engine.handle.pause(PauseMode::Abort)).unwrap();
+    let events: Vec<Event> = first.into_iter().chain(read(&mut running)).collect();
+    for choice in 0..3 {
+        assert_eq!(told(&events, choice).unwrap().1, Some(FinishReason::Cancelled));
+        assert_eq!(told(&read(&mut waiting), choice).unwrap().0, Vec::<u32>::new());
+    }
+    assert!(!told(&events, 0).unwrap().0.is_empty());
+    wait_until("everything is freed", || engine.handle.stats().kv_blocks_in_use.load(Relaxed) == 0);
+    runtime.block_on(engine.handle.resume()).unwrap();
+    assert_eq!(
+        told(&read(&mut engine.handle.generate(request(&[7], greedy(4))).unwrap()), 0).unwrap().0,
+        [8, 9]
+    );
+}
+
+#[test]
+fn an_engine_without_weights_waits_for_them() {
+    let (runtime, engine) = (runtime(), engine(EngineConfig::default()));
+    let swap = |weights| runtime.block_on(engine.handle.swap_weights(weights)).unwrap();
+    assert_eq!(swap(Some(decoder())), 1);
+    assert_eq!(swap(None), 1);
+    assert!(runtime.block_on(engine.handle.weights()).unwrap().is_none());
+    let mut stream = engine.handle.generate(request(&[7], greedy(4))).unwrap();
+    let gone = engine.handle.generate(request(&[7], greedy(4))).unwrap();
+    drop(gone);
+    wait_until("the client is gone", || engine.handle.stats().requests_waiting.load(Relaxed) == 1);
+    assert_eq!(engine.handle.stats().steps.load(Relaxed), 0);
+    assert_eq!(swap(Some(decoder())), 2);
+    let events = read(&mut stream);
+    assert_eq!(told(&events, 0).unwrap().0, [8, 9]);
+    assert!(events.iter().any(|event| matches!(event, Event::Token { weight_version: 2, .. })));
+}
+
+#[test]
+fn an_engine_that_stands_still_ends_when_it_is_drained() {
+    let (runtime, paused) = (runtime(), engine(EngineConfig::default()));
+    runtime.block_on(paused.handle.pause(PauseMode::Keep)).unwrap();
+    let mut stream = paused.handle.generate(request(&[7], greedy(4))).unwrap();
+    runtime.block_on(paused.handle.drain());
+    assert_eq!(told(&read(&mut stream), 0).unwrap().0, [8, 9]);
+    let lent = engine(EngineConfig::default());
+    runtime.block_on(lent.handle.swap_weights(None)).unwrap();
+    let mut stream = lent.handle.generate(request(&[7], greedy(4))).unwrap();
+    runtime.block_on(lent.handle.drain());
+    assert!(told(&read(&mut stream), 0).unwrap_err().contains("lent away"));
 }
 
 fn wait_until(what: &str, condition: impl Fn() -> bool) {

@@ -7,6 +7,7 @@
 //! operation here has one reduction order.
 
 mod parameters;
+mod replaced;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use super::loader::Loader;
 use super::{Attention, Batch, DecoderConfig, LoadOptions, ModelError};
 pub use parameters::Parameter;
 
+/// A clone shares the weights.
+#[derive(Clone)]
 pub struct Decoder {
     config: DecoderConfig,
     embed_tokens: Arc<PackedLinear>,
@@ -32,6 +35,7 @@ pub struct Decoder {
     workers: Arc<Workers>,
 }
 
+#[derive(Clone)]
 struct Layer {
     input_norm: RmsNorm,
     attention: SelfAttention,
@@ -39,6 +43,7 @@ struct Layer {
     mlp: SwiGlu,
 }
 
+#[derive(Clone)]
 struct SelfAttention {
     q_proj: Arc<PackedLinear>,
     k_proj: Arc<PackedLinear>,
@@ -49,12 +54,14 @@ struct SelfAttention {
     k_norm: Option<RmsNorm>,
 }
 
+#[derive(Clone)]
 struct SwiGlu {
     gate: Arc<PackedLinear>,
     up: Arc<PackedLinear>,
     down: Arc<PackedLinear>,
 }
 
+#[derive(Clone)]
 struct RmsNorm {
     weight: Tensor,
     eps: f32,

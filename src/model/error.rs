@@ -37,6 +37,9 @@ pub enum ModelError {
     NoLanguageTag { language: String, hint: String },
     #[error("the config does not fit the tensors:\n{}", lines(problems))]
     Tensors { problems: Vec<String> },
+    /// Of weights that are to take the place of a model's.
+    #[error("the update does not fit the model, which stays as it is:\n{}", lines(problems))]
+    Update { problems: Vec<String> },
     #[error(
         "RoPE's table for {positions} positions would take {mebibytes} MiB, above the limit of {mebibytes_max} MiB; \
          serve the model with a shorter context (--max-model-len), or correct `max_position_embeddings`"
@@ -65,6 +68,7 @@ impl ModelError {
             Self::Weights(_) | Self::Adapter { .. } | Self::At { .. } => return self,
             Self::RopeTable { .. }
             | Self::Pack { .. }
+            | Self::Update { .. }
             | Self::Candle(_)
             | Self::TextTooLong { .. }
             | Self::NoLanguageTag { .. } => checkpoint.path.display().to_string(),

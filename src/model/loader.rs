@@ -67,17 +67,9 @@ impl<'a> Loader<'a> {
     pub fn linear(&self, name: &str, has_bias: bool) -> Result<Arc<PackedLinear>, ModelError> {
         let bias = if has_bias { Some(self.source.tensor(&format!("{name}.bias"))?.to_f32()?) } else { None };
         let weight = self.source.tensor(&format!("{name}.weight"))?;
-        let widened;
-        let data = if let Some(data) = borrow(&weight) {
-            data
-        } else {
-            widened = weight.to_f32()?;
-            WeightData::F32(&widened)
-        };
-        let (out_features, in_features) = (weight.shape[0], weight.shape[1]);
         let storage = storage(self.options.dtype, weight.dtype);
-        PackedLinear::pack(data, out_features, in_features, bias, storage, &self.options.workers)
-            .map_err(|source| ModelError::Pack { tensor: layout::quoted(&weight.name, self.source), source })
+        let quoted = || layout::quoted(&weight.name, self.source);
+        pack(&weight, bias, storage, &self.options.workers, quoted)
     }
 
     /// `{name}.weight` as an f32 tensor `[n]`.
@@ -91,6 +83,26 @@ impl<'a> Loader<'a> {
         let tensor = Tensor::from_vec(view.to_f32()?, view.shape, &Device::Cpu)?;
         Ok(if self.options.dtype == ComputeDtype::F64 { tensor.to_dtype(DType::F64)? } else { tensor })
     }
+}
+
+/// Packs a weight `[out, in]`; `quoted` names it in an error.
+pub(super) fn pack(
+    weight: &TensorView<'_>,
+    bias: Option<Vec<f32>>,
+    storage: Storage,
+    workers: &Arc<Workers>,
+    quoted: impl FnOnce() -> String,
+) -> Result<Arc<PackedLinear>, ModelError> {
+    let widened;
+    let data = if let Some(data) = borrow(weight) {
+        data
+    } else {
+        widened = weight.to_f32()?;
+        WeightData::F32(&widened)
+    };
+    let (out_features, in_features) = (weight.shape[0], weight.shape[1]);
+    PackedLinear::pack(data, out_features, in_features, bias, storage, workers)
+        .map_err(|source| ModelError::Pack { tensor: quoted(), source })
 }
 
 /// How a weight of a stored type is kept.

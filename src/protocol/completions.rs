@@ -61,7 +61,7 @@ impl RequestBody for CompletionRequest {
     fn check(&self) -> Result<(), BadRequest> {
         self.sampling.check()?;
         let mixes = self.echo == Some(true) && self.logprobs.is_some();
-        if mixes && self.sampling.logprobs_mode == Some(LogprobsMode::Processed) {
+        if mixes && self.sampling.logprobs_mode.is_some_and(|mode| mode != LogprobsMode::Raw) {
             let message = "`logprobs` with `echo` is one list, and a prompt's logprobs are raw: leave out \
                            `logprobs_mode` or `echo`";
             return Err(BadRequest::invalid("logprobs_mode", message));
@@ -118,6 +118,9 @@ pub struct CompletionChoice {
     pub stop_reason: Option<StopReason>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_ids: Option<Vec<u32>>,
+    /// With what ends the choice: the version of the weights that its last token was drawn with, which counts their updates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_version: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_token_ids: Option<Vec<u32>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -75,7 +75,8 @@ pub struct SamplingFields {
     /// Report the logprob of each prompt token and of so many of the likeliest; always raw.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_logprobs: Option<u32>,
-    /// Which distribution the logprobs of sampled tokens are read from; `raw` by default. Prompt tokens were not
+    /// Which distribution the logprobs of sampled tokens are read from; `raw` by default, on a
+    /// rollout backend `processed`. Prompt tokens were not
     /// drawn from a processed one: theirs are raw.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logprobs_mode: Option<LogprobsMode>,
@@ -115,6 +116,9 @@ pub enum LogprobsMode {
     /// log-softmax of the model's logits.
     #[serde(rename = "raw", alias = "raw_logprobs")]
     Raw,
+    /// After bias, penalties and temperature, over the whole vocabulary: what truncation was applied to.
+    #[serde(rename = "scaled", alias = "scaled_logprobs")]
+    Scaled,
     /// After bias, penalties, temperature and truncation: what the token was drawn from.
     #[serde(rename = "processed", alias = "processed_logprobs")]
     Processed,

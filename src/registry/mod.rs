@@ -12,6 +12,7 @@ mod open;
 mod opened;
 mod resolve;
 mod served;
+mod weight_update;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -25,6 +26,7 @@ pub use load::{Inspection, LoadedDecoder, inspect, load, load_decoder};
 pub use open::open;
 pub use resolve::{DEFAULT_MODEL, Found, ResolveError, below, find, list, name_of, resolve};
 pub use served::{EngineOptions, LoadSpec, ServedAdapter, ServedModel};
+pub use weight_update::{Announcement, Trainer, UpdateError, WeightUpdates};
 
 use crate::ops::Workers;
 use crate::settings::nearest;

@@ -100,6 +100,13 @@ settings! {
     max_loras: usize = 64;
     /// The largest rank of one.
     max_lora_rank: usize = 256;
+    /// Serve a trainer's rollouts: its weight updates are taken without a key on loopback, and logprobs are those of the
+    /// distribution that a token was drawn from.
+    rollout_backend: bool = false;
+    /// Folder below which a trainer's checkpoints and adapters are read; without it, the models directory alone.
+    weights_dir: Option<PathBuf> = None;
+    /// Addresses, beside this machine's, at which a trainer may have the server fetch weights.
+    weight_transfer_hosts: Vec<String> = Vec::new();
     /// Computing threads; without it, one a core.
     threads: Option<usize> = None;
     /// Keys that may use the inference routes. None: this machine alone may.

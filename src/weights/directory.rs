@@ -43,6 +43,19 @@ pub fn open_tensors(directory: &Path) -> Result<Box<dyn TensorSource + Send + Sy
     Err(WeightsError::NotACheckpoint { path: directory.to_owned(), problem: problem.to_owned() })
 }
 
+/// Opens `model.safetensors`, or the shards of `model.safetensors.index.json`, and nothing else.
+///
+/// # Errors
+/// `NotACheckpoint` where there is neither; what is wrong with the files.
+pub fn open_safetensors(directory: &Path) -> Result<Box<dyn TensorSource + Send + Sync>, WeightsError> {
+    let is_there = |name: &str| directory.join(name).is_file();
+    if is_there("model.safetensors") || is_there("model.safetensors.index.json") {
+        return open_tensors(directory);
+    }
+    let problem = "has neither model.safetensors nor model.safetensors.index.json".to_owned();
+    Err(WeightsError::NotACheckpoint { path: directory.to_owned(), problem })
+}
+
 /// Opens one file of tensors, safetensors or PyTorch's, as its first bytes say: a safetensors header is JSON behind a length
 /// of eight bytes, and neither PyTorch format has an opening brace there.
 pub fn open_tensors_file(path: &Path) -> Result<Box<dyn TensorSource + Send + Sync>, WeightsError> {

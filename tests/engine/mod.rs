@@ -5,6 +5,7 @@ mod invariance;
 mod life_cycle;
 mod soft_prefix;
 mod speculation;
+mod weights;
 
 use std::sync::Arc;
 
@@ -87,7 +88,7 @@ pub fn read(mut stream: EventStream) -> Told {
                 told.prompt_logprobs = prompt_logprobs.iter().map(|of| of.as_ref().map(bits)).collect();
                 told.cached_tokens = cached_tokens;
             }
-            Event::Token { choice, token, logprobs } => {
+            Event::Token { choice, token, logprobs, .. } => {
                 let choice = told.choice(choice);
                 choice.tokens.push(token);
                 choice.logprobs.extend(logprobs.as_ref().map(bits));

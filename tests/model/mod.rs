@@ -9,3 +9,4 @@ mod gradients;
 mod invariance;
 pub mod logits;
 mod real_weights;
+pub mod replaced;

@@ -14,8 +14,8 @@ use xenoglot::train::grpo::{
     Sample, ScaleRewards,
 };
 use xenoglot::train::{
-    AdamWSettings, Decline, Event, Length, LoraDecoder, Objective, Outcome, Passes, Policy, Recompute,
-    RunSettings, StepMetrics, TrainError, TrainerSettings, Warmup,
+    AdamWSettings, Decline, Event, FullDecoder, Length, LoraDecoder, Objective, Outcome, Passes, Policy,
+    Recompute, RunSettings, StepMetrics, TrainError, TrainerSettings, Warmup,
 };
 
 use super::recorded::decoder;
@@ -99,10 +99,17 @@ fn settings(steps: u64, seed: u64) -> TrainerSettings {
 }
 
 struct Training {
-    policy: LoraDecoder,
+    /// The bits of what was trained.
+    values: Vec<u32>,
     steps: Vec<StepMetrics>,
     notes: Vec<String>,
     outcome: Result<Outcome, TrainError>,
+}
+
+/// A model's own weights.
+fn full(workers: &Arc<Workers>) -> FullDecoder {
+    let passes = Passes::new(Recompute::Segments { layers: 1 }, workers);
+    FullDecoder::new(decoder("models/llama", ComputeDtype::F32, workers), None, passes).unwrap()
 }
 
 fn lora(workers: &Arc<Workers>, dropout: f64) -> LoraDecoder {
@@ -114,7 +121,7 @@ fn lora(workers: &Arc<Workers>, dropout: f64) -> LoraDecoder {
     LoraDecoder::new(Arc::new(base), adapter, passes).unwrap()
 }
 
-/// Trains in a folder until the stop after so many steps, if any.
+/// Trains an adapter in a folder until the stop after so many steps, if any.
 fn train(
     folder: &Path,
     grpo: GrpoSettings,
@@ -122,10 +129,20 @@ fn train(
     dropout: f64,
     stop_after: Option<u64>,
 ) -> Training {
+    train_policy(&mut lora(&Workers::new(2), dropout), folder, grpo, settings, stop_after)
+}
+
+fn train_policy(
+    policy: &mut dyn Policy,
+    folder: &Path,
+    grpo: GrpoSettings,
+    settings: TrainerSettings,
+    stop_after: Option<u64>,
+) -> Training {
     let workers = Workers::new(2);
-    let mut policy = lora(&workers, dropout);
-    let (base, _) = policy.sampler();
-    let reference = (grpo.policy.beta != 0.0).then(|| Arc::clone(&base));
+    let base = policy.sampler().0;
+    let reference =
+        (grpo.policy.beta != 0.0).then(|| Arc::new(decoder("models/llama", ComputeDtype::F32, &workers)));
     let config = EngineConfig { max_model_len: 32, num_blocks: 200, ..EngineConfig::default() };
     let handle = start(base, config, Arc::clone(&workers)).unwrap();
     let sampling = SamplingParams {
@@ -133,7 +150,7 @@ fn train(
         temperature: grpo.temperature as f32,
         ..SamplingParams::default()
     };
-    let mut sampler = EngineSampler::new(handle, sampling);
+    let mut sampler = EngineSampler::new(handle, sampling, policy).unwrap();
     let prompts = Questions::new(grpo.prompts * grpo.steps_per_generation);
     let reward = LowIds(vec!["low".to_owned()]);
     let stop = AtomicBool::new(false);
@@ -146,7 +163,7 @@ fn train(
         loss_jump_max: 10.0,
     };
     let mut trainer = GrpoTrainer {
-        policy: &mut policy,
+        policy: &mut *policy,
         sampler: &mut sampler,
         prompts: &prompts,
         reward: &reward,
@@ -170,10 +187,10 @@ fn train(
         }
         Ok(())
     });
-    Training { policy, steps, notes, outcome }
+    Training { values: values(policy), steps, notes, outcome }
 }
 
-fn values(policy: &mut LoraDecoder) -> Vec<u32> {
+fn values(policy: &mut dyn Policy) -> Vec<u32> {
     let trained = policy.trained().unwrap();
     trained.iter().flat_map(|tensor| tensor.values.iter().map(|x| x.to_bits())).collect()
 }
@@ -210,19 +227,39 @@ fn a_stopped_training_ends_as_an_uninterrupted_one() {
         GrpoSettings { policy: PolicySettings { beta: 0.1, ..several.policy }, ..several.clone() };
     for (grpo, stop_after) in [(grpo(), 3), (several, 3), (with_reference, 4)] {
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-        let mut whole = train(folders[0].path(), grpo.clone(), settings(8, 1), 0.1, None);
+        let whole = train(folders[0].path(), grpo.clone(), settings(8, 1), 0.1, None);
         let stopped = train(folders[1].path(), grpo.clone(), settings(8, 1), 0.1, Some(stop_after));
         assert!(!stopped.outcome.unwrap().finished);
-        let mut resumed = train(folders[1].path(), grpo, settings(8, 1), 0.1, None);
+        let resumed = train(folders[1].path(), grpo, settings(8, 1), 0.1, None);
         assert!(resumed.outcome.unwrap().finished && whole.outcome.as_ref().unwrap().finished);
         assert!(resumed.steps.len() < 8);
-        assert_eq!(values(&mut resumed.policy), values(&mut whole.policy));
+        assert_eq!(resumed.values, whole.values);
         let behind = &whole.steps[8 - resumed.steps.len()..];
         for (one, other) in resumed.steps.iter().zip(behind) {
             assert_eq!(one.loss.to_bits(), other.loss.to_bits());
             assert_eq!(metric(one, "reward").to_bits(), metric(other, "reward").to_bits());
         }
     }
+}
+
+/// The engine samples with the very weights that are trained: what it says of a token is what the next update finds.
+#[test]
+fn a_models_own_weights_learn_and_sample() {
+    let workers = Workers::new(2);
+    let run = |folder: &Path, stop_after| {
+        let settings = TrainerSettings { learning_rate: 2e-3, ..settings(12, 1) };
+        train_policy(&mut full(&workers), folder, grpo(), settings, stop_after)
+    };
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let whole = run(folders[0].path(), None);
+    assert!(whole.outcome.unwrap().finished);
+    let rewards: Vec<f64> = whole.steps.iter().map(|step| metric(step, "reward")).collect();
+    assert!(rewards[11] > rewards[0] + 0.15, "{rewards:?}");
+    let gap = whole.steps.iter().map(|step| metric(step, "sampling/sampling_logp_difference/max"));
+    assert!(gap.fold(0.0, f64::max) < 1e-5);
+    assert!(!run(folders[1].path(), Some(5)).outcome.unwrap().finished);
+    let resumed = run(folders[1].path(), None);
+    assert!(resumed.outcome.unwrap().finished && resumed.values == whole.values);
 }
 
 #[test]

@@ -86,6 +86,7 @@ async fn prepare(
         logprobs: wants_logprobs.then(|| request.top_logprobs.unwrap_or(0)),
         prompt_logprobs: fields.prompt_logprobs,
         prompts: 1,
+        logprobs_mode: state.logprobs_mode(),
     };
     let params = sampling_params(fields, asked, &model.generation_defaults, limits)?;
     let output = output_options(fields, limits)?;

@@ -20,6 +20,7 @@ use crate::api::sampling::{
 use crate::api::state::AppState;
 use crate::api::token_text::TokenText;
 use crate::api::{now_s, sse};
+use crate::engine::LogprobsMode;
 use crate::model::augmented::AugmentedPrompts;
 use crate::protocol::completions::{CompletionRequest, CompletionResponse};
 use crate::protocol::{ErrorResponse, Prompt};
@@ -91,6 +92,8 @@ async fn prepare(
         logprobs: request.logprobs,
         prompt_logprobs: fields.prompt_logprobs.max(request.logprobs.filter(|_| echo)),
         prompts: count,
+        // A prompt's logprobs are raw, and `echo` puts both into one list.
+        logprobs_mode: if echo { LogprobsMode::Raw } else { state.logprobs_mode() },
     };
     let params = sampling_params(fields, asked, &model.generation_defaults, limits)?;
     let output = output_options(fields, limits)?;

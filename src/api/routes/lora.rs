@@ -2,7 +2,8 @@
 
 use axum::extract::State;
 
-use super::admin::{check_name, real_path_below};
+use super::admin::check_name;
+use super::rollout::trainers_path;
 use crate::api::body::StrictJson;
 use crate::api::error::ApiError;
 use crate::api::state::AppState;
@@ -32,11 +33,11 @@ pub async fn load_lora_adapter(
         return Err(ApiError::invalid(param, "Both 'lora_name' and 'lora_path' must be provided."));
     }
     check_name("lora_name", &request.lora_name)?;
-    let registry = state.registry().clone();
+    let loader = state.clone();
     let name = request.lora_name.clone();
     // Not through `AppState::blocking`: reading takes a while and must not hold up prompts.
     let loading = tokio::task::spawn_blocking(move || {
-        let path = real_path_below(registry.models_dir(), &request.lora_path)
+        let path = trainers_path(&loader, &request.lora_path)
             .ok_or_else(|| ApiError::not_found("adapter below the models directory", &request.lora_path))
             .map_err(|error| error.with_param("lora_path"))?;
         let spec = AdapterSpec {
@@ -45,7 +46,7 @@ pub async fn load_lora_adapter(
             base: request.base_model_name,
             replace: request.load_inplace == Some(true),
         };
-        registry.load_adapter(spec).map_err(refused)
+        loader.registry().load_adapter(spec).map_err(refused)
     });
     loading.await.map_err(|error| {
         tracing::error!(%error, "loading an adapter panicked");

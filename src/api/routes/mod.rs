@@ -10,6 +10,7 @@ mod health;
 mod lora;
 mod merges;
 mod models;
+mod rollout;
 mod tokenize;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -42,4 +43,5 @@ pub fn all() -> OpenApiRouter<AppState> {
         .merge(files::all())
         .merge(fine_tuning::all())
         .merge(evals::all())
+        .merge(rollout::all())
 }

@@ -232,12 +232,25 @@ impl PackedLinear {
         self.out_features
     }
 
-    pub(super) fn workers(&self) -> &Arc<Workers> {
+    pub fn workers(&self) -> &Arc<Workers> {
         &self.workers
     }
 
     pub fn in_features(&self) -> usize {
         self.in_features
+    }
+
+    /// How the weight is kept: what [`Self::pack`] would have to be told for another one like it.
+    pub fn storage(&self) -> Storage {
+        match &self.panels {
+            Panels::F32(_) => Storage::F32,
+            Panels::Bf16(_) => Storage::Bf16,
+            Panels::F64(_) => Storage::F64,
+            Panels::Int8(_) => Storage::Int8(Int8Scales::PerChannel),
+            Panels::Blocks { format: BlockFormat::Q8_0, .. } => Storage::Int8(Int8Scales::PerGroup32),
+            Panels::Blocks { format: BlockFormat::Int8x64, .. } => Storage::Int8(Int8Scales::PerGroup64),
+            Panels::Blocks { .. } => Storage::Blocks,
+        }
     }
 
     /// Memory of the packed weight and the bias, and of what learns.

@@ -3,12 +3,14 @@
 //! The engine and the trainer take turns. While completions are sampled the engine holds the policy's decoder and adapter; before
 //! an update it has let go of both, so that the update finds nobody else's hand on them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::{Policy, TrainError};
 use crate::engine::{
     EngineHandle, Event, FinishReason, LogprobsMode, Request, RequestAdapter, SamplingParams,
 };
+use crate::model::Decoder;
 
 /// One sampled completion.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -55,9 +57,27 @@ pub struct EngineSampler {
 }
 
 impl EngineSampler {
-    /// `sampling` says how, but for the number of choices, the seed and the log-probabilities.
-    pub fn new(handle: EngineHandle, sampling: SamplingParams) -> Self {
-        Self { handle, sampling, version: 0 }
+    /// `handle` is of an engine on the policy's decoder, of which it lets go if that is what learns. `sampling` says how, but for the
+    /// number of choices, the seed and the log-probabilities.
+    ///
+    /// # Errors
+    /// `Sampling`.
+    pub fn new(
+        handle: EngineHandle,
+        sampling: SamplingParams,
+        policy: &dyn Policy,
+    ) -> Result<Self, TrainError> {
+        let sampler = Self { handle, sampling, version: 0 };
+        if policy.sampler().1.is_none() {
+            sampler.lend(None)?;
+        }
+        Ok(sampler)
+    }
+
+    /// The decoder of a policy that has no adapter, for as long as completions are sampled.
+    fn lend(&self, decoder: Option<Arc<Decoder>>) -> Result<(), TrainError> {
+        let lent = self.handle.blocking_swap_weights(decoder);
+        lent.map(drop).map_err(|error| TrainError::Sampling { message: error.to_string() })
     }
 
     fn request(&self, prompt: &SampledPrompt<'_>, group: usize, adapter: Option<&RequestAdapter>) -> Request {
@@ -89,7 +109,11 @@ impl Sampler for EngineSampler {
         stop: &AtomicBool,
     ) -> Result<Option<Vec<Vec<Rollout>>>, TrainError> {
         let failed = |message: String| TrainError::Sampling { message };
-        let (_, adapter) = policy.sampler();
+        let (decoder, adapter) = policy.sampler();
+        let is_lent = adapter.is_none();
+        if is_lent {
+            self.lend(Some(decoder))?;
+        }
         self.version += 1;
         let adapter = adapter.map(|weights| RequestAdapter { version: self.version, weights });
         let streams: Result<Vec<_>, _> = prompts
@@ -108,7 +132,7 @@ impl Sampler for EngineSampler {
                 }
                 match event {
                     Event::Scheduled { .. } => {}
-                    Event::Token { choice, token, logprobs } => {
+                    Event::Token { choice, token, logprobs, .. } => {
                         let Some(rollout) = rollouts.get_mut(choice as usize) else { continue };
                         rollout.tokens.push(token);
                         let (logprob, kept) =
@@ -126,8 +150,11 @@ impl Sampler for EngineSampler {
             }
             groups.push(rollouts);
         }
-        // What the engine still held of the adapter it lets go of before it answers this.
+        // What the engine still held it lets go of before it answers these.
         self.handle.blocking_reset_prefix_cache().map_err(|error| failed(error.to_string()))?;
+        if is_lent {
+            self.lend(None)?;
+        }
         Ok((!is_stopped).then_some(groups))
     }
 }

@@ -101,7 +101,7 @@ impl Job<'_> {
     ) -> Result<Finished, TrainError> {
         let Learning { resolved, method, prompts, reward, passes } = learning;
         let handle = self.engine(policy.sampler().0, learning)?;
-        let mut sampler = EngineSampler::new(handle, method.sampling.clone());
+        let mut sampler = EngineSampler::new(handle, method.sampling.clone(), policy)?;
         let mut metrics = MetricsFile::new(&self.folder);
         let mut board = TensorBoard::new(&self.folder);
         let mut completions = CompletionsFile::new(&self.folder);

@@ -1,0 +1,111 @@
+//! Decoders with some of their weights replaced: equal to one loaded with the new ones, and untouched by what fails.
+
+use xenoglot::model::{ComputeDtype, Decoder, LoadOptions};
+use xenoglot::ops::{Int8Scales, Workers};
+use xenoglot::weights::{StagedTensors, TensorSource, TensorType, open_weights};
+
+use super::attention::DenseAttention;
+use super::logits::{fixture, load, prefill};
+
+const DTYPES: [ComputeDtype; 4] = [
+    ComputeDtype::F32,
+    ComputeDtype::Bf16,
+    ComputeDtype::Int8(Int8Scales::PerChannel),
+    ComputeDtype::Int8(Int8Scales::PerGroup32),
+];
+
+/// The tensors of a fixture that `wanted` names, in f32 and a little other than they are.
+pub fn changed(model: &str, wanted: impl Fn(&str) -> bool) -> StagedTensors {
+    let (_, tensors) = open_weights(&fixture(model)).unwrap();
+    let mut staged = StagedTensors::default();
+    for name in tensors.names().into_iter().filter(|name| wanted(name)) {
+        let view = tensors.tensor(&name).unwrap();
+        let values = view.to_f32().unwrap();
+        let bytes = values.iter().enumerate().flat_map(|(at, value)| {
+            let factor = 1.0 + 0.05 * ((at % 7) as f32 - 3.0);
+            (value * factor).to_le_bytes()
+        });
+        staged.insert(name, TensorType::F32, view.shape, bytes.collect());
+    }
+    staged
+}
+
+/// The fixture with `changed` over it, loaded whole.
+pub fn reloaded(model: &str, dtype: ComputeDtype, wanted: impl Fn(&str) -> bool) -> Decoder {
+    let (config, tensors) = open_weights(&fixture(model)).unwrap();
+    let mut all = StagedTensors::default();
+    for name in tensors.names() {
+        let view = tensors.tensor(&name).unwrap();
+        let bytes = view.to_f32().unwrap().iter().flat_map(|value| value.to_le_bytes()).collect();
+        all.insert(name, TensorType::F32, view.shape, bytes);
+    }
+    all.extend(changed(model, wanted));
+    let config = xenoglot::model::families::translate(&config).unwrap();
+    Decoder::load(config, &all, &LoadOptions::new(dtype, &Workers::new(2))).unwrap()
+}
+
+pub fn logits(decoder: &Decoder) -> Vec<f32> {
+    let ids: Vec<u32> = (0..20).map(|at| at * 7 % 90).collect();
+    let logits = decoder.forward(&prefill(&ids), &mut DenseAttention(decoder)).unwrap();
+    logits.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+#[test]
+fn replaced_weights_are_those_of_a_new_load() {
+    let check = |model: &str, wanted: &dyn Fn(&str) -> bool| {
+        for dtype in DTYPES {
+            let old = load(&fixture(model), dtype);
+            let before = logits(&old);
+            let new = old.with_tensors(&changed(model, wanted)).unwrap();
+            assert_eq!(logits(&new), logits(&reloaded(model, dtype, wanted)), "{model} {dtype:?}");
+            assert!(logits(&new) != before, "{model} {dtype:?}");
+            assert_eq!(logits(&old), before, "{model} {dtype:?}");
+        }
+    };
+    check("qwen3", &|_| true);
+    check("qwen2", &|_| true);
+    check("llama2", &|name| name.contains("layers.1.") || name == "lm_head.weight");
+    check("llama_bf16", &|name| name.contains("down_proj") || name.contains("norm"));
+    // A tied head; weights without their biases.
+    check("qwen2", &|name| name == "model.embed_tokens.weight");
+    check("qwen2", &|name| name.ends_with("q_proj.weight"));
+}
+
+/// To the bit where weights are not rounded a second time.
+#[test]
+fn a_bias_alone_is_replaced() {
+    let wanted = |name: &str| name.ends_with("k_proj.bias") || name.ends_with("q_proj.bias");
+    for dtype in [ComputeDtype::F32, ComputeDtype::Bf16] {
+        let new = load(&fixture("qwen2"), dtype).with_tensors(&changed("qwen2", wanted)).unwrap();
+        assert_eq!(logits(&new), logits(&reloaded("qwen2", dtype, wanted)), "{dtype:?}");
+    }
+}
+
+#[test]
+fn a_tied_head_goes_by_either_name() {
+    let old = load(&fixture("qwen2"), ComputeDtype::F32);
+    let by_embedding = changed("qwen2", |name| name == "model.embed_tokens.weight");
+    let view = by_embedding.tensor("model.embed_tokens.weight").unwrap();
+    let mut by_head = StagedTensors::default();
+    by_head.insert("lm_head.weight".to_owned(), view.dtype, view.shape.clone(), view.bytes.to_vec());
+    let expected = logits(&old.with_tensors(&by_embedding).unwrap());
+    assert_eq!(logits(&old.with_tensors(&by_head).unwrap()), expected);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_by_name() {
+    let decoder = load(&fixture("qwen3"), ComputeDtype::F32);
+    let check = |tensors: &[(&str, &[usize])], expected: &str| {
+        let error = decoder.check_update(tensors.iter().copied()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    let norm: &[usize] = &[decoder.config().hidden_size];
+    assert!(decoder.check_update([("model.norm.weight", norm)]).is_ok());
+    check(&[("model.norm.weight", &[3])], "`model.norm.weight` is [3]");
+    check(&[("norm.weight", norm)], "the model has no `norm.weight`");
+    check(&[("model.norm.weight", norm), ("model.norm.weight", norm)], "comes twice");
+    check(&[("a", norm); 20], "and 12 more");
+    let mut staged = StagedTensors::default();
+    staged.insert("model.norm.weight".to_owned(), TensorType::F32, vec![1], vec![0; 4]);
+    assert!(decoder.with_tensors(&staged).is_err());
+}
