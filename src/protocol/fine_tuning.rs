@@ -318,6 +318,10 @@ impl RequestBody for CreateFineTuningJob {
         if let Some(method) = &self.method {
             method.check()?;
         }
+        if self.kind() == MethodKind::Reinforcement && self.validation_file.is_some() {
+            let message = "`validation_file` is not measured by `type` `reinforcement`: leave it out, and evaluate what is served";
+            return Err(BadRequest::invalid("validation_file", message));
+        }
         check_metadata(self.metadata.as_ref())?;
         if let Some(suffix) = &self.suffix {
             check_suffix(suffix)?;

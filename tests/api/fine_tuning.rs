@@ -443,6 +443,7 @@ async fn a_policy_learns_from_what_it_samples() {
 
     for (more, param, part) in [
         (json!({"grader": null}), "method.reinforcement.grader", "required"),
+        (json!({"preset": "grpo"}), "method.reinforcement.preset", "budget-alignment"),
         (json!({"loss_type": "ppo"}), "method.reinforcement.loss_type", "dr_grpo"),
         (json!({"num_generations": 1}), "num_generations", "at least 2"),
         (json!({"max_completion_length": 1 << 20}), "max_completion_length", "context"),

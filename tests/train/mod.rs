@@ -4,6 +4,7 @@ mod command;
 mod continued_pretraining;
 mod doubles;
 mod grpo;
+mod learns;
 mod lora;
 mod maet;
 mod mindmerger;
