@@ -60,13 +60,13 @@ pub enum GradeReason {
 
 /// A part's score before it has its name.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Score {
+pub(super) struct Outcome {
     pub score: f64,
     pub reason: GradeReason,
     pub undecided: bool,
 }
 
-impl Score {
+impl Outcome {
     pub fn new(score: f64, reason: GradeReason) -> Self {
         Self { score, reason, undecided: false }
     }

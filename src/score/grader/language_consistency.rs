@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::GraderError;
 use super::completion::Completion;
-use super::grade::{GradeReason, Score};
+use super::grade::{GradeReason, Outcome};
 use super::target::Target;
 use super::template::Missing;
 use crate::language::Language;
@@ -39,10 +39,10 @@ impl LanguageConsistency {
         self.target.of(item).map(|_| ())
     }
 
-    pub fn grade(&self, item: &Value, completion: &Completion<'_>) -> Result<Score, Missing> {
+    pub fn grade(&self, item: &Value, completion: &Completion<'_>) -> Result<Outcome, Missing> {
         let target = self.target.of(item)?;
         if self.part == CompletionPart::Trace && completion.trace().is_none() {
-            return Ok(Score::new(0.0, GradeReason::NoTrace));
+            return Ok(Outcome::new(0.0, GradeReason::NoTrace));
         }
         let share = match self.mode {
             LanguageMode::Probability => self.probability(completion, target),
@@ -50,8 +50,8 @@ impl LanguageConsistency {
             LanguageMode::Strict => strict(&self.text_score(completion, target)),
         };
         Ok(match share {
-            Some(share) => Score::new(share, GradeReason::Measured),
-            None => Score::undecided(GradeReason::NoWords),
+            Some(share) => Outcome::new(share, GradeReason::Measured),
+            None => Outcome::undecided(GradeReason::NoWords),
         })
     }
 

@@ -3,7 +3,7 @@
 //! With n tokens: 0 up to `max - cache`, ((max - cache) - n) / cache up to `max`, -1 from there on; (n - min) / min below `min`.
 
 use super::completion::Completion;
-use super::grade::{GradeReason, Score};
+use super::grade::{GradeReason, Outcome};
 use super::{GraderError, join};
 use crate::protocol::graders::LengthGrader;
 
@@ -37,17 +37,17 @@ impl Length {
         Ok(Self { min, free, cache })
     }
 
-    pub fn grade(&self, completion: &Completion<'_>) -> Score {
+    pub fn grade(&self, completion: &Completion<'_>) -> Outcome {
         let tokens = completion.sample.completion_tokens as f64;
         let [min, free, cache] = [self.min, self.free, self.cache].map(f64::from);
         if tokens < min {
-            Score::new((tokens - min) / min, GradeReason::TooShort)
+            Outcome::new((tokens - min) / min, GradeReason::TooShort)
         } else if tokens <= free {
-            Score::new(0.0, GradeReason::WithinLength)
+            Outcome::new(0.0, GradeReason::WithinLength)
         } else if tokens < free + cache {
-            Score::new((free - tokens) / cache, GradeReason::Overlong)
+            Outcome::new((free - tokens) / cache, GradeReason::Overlong)
         } else {
-            Score::new(-1.0, GradeReason::Overlong)
+            Outcome::new(-1.0, GradeReason::Overlong)
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::completion::Completion;
-use super::grade::{GradeReason, Score};
+use super::grade::{GradeReason, Outcome};
 use super::target::Target;
 use super::template::{Missing, Template};
 use super::{GraderError, item_template, join};
@@ -34,13 +34,13 @@ impl MathAnswer {
         self.language.as_ref().map_or(Ok(()), |language| language.of(item).map(|_| ()))
     }
 
-    pub fn grade(&self, item: &Value, completion: &Completion<'_>) -> Result<Score, Missing> {
+    pub fn grade(&self, item: &Value, completion: &Completion<'_>) -> Result<Outcome, Missing> {
         let golds = self.golds(item)?;
         let golds: Vec<&str> = golds.iter().map(String::as_str).collect();
         let language = self.language.as_ref().map(|language| language.of(item)).transpose()?;
         let score = self.scorer.score_any(&golds, language, &completion.text);
         let undecided = score.verdict == Verdict::Undecided;
-        Ok(Score { undecided, ..Score::binary(score.is_correct(), GradeReason::Answer(score.reason)) })
+        Ok(Outcome { undecided, ..Outcome::binary(score.is_correct(), GradeReason::Answer(score.reason)) })
     }
 
     fn golds(&self, item: &Value) -> Result<Vec<String>, Missing> {
@@ -49,7 +49,7 @@ impl MathAnswer {
             None => vec![self.reference.render_item(item)?],
         };
         if golds.iter().any(|gold| gold.trim().is_empty()) {
-            return Err(Missing::new(&self.reference, "the right answer is empty"));
+            return Err(Missing::new(&self.reference, &"the right answer is empty"));
         }
         Ok(golds)
     }

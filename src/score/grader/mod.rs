@@ -113,10 +113,10 @@ impl Grader {
             .parts
             .iter()
             .map(|part| {
-                let grade::Score { score, reason, undecided } =
+                let grade::Outcome { score, reason, undecided } =
                     part.kind.grade(item, &completion).unwrap_or_else(|missing| {
                         failure.get_or_insert_with(|| GraderError::item(&part.path, missing).to_string());
-                        grade::Score::undecided(GradeReason::Failed)
+                        grade::Outcome::undecided(GradeReason::Failed)
                     });
                 Part { name: part.name.clone(), score, reason, undecided }
             })
@@ -175,7 +175,7 @@ impl Kind {
         }
     }
 
-    fn grade(&self, item: &Value, completion: &Completion<'_>) -> Result<grade::Score, Missing> {
+    fn grade(&self, item: &Value, completion: &Completion<'_>) -> Result<grade::Outcome, Missing> {
         match self {
             Self::StringCheck(part) => part.grade(item, completion),
             Self::MathAnswer(part) => part.grade(item, completion),

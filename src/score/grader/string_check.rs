@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::completion::Completion;
-use super::grade::{GradeReason, Score};
+use super::grade::{GradeReason, Outcome};
 use super::template::{Missing, Template};
 use super::{GraderError, template};
 use crate::protocol::graders::{StringCheckGrader, StringCheckOperation};
@@ -29,7 +29,7 @@ impl StringCheck {
         self.reference.check(item)
     }
 
-    pub fn grade(&self, item: &Value, completion: &Completion<'_>) -> Result<Score, Missing> {
+    pub fn grade(&self, item: &Value, completion: &Completion<'_>) -> Result<Outcome, Missing> {
         let input = self.input.render(item, completion)?;
         let reference = self.reference.render(item, completion)?;
         let holds = match self.operation {
@@ -39,6 +39,6 @@ impl StringCheck {
             StringCheckOperation::Ilike => input.to_lowercase().contains(&reference.to_lowercase()),
         };
         let reason = if holds { GradeReason::Holds } else { GradeReason::DoesNotHold };
-        Ok(Score::binary(holds, reason))
+        Ok(Outcome::binary(holds, reason))
     }
 }

@@ -30,7 +30,7 @@ impl Target {
             Self::Fixed(language) => Ok(*language),
             Self::OfItem(template) => {
                 let tag = template.render_item(item)?;
-                tag.parse().map_err(|error: UnknownLanguage| Missing::new(template, error))
+                tag.parse().map_err(|error: UnknownLanguage| Missing::new(template, &error))
             }
         }
     }

@@ -4,7 +4,7 @@
 //! names and by numbers of lists (`item.answers.0` or `item.answers[0]`); `sample.` knows the fields of [`SampleField`]. What can be
 //! wrong with a template is found when it is read, but for a path that an item does not have, which is found with the item.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use serde_json::Value;
 
@@ -79,7 +79,7 @@ pub(super) struct Missing {
 }
 
 impl Missing {
-    pub fn new(template: &Template, message: impl ToString) -> Self {
+    pub fn new(template: &Template, message: &impl Display) -> Self {
         Self { place: template.text.clone(), message: message.to_string() }
     }
 }

@@ -264,6 +264,14 @@ fn budget_alignments_reward() {
 }
 
 #[test]
+fn the_documented_reward_is_the_preset() {
+    let page = include_str!("../../../docs/graders.md");
+    let example = page.split("```json").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let read = wire::Grader::read(&serde_json::from_str(example).unwrap(), "").unwrap();
+    assert_eq!(read, budget_alignment("{{ item.answer }}", "{{ item.language }}"));
+}
+
+#[test]
 fn formulas_that_fail_give_nothing_and_say_why() {
     let grader = |formula: &str| {
         json!({"type": "multi", "name": "m", "calculate_output": formula, "graders": {
@@ -306,64 +314,74 @@ fn items_are_checked_before_anything_is_drawn() {
     assert_eq!(grader.check_item(&json!({"language": "zh-Hant"})), Ok(()));
 }
 
+#[track_caller]
+fn check_mistake(grader: &Value, path: &str, part: &str) {
+    let Err(error) = compiled(grader) else { panic!("{grader} is no mistake") };
+    assert_eq!(error.path(), path, "{error}");
+    assert!(error.message().contains(part), "{error}");
+    assert!(matches!(error, GraderError::Definition { .. }));
+    let outer = error.within("grader");
+    assert_eq!(outer.path(), if path.is_empty() { "grader".to_owned() } else { format!("grader.{path}") });
+}
+
 #[test]
 fn descriptions_are_checked_by_their_path() {
     let multi = |key: &str, grader: Value, formula: &str| json!({"type": "multi", "name": "m", "graders": {key: grader}, "calculate_output": formula});
     let length = || json!({"type": "length", "name": "n", "max": 8});
-    #[track_caller]
-    fn check(grader: &Value, path: &str, part: &str) {
-        let Err(error) = compiled(grader) else { panic!("{grader} is no mistake") };
-        assert_eq!(error.path(), path, "{error}");
-        assert!(error.message().contains(part), "{error}");
-        assert!(matches!(error, GraderError::Definition { .. }));
-        let outer = error.within("grader");
-        assert_eq!(
-            outer.path(),
-            if path.is_empty() { "grader".to_owned() } else { format!("grader.{path}") }
-        );
-    }
     let language = |target: &str| json!({"type": "language_consistency", "name": "l", "target": target});
-    check(&language("klingon"), "target", "unknown language \"klingon\"");
-    check(&multi("lang", language("xx"), "lang"), "graders.lang.target", "unknown language");
-    check(&language("{{ sample.answer }}"), "target", "must not depend on the sample");
-    check(&language("{{ itm.language }}"), "target", "begins with `item.`");
+    check_mistake(&language("klingon"), "target", "unknown language \"klingon\"");
+    check_mistake(&multi("lang", language("xx"), "lang"), "graders.lang.target", "unknown language");
+    check_mistake(&language("{{ sample.answer }}"), "target", "must not depend on the sample");
+    check_mistake(&language("{{ itm.language }}"), "target", "begins with `item.`");
     let math = |field: &str, value: Value| {
         let mut grader = json!({"type": "math_answer", "name": "a", "reference": "1"});
         grader[field] = value;
         grader
     };
-    check(&math("reference", json!(" ")), "reference", "the right answer is empty");
-    check(&math("reference", json!("{{ item.x")), "reference", "never closed");
-    check(&math("profile", json!("minera")), "profile", "expected one of default");
-    check(&math("precision", json!(101)), "precision", "0 to 100");
-    check(&math("language", json!("")), "language", "unknown language");
-    check(&multi("acc", math("task", json!("maths")), "acc"), "graders.acc.task", "one of math, choice");
+    check_mistake(&math("reference", json!(" ")), "reference", "the right answer is empty");
+    check_mistake(&math("reference", json!("{{ item.x")), "reference", "never closed");
+    check_mistake(&math("profile", json!("minera")), "profile", "expected one of default");
+    check_mistake(&math("precision", json!(101)), "precision", "0 to 100");
+    check_mistake(&math("language", json!("")), "language", "unknown language");
+    check_mistake(
+        &multi("acc", math("task", json!("maths")), "acc"),
+        "graders.acc.task",
+        "one of math, choice",
+    );
     let string = json!({"type": "string_check", "name": "s", "input": "{{ sample.output }}", "reference": "x", "operation": "eq"});
-    check(&string, "input", "a sample has no such field");
-    check(&json!({"type": "think_format", "name": "f", "require": []}), "require", "nothing is required");
-    check(&json!({"type": "length", "name": "n", "max": 0}), "max", "at least one token");
-    check(&json!({"type": "length", "name": "n", "max": 5, "cache": 6}), "cache", "6 is more than `max`, 5");
-    check(
+    check_mistake(&string, "input", "a sample has no such field");
+    check_mistake(
+        &json!({"type": "think_format", "name": "f", "require": []}),
+        "require",
+        "nothing is required",
+    );
+    check_mistake(&json!({"type": "length", "name": "n", "max": 0}), "max", "at least one token");
+    check_mistake(
+        &json!({"type": "length", "name": "n", "max": 5, "cache": 6}),
+        "cache",
+        "6 is more than `max`, 5",
+    );
+    check_mistake(
         &json!({"type": "length", "name": "n", "max": 5, "cache": 3, "min": 3}),
         "min",
         "every length is punished",
     );
-    check(&json!({"type": "length", "name": "", "max": 5}), "name", "1 to 64 characters");
-    check(
+    check_mistake(&json!({"type": "length", "name": "", "max": 5}), "name", "1 to 64 characters");
+    check_mistake(
         &multi("len", json!({"type": "length", "name": "", "max": 5}), "len"),
         "graders.len.name",
         "1 to 64",
     );
-    check(&multi("min", length(), "1"), "graders.min", "no function's name");
-    check(&multi("a-b", length(), "1"), "graders.a-b", "a formula cannot name it");
-    check(
+    check_mistake(&multi("min", length(), "1"), "graders.min", "no function's name");
+    check_mistake(&multi("a-b", length(), "1"), "graders.a-b", "a formula cannot name it");
+    check_mistake(
         &multi("len", length(), "lne"),
         "calculate_output",
         "character 1: no grader is called \"lne\"; did you mean `len`?",
     );
-    check(&multi("len", length(), "len +"), "calculate_output", "character 6: expected");
-    check(&multi("len", length(), "1"), "graders.len", "`calculate_output` leaves it out: `+ 0*len`");
-    check(
+    check_mistake(&multi("len", length(), "len +"), "calculate_output", "character 6: expected");
+    check_mistake(&multi("len", length(), "1"), "graders.len", "`calculate_output` leaves it out: `+ 0*len`");
+    check_mistake(
         &json!({"type": "multi", "name": "m", "graders": {}, "calculate_output": "1"}),
         "graders",
         "1 to 16 graders",

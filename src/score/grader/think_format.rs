@@ -4,7 +4,7 @@
 //! hold something: what is cut off in a box, or boxed in the trace alone, is no answer.
 
 use super::completion::Completion;
-use super::grade::{GradeReason, Score};
+use super::grade::{GradeReason, Outcome};
 use super::{GraderError, join};
 use crate::protocol::graders::{FormatRequirement, ThinkFormatGrader};
 use crate::score::extract::boxes;
@@ -26,10 +26,10 @@ impl ThinkFormat {
         Ok(Self { require })
     }
 
-    pub fn grade(&self, completion: &Completion<'_>) -> Score {
+    pub fn grade(&self, completion: &Completion<'_>) -> Outcome {
         match self.require.iter().find_map(|requirement| lacks(*requirement, completion)) {
-            Some(reason) => Score::new(0.0, reason),
-            None => Score::new(1.0, GradeReason::FormatKept),
+            Some(reason) => Outcome::new(0.0, reason),
+            None => Outcome::new(1.0, GradeReason::FormatKept),
         }
     }
 }
