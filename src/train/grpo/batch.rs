@@ -31,7 +31,7 @@ impl GroupBatch {
     /// `(row, token)` of every token of the completions, in their order.
     pub fn tokens(&self) -> Vec<(u32, u32)> {
         let targets = &self.micro.targets.ids;
-        let rows = self.rows.iter().flat_map(|rows| rows.clone());
+        let rows = self.rows.iter().cloned().flatten();
         rows.map(|row| (row as u32, targets[row])).collect()
     }
 }

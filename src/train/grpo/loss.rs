@@ -213,7 +213,7 @@ impl Terms<'_> {
     fn add(&self, gradients: &mut [f64], counts: &mut PolicyCounts) -> f64 {
         let Self { completion, settings, weight, .. } = self;
         let tokens = completion.logprobs.len();
-        let log_ratios: Vec<f64> = (0..tokens).map(|at| self.new(at) - self.old(at)).collect();
+        let log_ratios: Vec<f64> = (0..tokens).map(|at| self.logprob(at) - self.old(at)).collect();
         let of_sequence = log_ratios.iter().sum::<f64>() / tokens as f64;
         let by_sequence = settings.level == RatioLevel::Sequence;
         let gamma = if settings.loss == LossType::Vespo { self.gamma(&log_ratios) } else { 0.0 };
@@ -246,7 +246,9 @@ impl Terms<'_> {
             }
         }
         if by_sequence {
-            gradients.iter_mut().for_each(|gradient| *gradient += through_sequence / tokens as f64);
+            for gradient in gradients {
+                *gradient += through_sequence / tokens as f64;
+            }
             self.count_clips(of_sequence, counts);
         }
         counts.tokens += tokens as f64;
@@ -257,12 +259,12 @@ impl Terms<'_> {
         loss
     }
 
-    fn new(&self, at: usize) -> f64 {
+    fn logprob(&self, at: usize) -> f64 {
         f64::from(self.completion.logprobs[at])
     }
 
     fn old(&self, at: usize) -> f64 {
-        self.completion.old.map_or_else(|| self.new(at), |old| f64::from(old[at]))
+        self.completion.old.map_or_else(|| self.logprob(at), |old| f64::from(old[at]))
     }
 
     /// What a token's policy loss is multiplied by.
@@ -287,11 +289,11 @@ impl Terms<'_> {
         match loss {
             LossType::Cispo => {
                 let clipped = ratio.min(epsilon_high);
-                let value = -clipped * advantage * self.new(at);
+                let value = -clipped * advantage * self.logprob(at);
                 (Slope { value, slope: 0.0 }, -clipped * advantage)
             }
             LossType::Vespo => {
-                (Slope { value: -gamma * advantage * self.new(at), slope: 0.0 }, -gamma * advantage)
+                (Slope { value: -gamma * advantage * self.logprob(at), slope: 0.0 }, -gamma * advantage)
             }
             LossType::Sapo => {
                 let temperature = sapo_temperatures[usize::from(advantage <= 0.0)];
@@ -334,7 +336,7 @@ impl Terms<'_> {
     /// policy's (Schulman's k3, <http://joschu.net/blog/kl-approx.html>).
     fn divergence(&self, at: usize) -> (f64, f64) {
         let Some(reference) = self.completion.reference else { return (0.0, 0.0) };
-        let difference = f64::from(reference[at]) - self.new(at);
+        let difference = f64::from(reference[at]) - self.logprob(at);
         (difference.exp() - difference - 1.0, 1.0 - difference.exp())
     }
 

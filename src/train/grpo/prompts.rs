@@ -62,8 +62,8 @@ impl PromptLines {
             }
         }
         if lines.is_empty() {
-            let shown = files.first().map(PathBuf::as_path).unwrap_or(Path::new("")).display().to_string();
-            let problem = format!("{shown}: there is no prompt of at most {} tokens", options.length_max);
+            let shown = files.first().map_or_else(String::new, |file| format!("{}: ", file.display()));
+            let problem = format!("{shown}there is no prompt of at most {} tokens", options.length_max);
             return Err(DataError::Nothing(problem).into());
         }
         let lengths = lines.iter().map(|line| line.ids.len() as u32).collect();
