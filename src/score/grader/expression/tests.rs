@@ -1,3 +1,5 @@
+//! Expressions by hand, their mistakes by place, and anything at all.
+
 use proptest::prelude::*;
 
 use super::*;
