@@ -72,7 +72,10 @@ pub fn sample(job: &SampleJob<'_>) -> Result<Sampled, SampleError> {
     let logprobs = match (params.logprobs, params.logprobs_mode) {
         (None, _) => None,
         (Some(k), LogprobsMode::Raw) => Some(row_logprobs(job.logits, token, k)?),
-        (Some(k), LogprobsMode::Scaled) => Some(logprobs_of(&softmax, token, k)),
+        (Some(k), LogprobsMode::Scaled) => {
+            let kept_mass = kept.as_ref().map(|kept| kept_mass(&softmax, kept));
+            Some(TokenLogprobs { kept_mass, ..logprobs_of(&softmax, token, k) })
+        }
         (Some(k), LogprobsMode::Processed) => Some(match &kept {
             Some(kept) => kept_logprobs(&softmax, kept, token, k),
             None => logprobs_of(&softmax, token, k),
@@ -179,6 +182,7 @@ fn logprobs_of(softmax: &Softmax<'_>, token: u32, k: u32) -> TokenLogprobs {
     TokenLogprobs {
         chosen: TokenLogprob { token, logprob: logprob(values[token as usize]), rank },
         top: ranked(&softmax::top_entries(values, k as usize), logprob),
+        kept_mass: None,
     }
 }
 
@@ -190,7 +194,14 @@ fn kept_logprobs(softmax: &Softmax<'_>, kept: &[Entry], token: u32, k: u32) -> T
     TokenLogprobs {
         chosen: TokenLogprob { token, logprob: logprob(kept[at].value), rank: at as u32 + 1 },
         top: ranked(&kept[..kept.len().min(k as usize)], logprob),
+        kept_mass: Some(kept_mass(softmax, kept)),
     }
+}
+
+/// The share of the row that truncation left.
+fn kept_mass(softmax: &Softmax<'_>, kept: &[Entry]) -> f32 {
+    let left = kept.iter().map(|entry| f64::from(softmax.weight(entry.value))).sum::<f64>();
+    (left / softmax.total()) as f32
 }
 
 fn ranked(best: &[Entry], logprob: impl Fn(f32) -> f32) -> Vec<TokenLogprob> {

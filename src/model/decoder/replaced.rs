@@ -80,7 +80,7 @@ impl Decoder {
             let (weight, bias) = (tensor(&weight)?, tensor(&bias)?);
             match parameter {
                 Parameter::Linear(linear) => {
-                    if let Some(packed) = repacked(linear, weight, bias)? {
+                    if let Some(packed) = repacked(linear, weight.as_ref(), bias.as_ref())? {
                         *linear = packed;
                     }
                 }
@@ -111,20 +111,19 @@ impl Decoder {
 /// A linear with another weight, another bias, or both; `None` with neither.
 fn repacked(
     old: &Arc<PackedLinear>,
-    weight: Option<TensorView<'_>>,
-    bias: Option<TensorView<'_>>,
+    weight: Option<&TensorView<'_>>,
+    bias: Option<&TensorView<'_>>,
 ) -> Result<Option<Arc<PackedLinear>>, ModelError> {
     if weight.is_none() && bias.is_none() {
         return Ok(None);
     }
-    let quoted =
-        || weight.as_ref().or(bias.as_ref()).map(|view| format!("`{}`", view.name)).unwrap_or_default();
-    let new_bias = match &bias {
+    let quoted = || weight.or(bias).map(|view| format!("`{}`", view.name)).unwrap_or_default();
+    let new_bias = match bias {
         Some(view) => Some(view.to_f32()?),
         None => old.bias().map(<[f32]>::to_vec),
     };
     let (storage, workers) = (old.storage(), old.workers());
-    if let Some(weight) = &weight {
+    if let Some(weight) = weight {
         return loader::pack(weight, new_bias, storage, workers, quoted).map(Some);
     }
     let pack = |source| ModelError::Pack { tensor: quoted(), source };
