@@ -160,6 +160,9 @@ pub fn fold(choice: &mut CompletionChoice, part: CompletionChoice) {
         logprobs.token_logprobs.extend(more.token_logprobs);
         logprobs.tokens.extend(more.tokens);
         logprobs.top_logprobs.get_or_insert_default().extend(more.top_logprobs.into_iter().flatten());
+        if let Some(more) = more.kept_mass {
+            logprobs.kept_mass.get_or_insert_default().extend(more);
+        }
     }
     if let Some(more) = part.token_ids {
         choice.token_ids.get_or_insert_default().extend(more);

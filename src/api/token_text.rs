@@ -42,6 +42,9 @@ impl TokenText {
         to.tokens.push(text);
         to.token_logprobs.push(logprobs.map(|logprobs| finite(logprobs.chosen.logprob)));
         to.top_logprobs.get_or_insert_default().push(logprobs.map(|logprobs| self.top(logprobs, k)));
+        if let Some(kept) = logprobs.and_then(|logprobs| logprobs.kept_mass) {
+            to.kept_mass.get_or_insert_default().push(kept);
+        }
     }
 
     /// Best first, the chosen token included. Tokens of the same text keep the likelier one's place.
@@ -58,10 +61,10 @@ impl TokenText {
 
     pub fn chat(&self, tokens: &[(u32, Option<TokenLogprobs>)]) -> ChatLogprobs {
         let entry = |(_, logprobs): &(u32, Option<TokenLogprobs>)| {
-            let TokenLogprobs { chosen, top: likeliest, .. } = logprobs.as_ref()?;
+            let TokenLogprobs { chosen, top: likeliest, kept_mass } = logprobs.as_ref()?;
             let top_logprobs = likeliest.iter().map(|token| self.chat_top(token)).collect();
             let ChatTopLogprob { token, logprob, bytes } = self.chat_top(chosen);
-            Some(ChatTokenLogprob { token, logprob, bytes, top_logprobs })
+            Some(ChatTokenLogprob { token, logprob, bytes, top_logprobs, kept_mass: *kept_mass })
         };
         ChatLogprobs { content: Some(tokens.iter().filter_map(entry).collect()) }
     }

@@ -124,8 +124,9 @@ pub struct TokenLogprobs {
     pub chosen: TokenLogprob,
     /// The k most likely tokens, best first; ties go to the lower id.
     pub top: Vec<TokenLogprob>,
-    /// Of `Scaled`: the log of the probability that truncation kept, what `Scaled` is above `Processed`; 0 of the other modes.
-    pub kept: f32,
+    /// Of scaled and processed ones where tokens were truncated: the share of the scaled distribution that was left to draw
+    /// from. A processed logprob is the scaled one less its logarithm.
+    pub kept_mass: Option<f32>,
 }
 
 /// What a request's stream yields, in order: `Scheduled`, tokens of the choices interleaved, one `Finished`

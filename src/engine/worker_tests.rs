@@ -379,6 +379,7 @@ fn a_pause_that_aborts_ends_every_choice_with_its_tokens() {
     for events in [&events, &waited] {
         assert_eq!(told(events, 63).unwrap(), (Vec::new(), Some(FinishReason::Cancelled)));
     }
+    assert!(matches!(waited[0], Event::Scheduled { .. }));
     assert!(!told(&events, 0).unwrap().0.is_empty());
     wait_until("everything is freed", || engine.handle.stats().kv_blocks_in_use.load(Relaxed) == 0);
     runtime.block_on(engine.handle.resume()).unwrap();

@@ -21,6 +21,10 @@ pub struct CompletionLogprobs {
     pub tokens: Vec<String>,
     #[serde(default)]
     pub top_logprobs: Option<Vec<Option<TopLogprobs>>>,
+    /// Where tokens were truncated and logprobs are `scaled` or `processed`: the share of the scaled distribution that was left
+    /// to draw from. A processed logprob is the scaled one less its logarithm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_mass: Option<Vec<f32>>,
 }
 
 /// Token text to logprob, best first. A map on the wire.
@@ -71,6 +75,9 @@ pub struct ChatTokenLogprob {
     pub bytes: Option<Vec<u8>>,
     #[serde(default)]
     pub top_logprobs: Vec<ChatTopLogprob>,
+    /// As in text completions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_mass: Option<f32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

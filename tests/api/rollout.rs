@@ -378,7 +378,15 @@ async fn a_group_of_rollouts_comes_prompt_major_with_processed_logprobs() {
     assert_eq!(mode("scaled", json!({})).await, silent, "nothing is truncated");
     assert_ne!(mode("raw", json!({})).await, silent);
     let truncated = json!({"top_k": 3});
-    assert!(mode("processed", truncated.clone()).await > mode("scaled", truncated).await);
+    let (processed, scaled) =
+        (mode("processed", truncated.clone()).await, mode("scaled", truncated.clone()).await);
+    let kept = server.ok(COMPLETIONS, &merge(&body, &truncated)).await["choices"][0]["logprobs"]["kept_mass"]
+        .clone();
+    assert!(
+        (scaled - kept[0].as_f64().unwrap().ln() - processed).abs() < 1e-5,
+        "{scaled} {kept} {processed}"
+    );
+    assert!(choices[0]["logprobs"].get("kept_mass").is_none());
 }
 
 /// What TRL's distillation sends.

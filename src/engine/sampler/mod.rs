@@ -72,14 +72,14 @@ pub fn sample(job: &SampleJob<'_>) -> Result<Sampled, SampleError> {
     let logprobs = match (params.logprobs, params.logprobs_mode) {
         (None, _) => None,
         (Some(k), LogprobsMode::Raw) => Some(row_logprobs(job.logits, token, k)?),
+        (Some(k), LogprobsMode::Scaled) => {
+            let kept_mass = kept.as_ref().map(|kept| kept_mass(&softmax, kept));
+            Some(TokenLogprobs { kept_mass, ..logprobs_of(&softmax, token, k) })
+        }
         (Some(k), LogprobsMode::Processed) => Some(match &kept {
             Some(kept) => kept_logprobs(&softmax, kept, token, k),
             None => logprobs_of(&softmax, token, k),
         }),
-        (Some(k), LogprobsMode::Scaled) => {
-            let kept = kept.map_or(0.0, |kept| (total_of(&softmax, &kept) / softmax.total()).ln() as f32);
-            Some(TokenLogprobs { kept, ..logprobs_of(&softmax, token, k) })
-        }
     };
     Ok(Sampled { token, logprobs })
 }
@@ -182,25 +182,26 @@ fn logprobs_of(softmax: &Softmax<'_>, token: u32, k: u32) -> TokenLogprobs {
     TokenLogprobs {
         chosen: TokenLogprob { token, logprob: logprob(values[token as usize]), rank },
         top: ranked(&softmax::top_entries(values, k as usize), logprob),
-        kept: 0.0,
+        kept_mass: None,
     }
 }
 
 /// As `logprobs_of`, over the entries that truncation kept; only these are reported.
 fn kept_logprobs(softmax: &Softmax<'_>, kept: &[Entry], token: u32, k: u32) -> TokenLogprobs {
-    let log_total = total_of(softmax, kept).ln();
+    let log_total = kept.iter().map(|entry| f64::from(softmax.weight(entry.value))).sum::<f64>().ln();
     let logprob = |value| softmax.logprob(value, log_total);
     let at = kept.iter().position(|entry| entry.id == token).unwrap_or_default();
     TokenLogprobs {
         chosen: TokenLogprob { token, logprob: logprob(kept[at].value), rank: at as u32 + 1 },
         top: ranked(&kept[..kept.len().min(k as usize)], logprob),
-        kept: 0.0,
+        kept_mass: Some(kept_mass(softmax, kept)),
     }
 }
 
-/// What entries weigh together.
-fn total_of(softmax: &Softmax<'_>, entries: &[Entry]) -> f64 {
-    entries.iter().map(|entry| f64::from(softmax.weight(entry.value))).sum()
+/// The share of the row that truncation left.
+fn kept_mass(softmax: &Softmax<'_>, kept: &[Entry]) -> f32 {
+    let left = kept.iter().map(|entry| f64::from(softmax.weight(entry.value))).sum::<f64>();
+    (left / softmax.total()) as f32
 }
 
 fn ranked(best: &[Entry], logprob: impl Fn(f32) -> f32) -> Vec<TokenLogprob> {

@@ -91,7 +91,13 @@ fn raw_and_processed_logprobs() {
     let reported = logprobs(&row, &processed);
     assert_eq!(reported.top, [TokenLogprob { token: 1, logprob: 0.0, rank: 1 }]);
     let two = SamplingParams { top_k: 2, temperature: 1.0, ..processed };
-    assert!((f64::from(logprobs(&row, &two).top[0].logprob) - (4.0_f64 / 7.0).ln()).abs() < 1e-6);
+    let processed = logprobs(&row, &two);
+    assert!((f64::from(processed.top[0].logprob) - (4.0_f64 / 7.0).ln()).abs() < 1e-6);
+    let scaled = logprobs(&row, &SamplingParams { logprobs_mode: LogprobsMode::Scaled, ..two });
+    for (of, expected) in [(&scaled, 0.7), (&processed, 0.7), (&reported, 16.0 / 30.0)] {
+        assert!((of.kept_mass.unwrap() - expected).abs() < 1e-6, "{of:?}");
+    }
+    assert!((scaled.chosen.logprob - 0.7_f32.ln() - processed.chosen.logprob).abs() < 1e-6);
 }
 
 #[test]

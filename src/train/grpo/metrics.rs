@@ -50,7 +50,7 @@ impl GrpoTrainer<'_> {
 /// The mean probability that truncation kept, over tokens.
 fn kept_mass(generation: &Generation) -> f64 {
     let kept = generation.rollouts.iter().flat_map(|rollout| &rollout.kept);
-    let kept: Vec<f64> = kept.map(|&kept| f64::from(kept).exp()).collect();
+    let kept: Vec<f64> = kept.map(|&kept| f64::from(kept)).collect();
     mean(&kept)
 }
 

@@ -19,7 +19,7 @@ pub struct Rollout {
     pub tokens: Vec<u32>,
     /// The sampler's log-probability of each token at its temperature, before truncation.
     pub logprobs: Vec<f32>,
-    /// The log of what truncation kept at each token: `logprobs` less this is the probability that the token was drawn with.
+    /// The share of the distribution that truncation kept at each token: `logprobs` less its logarithm is what it was drawn with.
     pub kept: Vec<f32>,
     /// It was cut off by the longest completion allowed.
     pub is_truncated: bool,
@@ -135,8 +135,9 @@ impl Sampler for EngineSampler {
                     Event::Token { choice, token, logprobs, .. } => {
                         let Some(rollout) = rollouts.get_mut(choice as usize) else { continue };
                         rollout.tokens.push(token);
-                        let (logprob, kept) =
-                            logprobs.map_or((f32::NAN, 0.0), |found| (found.chosen.logprob, found.kept));
+                        let (logprob, kept) = logprobs.map_or((f32::NAN, 1.0), |found| {
+                            (found.chosen.logprob, found.kept_mass.unwrap_or(1.0))
+                        });
                         rollout.logprobs.push(logprob);
                         rollout.kept.push(kept);
                     }

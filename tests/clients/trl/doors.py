@@ -9,6 +9,7 @@ import warnings
 
 import requests
 import torch
+from accelerate import PartialState
 from backend import ROOT, backend
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
@@ -120,6 +121,8 @@ def adapters(url, client, out):
 def main():
     out = ROOT / "target/trl-out/doors"
     out.mkdir(parents=True, exist_ok=True)
+    # Its logger wants one.
+    PartialState(cpu=True)
     results = {}
     with backend(MODEL, "--weights-dir", str(out)) as url:
         client = VLLMClient(url, 60)

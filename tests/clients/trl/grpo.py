@@ -11,7 +11,7 @@ import torch
 import xenoglot_rollouts
 from backend import ROOT, backend, get
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
 warnings.filterwarnings("ignore")
@@ -100,6 +100,7 @@ def train(case, url, out):
         train_dataset=Dataset.from_dict({"prompt": case["prompts"] * 8}),
     )
     attention.trainer = trainer
+    trainer.remove_callback(PrinterCallback)
     trainer.train()
     moved = max((weight.detach() - before[name]).abs().max().item() for name, weight in model.named_parameters())
     return [entry for entry in trainer.state.log_history if f"{DIFFERENCE}/max" in entry], attention, moved
