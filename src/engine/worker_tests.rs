@@ -372,12 +372,12 @@ fn a_pause_that_aborts_ends_every_choice_with_its_tokens() {
     runtime.block_on(engine.handle.pause(PauseMode::Abort)).unwrap();
     let events: Vec<Event> = first.into_iter().chain(read(&mut running)).collect();
     let waited = read(&mut waiting);
-    // Two run at a time: some may have come to their end before, and the last have not begun.
+    // Two run at a time: some may have come to their end before, and the last has not.
     for choice in 0..64 {
         assert!(told(&events, choice).unwrap().1.is_some() && told(&waited, choice).unwrap().1.is_some());
     }
     for events in [&events, &waited] {
-        assert_eq!(told(events, 63).unwrap(), (Vec::new(), Some(FinishReason::Cancelled)));
+        assert_eq!(told(events, 63).unwrap().1, Some(FinishReason::Cancelled));
     }
     assert!(matches!(waited[0], Event::Scheduled { .. }));
     assert!(!told(&events, 0).unwrap().0.is_empty());
