@@ -17,7 +17,7 @@ use super::generation::Generation;
 use super::metrics::Metric;
 use super::reward::{Prompts, Reward};
 use super::rollout::Sampler;
-use super::settings::GrpoSettings;
+use super::settings::{GapBound, GrpoSettings};
 use super::update::Found;
 use crate::model::Decoder;
 use crate::ops::{Workers, clear};
@@ -171,7 +171,11 @@ impl GrpoTrainer<'_> {
             let batch = "the policy's loss over this step's completions".to_owned();
             return Err(TrainError::Diverged { step, what: "the loss", value: found.loss, batch });
         }
-        let (bound, mean, max) = (self.grpo.gap, found.gap.mean(), found.gap.max);
+        // Differences of logits are divided by the temperature with them.
+        let scale = self.grpo.temperature.min(1.0);
+        let GapBound { max, mean, warnings } = self.grpo.gap;
+        let bound = GapBound { max: max / scale, mean: mean / scale, warnings };
+        let (mean, max) = (found.gap.mean(), found.gap.max);
         if max <= bound.max && mean <= bound.mean {
             *beyond = 0;
             return Ok(());
