@@ -124,10 +124,19 @@ impl Reinforcement {
         if self.grader.is_none() && self.preset.is_none() {
             return Err(BadRequest::missing("method.reinforcement.grader"));
         }
-        if self.hyperparameters.max_length.is_some() {
-            let message =
-                "max_length: `max_prompt_length` and `max_completion_length` say how long a sequence is";
-            return Err(BadRequest::invalid("method.reinforcement.hyperparameters.max_length", message));
+        let Hyperparameters { max_length, packing, too_long, eval_steps, max_loss_jump, .. } =
+            &self.hyperparameters;
+        let lengths = "`max_prompt_length` and `max_completion_length` say how long a sequence is";
+        let unread = [
+            ("max_length", max_length.is_some(), lengths),
+            ("too_long", too_long.is_some(), lengths),
+            ("packing", packing.is_some(), "a prompt lies beside its completions in any case"),
+            ("eval_steps", eval_steps.is_some(), "nothing is evaluated"),
+            ("max_loss_jump", max_loss_jump.is_some(), "a policy's loss lies around 0"),
+        ];
+        if let Some((name, _, reason)) = unread.into_iter().find(|(_, is_given, _)| *is_given) {
+            let message = format!("{name} is not read by `type` `reinforcement`: {reason}");
+            return Err(BadRequest::invalid(format!("method.reinforcement.hyperparameters.{name}"), message));
         }
         Ok(())
     }

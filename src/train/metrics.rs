@@ -48,12 +48,17 @@ impl Event {
 fn of_step(metrics: &StepMetrics) -> Value {
     let StepMetrics { step, epoch, loss, grad_norm, learning_rate, num_tokens, step_tokens, seconds, more } =
         metrics;
-    let mut line = json!({
-        "step": step, "epoch": epoch, "loss": loss, "grad_norm": grad_norm, "learning_rate": learning_rate,
-        "num_tokens": num_tokens, "tokens_per_second": *step_tokens as f64 / seconds,
-    });
+    let mut line = json!({"step": step, "epoch": epoch});
+    // What the method tells comes first: of a policy, its reward.
     for (name, value) in more {
         line[name] = json!(value);
+    }
+    let usual = json!({
+        "loss": loss, "grad_norm": grad_norm, "learning_rate": learning_rate,
+        "num_tokens": num_tokens, "tokens_per_second": *step_tokens as f64 / seconds,
+    });
+    if let (Value::Object(line), Value::Object(usual)) = (&mut line, usual) {
+        line.extend(usual);
     }
     line
 }

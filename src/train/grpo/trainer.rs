@@ -40,6 +40,8 @@ pub struct GrpoTrainer<'a> {
     pub stop: &'a AtomicBool,
 }
 
+/// Updates between two checkpoints where nothing is said: an update takes minutes.
+const SAVE_STEPS: u64 = 10;
 /// Why the loss says nothing.
 const ZERO_LOSS: &str = "each batch is learned from once, so every ratio is 1 and the advantages of a group add up to 0: the loss \
                          is near 0 by construction, and its gradient is not; look at `reward`";
@@ -60,7 +62,7 @@ impl GrpoTrainer<'_> {
             observer.event(Event::Resumed { step: state.step })?;
             (state, optimizer)
         } else {
-            let saves = self.run.save_steps.map_or(1, |every| steps.div_ceil(every.max(1)));
+            let saves = steps.div_ceil(self.save_steps());
             let kept = self.run.save_total.min(usize::try_from(saves).unwrap_or(usize::MAX));
             checkpoints.check_room(&mut *self.policy, kept)?;
             (State::default(), Optimizer::new(self.settings.optimizer))
@@ -76,7 +78,7 @@ impl GrpoTrainer<'_> {
             {
                 break;
             }
-            let every = self.run.save_steps.unwrap_or(u64::MAX).max(1);
+            let every = self.save_steps();
             if state.step / every > saved / every {
                 self.save(&checkpoints, &state, &optimizer, observer)?;
                 saved = state.step;
@@ -209,6 +211,11 @@ impl GrpoTrainer<'_> {
             }
         })
         .collect()
+    }
+
+    /// Updates between two checkpoints.
+    fn save_steps(&self) -> u64 {
+        self.run.save_steps.unwrap_or(SAVE_STEPS).max(1)
     }
 
     /// Updates of the whole training.

@@ -12,7 +12,7 @@ use crate::ops::KvDtype;
 use crate::protocol::fine_tuning::Lora;
 use crate::score::grader::{Grader, Sample as GradedSample};
 use crate::train::completions::CompletionsFile;
-use crate::train::data::{Counts, ModelText};
+use crate::train::data::ModelText;
 use crate::train::grpo::{
     EngineSampler, GrpoTrainer, PromptLines, PromptOptions, Prompts, Reward, Rewarded, Sample,
 };
@@ -44,8 +44,7 @@ impl Job<'_> {
         };
         let prompts = PromptLines::read(&files, text, options)?;
         let reward = GraderReward::new(&method.grader, &prompts)?;
-        let counts = Counts { examples: prompts.len() as u64, ..Counts::default() };
-        observer.event(Event::Prepared { name: "training".to_owned(), counts })?;
+        observer.event(Event::Note(format!("{} prompts are read", prompts.len())))?;
         if prompts.too_long() > 0 {
             let (left_out, longest) = (prompts.too_long(), method.prompt_max);
             let note = format!("{left_out} prompts of more than {longest} tokens are left out");
