@@ -3,7 +3,7 @@
 //! Keys are kept as SHA-256 hashes and compared in constant time, all of them, every time. Without an inference
 //! key, callers on this machine may use the model and nobody else may; admin routes answer 403 until an admin
 //! key exists. A browser page cannot ride on the open door: no CORS header is ever sent, bodies must be declared
-//! as JSON (which makes browsers ask first), and a foreign `Host` is refused (DNS rebinding). Nor can the world
+//! as JSON (which makes browsers ask first), and a foreign `Host` (DNS rebinding) or `Origin` is refused. Nor can the world
 //! behind a proxy on this machine: what says that it was forwarded is refused.
 
 use std::net::{IpAddr, SocketAddr};
@@ -171,6 +171,11 @@ impl AuthOptions {
                  start it with --api-key",
             ));
         }
+        if headers.get(header::ORIGIN).is_some_and(|origin| !origin.to_str().is_ok_and(is_local_origin)) {
+            return Err(ApiError::forbidden(
+                "this server has no API key and takes no requests from other sites' pages: start it with --api-key",
+            ));
+        }
         if FORWARDED_HEADERS.iter().any(|name| headers.contains_key(*name)) {
             return Err(ApiError::forbidden(
                 "this server has no API key and answers its own machine only, and this request was forwarded \
@@ -188,14 +193,28 @@ fn presented_key(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
+/// A page that this machine serves: what a browser names in requests of a page, and nobody else.
+fn is_local_origin(origin: &str) -> bool {
+    let name = origin.split_once("://").map(|(_, host)| host_name(host));
+    name.is_some_and(|name| {
+        name.eq_ignore_ascii_case("localhost")
+            || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    })
+}
+
 /// `localhost` or an address, with or without a port.
 fn is_local_host(host: &str) -> bool {
+    let name = host_name(host);
+    name.eq_ignore_ascii_case("localhost") || name.is_empty() || name.parse::<IpAddr>().is_ok()
+}
+
+/// Without the port and an IPv6 address's brackets.
+fn host_name(host: &str) -> &str {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    let address = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || name.is_empty() || address.parse::<IpAddr>().is_ok()
+    name.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// The router's layer. It runs after routing, so the matched route is known and `None` means a 404.
@@ -231,6 +250,26 @@ mod tests {
         }
         let peer = Some(peer.parse().unwrap());
         options.check(scope, &headers, peer).map_or_else(|error| error.status.as_u16(), |()| 200)
+    }
+
+    /// Requests without a body need no declaration, so a page could send them.
+    #[test]
+    fn pages_of_other_sites_get_nothing_without_a_key() {
+        let check = |origin: &str, expected: u16| {
+            let options = AuthOptions { keyless_rollouts: true, ..AuthOptions::default() };
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, "127.0.0.1:8080".parse().unwrap());
+            headers.insert(header::ORIGIN, origin.parse().unwrap());
+            let found = options.check(Scope::Rollout, &headers, Some(LOOPBACK.parse().unwrap()));
+            assert_eq!(found.map_or_else(|error| error.status.as_u16(), |()| 200), expected, "{origin}");
+        };
+        check("http://127.0.0.1:8080", 200);
+        check("http://localhost:8080", 200);
+        check("http://[::1]:8080", 200);
+        check("https://example.org", 403);
+        check("http://192.0.2.7:8080", 403);
+        check("http://localhost.example.org", 403);
+        check("null", 403);
     }
 
     #[test]

@@ -65,6 +65,12 @@ struct Session {
     failed: Option<String>,
 }
 
+impl Session {
+    fn failed(reason: String) -> Self {
+        Self { failed: Some(reason), ..Self::default() }
+    }
+}
+
 impl WeightUpdates {
     pub fn new(hosts: Vec<String>) -> Self {
         Self { hosts, state: Mutex::default() }
@@ -79,11 +85,10 @@ impl WeightUpdates {
             return Err(UpdateError::AddressNotAllowed { host: trainer.host });
         }
         let mut state = self.state.lock().await;
-        match WeightStream::connect(&trainer).await {
-            Ok(stream) => state.stream = Some(stream),
-            // The same call again: the trainer listens once.
-            Err(_) if state.stream.as_ref().is_some_and(|stream| stream.is_open_to(&trainer)) => {}
-            Err(source) => return Err(UpdateError::Unreachable { trainer, source }),
+        // The same call again: the trainer waits at the connection that it has.
+        if !state.stream.as_ref().is_some_and(|stream| stream.is_open_to(&trainer)) {
+            let connected = WeightStream::connect(&trainer).await;
+            state.stream = Some(connected.map_err(|source| UpdateError::Unreachable { trainer, source })?);
         }
         Ok(())
     }
@@ -101,11 +106,18 @@ impl WeightUpdates {
     pub async fn receive(&self, model: &ServedModel, announced: Announcement) -> Result<(), UpdateError> {
         let mut state = self.state.lock().await;
         let State { stream, session } = &mut *state;
-        let session = session.as_mut().ok_or(UpdateError::NotStarted)?;
+        let Some(session) = session.as_mut() else {
+            // What the trainer sends all the same would be taken for the next update's.
+            *stream = None;
+            return Err(UpdateError::NotStarted);
+        };
         if session.received.contains(&announced) {
             return Ok(());
         }
-        let connected = stream.as_mut().ok_or(UpdateError::NotConnected)?;
+        let Some(connected) = stream.as_mut() else {
+            session.failed.get_or_insert_with(|| UpdateError::NotConnected.to_string());
+            return Err(UpdateError::NotConnected);
+        };
         let received = match checked(model, &announced, session.failed.as_deref()).await {
             Ok(expected) => connected.receive(expected).await,
             Err(error) => {
@@ -125,7 +137,7 @@ impl WeightUpdates {
     }
 
     /// Ends the session and computes with what it staged. The version of the weights; without a session, or with an empty
-    /// one, the present.
+    /// one, the present. A session that failed stays failed until another one is started, however often it is asked for.
     ///
     /// # Errors
     /// `Failed` where something of the session failed; what the engine says.
@@ -133,9 +145,15 @@ impl WeightUpdates {
         let mut state = self.state.lock().await;
         match state.session.take() {
             None => Ok(model.weight_version()),
-            Some(Session { failed: Some(reason), .. }) => Err(UpdateError::Failed { reason }),
+            Some(Session { failed: Some(reason), .. }) => {
+                state.session = Some(Session::failed(reason.clone()));
+                Err(UpdateError::Failed { reason })
+            }
             Some(session) if session.staged.is_empty() => Ok(model.weight_version()),
-            Some(session) => replace(model, move || Ok(Box::new(session.staged))).await,
+            Some(session) => {
+                let replaced = replace(model, move || Ok(Box::new(session.staged))).await;
+                replaced.inspect_err(|error| state.session = Some(Session::failed(error.to_string())))
+            }
         }
     }
 

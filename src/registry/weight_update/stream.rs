@@ -62,8 +62,9 @@ impl WeightStream {
 
     /// Whether it leads to this trainer, who has not hung up.
     pub fn is_open_to(&self, trainer: &Trainer) -> bool {
-        let ended = || matches!(self.socket.peek(&mut [0]).now_or_never(), Some(Ok(0) | Err(_)));
-        self.trainer == *trainer && !ended()
+        // Its end, an error, or bytes that no announcement has asked for.
+        let has_something = || self.socket.peek(&mut [0]).now_or_never().is_some();
+        self.trainer == *trainer && !has_something()
     }
 
     /// Whether what comes next is the beginning of an announcement's tensors.

@@ -31,6 +31,17 @@ pub async fn update_weights_from_disk(
     State(state): State<AppState>,
     StrictJson(request): StrictJson<UpdateFromDiskRequest>,
 ) -> Result<Json<UpdatedFromDisk>, ApiError> {
+    // A caller that hangs up must not leave the engine paused.
+    tokio::spawn(update_from_disk(state, request)).await.map_err(|error| {
+        tracing::error!(%error, "a weight update panicked");
+        ApiError::internal("the server failed on this weight update; its log says why")
+    })?
+}
+
+async fn update_from_disk(
+    state: AppState,
+    request: UpdateFromDiskRequest,
+) -> Result<Json<UpdatedFromDisk>, ApiError> {
     let model = state.model(None)?;
     let was_paused = model.handle.is_paused();
     if request.abort_all_requests {
