@@ -43,7 +43,7 @@ pub struct Reinforcement {
     /// Clips ratios below 1 - epsilon; 0.2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epsilon: Option<f64>,
-    /// Clips ratios above 1 + epsilon_high; as `epsilon`.
+    /// Clips ratios above 1 + epsilon_high, with cispo above epsilon_high itself; as `epsilon`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epsilon_high: Option<f64>,
     /// Bounds ratios where the advantage is negative; no bound.
@@ -123,6 +123,12 @@ impl Reinforcement {
         }
         if self.grader.is_none() && self.preset.is_none() {
             return Err(BadRequest::missing("method.reinforcement.grader"));
+        }
+        let bounds = self.importance_sampling_min.or(self.importance_sampling_max).is_some();
+        if bounds && self.importance_sampling_mode.as_deref().is_none_or(|mode| mode == "none") {
+            let param = "method.reinforcement.importance_sampling_mode";
+            let message = "importance_sampling_mode: bounds are given, and not what is bounded: name a mode, or leave them out";
+            return Err(BadRequest::invalid(param, message));
         }
         let Hyperparameters { max_length, packing, too_long, eval_steps, max_loss_jump, .. } =
             &self.hyperparameters;

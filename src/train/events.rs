@@ -49,7 +49,7 @@ pub enum Event {
 pub struct LoggedCompletion {
     /// The first update that learns from it.
     pub step: u64,
-    /// The line of the prompt in the data, from 1 on.
+    /// The line of the prompt in its file, from 1 on.
     pub example: usize,
     pub prompt: String,
     pub completion: String,

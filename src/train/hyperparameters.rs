@@ -191,14 +191,15 @@ impl Resolved {
 /// A prompt and its completion.
 fn policy_length(method: &Reinforcement, config: &DecoderConfig) -> Result<usize, TrainError> {
     let (prompt, completion) = lengths(method);
-    let (length, context) = (prompt + completion, config.max_position_embeddings);
+    let (length, context) = (prompt.saturating_add(completion), config.max_position_embeddings);
     if prompt > 0 && completion > 0 && length <= context {
         return Ok(length);
     }
     let problem = format!(
         "is {completion}, with `max_prompt_length` {prompt} together {length}: this model's context has {context} tokens"
     );
-    Err(TrainError::option("max_completion_length", problem))
+    let key = if completion == 0 || prompt > 0 { "max_completion_length" } else { "max_prompt_length" };
+    Err(TrainError::option(key, problem))
 }
 
 fn max_length(

@@ -26,11 +26,13 @@ impl JsonLines {
         let partial = self.path.with_extension("partial");
         let kept = File::create(&partial).map_err(TrainError::io(&partial, "create it"))?;
         let mut kept = std::io::BufWriter::new(kept);
-        for line in BufReader::new(file).lines() {
-            let line = line.map_err(TrainError::io(&self.path, "read it"))?;
-            let Ok(value) = serde_json::from_str::<Value>(&line) else { continue };
+        // As bytes: what was cut off may end within a character.
+        for line in BufReader::new(file).split(b'\n') {
+            let mut line = line.map_err(TrainError::io(&self.path, "read it"))?;
+            let Ok(value) = serde_json::from_slice::<Value>(&line) else { continue };
             if step > 0 && value["step"].as_u64().is_some_and(|of| of <= step) {
-                writeln!(kept, "{line}").map_err(TrainError::io(&partial, "write it"))?;
+                line.push(b'\n');
+                kept.write_all(&line).map_err(TrainError::io(&partial, "write it"))?;
             }
         }
         kept.flush().map_err(TrainError::io(&partial, "write it"))?;
@@ -42,5 +44,30 @@ impl JsonLines {
         let file = options.create(true).append(true).open(&self.path);
         let written = file.and_then(|mut file| file.write_all(format!("{value}\n").as_bytes()));
         written.map_err(TrainError::io(&self.path, "write it"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_line_that_was_cut_within_a_character_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("completions.jsonl");
+        let lines = JsonLines::new(path.clone());
+        for step in 1..4 {
+            lines.push(&json!({"step": step, "completion": "り"})).unwrap();
+        }
+        let bytes = fs::read(&path).unwrap();
+        let cut = bytes.len() - "り\"}\n".len() + 1;
+        fs::write(&path, &bytes[..cut]).unwrap();
+        lines.cut(3).unwrap();
+        let kept = fs::read_to_string(&path).unwrap();
+        assert_eq!(kept.lines().count(), 2);
+        lines.cut(1).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\"step\":1,\"completion\":\"り\"}\n");
     }
 }

@@ -79,10 +79,9 @@ pub(super) fn policy_method(
         resample_max: given.resample_rounds.unwrap_or(0),
         temperature: given.temperature.unwrap_or(1.0),
         completion_max,
-        rows_max: given
-            .hyperparameters
-            .micro_batch_size
-            .map_or(ROWS_MAX, |completions| completions.saturating_mul(prompt_max + completion_max)),
+        rows_max: given.hyperparameters.micro_batch_size.map_or(ROWS_MAX, |completions| {
+            completions.saturating_mul(prompt_max.saturating_add(completion_max))
+        }),
         gap: gap(&given, dtype),
     };
     grpo.check()?;

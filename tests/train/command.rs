@@ -344,7 +344,7 @@ fn a_policy_is_trained_from_a_description() {
             "method".to_owned(),
             json!({"type": "reinforcement", "reinforcement": {
                 "grader": grader, "lora": {"r": 4}, "num_generations": 8, "max_prompt_length": 16,
-                "max_completion_length": 12, "loss_type": "dr_grpo",
+                "max_completion_length": 12, "loss_type": "grpo",
                 "hyperparameters": {"max_steps": 6, "batch_size": 2, "learning_rate": 0.01, "save_steps": 2},
             }}),
         );

@@ -10,8 +10,8 @@ use xenoglot::model::{Adapter, ComputeDtype, LoraSettings, Target};
 use xenoglot::ops::Workers;
 use xenoglot::train::data::{BatchOptions, BatchPlan, Packing};
 use xenoglot::train::grpo::{
-    EngineSampler, GapBound, GrpoSettings, GrpoTrainer, LossType, PolicySettings, Prompts, Reward, Rewarded,
-    Sample, ScaleRewards,
+    Correction, CorrectionMode, EngineSampler, GapBound, GrpoSettings, GrpoTrainer, LossType, PolicySettings,
+    Prompts, Reward, Rewarded, Sample, ScaleRewards,
 };
 use xenoglot::train::{
     AdamWSettings, Decline, Event, FullDecoder, Length, LoraDecoder, Outcome, Passes, Policy, Recompute,
@@ -42,6 +42,10 @@ impl Prompts for Questions {
 
     fn ids(&self, example: usize) -> Vec<u32> {
         (0..3 + example as u32 % 4).map(|at| (example as u32 * 13 + at * 7) % VOCABULARY).collect()
+    }
+
+    fn line(&self, example: usize) -> usize {
+        example + 1
     }
 
     fn text(&self, tokens: &[u32]) -> String {
@@ -159,7 +163,7 @@ fn train_policy(
         save_steps: Some(2),
         save_total: 2,
         folder: folder.to_owned(),
-        identity: json!({"grpo": grpo, "settings": settings}),
+        identity: json!({"grpo": GrpoSettings { gap: GapBound::F32, ..grpo.clone() }, "settings": settings}),
         loss_jump_max: 10.0,
     };
     let mut trainer = GrpoTrainer {
@@ -271,6 +275,41 @@ fn several_updates_of_a_batch_have_ratios() {
     let clipped = |step: &StepMetrics| metric(step, "clip_ratio/region_mean");
     assert!(clipped(&training.steps[0]) == 0.0 && clipped(&training.steps[3]) > 0.0);
     assert!(training.steps[1].loss.abs() > 1e-4);
+}
+
+/// What is masked, or corrected away, changes no weight.
+#[test]
+fn what_does_not_count_teaches_nothing() {
+    let start = values(&mut lora(&Workers::new(2), 0.0));
+    let run = |grpo: GrpoSettings| {
+        let folder = tempfile::tempdir().unwrap();
+        let training = train(folder.path(), grpo, settings(2, 1), 0.0, None);
+        assert!(training.outcome.unwrap().finished);
+        (training.values, training.steps)
+    };
+    // Nothing ends a completion here but its length.
+    let (values, steps) = run(GrpoSettings { mask_truncated: true, ..grpo() });
+    assert!(values == start && steps[1].grad_norm == 0.0);
+    let far = Correction { mode: CorrectionMode::SequenceMask, min: None, max: Some(0.5) };
+    let (values, steps) = run(GrpoSettings { correction: Some(far), ..grpo() });
+    assert!(values == start && metric(&steps[1], "sampling/importance_sampling_ratio/max") == 0.0);
+    let near = Correction { max: Some(3.0), ..far };
+    let (values, steps) = run(GrpoSettings { correction: Some(near), ..grpo() });
+    let ratio = metric(&steps[0], "sampling/importance_sampling_ratio/mean");
+    assert!(values != start && (ratio - 1.0).abs() < 1e-4, "{ratio}");
+}
+
+/// Raising the bound goes on where it stopped.
+#[test]
+fn a_training_that_the_bound_stopped_can_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let tight = GapBound { max: 1e-12, mean: 1e-12, warnings: 3 };
+    let stopped = train(folder.path(), GrpoSettings { gap: tight, ..grpo() }, settings(6, 1), 0.0, None);
+    assert!(matches!(stopped.outcome, Err(TrainError::Gap { step: 4, .. })));
+    let resumed = train(folder.path(), grpo(), settings(6, 1), 0.0, None);
+    assert!(resumed.outcome.unwrap().finished && resumed.steps[0].step == 4);
+    let whole = train(tempfile::tempdir().unwrap().path(), grpo(), settings(6, 1), 0.0, None);
+    assert_eq!(resumed.values, whole.values);
 }
 
 /// Groups whose completions are all worth the same are sampled again.

@@ -82,6 +82,7 @@ fn explained(error: &TrainError) -> FineTuningError {
         TrainError::Mask { .. } => fault("invalid_mask", Some("mask_file"), message),
         TrainError::Model(_) | TrainError::Weights(_) => fault("invalid_model", Some("model"), message),
         TrainError::Diverged { .. } => fault("diverged", None, message),
+        TrainError::Gap { .. } => fault("diverged", Some("logp_difference_max"), message),
         _ => fault("server_error", None, message),
     }
 }

@@ -71,6 +71,10 @@ impl BatchPlan {
         Epoch { plan: self, number: epoch, order, next: 0, bins: Vec::new().into_iter() }
     }
 
+    pub fn examples(&self) -> usize {
+        self.lengths.len()
+    }
+
     /// How many micro-batches an epoch has.
     pub fn micro_steps(&self, epoch: u64) -> u64 {
         match self.options.packing {

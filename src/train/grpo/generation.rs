@@ -56,7 +56,7 @@ impl GrpoTrainer<'_> {
         position: &mut DataPosition,
         step: u64,
     ) -> Result<Option<Generation>, TrainError> {
-        let wanted = self.grpo.prompts * self.grpo.steps_per_generation;
+        let wanted = self.together();
         let mut generation = Generation::default();
         for round in 0..=self.grpo.resample_max {
             let Some((at, mut examples)) = self.prompts.plan().from(*position).next() else { break };
@@ -80,7 +80,7 @@ impl GrpoTrainer<'_> {
                 if is_missing && (teaches || is_last && generation.examples.is_empty()) {
                     generation.add(example, prompt, rollouts, rewarded);
                 } else {
-                    generation.dropped += 1;
+                    generation.dropped += usize::from(!teaches);
                 }
             }
             if generation.examples.len() >= wanted || self.grpo.resample_max == 0 {

@@ -3,6 +3,7 @@
 use super::advantages::{deviation, mean};
 use super::correction::Gap;
 use super::generation::Generation;
+use super::loss::{LossType, PolicySettings};
 use super::reward::Reward;
 use super::rollout::Rollout;
 use super::trainer::GrpoTrainer;
@@ -59,19 +60,29 @@ fn least(values: &[f64]) -> f64 {
 }
 
 impl Found {
-    /// Of an update; `beta` decides whether there is a divergence.
-    pub(super) fn metrics(&self, beta: f64) -> Vec<Metric> {
+    /// Of an update; what clips are counted of, and whether there is a divergence, the settings decide.
+    pub(super) fn metrics(&self, policy: &PolicySettings) -> Vec<Metric> {
         let Self { counts, gap: Gap { max, .. }, corrections, .. } = self;
         let share = |sum: f64, count: f64| if count == 0.0 { 0.0 } else { sum / count };
         let mut metrics = vec![
             ("entropy", share(counts.entropy, counts.tokens)),
-            ("clip_ratio/low_mean", share(counts.clipped_low, counts.ratios)),
-            ("clip_ratio/high_mean", share(counts.clipped_high, counts.ratios)),
-            ("clip_ratio/region_mean", share(counts.clipped_low + counts.clipped_high, counts.ratios)),
             ("sampling/sampling_logp_difference/mean", self.gap.mean()),
             ("sampling/sampling_logp_difference/max", *max),
         ];
-        if beta != 0.0 {
+        let (low, high) =
+            (share(counts.clipped_low, counts.ratios), share(counts.clipped_high, counts.ratios));
+        match policy.loss {
+            LossType::Cispo => metrics.push(("cispo_clip_ratio", high)),
+            LossType::Sapo | LossType::Vespo => {}
+            _ => metrics.extend([
+                ("clip_ratio/low_mean", low),
+                ("clip_ratio/low_min", counts.clipped_low_min.unwrap_or(0.0)),
+                ("clip_ratio/high_mean", high),
+                ("clip_ratio/high_max", counts.clipped_high_max.unwrap_or(0.0)),
+                ("clip_ratio/region_mean", low + high),
+            ]),
+        }
+        if policy.beta != 0.0 {
             metrics.push(("kl", share(counts.kl, counts.tokens)));
         }
         let Corrections { min, sum, max, count } = *corrections;

@@ -147,6 +147,10 @@ impl Prompts for PromptLines {
         self.lines[example].ids.clone()
     }
 
+    fn line(&self, example: usize) -> usize {
+        self.lines[example].line
+    }
+
     fn text(&self, tokens: &[u32]) -> String {
         // Ids that no text has are nothing.
         self.text.tokenizer.decode(tokens, true).unwrap_or_default()

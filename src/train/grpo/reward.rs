@@ -9,6 +9,9 @@ pub trait Prompts: Sync {
 
     fn ids(&self, example: usize) -> Vec<u32>;
 
+    /// Its line in its file, from 1 on.
+    fn line(&self, example: usize) -> usize;
+
     /// The text of a completion, without the token that ended it.
     fn text(&self, tokens: &[u32]) -> String;
 

@@ -7,6 +7,9 @@ use super::advantages::ScaleRewards;
 use super::correction::Correction;
 use super::loss::PolicySettings;
 
+/// Of everything that is counted: products of two stay numbers.
+const COUNT_MAX: usize = 1 << 20;
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GrpoSettings {
     pub policy: PolicySettings,
@@ -51,6 +54,11 @@ impl GapBound {
 }
 
 impl GrpoSettings {
+    /// Prompts that are sampled together.
+    pub fn together(&self) -> usize {
+        self.prompts.saturating_mul(self.steps_per_generation)
+    }
+
     /// Updates made of what is sampled together.
     pub fn updates(&self) -> u64 {
         (self.steps_per_generation * self.iterations) as u64
@@ -71,7 +79,26 @@ impl GrpoSettings {
         if let Some((key, value, least)) = counts.into_iter().find(|(_, value, least)| value < least) {
             return fail(key, format!("is {value}, at least {least} is needed"));
         }
+        if let Some((key, value, _)) = counts.into_iter().find(|&(_, value, _)| value > COUNT_MAX) {
+            return fail(key, format!("is {value}, at most {COUNT_MAX} is possible"));
+        }
+        if self.rows_max == 0 {
+            return fail("micro_batch_size", "is 0, at least 1 is needed".to_owned());
+        }
         let is_amount = |value: f64| value.is_finite() && value >= 0.0;
+        for (key, bound) in [("logp_difference_max", self.gap.max), ("logp_difference_mean", self.gap.mean)] {
+            if bound.is_nan() || bound <= 0.0 {
+                return fail(key, format!("is {bound}, it must be above 0"));
+            }
+        }
+        if let Some(Correction { min, max, .. }) = self.correction {
+            let (min, max) = (min.unwrap_or(0.0), max.unwrap_or(f64::INFINITY));
+            if !is_amount(min) || max.is_nan() || max <= min {
+                let problem =
+                    format!("is {max}, it must be above `importance_sampling_min` {min}, which is from 0 on");
+                return fail("importance_sampling_max", problem);
+            }
+        }
         if !is_amount(epsilon_low) || epsilon_low >= 1.0 {
             return fail("epsilon", format!("is {epsilon_low}, it must lie between 0 and 1"));
         }

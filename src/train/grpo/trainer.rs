@@ -14,6 +14,7 @@ use super::super::{
     Length, Optimizer, Outcome, Passes, Policy, RunSettings, Schedule, TrainError, TrainerSettings,
 };
 use super::generation::Generation;
+use super::loss::LossType;
 use super::metrics::Metric;
 use super::reward::{Prompts, Reward};
 use super::rollout::Sampler;
@@ -42,7 +43,9 @@ pub struct GrpoTrainer<'a> {
 
 /// Updates between two checkpoints where nothing is said: an update takes minutes.
 const SAVE_STEPS: u64 = 10;
-/// Why the loss says nothing.
+/// Why the loss's value says little.
+const ONE_UPDATE: &str = "each batch is learned from once, so every ratio is about 1 and the loss's value says little; look at `reward`";
+/// Why it says nothing.
 const ZERO_LOSS: &str = "each batch is learned from once, so every ratio is 1 and the advantages of a group add up to 0: the loss \
                          is near 0 by construction, and its gradient is not; look at `reward`";
 
@@ -69,14 +72,23 @@ impl GrpoTrainer<'_> {
         };
         observer.event(Event::Started { step: state.step, steps })?;
         if self.grpo.updates() == 1 && self.grpo.policy.beta == 0.0 {
-            observer.event(Event::Note(ZERO_LOSS.to_owned()))?;
+            let note = if self.loss_is_zero() { ZERO_LOSS } else { ONE_UPDATE };
+            observer.event(Event::Note(note.to_owned()))?;
         }
         let (mut saved, mut beyond) = (state.step, 0);
-        while state.step < steps {
-            if self.stop.load(Ordering::Relaxed)
-                || !self.learn(&mut state, &mut optimizer, &schedule, &mut beyond, observer)?
-            {
-                break;
+        while state.step < steps && !self.stop.load(Ordering::Relaxed) {
+            let before = state.clone();
+            match self.learn(&mut state, &mut optimizer, &schedule, &mut beyond, observer) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error @ TrainError::Gap { .. }) => {
+                    // With another bound it can go on.
+                    if state.step == before.step && state.step > saved {
+                        self.save(&checkpoints, &before, &optimizer, observer)?;
+                    }
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
             }
             let every = self.save_steps();
             if state.step / every > saved / every {
@@ -129,7 +141,7 @@ impl GrpoTrainer<'_> {
             state.step += 1;
             state.tokens += found.rows;
             let mut more = of_generation.clone();
-            more.extend(found.metrics(self.grpo.policy.beta));
+            more.extend(found.metrics(&self.grpo.policy));
             let (seconds, times) = clock.lap();
             more.extend(times);
             observer.event(Event::Step(StepMetrics {
@@ -151,9 +163,19 @@ impl GrpoTrainer<'_> {
     /// The groups of each update, pass after pass.
     fn parts_of(&self, generation: &Generation) -> Vec<Range<usize>> {
         let groups = generation.examples.len();
-        let size = groups.div_ceil(self.grpo.steps_per_generation).max(1);
+        let size = self.part(groups);
         let pass = || (0..groups).step_by(size).map(|from| from..groups.min(from + size));
         (0..self.grpo.iterations).flat_map(|_| pass()).collect()
+    }
+
+    /// Groups of an update of so many.
+    fn part(&self, groups: usize) -> usize {
+        groups.div_ceil(self.grpo.steps_per_generation).max(1)
+    }
+
+    /// Groups of a generation: what was asked for, or all prompts if they are fewer.
+    pub(super) fn together(&self) -> usize {
+        self.grpo.together().min(self.prompts.plan().examples()).max(1)
     }
 
     /// Updates of one pass over a generation.
@@ -200,7 +222,7 @@ impl GrpoTrainer<'_> {
             let (example, rewarded) = (generation.examples[at / self.grpo.group], &generation.rewarded[at]);
             LoggedCompletion {
                 step,
-                example: example + 1,
+                example: self.prompts.line(example),
                 prompt: self.prompts.shown(example),
                 completion: self.prompts.text(&rollout.tokens),
                 tokens: rollout.tokens.len(),
@@ -213,6 +235,13 @@ impl GrpoTrainer<'_> {
         .collect()
     }
 
+    /// Whether advantages that add up to 0 make a loss of 0.
+    fn loss_is_zero(&self) -> bool {
+        let GrpoSettings { policy, correction, mask_truncated, .. } = &*self.grpo;
+        let all_count = correction.is_none() && !mask_truncated && policy.top_entropy == 1.0;
+        policy.loss == LossType::Grpo && all_count && !self.policy.has_dropout()
+    }
+
     /// Updates between two checkpoints.
     fn save_steps(&self) -> u64 {
         self.run.save_steps.unwrap_or(SAVE_STEPS).max(1)
@@ -223,8 +252,10 @@ impl GrpoTrainer<'_> {
         match self.settings.length {
             Length::Steps(steps) => steps,
             Length::Epochs(epochs) => {
-                let generations = epochs * self.prompts.plan().micro_steps(0) as f64;
-                (generations.round() as u64).max(1) * self.grpo.updates()
+                let (examples, together) = (self.prompts.plan().examples(), self.together());
+                let parts = |groups: usize| groups.div_ceil(self.part(groups));
+                let of_epoch = examples / together * parts(together) + parts(examples % together);
+                ((epochs * of_epoch as f64).round() as u64).max(1) * self.grpo.iterations as u64
             }
         }
     }

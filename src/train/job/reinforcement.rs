@@ -39,7 +39,7 @@ impl Job<'_> {
         let files = self.files("training_file", self.request.training_file.names())?;
         let options = PromptOptions {
             length_max: method.prompt_max,
-            together: method.grpo.prompts * method.grpo.steps_per_generation,
+            together: method.grpo.together(),
             seed: resolved.trainer.seed,
         };
         let prompts = PromptLines::read(&files, text, options)?;
@@ -110,7 +110,7 @@ impl Job<'_> {
             completions.event(event.clone())?;
             observer.event(event)
         };
-        let identity = json!({
+        let mut identity = json!({
             "model": self.checkpoint.path,
             "data": prompts.digest(),
             "hyperparameters": resolved.identity(),
@@ -119,6 +119,10 @@ impl Job<'_> {
             "grader": method.grader,
             "lora": method.lora,
         });
+        // How far the sampler may be from the trainer decides nothing that is learned.
+        if let Some(grpo) = identity["grpo"].as_object_mut() {
+            grpo.remove("gap");
+        }
         let mut trainer = GrpoTrainer {
             policy,
             sampler: &mut sampler,
@@ -150,7 +154,7 @@ impl Job<'_> {
     /// An engine on a policy's decoder, with the memory that is left.
     fn engine(&self, decoder: Arc<Decoder>, learning: &Learning) -> Result<EngineHandle, TrainError> {
         let PolicyMethod { grpo, prompt_max, .. } = &learning.method;
-        let together = grpo.prompts * grpo.steps_per_generation;
+        let together = grpo.together();
         let mut config = EngineConfig {
             max_model_len: prompt_max + grpo.completion_max,
             max_num_seqs: (grpo.group * together).min(SEQUENCES_MAX),
