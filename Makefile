@@ -39,7 +39,7 @@ clients: ## openai-python as a black box against the served default model
 
 clients-trl: ## an unmodified TRL trains with the server for its rollouts
 	$(MAKE) models PROFILE=dev
-	tests/clients/trl/run --xenoglot target/debug/xenoglot tiny smollm2 doors
+	tests/clients/trl/run --xenoglot target/debug/xenoglot tiny smollm2 doors export
 
 bench: ## the engine's workloads and the machine's limits, as in docs/benchmarks.md
 	$(MAKE) models PROFILE=release

@@ -41,6 +41,8 @@ pub fn scope_of(route: Option<&str>) -> Scope {
             | "/v1/chat/completions"
             | "/generate"
             | "/tokenize"
+            | "/v1/fine_tuning/alpha/graders/run"
+            | "/v1/fine_tuning/alpha/graders/validate"
             | "/detokenize"
             | "/v1/evals"
             | "/v1/evals/{eval_id}"

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::model::{Adapter, AdapterOptions};
 use crate::ops::Workers;
 use crate::protocol::fine_tuning::CreateFineTuningJob;
 use crate::protocol::parse_request;
 use crate::registry;
 use crate::settings::{Overrides, Settings};
 use crate::train::data::DataError;
-use crate::train::{Evaluation, Event, Finished, Job, Observer, TrainError, counted};
+use crate::train::{Evaluation, Event, Exported, Finished, Job, Locate, Observer, TrainError, counted};
+use crate::weights::WrittenDtype;
 
 use super::failure::Failure;
 use super::merge::{locate, stop_on_interrupt};
@@ -26,30 +28,97 @@ use super::start;
 const DEPTH_MAX: usize = 16;
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct Arguments {
+    #[command(subcommand)]
+    elsewhere: Option<Elsewhere>,
     /// The training, in TOML or JSON
-    #[arg(value_name = "CONFIG")]
-    training: PathBuf,
+    #[arg(value_name = "CONFIG", required = true)]
+    training: Option<PathBuf>,
     /// The folder of the training: data, checkpoints, metrics and, at the end, the model. An earlier call's goes on
-    #[arg(value_name = "OUT")]
-    out: PathBuf,
+    #[arg(value_name = "OUT", required = true)]
+    out: Option<PathBuf>,
     /// Threads [default: one a core]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
 }
 
+/// Trainings that run on other machines.
+#[derive(Debug, Subcommand)]
+enum Elsewhere {
+    /// Write a `reinforcement` training for TRL, with dataset, settings and launcher.
+    Export {
+        /// The training, in TOML or JSON
+        #[arg(value_name = "CONFIG")]
+        training: PathBuf,
+        /// The folder to make
+        #[arg(value_name = "OUT")]
+        out: PathBuf,
+    },
+    /// Check the adapter that came back against its model, and write it.
+    Import {
+        /// The adapter's folder, as PEFT writes it
+        #[arg(value_name = "ADAPTER")]
+        adapter: PathBuf,
+        /// The folder to make
+        #[arg(value_name = "OUT")]
+        out: PathBuf,
+        /// The model that it was trained on: a folder, a GGUF file, or a name below the models directory
+        #[arg(long)]
+        model: String,
+    },
+}
+
 pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Result<()> {
     let settings = settings(global, Overrides::default())?;
     start::logging(&settings, true)?;
-    let request = read(&arguments.training)?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_interrupt(&stop);
-    train(
-        &request,
-        None,
-        &arguments.out,
-        &Resources { settings: &settings, jobs: arguments.jobs, stop: &stop },
-    )
+    let resources = Resources { settings: &settings, jobs: arguments.jobs, stop: &stop };
+    match arguments {
+        Arguments { elsewhere: Some(Elsewhere::Export { training, out }), .. } => {
+            export(&read(training)?, out, &resources)
+        }
+        Arguments { elsewhere: Some(Elsewhere::Import { adapter, out, model }), .. } => {
+            import(adapter, out, model, &resources)
+        }
+        Arguments { training: Some(training), out: Some(out), .. } => {
+            train(&read(training)?, None, out, &resources)
+        }
+        // clap asks for both.
+        _ => Err(Failure::usage("CONFIG and OUT are needed").into()),
+    }
+}
+
+fn export(request: &CreateFineTuningJob, out: &Path, resources: &Resources<'_>) -> anyhow::Result<()> {
+    let settings = resources.settings;
+    let find = |name: &str| locate(name, None, settings);
+    let job = resources.job(request, None, out, &find)?;
+    let Exported { prompts, too_long, left_out } = job.export().map_err(explain)?;
+    if too_long > 0 {
+        eprintln!("{too_long} prompts are longer than `max_prompt_length` and left out");
+    }
+    for name in left_out {
+        eprintln!("`{name}` is left out: TRL has nothing like it");
+    }
+    eprintln!("{prompts} prompts, settings and launcher are in {0}; {0}/README.md goes on", out.display());
+    Ok(())
+}
+
+fn import(adapter: &Path, out: &Path, model: &str, resources: &Resources<'_>) -> anyhow::Result<()> {
+    if !adapter.join("adapter_config.json").is_file() && adapter.join("config.json").is_file() {
+        let problem = format!("{} is a whole model, no adapter", adapter.display());
+        return Err(Failure::new(problem).hint("`xenoglot serve` takes it as it is").into());
+    }
+    let path = locate(model, None, resources.settings)
+        .map_err(|problem| Failure::usage(format!("--model names {model:?}: {problem}")))?;
+    let (checkpoint, config) = registry::open(&path)?;
+    let options = AdapterOptions { workers: resources.workers(), rank_max: usize::MAX, bytes_max: u64::MAX };
+    let adapter = Adapter::open(adapter, &config, &options)?;
+    adapter.save(out, &checkpoint.path.display().to_string(), WrittenDtype::F32)?;
+    let (rank, pairs) = (adapter.rank(), adapter.pairs().count());
+    eprintln!("an adapter of rank {rank} on {pairs} linears is in {}", out.display());
+    Ok(())
 }
 
 /// What a training needs beside its description.
@@ -60,6 +129,35 @@ pub(super) struct Resources<'a> {
     pub stop: &'a AtomicBool,
 }
 
+impl Resources<'_> {
+    fn workers(&self) -> Arc<Workers> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Workers::new(self.jobs.map_or(cores, usize::from))
+    }
+
+    fn job<'a>(
+        &'a self,
+        request: &'a CreateFineTuningJob,
+        revision: Option<&str>,
+        out: &Path,
+        locate_model: Locate<'a>,
+    ) -> anyhow::Result<Job<'a>> {
+        let path = locate(&request.model, revision, self.settings)
+            .map_err(|problem| Failure::usage(format!("`model` names {:?}: {problem}", request.model)))?;
+        let (checkpoint, config) = registry::open(&path)?;
+        Ok(Job {
+            request,
+            checkpoint,
+            config,
+            locate: &existing,
+            locate_model,
+            folder: out.to_owned(),
+            workers: self.workers(),
+            stop: self.stop,
+        })
+    }
+}
+
 /// Trains with a progress bar, and says what came of it.
 pub(super) fn train(
     request: &CreateFineTuningJob,
@@ -67,23 +165,11 @@ pub(super) fn train(
     out: &Path,
     resources: &Resources<'_>,
 ) -> anyhow::Result<()> {
-    let &Resources { settings, jobs, stop } = resources;
-    let path = locate(&request.model, revision, settings)
-        .map_err(|problem| Failure::usage(format!("`model` names {:?}: {problem}", request.model)))?;
-    let (checkpoint, config) = registry::open(&path)?;
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let settings = resources.settings;
     let bar = Bar::new();
     let mut observer = &bar;
-    let job = Job {
-        request,
-        checkpoint,
-        config,
-        locate: &existing,
-        locate_model: &|name| locate(name, None, settings),
-        folder: out.to_owned(),
-        workers: Workers::new(jobs.map_or(cores, usize::from)),
-        stop,
-    };
+    let find = |name: &str| locate(name, None, settings);
+    let job = resources.job(request, revision, out, &find)?;
     let finished = job.run(&mut observer);
     bar.0.finish_and_clear();
     let Finished { outcome, model } = finished.map_err(explain)?;

@@ -105,6 +105,8 @@ pub enum PauseMode {
     Keep,
     /// They end as cancelled, with the tokens that they have.
     Abort,
+    /// They go on to their end first.
+    Wait,
 }
 
 /// What the handle asks of the engine thread.

@@ -196,6 +196,7 @@ impl<M: StepModel> Worker<M> {
     fn receive(&mut self) -> bool {
         loop {
             self.shared.beat();
+            self.close_if_idle();
             let busy = !self.scheduler.is_idle() && !self.hold.stands_still();
             let command = match self.commands.try_recv() {
                 Ok(command) => command,
@@ -218,7 +219,7 @@ impl<M: StepModel> Worker<M> {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Generate(arrival) => self.add(*arrival),
+            Command::Generate(arrival) => self.arrive(*arrival),
             Command::FinishChoice { ticket, choice } => self.finish_choice(ticket, choice),
             Command::ResetPrefixCache { done } => {
                 self.scheduler.reset_prefix_cache();
@@ -228,10 +229,7 @@ impl<M: StepModel> Worker<M> {
             Command::FailAll { message } => self.fail_all(&message),
             Command::Weights { done } => drop(done.send(self.model.weights())),
             Command::SwapWeights { weights, done } => drop(done.send(self.swap_weights(weights))),
-            Command::Pause { mode, done } => {
-                self.pause(mode);
-                let _ = done.send(());
-            }
+            Command::Pause { mode, done } => self.pause(mode, done),
             Command::Resume { done } => {
                 self.resume();
                 let _ = done.send(());

@@ -390,6 +390,41 @@ fn a_pause_that_aborts_ends_every_choice_with_its_tokens() {
 }
 
 #[test]
+fn a_pause_that_waits_lets_requests_come_to_their_end() {
+    let (runtime, engine) = (runtime(), engine(EngineConfig { max_num_seqs: 1, ..EngineConfig::default() }));
+    let long = SamplingParams { ignore_eos: true, ..greedy(500) };
+    let mut running = engine.handle.generate(request(&[3], long.clone())).unwrap();
+    let mut queued = engine.handle.generate(request(&[4], long.clone())).unwrap();
+    running.blocking_next();
+    let handle = engine.handle.clone();
+    let pausing = std::thread::spawn(move || self::runtime().block_on(handle.pause(PauseMode::Wait)));
+    std::thread::sleep(Duration::from_millis(5));
+    let mut later = engine.handle.generate(request(&[7], greedy(4))).unwrap();
+    pausing.join().unwrap().unwrap();
+    assert!(engine.handle.is_paused());
+    assert_eq!(told(&read(&mut running), 0).unwrap().0.len(), 500);
+    assert_eq!(told(&read(&mut queued), 0).unwrap().0.len(), 500);
+    let steps = engine.handle.stats().steps.load(Relaxed);
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(engine.handle.stats().steps.load(Relaxed), steps);
+    runtime.block_on(engine.handle.resume()).unwrap();
+    assert_eq!(told(&read(&mut later), 0).unwrap().0, [8, 9]);
+    // With nothing to wait for it stands still at once; and a resume calls off what waits.
+    runtime.block_on(engine.handle.pause(PauseMode::Wait)).unwrap();
+    assert!(engine.handle.is_paused());
+    runtime.block_on(engine.handle.resume()).unwrap();
+    let mut running = engine.handle.generate(request(&[3], long)).unwrap();
+    running.blocking_next();
+    let handle = engine.handle.clone();
+    let pausing = std::thread::spawn(move || self::runtime().block_on(handle.pause(PauseMode::Wait)));
+    while !pausing.is_finished() {
+        runtime.block_on(engine.handle.resume()).unwrap();
+    }
+    pausing.join().unwrap().unwrap();
+    drop(running);
+}
+
+#[test]
 fn an_engine_without_weights_waits_for_them() {
     let (runtime, engine) = (runtime(), engine(EngineConfig::default()));
     let swap = |weights| runtime.block_on(engine.handle.swap_weights(weights)).unwrap();

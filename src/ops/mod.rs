@@ -70,5 +70,5 @@ pub use rope::{RopeTable, rope};
 pub use simd::Isa;
 pub use swiglu::swiglu;
 pub use tape::{Gradients, Tape, narrow, record, reshape, scale, untracked};
-pub use token_logprobs::{TokenScore, token_logprobs};
+pub use token_logprobs::{LogprobGradients, TokenScore, token_logprobs, token_logprobs_with_gradients};
 pub use workers::Workers;

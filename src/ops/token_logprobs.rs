@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 
-use super::packed_linear::product;
+use super::packed_linear::{Term, input_gradient, product};
 use super::parallel::SharedMut;
 use super::real::{Real, largest, sum_of};
 use super::rows::elements;
+use super::tape::{self, Keeps, apply1};
 use super::{PackedLinear, Workers, shape_error};
 
 const OP: &str = "token_logprobs";
@@ -27,7 +28,7 @@ pub struct TokenScore {
 }
 
 /// Of each `(row, token)`, ascending in rows or not. x f32 `[rows, in_features]`; the head has a row a token of the vocabulary.
-/// Not differentiable: gradients are [`cross_entropy`](super::cross_entropy)'s. A score does not depend on the others.
+/// Not differentiable: [`token_logprobs_with_gradients`] is. A score does not depend on the others.
 ///
 /// # Errors
 /// A row or a token that is not there, or shapes that do not fit.
@@ -35,6 +36,90 @@ pub fn token_logprobs(
     x: &Tensor,
     head: &Arc<PackedLinear>,
     tokens: &[(u32, u32)],
+) -> Result<Vec<TokenScore>> {
+    run(x, head, tokens, None)
+}
+
+/// The same, with what each log-probability's gradient with respect to its row of x is: a loss whose derivatives are known only when
+/// all scores are goes through the head once.
+///
+/// # Errors
+/// As `token_logprobs`; a head that learns, whose own gradient this is not.
+pub fn token_logprobs_with_gradients(
+    x: &Tensor,
+    head: &Arc<PackedLinear>,
+    tokens: &[(u32, u32)],
+) -> Result<(Vec<TokenScore>, LogprobGradients)> {
+    if head.is_trainable() {
+        return Err(shape_error(OP, "the head learns: take the gradients of cross_entropy".to_owned()));
+    }
+    let mut gradients = Vec::with_capacity(tokens.len() * head.in_features());
+    let scores = run(x, head, tokens, Some(&mut gradients))?;
+    Ok((scores, LogprobGradients { rows: tokens.iter().map(|&(row, _)| row).collect(), gradients }))
+}
+
+/// Gradients of log-probabilities with respect to the rows they were computed from.
+pub struct LogprobGradients {
+    rows: Vec<u32>,
+    /// `[tokens, in_features]`
+    gradients: Vec<f32>,
+}
+
+impl LogprobGradients {
+    /// A loss of this value whose derivative with respect to each log-probability is its weight, as a scalar to differentiate.
+    /// x is what the log-probabilities were computed from.
+    ///
+    /// # Errors
+    /// As many weights as log-probabilities are needed, and an x of the same shape.
+    pub fn loss(self, x: &Tensor, value: f64, weights: &[f32]) -> Result<Tensor> {
+        let (rows, width) = x.dims2()?;
+        let fits = self.rows.iter().all(|&row| (row as usize) < rows);
+        if weights.len() != self.rows.len() || self.gradients.len() != self.rows.len() * width || !fits {
+            let detail = format!(
+                "{} weights for {} log-probabilities, x is {:?}",
+                weights.len(),
+                self.rows.len(),
+                x.dims()
+            );
+            return Err(shape_error(OP, detail));
+        }
+        let mut dx = vec![0.0; rows * width];
+        let of_tokens = self.rows.iter().zip(self.gradients.chunks_exact(width.max(1))).zip(weights);
+        for ((&row, gradient), &weight) in of_tokens {
+            let sums = &mut dx[row as usize * width..][..width];
+            sums.iter_mut().zip(gradient).for_each(|(sum, gradient)| *sum += weight * gradient);
+        }
+        let dx = Tensor::from_vec(dx, (rows, width), &Device::Cpu)?;
+        apply1(&tape::contiguous(x)?, Known { value, dx }, Keeps::NOTHING)
+    }
+}
+
+/// A scalar whose gradient is known before it is asked for.
+struct Known {
+    value: f64,
+    dx: Tensor,
+}
+
+impl CustomOp1 for Known {
+    fn name(&self) -> &'static str {
+        OP
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        Ok((CpuStorage::F32(vec![self.value as f32]), Shape::from(())))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let scale = f64::from(gradient.to_scalar::<f32>()?);
+        if scale == 1.0 { Ok(Some(self.dx.clone())) } else { self.dx.affine(scale, 0.0).map(Some) }
+    }
+}
+
+fn run(
+    x: &Tensor,
+    head: &Arc<PackedLinear>,
+    tokens: &[(u32, u32)],
+    mut gradients: Option<&mut Vec<f32>>,
 ) -> Result<Vec<TokenScore>> {
     let x = x.detach().contiguous()?;
     let (rows, width) = x.dims2()?;
@@ -54,16 +139,21 @@ pub fn token_logprobs(
         let rows = tokens.iter().flat_map(|&(row, _)| &x[row as usize * width..][..width]);
         let rows: Vec<f32> = rows.copied().collect();
         let mut logits = product(&rows, tokens.len(), head)?;
-        scores.extend(scored(&mut logits, vocabulary, tokens, head.workers()));
+        scores.extend(scored(&mut logits, vocabulary, tokens, gradients.is_some(), head.workers()));
+        if let Some(gradients) = gradients.as_deref_mut() {
+            let term = Term { weight: head, dy: &logits, width: vocabulary, offset: 0 };
+            gradients.extend(input_gradient(&[term], tokens.len())?);
+        }
     }
     Ok(scores)
 }
 
-/// Each row's score; the logits are used up.
+/// Each row's score. The logits become the gradient of its log-probability, `onehot(token) - softmax`, where that is wanted.
 fn scored(
     logits: &mut [f32],
     vocabulary: usize,
     tokens: &[(u32, u32)],
+    is_wanted: bool,
     workers: &Workers,
 ) -> Vec<TokenScore> {
     let mut scores = vec![TokenScore::default(); tokens.len()];
@@ -92,6 +182,13 @@ fn scored(
             weighted += sum_of(shifted);
         }
         score[0] = TokenScore { logprob: wanted - sum.ln(), entropy: sum.ln() - weighted / sum };
+        if is_wanted {
+            let scale = -1.0 / sum;
+            for x in logits.iter_mut() {
+                *x *= scale;
+            }
+            logits[tokens[row].1 as usize] += 1.0;
+        }
     });
     scores
 }
@@ -99,9 +196,9 @@ fn scored(
 #[cfg(test)]
 mod tests {
     use super::super::testing::{bits, numbers};
-    use super::super::{Storage, Targets, WeightData, token_losses};
+    use super::super::{Storage, Targets, WeightData, cross_entropy, token_losses};
     use super::*;
-    use candle_core::Device;
+    use candle_core::Var;
 
     fn head(vocabulary: usize, width: usize, threads: usize) -> Arc<PackedLinear> {
         let (values, workers) = (numbers(1, vocabulary * width), Workers::new(threads));
@@ -149,6 +246,40 @@ mod tests {
         let logprobs = |scores: &[TokenScore]| bits(&scores.iter().map(|x| x.logprob).collect::<Vec<_>>());
         let some = token_logprobs(&x, &head(vocabulary, width, 3), &tokens[650..]).unwrap();
         assert_eq!(logprobs(&some), logprobs(&all[650..]));
+    }
+
+    /// The gradients of the cross-entropy with the same weights, by another way.
+    #[test]
+    fn gradients_are_those_of_the_cross_entropy() {
+        let (rows, width, vocabulary) = (40, 8, 50);
+        let head = head(vocabulary, width, 2);
+        let tokens: Vec<(u32, u32)> = (3..rows as u32).map(|row| (row, row % 50)).collect();
+        let weights = numbers(5, tokens.len());
+        let x = Var::from_tensor(&x(rows, width)).unwrap();
+        let (scores, gradients) = token_logprobs_with_gradients(&x, &head, &tokens).unwrap();
+        let alone = token_logprobs(&x, &head, &tokens).unwrap();
+        assert_eq!(scores, alone);
+        let loss = gradients.loss(&x, 0.5, &weights).unwrap();
+        assert_eq!(loss.to_scalar::<f32>().unwrap(), 0.5);
+        let found = loss.backward().unwrap().get(&x).unwrap().to_vec2::<f32>().unwrap();
+        let mut targets = Targets { ids: vec![0; rows], weights: vec![0.0; rows] };
+        for (&(row, token), weight) in tokens.iter().zip(&weights) {
+            (targets.ids[row as usize], targets.weights[row as usize]) = (token, -weight);
+        }
+        let entropy = cross_entropy(&x, &head, &targets).unwrap();
+        let wanted = entropy.backward().unwrap().get(&x).unwrap().to_vec2::<f32>().unwrap();
+        for (found, wanted) in found.iter().flatten().zip(wanted.iter().flatten()) {
+            assert!((found - wanted).abs() < 1e-6, "{found} {wanted}");
+        }
+    }
+
+    #[test]
+    fn a_head_that_learns_and_wrong_counts_are_errors() {
+        let mut learns = head(50, 8, 1);
+        Arc::get_mut(&mut learns).unwrap().set_trainable().unwrap();
+        assert!(token_logprobs_with_gradients(&x(2, 8), &learns, &[(0, 1)]).is_err());
+        let (_, gradients) = token_logprobs_with_gradients(&x(2, 8), &head(50, 8, 1), &[(0, 1)]).unwrap();
+        assert!(gradients.loss(&x(2, 8), 0.0, &[1.0, 1.0]).is_err());
     }
 
     #[test]

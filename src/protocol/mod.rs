@@ -16,6 +16,7 @@ pub mod files;
 pub mod fine_tuning;
 pub mod fine_tuning_jobs;
 pub mod generate;
+pub mod grader_runs;
 pub mod graders;
 pub mod health;
 pub mod list;

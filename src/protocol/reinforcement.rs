@@ -82,6 +82,10 @@ pub struct Reinforcement {
     /// Tokens; 256.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_completion_length: Option<usize>,
+    /// Sample the next completions while an update is made, with the weights of before it; false. Corrected by `token_truncate` if
+    /// `importance_sampling_mode` names nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asynchronous: Option<bool>,
     /// Corrects for what the sampler's probabilities differ from training's by: `token_truncate`, `token_mask`, `sequence_truncate`,
     /// `sequence_mask`, or `none`, the default: the two are one model.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,7 +129,11 @@ impl Reinforcement {
             return Err(BadRequest::missing("method.reinforcement.grader"));
         }
         let bounds = self.importance_sampling_min.or(self.importance_sampling_max).is_some();
-        if bounds && self.importance_sampling_mode.as_deref().is_none_or(|mode| mode == "none") {
+        let is_corrected = match self.importance_sampling_mode.as_deref() {
+            None => self.asynchronous == Some(true),
+            Some(mode) => mode != "none",
+        };
+        if bounds && !is_corrected {
             let param = "method.reinforcement.importance_sampling_mode";
             let message = "importance_sampling_mode: bounds are given, and not what is bounded: name a mode, or leave them out";
             return Err(BadRequest::invalid(param, message));

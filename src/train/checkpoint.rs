@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::data::DataPosition;
 use super::disk;
+use super::grpo::Drawn;
 use super::optimizer::Moments;
 use super::{AdamWSettings, Objective, Optimizer, TrainError};
 use crate::weights::{SafetensorsFile, SafetensorsWriter, TensorSource, WrittenDtype};
@@ -34,6 +35,9 @@ pub(super) struct State {
     pub best: Option<Best>,
     /// The dev set is to be read before the next update.
     pub evaluation_due: bool,
+    /// Completions that the next update of a policy learns from, sampled while the last one was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drawn: Option<Box<Drawn>>,
 }
 
 /// The step with the lowest loss on the dev set.

@@ -7,8 +7,8 @@ use candle_core::{DType, Tensor};
 
 use super::passes::LossOf;
 use super::weights::{of_linear, of_linear_f64};
-use super::{MicroBatch, Objective, Passes, Policy, TrainError, Trained, Vectors};
-use crate::model::{Adapter, Decoder, Parameter};
+use super::{MicroBatch, Objective, Passes, Policy, SamplerWeights, TrainError, Trained, Vectors};
+use crate::model::{Decoder, Parameter};
 use crate::ops::{PackedLinear, cross_entropy, embedding_gradient};
 
 pub struct FullDecoder {
@@ -105,8 +105,12 @@ impl Policy for FullDecoder {
         false
     }
 
-    fn sampler(&self) -> (Arc<Decoder>, Option<Arc<Adapter>>) {
-        (Arc::clone(&self.decoder), None)
+    fn sampler(&self) -> SamplerWeights {
+        SamplerWeights { decoder: Arc::clone(&self.decoder), adapter: None }
+    }
+
+    fn snapshot(&self) -> Result<SamplerWeights, TrainError> {
+        Ok(SamplerWeights { decoder: Arc::new(self.decoder.frozen_copy()?), adapter: None })
     }
 }
 

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use super::passes::LossOf;
 use super::weights::{of_linear, of_linear_f64};
-use super::{MicroBatch, Objective, Passes, Policy, TrainError, Trained};
+use super::{MicroBatch, Objective, Passes, Policy, SamplerWeights, TrainError, Trained};
 use crate::model::{Adapter, AdapterRows, Batch, Decoder};
 use crate::ops::{Dropout, PackedLinear, cross_entropy};
 
@@ -85,8 +85,13 @@ impl Policy for LoraDecoder {
         self.dropout > 0.0
     }
 
-    fn sampler(&self) -> (Arc<Decoder>, Option<Arc<Adapter>>) {
-        (Arc::clone(&self.decoder), Some(Arc::clone(&self.adapter)))
+    fn sampler(&self) -> SamplerWeights {
+        SamplerWeights { decoder: Arc::clone(&self.decoder), adapter: Some(Arc::clone(&self.adapter)) }
+    }
+
+    fn snapshot(&self) -> Result<SamplerWeights, TrainError> {
+        let adapter = Some(Arc::new(self.adapter.frozen_copy()?));
+        Ok(SamplerWeights { decoder: Arc::clone(&self.decoder), adapter })
     }
 }
 

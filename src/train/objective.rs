@@ -59,6 +59,14 @@ impl MicroBatch {
     }
 }
 
+/// What completions are sampled with.
+#[derive(Clone)]
+pub struct SamplerWeights {
+    pub decoder: Arc<Decoder>,
+    /// What learns beside it, if the decoder itself does not.
+    pub adapter: Option<Arc<Adapter>>,
+}
+
 /// A loss of the last hidden states and the head, for a model that samples what it learns from.
 pub trait Policy: Objective {
     /// Adds the gradient of the loss that `top` makes to the gradients; returns the loss. The batch's targets are not read.
@@ -76,8 +84,14 @@ pub trait Policy: Objective {
     /// A pass with gradients differs from one without.
     fn has_dropout(&self) -> bool;
 
-    /// What the model samples with: its decoder, and the adapter beside it if there is one. Let go of both before `trained`.
-    fn sampler(&self) -> (Arc<Decoder>, Option<Arc<Adapter>>);
+    /// What the model samples with. Let go of it before `trained`.
+    fn sampler(&self) -> SamplerWeights;
+
+    /// The same as it is now, in nobody's way: it stays while the model learns.
+    ///
+    /// # Errors
+    /// Memory.
+    fn snapshot(&self) -> Result<SamplerWeights, TrainError>;
 }
 
 /// A model of which something is trained.

@@ -10,7 +10,7 @@ use crate::protocol::reinforcement::Reinforcement;
 use crate::score::grader::budget_alignment;
 
 /// Rows that go through the model together, where nothing is said.
-const ROWS_MAX: usize = 16_384;
+const ROWS_MAX: usize = 4096;
 const BUDGET_ALIGNMENT: &str = "budget-alignment";
 
 /// What is sampled and how it is learned from.
@@ -83,6 +83,7 @@ pub(super) fn policy_method(
             completions.saturating_mul(prompt_max.saturating_add(completion_max))
         }),
         gap: gap(&given, dtype),
+        asynchronous: given.asynchronous.unwrap_or(false),
     };
     grpo.check()?;
     let sampling = SamplingParams {
@@ -125,7 +126,10 @@ fn policy(given: &Reinforcement) -> PolicySettings {
 }
 
 fn correction(given: &Reinforcement) -> Option<Correction> {
-    let mode: CorrectionMode = named(given.importance_sampling_mode.as_deref())?;
+    // Completions of other weights are corrected unless that is refused by name.
+    let asked = given.importance_sampling_mode.as_deref();
+    let asked = asked.or(given.asynchronous.unwrap_or(false).then_some("token_truncate"));
+    let mode: CorrectionMode = named(asked)?;
     let usual = Correction::default();
     Some(Correction {
         mode,
@@ -188,6 +192,11 @@ mod tests {
         assert_eq!((grpo.policy.level, grpo.scale_rewards), (RatioLevel::Sequence, ScaleRewards::None));
         let correction = Correction { mode: CorrectionMode::TokenMask, min: None, max: Some(2.0) };
         assert_eq!(grpo.correction, Some(correction));
+        let mode = |settings| method(&settings).unwrap().grpo.correction.map(|correction| correction.mode);
+        let asynchronous = json!({"grader": grader, "asynchronous": true});
+        assert_eq!(mode(asynchronous), Some(CorrectionMode::TokenTruncate));
+        let refused = json!({"grader": grader, "asynchronous": true, "importance_sampling_mode": "none"});
+        assert_eq!((mode(refused), mode(json!({"grader": grader}))), (None, None));
         let error = |settings| method(&settings).err().unwrap().to_string();
         assert!(error(json!({"grader": grader, "top_p": 0.0})).contains("`top_p`"));
         assert!(error(json!({"grader": grader, "num_generations": 1})).contains("`num_generations`"));

@@ -7,6 +7,7 @@ mod errors;
 mod evals;
 mod fine_tuning;
 mod generate;
+mod graders;
 mod life_cycle;
 mod merges;
 mod mindmerger;

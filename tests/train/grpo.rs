@@ -87,6 +87,7 @@ fn grpo() -> GrpoSettings {
         completion_max: 8,
         rows_max: 100,
         gap: GapBound::F32,
+        asynchronous: false,
     }
 }
 
@@ -107,6 +108,8 @@ struct Training {
     values: Vec<u32>,
     steps: Vec<StepMetrics>,
     notes: Vec<String>,
+    /// A list a generation.
+    completions: Vec<Vec<String>>,
     outcome: Result<Outcome, TrainError>,
 }
 
@@ -143,8 +146,22 @@ fn train_policy(
     settings: TrainerSettings,
     stop_after: Option<u64>,
 ) -> Training {
+    train_until(policy, folder, grpo, settings, &|step, stop| {
+        stop.fetch_or(Some(step) == stop_after, Ordering::Relaxed);
+        Ok(())
+    })
+}
+
+/// Trains until what is asked after each step stops it or fails.
+fn train_until(
+    policy: &mut dyn Policy,
+    folder: &Path,
+    grpo: GrpoSettings,
+    settings: TrainerSettings,
+    after: &dyn Fn(u64, &AtomicBool) -> Result<(), TrainError>,
+) -> Training {
     let workers = Workers::new(2);
-    let base = policy.sampler().0;
+    let base = policy.sampler().decoder;
     let reference =
         (grpo.policy.beta != 0.0).then(|| Arc::new(decoder("models/llama", ComputeDtype::F32, &workers)));
     let config = EngineConfig { max_model_len: 32, num_blocks: 200, ..EngineConfig::default() };
@@ -168,7 +185,6 @@ fn train_policy(
     };
     let mut trainer = GrpoTrainer {
         policy: &mut *policy,
-        sampler: &mut sampler,
         prompts: &prompts,
         reward: &reward,
         reference,
@@ -179,19 +195,23 @@ fn train_policy(
         workers: Arc::clone(&workers),
         stop: &stop,
     };
-    let (mut steps, mut notes) = (Vec::new(), Vec::new());
-    let outcome = trainer.train(&mut |event: Event| {
+    let (mut steps, mut notes, mut completions) = (Vec::new(), Vec::new(), Vec::new());
+    let outcome = trainer.train(&mut sampler, &mut |event: Event| {
         match event {
             Event::Step(metrics) => {
-                stop.fetch_or(Some(metrics.step) == stop_after, Ordering::Relaxed);
+                let step = metrics.step;
                 steps.push(metrics);
+                return after(step, &stop);
             }
             Event::Note(note) => notes.push(note),
+            Event::Completions(logged) => {
+                completions.push(logged.into_iter().map(|logged| logged.completion).collect());
+            }
             _ => {}
         }
         Ok(())
     });
-    Training { values: values(policy), steps, notes, outcome }
+    Training { values: values(policy), steps, notes, completions, outcome }
 }
 
 fn values(policy: &mut dyn Policy) -> Vec<u32> {
@@ -264,6 +284,68 @@ fn a_models_own_weights_learn_and_sample() {
     assert!(!run(folders[1].path(), Some(25)).outcome.unwrap().finished);
     let resumed = run(folders[1].path(), None);
     assert!(resumed.outcome.unwrap().finished && resumed.values == whole.values);
+}
+
+fn asynchronous() -> GrpoSettings {
+    let correction = Correction { mode: CorrectionMode::TokenTruncate, min: None, max: Some(3.0) };
+    GrpoSettings { asynchronous: true, correction: Some(correction), ..grpo() }
+}
+
+/// What the second update learns from was sampled by the weights that the first one began with, what the third by those behind the
+/// first.
+#[test]
+fn an_asynchronous_training_samples_one_step_ahead_and_learns() {
+    let run = |grpo, learning_rate| {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = TrainerSettings { learning_rate, ..settings(30, 1) };
+        let training = train(folder.path(), grpo, settings, 0.0, None);
+        assert!(training.outcome.as_ref().unwrap().finished && training.completions.len() == 30);
+        training
+    };
+    let (ahead, still) = (run(asynchronous(), 2e-2), run(grpo(), 1e-12));
+    assert_eq!(ahead.completions[..2], still.completions[..2]);
+    assert_ne!(ahead.completions[2], still.completions[2]);
+    let reward = |steps: &[StepMetrics]| steps.iter().map(|step| metric(step, "reward")).sum::<f64>() / 3.0;
+    let (first, last) = (reward(&ahead.steps[..3]), reward(&ahead.steps[27..]));
+    assert!(first < 0.45 && last > 0.8, "{first} {last}");
+    let ratio = |step: &StepMetrics| metric(step, "sampling/importance_sampling_ratio/max");
+    assert!((ratio(&ahead.steps[0]) - 1.0).abs() < 1e-4 && ratio(&ahead.steps[1]) > 1.01);
+    assert!(ahead.notes.iter().any(|note| note.contains("one generation before")), "{:?}", ahead.notes);
+}
+
+/// Stopped or killed, it goes on with the completions that it had ahead, and ends with the same bits.
+#[test]
+fn an_asynchronous_training_loses_no_completion() {
+    type Make<'a> = &'a dyn Fn() -> Box<dyn Policy>;
+    let workers = Workers::new(2);
+    let adapter: Make<'_> = &|| Box::new(lora(&Workers::new(2), 0.1));
+    let own: Make<'_> = &|| Box::new(full(&workers));
+    let several = GrpoSettings { steps_per_generation: 2, iterations: 2, ..asynchronous() };
+    for (make, grpo, steps) in [(adapter, several, 12), (own, asynchronous(), 7)] {
+        let run = |folder: &Path, after: &dyn Fn(u64, &AtomicBool) -> Result<(), TrainError>| {
+            let settings = TrainerSettings { learning_rate: 5e-3, ..settings(steps, 1) };
+            train_until(&mut *make(), folder, grpo.clone(), settings, after)
+        };
+        let whole = run(tempfile::tempdir().unwrap().path(), &|_, _| Ok(()));
+        assert!(whole.outcome.unwrap().finished);
+        let stopped: &dyn Fn(u64, &AtomicBool) -> Result<(), TrainError> = &|step, stop| {
+            stop.fetch_or(step == 3, Ordering::Relaxed);
+            Ok(())
+        };
+        let killed: &dyn Fn(u64, &AtomicBool) -> Result<(), TrainError> = &|step, _| match step {
+            6 => Err(TrainError::Sampling { message: "killed".to_owned() }),
+            _ => Ok(()),
+        };
+        for end in [stopped, killed] {
+            let folder = tempfile::tempdir().unwrap();
+            assert!(!run(folder.path(), end).outcome.is_ok_and(|outcome| outcome.finished));
+            let resumed = run(folder.path(), &|_, _| Ok(()));
+            assert!(resumed.outcome.unwrap().finished && resumed.steps[0].step > 1);
+            assert_eq!(resumed.values, whole.values);
+            let behind = &whole.completions[whole.completions.len() - resumed.completions.len()..];
+            assert_eq!(resumed.completions, behind);
+        }
+    }
 }
 
 #[test]

@@ -3,10 +3,12 @@
 mod command;
 mod continued_pretraining;
 mod doubles;
+mod export;
 mod grpo;
 mod learns;
 mod lora;
 mod maet;
+mod memory;
 mod mindmerger;
 mod recorded;
 mod resume;

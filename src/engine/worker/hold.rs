@@ -1,20 +1,27 @@
 //! An engine that stands still between two steps, and the change of its weights.
 //!
 //! It stands still while it is paused, and while its weights are lent away; the first ends with a command, the second when
-//! weights come back. Requests are taken meanwhile, and wait.
+//! weights come back. Requests are taken meanwhile, and wait; so they do while an engine that is to be paused comes to the end of
+//! what it has.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use crate::model::Decoder;
 
-use super::super::handle::{EngineError, PauseMode};
-use super::{StepModel, Worker};
+use tokio::sync::oneshot::Sender;
 
-#[derive(Debug, Default)]
+use super::super::handle::{EngineError, PauseMode};
+use super::{Arrival, StepModel, Worker};
+
+#[derive(Default)]
 pub(super) struct Hold {
     paused: bool,
     lent: bool,
+    /// Who waits for the end of what there is.
+    closing: Vec<Sender<()>>,
+    /// What came since.
+    arrivals: Vec<Arrival>,
 }
 
 impl Hold {
@@ -39,15 +46,35 @@ impl<M: StepModel> Worker<M> {
         Ok(version)
     }
 
-    pub(super) fn pause(&mut self, mode: PauseMode) {
-        self.set_paused(true);
-        if mode == PauseMode::Abort {
-            self.abort_all();
+    pub(super) fn pause(&mut self, mode: PauseMode, done: Sender<()>) {
+        self.hold.closing.push(done);
+        match mode {
+            PauseMode::Wait => self.close_if_idle(),
+            PauseMode::Keep => self.set_paused(true),
+            PauseMode::Abort => {
+                self.set_paused(true);
+                self.abort_all();
+            }
         }
     }
 
     pub(super) fn resume(&mut self) {
         self.set_paused(false);
+    }
+
+    pub(super) fn arrive(&mut self, arrival: Arrival) {
+        if self.hold.closing.is_empty() {
+            self.add(arrival);
+        } else {
+            self.hold.arrivals.push(arrival);
+        }
+    }
+
+    /// Pauses if that was asked for and nothing is left to do.
+    pub(super) fn close_if_idle(&mut self) {
+        if !self.hold.closing.is_empty() && (self.hold.paused || self.scheduler.is_idle()) {
+            self.set_paused(true);
+        }
     }
 
     /// Before the end nothing may stand still; what cannot be computed any more fails.
@@ -58,9 +85,17 @@ impl<M: StepModel> Worker<M> {
         }
     }
 
+    /// Also tells whoever waits for it.
     fn set_paused(&mut self, paused: bool) {
         self.hold.paused = paused;
         self.shared.stats.paused.store(paused, Release);
+        for arrival in std::mem::take(&mut self.hold.arrivals) {
+            self.add(arrival);
+        }
+        for done in std::mem::take(&mut self.hold.closing) {
+            // The asker may have stopped waiting.
+            let _ = done.send(());
+        }
     }
 
     /// Every choice ends with the tokens that it has.

@@ -87,15 +87,29 @@ impl Adapter {
     /// # Errors
     /// Memory.
     pub fn to_f64(&self, workers: &Arc<Workers>) -> Result<Self, OpsError> {
-        let repacked = |factor: &PackedLinear| {
+        self.repacked(&|factor| {
             let (rows, out, input) = (factor.to_rows()?, factor.out_features(), factor.in_features());
             PackedLinear::pack(WeightData::F32(&rows), out, input, None, Storage::F64, workers)
-        };
-        let mut wide = self.clone();
-        for pair in wide.layers.iter_mut().flatten().flatten() {
-            *pair = Pair { a: repacked(&pair.a)?, b: repacked(&pair.b)?, scale: pair.scale };
+        })
+    }
+
+    /// As it is now, with factors of its own that do not learn.
+    ///
+    /// # Errors
+    /// Memory.
+    pub fn frozen_copy(&self) -> Result<Self, OpsError> {
+        self.repacked(&PackedLinear::frozen_copy)
+    }
+
+    fn repacked(
+        &self,
+        factor: &dyn Fn(&PackedLinear) -> Result<Arc<PackedLinear>, OpsError>,
+    ) -> Result<Self, OpsError> {
+        let mut all = self.clone();
+        for pair in all.layers.iter_mut().flatten().flatten() {
+            *pair = Pair { a: factor(&pair.a)?, b: factor(&pair.b)?, scale: pair.scale };
         }
-        Ok(wide)
+        Ok(all)
     }
 
     /// The largest rank.

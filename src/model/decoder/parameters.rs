@@ -30,6 +30,24 @@ impl Decoder {
         }
         all
     }
+
+    /// As it is now: what learns in memory of its own that does not, the rest shared.
+    ///
+    /// # Errors
+    /// Memory.
+    pub fn frozen_copy(&self) -> candle_core::Result<Self> {
+        let mut copy = self.clone();
+        for (_, parameter) in copy.parameters_mut() {
+            match parameter {
+                Parameter::Linear(linear) if linear.is_trainable() => {
+                    *linear = linear.frozen_copy().map_err(candle_core::Error::wrap)?;
+                }
+                Parameter::Linear(_) => {}
+                Parameter::Vector(vector) => *vector = vector.copy()?.detach(),
+            }
+        }
+        Ok(copy)
+    }
 }
 
 impl Layer {

@@ -7,9 +7,9 @@
 //! Where the panels are rounded, the weights that learn are f32 masters in the same order, and `refresh` rounds them anew.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{PackedLinear, PanelElement, Panels};
+use super::{PackedLinear, PanelElement, Panels, WeightData};
 use crate::ops::OpsError;
 use crate::ops::aligned::AlignedBuffer;
 use crate::ops::parallel::{SharedMut, share};
@@ -187,6 +187,16 @@ impl PackedLinear {
             Some(master) => Ok(self.order().to_rows(master)),
             None => Ok(self.order().to_rows(&self.widened()?)),
         }
+    }
+
+    /// The same numbers in memory of their own, which do not learn. Not of quantised weights, which never change.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn frozen_copy(&self) -> Result<Arc<Self>, OpsError> {
+        let (rows, bias) = (self.to_rows()?, self.bias.clone());
+        let (out, input) = (self.out_features, self.in_features);
+        Self::pack(WeightData::F32(&rows), out, input, bias, self.storage(), &self.workers)
     }
 
     pub fn bias(&self) -> Option<&[f32]> {

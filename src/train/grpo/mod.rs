@@ -17,10 +17,12 @@ mod rollout;
 mod settings;
 mod trainer;
 mod update;
+mod words;
 
 pub use advantages::{Advantages, ScaleRewards, advantages};
 pub use batch::{Group, GroupBatch, group_batches};
 pub use correction::{Correction, CorrectionMode, Gap};
+pub(super) use generation::Drawn;
 pub use loss::{
     Completion, LossType, PolicyCounts, PolicyLoss, PolicySettings, RatioLevel, Scope, policy_loss,
 };

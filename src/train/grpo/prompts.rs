@@ -97,6 +97,29 @@ impl PromptLines {
         DataError::Line { path: path.to_path_buf(), line: *line, problem: problem.to_owned() }.into()
     }
 
+    /// A prompt as a line of TRL's data: `prompt` (text or messages), `item` (its line, as JSON in a string) and `trace_opened`.
+    ///
+    /// # Errors
+    /// A conversation with tools or arguments of the template's, which TRL takes for all prompts alike.
+    pub fn exported(&self, example: usize) -> Result<Value, TrainError> {
+        let PromptLine { item, shown, ids, .. } = &self.lines[example];
+        let messages = item.get("messages").or(item.get("prompt")).filter(|messages| messages.is_array());
+        let is_plain =
+            ["tools", "chat_template_kwargs"].iter().all(|key| item.get(key).is_none_or(Value::is_null));
+        let prompt = match messages {
+            Some(messages) if is_plain => messages.clone(),
+            // As text, if tokenizers make the same tokens of it.
+            _ if self.text.tokenizer.encode(shown, true).is_ok_and(|text| text == *ids) => json!(shown),
+            _ => {
+                let problem = "has tools or `chat_template_kwargs`, which TRL takes for all prompts alike, and as text it would \
+                               begin otherwise";
+                return Err(self.wrong(example, problem));
+            }
+        };
+        let opened = shown.trim_end().ends_with("<think>");
+        Ok(json!({"prompt": prompt, "item": item.to_string(), "trace_opened": opened}))
+    }
+
     /// The fields of a prompt's line.
     pub fn item(&self, example: usize) -> &Value {
         &self.lines[example].item

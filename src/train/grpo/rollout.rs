@@ -1,25 +1,32 @@
 //! Completions sampled by an engine that holds the weights that are trained: one copy, in one process.
 //!
 //! The engine and the trainer take turns. While completions are sampled the engine holds the policy's decoder and adapter; before
-//! an update it has let go of both, so that the update finds nobody else's hand on them.
+//! an update it has let go of both, so that the update finds nobody else's hand on them. Where they work at once, the engine is given
+//! a copy.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::super::{Policy, TrainError};
+use serde::{Deserialize, Serialize};
+
+use super::super::{Policy, SamplerWeights, TrainError};
+use super::words;
 use crate::engine::{
     EngineHandle, Event, FinishReason, LogprobsMode, Request, RequestAdapter, SamplingParams,
 };
 use crate::model::Decoder;
 
 /// One sampled completion.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rollout {
     /// The token that ended it among them.
+    #[serde(with = "words::ids")]
     pub tokens: Vec<u32>,
     /// The sampler's log-probability of each token at its temperature, before truncation.
+    #[serde(with = "words::bits")]
     pub logprobs: Vec<f32>,
     /// The share of the distribution that truncation kept at each token: `logprobs` less its logarithm is what it was drawn with.
+    #[serde(with = "words::bits")]
     pub kept: Vec<f32>,
     /// It was cut off by the longest completion allowed.
     pub is_truncated: bool,
@@ -33,15 +40,14 @@ pub struct SampledPrompt<'a> {
 }
 
 /// Samples what a policy learns from.
-pub trait Sampler {
-    /// So many completions of each prompt by the policy as it is; `None` if it was stopped. Nobody holds the policy's tensors
-    /// afterwards.
+pub trait Sampler: Send {
+    /// So many completions of each prompt by these weights; `None` if it was stopped. Nobody holds the weights afterwards.
     ///
     /// # Errors
     /// `Sampling`.
     fn sample(
         &mut self,
-        policy: &dyn Policy,
+        weights: SamplerWeights,
         prompts: &[SampledPrompt<'_>],
         group: usize,
         stop: &AtomicBool,
@@ -68,7 +74,7 @@ impl EngineSampler {
         policy: &dyn Policy,
     ) -> Result<Self, TrainError> {
         let sampler = Self { handle, sampling, version: 0 };
-        if policy.sampler().1.is_none() {
+        if policy.sampler().adapter.is_none() {
             sampler.lend(None)?;
         }
         Ok(sampler)
@@ -103,16 +109,17 @@ impl EngineSampler {
 impl Sampler for EngineSampler {
     fn sample(
         &mut self,
-        policy: &dyn Policy,
+        SamplerWeights { decoder, adapter }: SamplerWeights,
         prompts: &[SampledPrompt<'_>],
         group: usize,
         stop: &AtomicBool,
     ) -> Result<Option<Vec<Vec<Rollout>>>, TrainError> {
         let failed = |message: String| TrainError::Sampling { message };
-        let (decoder, adapter) = policy.sampler();
         let is_lent = adapter.is_none();
         if is_lent {
             self.lend(Some(decoder))?;
+        } else {
+            drop(decoder);
         }
         self.version += 1;
         let adapter = adapter.map(|weights| RequestAdapter { version: self.version, weights });

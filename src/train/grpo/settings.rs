@@ -36,6 +36,9 @@ pub struct GrpoSettings {
     /// Rows that go through the model together.
     pub rows_max: usize,
     pub gap: GapBound,
+    /// The next generation is sampled, with the weights of before, while an update is made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asynchronous: bool,
 }
 
 /// How far the sampler's log-probabilities may be from training's.

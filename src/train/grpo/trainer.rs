@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Instant;
 
 use super::super::checkpoint::{Checkpoints, State};
@@ -13,20 +14,19 @@ use super::super::trainer::{check_options, key};
 use super::super::{
     Length, Optimizer, Outcome, Passes, Policy, RunSettings, Schedule, TrainError, TrainerSettings,
 };
-use super::generation::Generation;
+use super::generation::{Draw, Generation};
 use super::loss::LossType;
 use super::metrics::Metric;
 use super::reward::{Prompts, Reward};
 use super::rollout::Sampler;
 use super::settings::{GapBound, GrpoSettings};
-use super::update::Found;
+use super::update::{Before, Found};
 use crate::model::Decoder;
 use crate::ops::{Workers, clear};
 
 /// A training with all it needs.
 pub struct GrpoTrainer<'a> {
     pub policy: &'a mut dyn Policy,
-    pub sampler: &'a mut dyn Sampler,
     pub prompts: &'a dyn Prompts,
     pub reward: &'a dyn Reward,
     /// What `beta` keeps the policy near.
@@ -43,18 +43,25 @@ pub struct GrpoTrainer<'a> {
 
 /// Updates between two checkpoints where nothing is said: an update takes minutes.
 const SAVE_STEPS: u64 = 10;
+/// What is not compared while both work at once.
+const ASYNCHRONOUS: &str = "completions are sampled by the weights of one generation before, and corrected for it: the difference between \
+                            the sampler and training is no error then, and is not bounded";
 /// Why the loss's value says little.
 const ONE_UPDATE: &str = "each batch is learned from once, so every ratio is about 1 and the loss's value says little; look at `reward`";
 /// Why it says nothing.
 const ZERO_LOSS: &str = "each batch is learned from once, so every ratio is 1 and the advantages of a group add up to 0: the loss \
                          is near 0 by construction, and its gradient is not; look at `reward`";
 
-impl GrpoTrainer<'_> {
+impl<'a> GrpoTrainer<'a> {
     /// Trains to the end, from the last checkpoint of the same training on if there is one.
     ///
     /// # Errors
     /// What is wrong with an option, a checkpoint of another training, `Sampling`, `Gap`, `Diverged`, a full disk.
-    pub fn train(&mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+    pub fn train(
+        &mut self,
+        sampler: &mut dyn Sampler,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome, TrainError> {
         self.grpo.check()?;
         check_options(&self.settings, &self.run)?;
         let steps = self.steps();
@@ -75,10 +82,13 @@ impl GrpoTrainer<'_> {
             let note = if self.loss_is_zero() { ZERO_LOSS } else { ONE_UPDATE };
             observer.event(Event::Note(note.to_owned()))?;
         }
+        if self.grpo.asynchronous {
+            observer.event(Event::Note(ASYNCHRONOUS.to_owned()))?;
+        }
         let (mut saved, mut beyond) = (state.step, 0);
         while state.step < steps && !self.stop.load(Ordering::Relaxed) {
             let before = state.clone();
-            match self.learn(&mut state, &mut optimizer, &schedule, &mut beyond, observer) {
+            match self.learn(sampler, &mut state, &mut optimizer, &schedule, &mut beyond, observer) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error @ TrainError::Gap { .. }) => {
@@ -102,37 +112,75 @@ impl GrpoTrainer<'_> {
         Ok(Outcome { steps: state.step, finished: state.step >= steps, best: None, tokens: state.tokens })
     }
 
-    /// Samples a generation and learns from it; `false` if it was stopped before its first update, and nothing has changed.
-    /// Behind that it is not stopped: a checkpoint is of a whole generation.
+    /// Samples a generation, if none was drawn before, and learns from it, while the next one is sampled if that is asked for;
+    /// `false` if it was stopped before its first update, and nothing has changed. Behind that it is not stopped: a checkpoint is of
+    /// a whole generation.
     fn learn(
         &mut self,
+        sampler: &mut dyn Sampler,
         state: &mut State,
         optimizer: &mut Optimizer,
         schedule: &Schedule,
         beyond: &mut u32,
         observer: &mut dyn Observer,
     ) -> Result<bool, TrainError> {
-        let mut clock = Clock::new();
-        let mut position = state.position;
-        let Some(generation) = self.generate(&mut position, state.step)? else { return Ok(false) };
-        let of_generation = self.generation_metrics(&generation);
-        observer.event(Event::Completions(self.logged(&generation, state.step + 1)))?;
-        clock.sampled();
-        let before = self.before(&generation)?;
+        let draw = self.draw();
+        let generation = if let Some(drawn) = state.drawn.clone() {
+            Some(draw.rebuilt(*drawn)?)
+        } else {
+            let from = (state.position, state.step);
+            draw.generation(sampler, &self.policy.sampler(), from, self.stop)?
+        };
+        let Some(generation) = generation else { return Ok(false) };
+        let next = state.step + self.parts_of(&generation).len() as u64;
+        if !self.grpo.asynchronous || next >= schedule.steps {
+            let learned = self.update(&generation, state, optimizer, schedule, beyond, observer)?;
+            state.drawn.take_if(|_| learned);
+            return Ok(learned);
+        }
+        let weights = self.policy.snapshot()?;
+        let (from, is_abandoned) = ((generation.position, next), AtomicBool::new(false));
+        let (learned, waiting, drawn) = thread::scope(|scope| {
+            let sampling = scope.spawn(|| draw.generation(sampler, &weights, from, &is_abandoned));
+            let learned = self.update(&generation, state, optimizer, schedule, beyond, observer);
+            is_abandoned.store(!matches!(learned, Ok(true)), Ordering::Relaxed);
+            let waiting = Instant::now();
+            (learned, waiting, sampling.join())
+        });
+        if !learned? {
+            return Ok(false);
+        }
+        let failed = |_| TrainError::Sampling { message: "the thread that samples has ended".to_owned() };
+        let drawn = drawn.map_err(failed)??.map(Generation::into_drawn);
+        let waited = waiting.elapsed().as_secs_f64();
+        state.drawn = drawn.map(|drawn| Box::new(drawn.waited_for(waited)));
+        Ok(true)
+    }
+
+    /// Learns from a generation; `false` if it was stopped before its first update, and nothing has changed.
+    fn update(
+        &mut self,
+        generation: &Generation,
+        state: &mut State,
+        optimizer: &mut Optimizer,
+        schedule: &Schedule,
+        beyond: &mut u32,
+        observer: &mut dyn Observer,
+    ) -> Result<bool, TrainError> {
+        let mut clock = Clock::new(generation);
+        let of_generation = self.generation_metrics(generation);
+        observer.event(Event::Completions(self.logged(generation, state.step + 1)))?;
+        let Some(before) = self.before(generation)? else { return Ok(false) };
         let mut is_first = true;
-        for groups in self.parts_of(&generation) {
+        for groups in self.parts_of(generation) {
             if state.step >= schedule.steps {
                 break;
             }
-            let dropout = key(self.settings.seed ^ state.step.rotate_left(32), state.position);
-            let Some(found) = self.gradients(&generation, &before, groups, (dropout, is_first))? else {
-                for tensor in self.policy.trained()? {
-                    clear(tensor.gradient, &self.workers);
-                }
+            let Some(found) = self.found(generation, &before, groups, state, is_first)? else {
                 return Ok(false);
             };
             is_first = false;
-            self.check(state.step + 1, &found, beyond, observer)?;
+            self.check(state.step + 1, &found, generation.is_behind, beyond, observer)?;
             let learning_rate = schedule.rate(state.step);
             let mut trained = self.policy.trained()?;
             let update = optimizer.update(&mut trained, learning_rate, None, &self.workers)?;
@@ -146,7 +194,7 @@ impl GrpoTrainer<'_> {
             more.extend(times);
             observer.event(Event::Step(StepMetrics {
                 step: state.step,
-                epoch: self.epochs(position),
+                epoch: self.epochs(generation.position),
                 loss: found.loss,
                 grad_norm: update.grad_norm,
                 learning_rate,
@@ -156,8 +204,37 @@ impl GrpoTrainer<'_> {
                 more,
             }))?;
         }
-        state.position = position;
+        state.position = generation.position;
         Ok(true)
+    }
+
+    /// Gradients of some groups; `None`, and none, if it was stopped.
+    fn found(
+        &mut self,
+        generation: &Generation,
+        before: &Before,
+        groups: Range<usize>,
+        state: &State,
+        may_stop: bool,
+    ) -> Result<Option<Found>, TrainError> {
+        let dropout = key(self.settings.seed ^ state.step.rotate_left(32), state.position);
+        let found = self.gradients(generation, before, groups, (dropout, may_stop))?;
+        if found.is_none() {
+            for tensor in self.policy.trained()? {
+                clear(tensor.gradient, &self.workers);
+            }
+        }
+        Ok(found)
+    }
+
+    fn draw(&self) -> Draw<'a> {
+        Draw {
+            prompts: self.prompts,
+            reward: self.reward,
+            grpo: Arc::clone(&self.grpo),
+            workers: Arc::clone(&self.workers),
+            seed: self.settings.seed,
+        }
     }
 
     /// The groups of each update, pass after pass.
@@ -173,11 +250,6 @@ impl GrpoTrainer<'_> {
         groups.div_ceil(self.grpo.steps_per_generation).max(1)
     }
 
-    /// Groups of a generation: what was asked for, or all prompts if they are fewer.
-    pub(super) fn together(&self) -> usize {
-        self.grpo.together().min(self.prompts.plan().examples()).max(1)
-    }
-
     /// Updates of one pass over a generation.
     pub(super) fn updates_of(&self, generation: &Generation) -> usize {
         (self.parts_of(generation).len() / self.grpo.iterations).max(1)
@@ -188,6 +260,7 @@ impl GrpoTrainer<'_> {
         &self,
         step: u64,
         found: &Found,
+        is_behind: bool,
         beyond: &mut u32,
         observer: &mut dyn Observer,
     ) -> Result<(), TrainError> {
@@ -200,7 +273,8 @@ impl GrpoTrainer<'_> {
         let GapBound { max, mean, warnings } = self.grpo.gap;
         let bound = GapBound { max: max / scale, mean: mean / scale, warnings };
         let (mean, max) = (found.gap.mean(), found.gap.max);
-        if max <= bound.max && mean <= bound.mean {
+        // Other weights are no error.
+        if is_behind || max <= bound.max && mean <= bound.mean {
             *beyond = 0;
             return Ok(());
         }
@@ -252,7 +326,7 @@ impl GrpoTrainer<'_> {
         match self.settings.length {
             Length::Steps(steps) => steps,
             Length::Epochs(epochs) => {
-                let (examples, together) = (self.prompts.plan().examples(), self.together());
+                let (examples, together) = (self.prompts.plan().examples(), self.draw().together());
                 let parts = |groups: usize| groups.div_ceil(self.part(groups));
                 let of_epoch = examples / together * parts(together) + parts(examples % together);
                 ((epochs * of_epoch as f64).round() as u64).max(1) * self.grpo.iterations as u64
@@ -280,25 +354,24 @@ impl GrpoTrainer<'_> {
 
 /// Seconds of sampling and of training.
 struct Clock {
-    started: Instant,
+    began: Instant,
     sampling: f64,
+    /// Of sampling, those in which nothing else was done.
+    waited: f64,
 }
 
 impl Clock {
-    fn new() -> Self {
-        Self { started: Instant::now(), sampling: 0.0 }
-    }
-
-    fn sampled(&mut self) {
-        self.sampling = self.started.elapsed().as_secs_f64();
+    fn new(generation: &Generation) -> Self {
+        let &Generation { seconds, waited, .. } = generation;
+        Self { began: Instant::now(), sampling: seconds, waited }
     }
 
     /// Since the last time, with its parts; what follows has no sampling.
     fn lap(&mut self) -> (f64, [Metric; 2]) {
-        let seconds = self.started.elapsed().as_secs_f64();
-        let sampling = std::mem::take(&mut self.sampling);
-        self.started = Instant::now();
-        let times = [("time/sampling", sampling), ("time/training", seconds - sampling)];
-        (seconds, times.map(|(name, seconds)| (name.to_owned(), seconds)))
+        let training = self.began.elapsed().as_secs_f64();
+        let (sampling, waited) = (std::mem::take(&mut self.sampling), std::mem::take(&mut self.waited));
+        self.began = Instant::now();
+        let times = [("time/sampling", sampling), ("time/training", training)];
+        (waited + training, times.map(|(name, seconds)| (name.to_owned(), seconds)))
     }
 }

@@ -11,7 +11,9 @@ use super::generation::Generation;
 use super::loss::{Completion, PolicyCounts, Scope, policy_loss};
 use super::trainer::GrpoTrainer;
 use crate::model::Decoder;
-use crate::ops::{Targets, TokenScore, cross_entropy, scale, token_logprobs};
+use crate::ops::{
+    PackedLinear, Targets, TokenScore, cross_entropy, scale, token_logprobs, token_logprobs_with_gradients,
+};
 
 /// Log-probabilities of a generation's completions, computed before its first update.
 #[derive(Debug, Clone, Default)]
@@ -53,25 +55,35 @@ impl Corrections {
 }
 
 impl GrpoTrainer<'_> {
-    /// What is known before the first update of a generation.
-    pub(super) fn before(&self, generation: &Generation) -> Result<Before, TrainError> {
-        let needs_old = self.grpo.updates() > 1 || self.policy.has_dropout();
-        let old = needs_old.then(|| self.logprobs(generation, None)).transpose()?;
-        let reference = match &self.reference {
-            Some(decoder) if self.grpo.policy.beta != 0.0 => Some(self.logprobs(generation, Some(decoder))?),
-            _ => None,
-        };
-        Ok(Before { old, reference })
+    /// What is known before the first update of a generation; `None` if it was stopped.
+    pub(super) fn before(&self, generation: &Generation) -> Result<Option<Before>, TrainError> {
+        let mut before = Before::default();
+        if self.grpo.updates() > 1 || self.policy.has_dropout() {
+            before.old = self.logprobs(generation, None)?;
+            if before.old.is_none() {
+                return Ok(None);
+            }
+        }
+        if let Some(decoder) = self.reference.as_ref().filter(|_| self.grpo.policy.beta != 0.0) {
+            before.reference = self.logprobs(generation, Some(decoder))?;
+            if before.reference.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(before))
     }
 
-    /// Each token's log-probability, of the policy or of another decoder.
+    /// Each token's log-probability, of the policy or of another decoder; `None` if it was stopped.
     fn logprobs(
         &self,
         generation: &Generation,
         other: Option<&Decoder>,
-    ) -> Result<Vec<Vec<f32>>, TrainError> {
+    ) -> Result<Option<Vec<Vec<f32>>>, TrainError> {
         let mut found = Vec::with_capacity(generation.rollouts.len());
         for batch in group_batches(&generation.groups(), self.grpo.rows_max) {
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             let (hidden, head) = match other {
                 None => self.policy.hidden(&batch.micro)?,
                 Some(decoder) => {
@@ -83,7 +95,7 @@ impl GrpoTrainer<'_> {
             let mut scores = scores.iter().map(|score| score.logprob);
             found.extend(batch.rows.iter().map(|rows| scores.by_ref().take(rows.len()).collect::<Vec<_>>()));
         }
-        Ok(found)
+        Ok(Some(found))
     }
 
     /// Hidden states whose logits are those of the sampler's temperature.
@@ -152,26 +164,48 @@ impl GrpoTrainer<'_> {
         let ids = first + completions.start..first + completions.end;
         let (grpo, temperature) = (Arc::clone(&self.grpo), self.grpo.temperature);
         found.rows += micro.batch.ids.len() as u64;
+        let part = Part { generation, before, ids, grpo: &grpo };
+        if !part.teaches() {
+            // Its gradient is 0, and what is told of it needs none.
+            let (hidden, head) = self.policy.hidden(&micro)?;
+            let scores = token_logprobs(&self.scaled(&hidden)?, &head, &tokens)?;
+            found.loss += part.loss(&scores, scope, found).0;
+            return Ok(());
+        }
         let mut loss = 0.0;
         self.policy.accumulate_of(&micro, &mut |hidden, head| {
             let hidden = if temperature == 1.0 { hidden.clone() } else { scale(hidden, 1.0 / temperature)? };
-            let scores = token_logprobs(&hidden, head, &tokens)?;
-            let part = Part { generation, before, ids: ids.clone(), grpo: &grpo };
-            let (of_part, gradients) = part.loss(&scores, scope, found);
-            loss = of_part;
-            let mut targets =
-                Targets { ids: micro.targets.ids.clone(), weights: vec![0.0; micro.targets.ids.len()] };
-            for (rows, gradients) in rows.iter().zip(gradients) {
-                for (row, gradient) in rows.clone().zip(gradients) {
-                    // The cross-entropy falls where the log-probability rises.
-                    targets.weights[row] = -gradient as f32;
-                }
+            if !head.is_trainable() {
+                let (scores, gradients) = token_logprobs_with_gradients(&hidden, head, &tokens)?;
+                let (of_part, weights) = part.loss(&scores, scope, found);
+                loss = of_part;
+                let weights: Vec<f32> = weights.iter().flatten().map(|&weight| weight as f32).collect();
+                return gradients.loss(&hidden, of_part, &weights);
             }
-            cross_entropy(&hidden, head, &targets)
+            let scores = token_logprobs(&hidden, head, &tokens)?;
+            let (of_part, weights) = part.loss(&scores, scope, found);
+            loss = of_part;
+            weighted(&hidden, head, (&micro.targets.ids, &rows), &weights)
         })?;
         found.loss += loss;
         Ok(())
     }
+}
+
+/// What makes the gradients of a head that learns too: each token's cross-entropy, which falls where its log-probability rises.
+fn weighted(
+    hidden: &candle_core::Tensor,
+    head: &Arc<PackedLinear>,
+    (ids, rows): (&[u32], &[Range<usize>]),
+    gradients: &[Vec<f64>],
+) -> candle_core::Result<candle_core::Tensor> {
+    let mut targets = Targets { ids: ids.to_vec(), weights: vec![0.0; ids.len()] };
+    for (rows, gradients) in rows.iter().zip(gradients) {
+        for (row, &gradient) in rows.clone().zip(gradients) {
+            targets.weights[row] = -gradient as f32;
+        }
+    }
+    cross_entropy(hidden, head, &targets)
 }
 
 /// Some completions of a generation.
@@ -183,6 +217,11 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
+    /// Whether any of its gradients is not 0: every loss multiplies by the advantage, but for the term that keeps to the reference.
+    fn teaches(&self) -> bool {
+        self.grpo.policy.beta != 0.0 || self.ids.clone().any(|id| self.generation.advantages[id] != 0.0)
+    }
+
     /// The loss and its gradients by completion, from the scores of all tokens.
     fn loss(&self, scores: &[TokenScore], scope: &Scope, found: &mut Found) -> (f64, Vec<Vec<f64>>) {
         let Self { generation, before, ids, grpo } = self;

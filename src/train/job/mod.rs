@@ -3,6 +3,7 @@
 //! The folder of a training has `data/` (tokens), `checkpoints/`, `metrics.jsonl`, `tensorboard/` and, at the end, `model/`: a Hugging Face
 //! directory, an adapter, or a MindMerger model. Called again with the same description, it goes on.
 
+mod export;
 mod mindmerger;
 mod reinforcement;
 mod tokens;
@@ -31,6 +32,7 @@ use crate::protocol::fine_tuning::{CreateFineTuningJob, MethodKind};
 use crate::score::grader::{Grader, GraderError};
 use crate::weights::Checkpoint;
 
+pub use export::Exported;
 use tokens::lora_settings;
 
 /// Where the result is, in a training's folder.

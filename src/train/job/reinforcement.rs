@@ -80,7 +80,7 @@ impl Job<'_> {
         let mut policy = FullDecoder::new(self.decoder(resolved)?, None, passes.clone())?;
         // What the policy is kept near is a copy that stays as it is.
         let reference = if method.grpo.policy.beta == 0.0 {
-            policy.sampler().0
+            policy.sampler().decoder
         } else {
             Arc::new(self.decoder(resolved)?)
         };
@@ -99,7 +99,7 @@ impl Job<'_> {
         write: impl FnOnce(&mut P, &Path) -> Result<(), TrainError>,
     ) -> Result<Finished, TrainError> {
         let Learning { resolved, method, prompts, reward, passes } = learning;
-        let handle = self.engine(policy.sampler().0, learning)?;
+        let handle = self.engine(policy.sampler().decoder, learning)?;
         let mut sampler = EngineSampler::new(handle, method.sampling.clone(), policy)?;
         let mut metrics = MetricsFile::new(&self.folder);
         let mut board = TensorBoard::new(&self.folder);
@@ -125,7 +125,6 @@ impl Job<'_> {
         }
         let mut trainer = GrpoTrainer {
             policy,
-            sampler: &mut sampler,
             prompts,
             reward,
             reference: (method.grpo.policy.beta != 0.0).then_some(reference),
@@ -140,7 +139,7 @@ impl Job<'_> {
             workers: Arc::clone(&self.workers),
             stop: self.stop,
         };
-        let outcome = trainer.train(&mut all)?;
+        let outcome = trainer.train(&mut sampler, &mut all)?;
         if !outcome.finished {
             return Ok(Finished { outcome, model: None });
         }
@@ -189,7 +188,7 @@ struct Learning {
 }
 
 /// Graders over the lines of the prompts.
-struct GraderReward {
+pub(super) struct GraderReward {
     grader: Grader,
     names: Vec<String>,
     items: Vec<serde_json::Value>,
@@ -200,7 +199,10 @@ struct GraderReward {
 impl GraderReward {
     /// # Errors
     /// A grader that is wrong, by its path; a line that lacks what it reads.
-    fn new(grader: &crate::protocol::graders::Grader, prompts: &PromptLines) -> Result<Self, TrainError> {
+    pub(super) fn new(
+        grader: &crate::protocol::graders::Grader,
+        prompts: &PromptLines,
+    ) -> Result<Self, TrainError> {
         let compiled =
             Grader::compile(grader).map_err(|error| TrainError::option("grader", error.to_string()))?;
         let items: Vec<_> = (0..prompts.len()).map(|example| prompts.item(example).clone()).collect();

@@ -1,6 +1,7 @@
 //! `/v1/fine_tuning/jobs`: trainings on the server, followed as they are, and served without a restart.
 
 mod events;
+mod graders;
 mod jobs;
 mod shape;
 
@@ -19,4 +20,6 @@ pub fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(jobs::resume_fine_tuning_job))
         .routes(routes!(events::list_fine_tuning_events))
         .routes(routes!(events::list_fine_tuning_checkpoints))
+        .routes(routes!(graders::run_grader))
+        .routes(routes!(graders::validate_grader))
 }

@@ -17,7 +17,7 @@ use crate::protocol::rollout::PauseStatus;
     tag = "rollouts",
     params(
         ("mode" = Option<String>, Query, description = "`abort` (the default): what runs and waits ends with the tokens \
-            that it has, as `abort`; `keep`: it stands still and goes on"),
+            that it has, as `abort`; `keep`: it stands still and goes on; `wait`: it comes to its end first"),
         ("clear_cache" = Option<bool>, Query, description = "Forget cached prefixes (the default)")
     ),
     responses(
@@ -31,7 +31,8 @@ pub async fn pause(State(state): State<AppState>, query: Pairs) -> Result<Json<P
     let mode = match query.get("mode") {
         None | Some("abort") => PauseMode::Abort,
         Some("keep") => PauseMode::Keep,
-        Some(_) => return Err(ApiError::invalid("mode", "`mode` must be `abort` or `keep`")),
+        Some("wait") => PauseMode::Wait,
+        Some(_) => return Err(ApiError::invalid("mode", "`mode` must be `abort`, `keep` or `wait`")),
     };
     let clear_cache = match query.get("clear_cache") {
         None | Some("true" | "True" | "1") => true,
