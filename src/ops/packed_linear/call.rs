@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::finish::{Finish, Then};
-use super::gemm::Gemm;
+use super::gemm::{FULL_ROWS, Gemm};
 use super::int8::{Int8Panels, IntegerSums, Scale};
 use super::operand::Operand;
 use super::{PANELS_MAX, PackedLinear, Panels};
@@ -121,9 +121,21 @@ impl Call<'_> {
             2
         } else if self.rows <= isa.few_rows() {
             FEW_ROWS_PANELS
+        } else if self.rows >= FULL_ROWS && self.by_lanes() {
+            isa.gemm_panels()
         } else {
             isa.tile_panels()
         }
+    }
+
+    /// Whether `Gemm` multiplies all weights.
+    fn by_lanes(&self) -> bool {
+        let isa = self.workers.isa();
+        self.weights.iter().all(|weight| match weight.panels {
+            Panels::F32(_) => true,
+            Panels::Bf16(_) => !isa.has_bf16_dot(),
+            Panels::F64(_) | Panels::Int8(_) | Panels::Blocks { .. } => false,
+        })
     }
 
     /// Whether all weights are multiplied by tiles whose sums leave them at the end of a row.

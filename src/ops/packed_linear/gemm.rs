@@ -12,6 +12,8 @@ use super::{PANELS_MAX, PanelElement, Panels};
 use crate::ops::simd::{Element, Kernel, LANES, Simd, peek, unroll};
 
 const PAIR: usize = 2;
+/// From here on tiles are of so many rows and two panels, where there are registers for it (`Isa::gemm_panels`).
+pub const FULL_ROWS: usize = 8;
 
 /// Some rows of x times some panels.
 pub struct Gemm<'a> {
@@ -131,7 +133,7 @@ impl<W: PanelElement + Element> Strip<W> {
                         _ => self.tile::<S, 1, 2>(0, panel),
                     };
                     2
-                } else if S::TILE_PANELS >= 3 && left >= 3 {
+                } else if S::TILE_PANELS >= 3 && left >= 3 && self.rows < FULL_ROWS {
                     self.all_rows::<S, 3>(panel)
                 } else if S::TILE_PANELS >= 2 && left >= 2 {
                     self.all_rows::<S, 2>(panel)

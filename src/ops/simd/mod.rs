@@ -224,7 +224,13 @@ impl fmt::Display for Isa {
 impl Isa {
     /// The fastest present.
     pub fn detect() -> Self {
-        Self::available().last().copied().unwrap_or(Self(Set::Portable))
+        let is_slow = |isa: &&Self| {
+            #[cfg(target_arch = "x86_64")]
+            return isa.0 == Set::Avx512Bf16 && avx512::multiplies_bf16_slowly();
+            #[cfg(not(target_arch = "x86_64"))]
+            return false;
+        };
+        Self::available().iter().rfind(|isa| !is_slow(isa)).copied().unwrap_or(Self(Set::Portable))
     }
 
     /// All that are present, the slowest first. The portable one is always there.
@@ -287,6 +293,11 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Set::Amx => 2,
         }
+    }
+
+    /// The same for `Gemm`, where rows fill a tile: a third panel and fetching ahead do not fit the registers together.
+    pub(super) fn gemm_panels(self) -> usize {
+        self.tile_panels().min(2)
     }
 
     /// Runs the kernel on this instruction set.
