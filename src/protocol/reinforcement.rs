@@ -95,7 +95,7 @@ pub struct Reinforcement {
     pub importance_sampling_min: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub importance_sampling_max: Option<f64>,
-    /// How far the sampler's log-probabilities may be from training's before the training stops; 1e-4, and 0.1 in bf16. Below a
+    /// How far the sampler's log-probabilities may be from training's before the training stops; 1e-3, and 0.1 in bf16. Below a
     /// temperature of 1 both this and the mean's are divided by it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logp_difference_max: Option<f64>,

@@ -51,8 +51,9 @@ pub struct GapBound {
 }
 
 impl GapBound {
-    /// The two compute the same, in f32.
-    pub const F32: Self = Self { max: 1e-4, mean: 1e-4, warnings: 0 };
+    /// The two compute the same, in f32, in another order of sums: of 12,000 tokens of a model of 135M weights the largest difference was
+    /// 8.6e-5 and the mean 5e-6. The largest grows with the number of tokens, other weights would move the mean.
+    pub const F32: Self = Self { max: 1e-3, mean: 1e-4, warnings: 0 };
     pub const BF16: Self = Self { max: 0.1, mean: 0.02, warnings: 3 };
 }
 
