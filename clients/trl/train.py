@@ -31,8 +31,8 @@ THREADS = 16
 class Graders:
     """What the server says of completions: the reward, and its parts, which TRL logs and does not count."""
 
-    def __init__(self, tokenizer, longest):
-        self.ends = {tokenizer.eos_token_id}
+    def __init__(self, ends, longest):
+        self.ends = ends
         self.longest, self.graded = longest, {}
         self.session = requests.Session()
         self.session.mount(URL, requests.adapters.HTTPAdapter(pool_maxsize=THREADS))
@@ -105,10 +105,12 @@ def main():
     )
     model = os.environ.get("MODEL", TRAINING["model"])
     tokenizer = AutoTokenizer.from_pretrained(model)
-    functions, config.reward_weights = Graders(tokenizer, config.max_completion_length).functions()
-    dtype = torch.bfloat16 if config.bf16 else torch.float32
+    policy = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16 if config.bf16 else torch.float32)
+    ends = policy.generation_config.eos_token_id
+    ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
+    functions, config.reward_weights = Graders(ends, config.max_completion_length).functions()
     trainer = GRPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(model, dtype=dtype),
+        model=policy,
         args=config,
         processing_class=tokenizer,
         reward_funcs=functions,
