@@ -11,7 +11,7 @@
 //!  5  registry                                name -> engine handle, weight version, share of memory
 //!  4  eval  train                             suites, generators, runner, report | training data
 //!  3  engine  merge                           scheduler, KV blocks, sampler, an OS thread a model | mergekit's configurations
-//!  2  model                                   one decoder; families translate their configs to it
+//!  2  model  guide                            one decoder; families translate their configs to it | grammars over a vocabulary
 //!  1  ops  weights  score  store              kernels | checkpoints, tokenizers | extraction, language, rewards, statistics | database
 //!  0  language chat settings protocol         names and scripts | templates, reasoning | options | wire types
 //! ```
@@ -27,6 +27,7 @@ pub mod score;
 pub mod store;
 pub mod weights;
 // 2
+pub mod guide;
 pub mod model;
 // 3
 pub mod engine;

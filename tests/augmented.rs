@@ -76,6 +76,7 @@ fn greedy(model: &ServedModel, queries: &[&str], max_tokens: usize) -> Vec<Vec<u
             soft_prefix: Some(SoftPrefix { encoder_ids: prompt.encoder_ids }),
             sampling,
             adapter: None,
+            guidance: None,
             cache_salt: None,
             priority: 0,
         }

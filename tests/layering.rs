@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(u8, &[&str])] = &[
     (0, &["chat", "language", "protocol", "settings"]),
     (1, &["ops", "score", "weights", "store"]),
-    (2, &["model"]),
+    (2, &["guide", "model"]),
     (3, &["engine", "merge"]),
     (4, &["eval", "train"]),
     (5, &["registry"]),

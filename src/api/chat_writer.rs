@@ -1,14 +1,21 @@
 //! Shapes outputs as chat completions. As with text completions, the whole response is its chunks folded together.
 
+use super::choice_text::ChoiceText;
 use super::completion_writer::stop_reason;
 use super::generation::finish_reason;
+use super::language_watch::LanguageWatch;
+use super::metrics::STOP;
 use super::sse::ChunkWriter;
 use super::token_text::TokenText;
-use crate::chat::ReasoningSplitter;
 use crate::engine::output::Output;
 use crate::protocol::Usage;
 use crate::protocol::chat::{ChatAnswer, ChatChoice, ChatChunk, ChatChunkChoice, ChatDelta, ChatResponse};
+use crate::protocol::language::LanguageReport;
 use crate::protocol::logprobs::PromptLogprobs;
+use crate::protocol::tools::{CalledFunction, ToolCall};
+
+/// How a choice ends that calls tools.
+const TOOL_CALLS: &str = "tool_calls";
 
 pub struct ChatWriter {
     pub id: String,
@@ -17,11 +24,14 @@ pub struct ChatWriter {
     pub tokens: TokenText,
     pub logprobs: bool,
     pub prompt_token_ids: Option<Vec<u32>>,
-    /// By choice; `None` leaves thinking marks in the content.
-    pub splitters: Vec<Option<ReasoningSplitter>>,
+    pub choices: Vec<ChoiceText>,
     /// Kept for the unstreamed response.
     pub prompt_logprobs: Option<PromptLogprobs>,
     pub prompt_logprobs_asked: Option<u32>,
+    /// Tokens of the choices' traces so far, marks included.
+    pub reasoning_tokens: u64,
+    /// Where a language was asked for.
+    pub language: Option<LanguageWatch>,
 }
 
 impl ChatWriter {
@@ -35,16 +45,21 @@ impl ChatWriter {
                 let role = ChatDelta {
                     role: Some("assistant".to_owned()),
                     content: Some(String::new()),
-                    reasoning_content: None,
+                    ..ChatDelta::default()
                 };
                 let opened = |index| ChatChunkChoice { delta: role.clone(), ..empty(index) };
-                (0..self.splitters.len() as u32).map(opened).collect()
+                (0..self.choices.len() as u32).map(opened).collect()
             }
             Output::Delta { choice, text, tokens } => {
-                let delta = match &mut self.splitters[choice as usize] {
-                    Some(splitter) => delta(splitter.push(&text)),
-                    None => delta((String::new(), text)),
-                };
+                if let Some(watch) = &mut self.language {
+                    watch.push(choice, &text);
+                }
+                let choice_text = &mut self.choices[choice as usize];
+                let was_reasoning = choice_text.in_reasoning();
+                let delta = choice_text.push(text);
+                if was_reasoning || choice_text.in_reasoning() {
+                    self.reasoning_tokens += tokens.len() as u64;
+                }
                 let shows_tokens = !tokens.is_empty() && (self.logprobs || token_ids);
                 if delta == ChatDelta::default() && !shows_tokens {
                     return Vec::new();
@@ -54,10 +69,14 @@ impl ChatWriter {
                 vec![ChatChunkChoice { delta, logprobs, token_ids, ..empty(choice) }]
             }
             Output::Finished { choice, reason, stop, weight_version, .. } => {
-                let rest = self.splitters[choice as usize].as_mut().map(ReasoningSplitter::finish);
+                let text = &mut self.choices[choice as usize];
+                let delta = text.finish();
+                let ends = finish_reason(reason);
                 let part = ChatChunkChoice {
-                    delta: delta(rest.unwrap_or_default()),
-                    finish_reason: Some(finish_reason(reason).to_owned()),
+                    delta,
+                    finish_reason: Some(
+                        if ends == STOP && text.has_calls() { TOOL_CALLS } else { ends }.to_owned(),
+                    ),
                     stop_reason: stop.map(stop_reason),
                     weight_version,
                     ..empty(choice)
@@ -77,10 +96,27 @@ impl ChatWriter {
             choices,
             usage,
             prompt_token_ids: None,
+            language: None,
         }
     }
 
-    pub fn response(self, choices: Vec<ChatChoice>, usage: Usage) -> ChatResponse {
+    /// Of each choice, once they are whole.
+    pub async fn languages(&mut self) -> Vec<LanguageReport> {
+        match &mut self.language {
+            Some(watch) => watch.measure().await,
+            None => Vec::new(),
+        }
+    }
+
+    pub async fn response(mut self, mut choices: Vec<ChatChoice>, usage: Usage) -> ChatResponse {
+        let mut language = None;
+        let mut reports = self.languages().await;
+        if reports.len() == 1 {
+            language = reports.pop();
+        }
+        for (choice, report) in choices.iter_mut().zip(reports) {
+            choice.language = Some(report);
+        }
         ChatResponse {
             id: self.id,
             object: "chat.completion".to_owned(),
@@ -90,6 +126,7 @@ impl ChatWriter {
             usage: Some(usage),
             prompt_token_ids: self.prompt_token_ids,
             prompt_logprobs: self.prompt_logprobs,
+            language,
         }
     }
 
@@ -103,8 +140,9 @@ impl ChatWriter {
             stop_reason: None,
             token_ids: None,
             weight_version: None,
+            language: None,
         };
-        (0..self.splitters.len() as u32).map(blank).collect()
+        (0..self.choices.len() as u32).map(blank).collect()
     }
 }
 
@@ -128,6 +166,18 @@ impl ChunkWriter for ChatWriter {
     fn set_usage(&self, chunk: &mut ChatChunk, usage: Usage) {
         chunk.usage = Some(usage);
     }
+
+    async fn last_chunks(&mut self) -> Vec<ChatChunk> {
+        let mut reports = self.languages().await;
+        match reports.len() {
+            1 => vec![ChatChunk { language: reports.pop(), ..self.chunk(Vec::new(), None) }],
+            _ => (0..)
+                .zip(reports)
+                .map(|(index, report)| ChatChunkChoice { language: Some(report), ..empty(index) })
+                .map(|part| self.chunk(vec![part], None))
+                .collect(),
+        }
+    }
 }
 
 /// Adds a part to the choice it belongs to.
@@ -137,6 +187,16 @@ pub fn fold(choice: &mut ChatChoice, part: ChatChunkChoice) {
     }
     if let Some(reasoning) = part.delta.reasoning_content {
         choice.message.reasoning_content.get_or_insert_default().push_str(&reasoning);
+    }
+    for more in part.delta.tool_calls.into_iter().flatten() {
+        let calls = choice.message.tool_calls.get_or_insert_default();
+        if let (Some(id), Some(name)) = (more.id, more.function.name) {
+            let function = CalledFunction { name, arguments: String::new() };
+            calls.push(ToolCall { id, kind: "function".to_owned(), function });
+        }
+        if let Some(call) = calls.get_mut(more.index as usize) {
+            call.function.arguments.push_str(&more.function.arguments);
+        }
     }
     if let Some(more) = part.logprobs {
         let content = choice.logprobs.get_or_insert_default().content.get_or_insert_default();
@@ -150,11 +210,6 @@ pub fn fold(choice: &mut ChatChoice, part: ChatChunkChoice) {
     choice.weight_version = part.weight_version.or(choice.weight_version);
 }
 
-fn delta((reasoning, content): (String, String)) -> ChatDelta {
-    let some = |text: String| (!text.is_empty()).then_some(text);
-    ChatDelta { role: None, content: some(content), reasoning_content: some(reasoning) }
-}
-
 fn empty(index: u32) -> ChatChunkChoice {
     ChatChunkChoice {
         index,
@@ -164,5 +219,6 @@ fn empty(index: u32) -> ChatChunkChoice {
         stop_reason: None,
         token_ids: None,
         weight_version: None,
+        language: None,
     }
 }

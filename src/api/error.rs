@@ -144,6 +144,13 @@ impl ApiError {
         Self::new(status, "service_unavailable_error", Some("store_unavailable"), message)
     }
 
+    /// A model on demand that is not there now.
+    pub fn not_ready(message: impl Into<String>) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let mapped = Self::new(status, "service_unavailable_error", Some("model_not_ready"), message);
+        Self { retry_after_s: Some(30), ..mapped }.with_param("model")
+    }
+
     /// Our own fault; the details are in the log, not in the answer.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", Some("internal_error"), message)
@@ -267,7 +274,7 @@ impl From<JobError> for ApiError {
         match error {
             JobError::Store(error) => error.into(),
             JobError::Eval(error) => error.into(),
-            JobError::Damaged { .. } | JobError::Internal { .. } => {
+            JobError::Damaged { .. } | JobError::Files { .. } | JobError::Internal { .. } => {
                 tracing::error!(%error, "a job failed");
                 Self::internal("the server failed on this request; its log says why")
             }

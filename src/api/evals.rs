@@ -9,7 +9,9 @@ use tokio::task::JoinHandle;
 
 use super::error::ApiError;
 use crate::eval::ScorerOptions;
-use crate::jobs::{Endpoint, Generators, Merger, Scoreboard, TrainingWorker, Worker, WorkerOptions};
+use crate::jobs::{
+    BatchWorker, Endpoint, Generators, LineService, Merger, Scoreboard, TrainingWorker, Worker, WorkerOptions,
+};
 use crate::registry::Registry;
 use crate::store::Store;
 
@@ -43,6 +45,7 @@ pub struct Evals {
     wake: Arc<Notify>,
     wake_merger: Arc<Notify>,
     wake_trainer: Arc<Notify>,
+    wake_batches: Arc<Notify>,
     stop: watch::Sender<bool>,
 }
 
@@ -58,6 +61,7 @@ impl Evals {
             wake: Arc::new(Notify::new()),
             wake_merger: Arc::new(Notify::new()),
             wake_trainer: Arc::new(Notify::new()),
+            wake_batches: Arc::new(Notify::new()),
             stop: watch::channel(false).0,
         }
     }
@@ -77,8 +81,13 @@ impl Evals {
         self.wake_trainer.notify_one();
     }
 
-    /// Start this process's workers: those of merges and of trainings, and that of evaluation runs if it is to have one.
-    pub fn start(&self, registry: &Registry) -> Vec<JoinHandle<()>> {
+    /// There is a batch to answer.
+    pub fn wake_batches(&self) {
+        self.wake_batches.notify_one();
+    }
+
+    /// Start this process's workers: those of merges, trainings and batches, whose lines `lines` answers, and that of evaluation runs if it is to have one.
+    pub fn start(&self, registry: &Registry, lines: Arc<dyn LineService>) -> Vec<JoinHandle<()>> {
         let merger = Merger::new(self.store.clone(), registry.clone(), self.wake_merger.clone());
         let mut workers = vec![tokio::spawn(merger.run(self.stop.subscribe()))];
         let trainer = TrainingWorker::new(
@@ -88,6 +97,14 @@ impl Evals {
             self.wake_trainer.clone(),
         );
         workers.push(tokio::spawn(trainer.run(self.stop.subscribe())));
+        let batches = BatchWorker::new(
+            self.store.clone(),
+            registry.clone(),
+            self.data.folder.clone(),
+            lines,
+            self.wake_batches.clone(),
+        );
+        workers.push(tokio::spawn(batches.run(self.stop.subscribe())));
         workers.extend(self.start_evaluating(registry));
         workers
     }

@@ -18,7 +18,7 @@ use super::error::ApiError;
 use super::metrics::{ABORT, LENGTH, Meter, Metrics, STOP};
 use super::request_log::RequestLog;
 use crate::engine::output::{Output, OutputOptions, OutputStream};
-use crate::engine::{EngineError, FinishReason, Request, SamplingParams, SoftPrefix};
+use crate::engine::{EngineError, FinishReason, Guidance, Request, SamplingParams, SoftPrefix};
 use crate::protocol::Usage;
 use crate::registry::ServedModel;
 
@@ -62,6 +62,8 @@ pub struct Task {
     pub prompts: Vec<PromptIds>,
     pub params: SamplingParams,
     pub length: Length,
+    /// What holds for every choice's tokens one by one.
+    pub guidance: Option<Arc<Guidance>>,
     pub output: OutputOptions,
     pub cache_salt: Option<String>,
     pub priority: i32,
@@ -237,7 +239,9 @@ fn requests(task: Task, id: &str) -> Vec<Request> {
         let id = if several { format!("{id}-{index}") } else { id.to_owned() };
         let PromptIds { ids, soft_prefix } = prompt;
         let (adapter, cache_salt) = (task.model.request_adapter(), task.cache_salt.clone());
-        Request { id, prompt: ids, soft_prefix, sampling, adapter, cache_salt, priority: task.priority }
+        let guidance = task.guidance.clone();
+        let priority = task.priority;
+        Request { id, prompt: ids, soft_prefix, sampling, guidance, adapter, cache_salt, priority }
     };
     task.prompts.into_iter().enumerate().map(request).collect()
 }

@@ -5,8 +5,10 @@ use serde_json::{Map, Value};
 use super::error::ApiError;
 use super::limits::Limits;
 use super::sampling::at_most;
-use crate::chat::RenderOptions;
-use crate::protocol::ChatMessage;
+use super::tools::ToolPlan;
+use crate::chat::{RenderOptions, ToolFormat, without_template_support};
+use crate::language::Language;
+use crate::protocol::{ChatMessage, Content};
 use crate::registry::ServedModel;
 
 /// No vocabulary packs more text into one token; a text longer than this many bytes for each token of the context
@@ -23,6 +25,7 @@ pub struct ChatPrompt<'a> {
     pub add_generation_prompt: Option<bool>,
     pub continue_final_message: bool,
     pub arguments: Map<String, Value>,
+    pub tools: Option<&'a ToolPlan>,
 }
 
 /// The model's template over the messages.
@@ -36,15 +39,64 @@ pub fn render(model: &ServedModel, prompt: &ChatPrompt<'_>) -> Result<String, Ap
         let message = format!("the model `{name}` takes no messages ({why}): use /v1/completions");
         return Err(ApiError::invalid("messages", message));
     };
-    let messages = Value::Array(prompt.messages.iter().map(ChatMessage::template_value).collect());
+    let mut messages: Vec<Value> = prompt.messages.iter().map(ChatMessage::template_value).collect();
+    let knows_tools = prompt
+        .tools
+        .map_or_else(|| ToolFormat::of_template(template.source()).is_some(), |plan| plan.in_template);
+    if !knows_tools {
+        let tools = prompt.tools.map(|plan| plan.definitions.as_slice()).unwrap_or_default();
+        messages = without_template_support(&messages, tools);
+    }
+    let messages = Value::Array(messages);
+    let definitions = prompt.tools.filter(|plan| plan.in_template);
+    let definitions = definitions.map(|plan| Value::Array(plan.definitions.clone()));
     let rendered = template.render(&RenderOptions {
         messages: &messages,
-        tools: None,
+        tools: definitions.as_ref(),
         add_generation_prompt: prompt.add_generation_prompt.unwrap_or(!prompt.continue_final_message),
         continue_final_message: prompt.continue_final_message,
         kwargs: &prompt.arguments,
     });
     rendered.map_err(|error| ApiError::invalid("messages", error.to_string()))
+}
+
+/// As [`render`], with the text that asks for thinking in `language` before the client's own system text. Where a template takes
+/// no system text, it stands before the first of the user's.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_in(
+    model: &ServedModel,
+    prompt: &ChatPrompt<'_>,
+    language: Language,
+) -> Result<String, ApiError> {
+    let asks = language.reasoning_texts().system;
+    let before = |message: &ChatMessage| {
+        let own = message.content.as_ref().map(Content::text).unwrap_or_default();
+        let text = if own.is_empty() { asks.clone() } else { format!("{asks}\n\n{own}") };
+        ChatMessage { content: Some(Content::Text(text)), ..message.clone() }
+    };
+    let with = |messages: Vec<ChatMessage>| {
+        render(model, &ChatPrompt { messages: &messages, arguments: prompt.arguments.clone(), ..*prompt })
+    };
+    let mut messages = prompt.messages.to_vec();
+    if let Some(own) =
+        messages.first_mut().filter(|first| matches!(first.role.as_str(), "system" | "developer"))
+    {
+        *own = before(own);
+        return with(messages);
+    }
+    messages.insert(0, ChatMessage::new("system", asks.clone()));
+    let rendered = with(messages);
+    let user = prompt.messages.iter().position(|message| message.role == "user");
+    match (rendered, user) {
+        (Err(_), Some(at)) => {
+            let mut messages = prompt.messages.to_vec();
+            messages[at] = before(&messages[at]);
+            with(messages)
+        }
+        (rendered, _) => rendered,
+    }
 }
 
 /// `field` is where the text came from.

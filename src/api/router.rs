@@ -45,7 +45,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         description = "An OpenAI-compatible server for language models that reason in the user's language. \
                        Unknown request fields are refused with their path in `error.param`."
     ),
-    components(schemas(crate::protocol::ChatChunk, crate::protocol::ErrorResponse)),
+    components(schemas(crate::protocol::ChatChunk, crate::protocol::responses::ResponseEvent, crate::protocol::ErrorResponse)),
     modifiers(&BearerKey)
 )]
 struct Description;
@@ -103,7 +103,7 @@ async fn wrong_method(method: Method, uri: Uri) -> ApiError {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer wants this signature")]
-fn on_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
+pub(super) fn on_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
     tracing::error!(panic = text.unwrap_or("no message"), "a handler panicked: this is a bug in the server");
     ApiError::internal("the server failed on this request; its log says why").into_response()
@@ -152,7 +152,7 @@ mod tests {
     fn every_described_route_has_the_scope_it_should() {
         for path in openapi().paths.paths.keys() {
             let route = path.replace("{model}", "{*model}");
-            let of_admins = ["/v1/admin", "/v1/merges", "/v1/files", "/v1/fine_tuning/jobs"];
+            let of_admins = ["/v1/admin", "/v1/merges", "/v1/batches", "/v1/files", "/v1/fine_tuning/jobs"];
             let of_trainers = [
                 "/server_info",
                 "/get_world_size",

@@ -97,6 +97,7 @@ pub(super) fn model(script: Vec<Event>, template: &str) -> ServedModel {
         config: Arc::new(families::translate(&checkpoint_config()).unwrap()),
         adapter: None,
         tokenizer,
+        guides: Arc::default(),
         template: Some(ChatTemplate::new(template, std::collections::BTreeMap::new()).unwrap()),
         template_problem: None,
         augmented: None,
@@ -106,6 +107,7 @@ pub(super) fn model(script: Vec<Event>, template: &str) -> ServedModel {
         default_reasoning: true,
         dtype: "f32",
         weight_bytes: 0,
+        last_used: Arc::default(),
         plan: MemoryPlan::default(),
     }
 }

@@ -22,6 +22,8 @@ use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use super::auth::Peer;
+use super::evals::Evals;
+use super::line_service::Routes;
 use super::metrics::MetricsError;
 use super::router::router;
 use super::state::{ApiOptions, AppState};
@@ -43,7 +45,9 @@ pub async fn serve(
     let state = AppState::new(registry, options)?;
     let app = router(state.clone());
     let evals = state.shared_evals().ok();
-    let workers = evals.as_ref().map(|evals| evals.start(state.registry())).unwrap_or_default();
+    let start = |evals: &Arc<Evals>| evals.start(state.registry(), Arc::new(Routes::new(state.clone())));
+    let workers = evals.as_ref().map(start).unwrap_or_default();
+    let unloading = tokio::spawn(unload_idle(state.clone()));
     let limits = &state.options().limits;
     let permits = Arc::new(Semaphore::new(limits.connections_max));
     let (stop, stopping) = watch::channel(false);
@@ -76,6 +80,7 @@ pub async fn serve(
         }
     }
     drop(listener);
+    unloading.abort();
     // Receivers exist as long as their connections do; none left is as good as all told.
     let _ = stop.send(true);
     if let Some(evals) = evals {
@@ -84,6 +89,25 @@ pub async fn serve(
     }
     drain(connections, &state).await;
     Ok(())
+}
+
+/// Models on demand that nobody asks for leave, once their time is over.
+async fn unload_idle(state: AppState) {
+    const LOOK_EVERY: Duration = Duration::from_secs(1);
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        for model in state.registry().remove_idle() {
+            state.metrics().forget(&model);
+            if model.adapter.is_some() {
+                continue;
+            }
+            tracing::info!(model = model.name, "unloaded: nobody asked for it");
+            // A request that came in between is answered.
+            if !model.handle.drain_within(state.options().drain_timeout).await {
+                tracing::error!(model = model.name, "the engine did not stop in time");
+            }
+        }
+    }
 }
 
 async fn drain(mut connections: JoinSet<()>, state: &AppState) {

@@ -5,6 +5,7 @@
 //! generation in it is cancelled.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
 
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -19,12 +20,17 @@ use crate::protocol::{StreamOptions, Usage};
 
 /// Shapes outputs as one of the API's chunk types.
 pub trait ChunkWriter: Send + 'static {
-    type Chunk: Serialize;
+    type Chunk: Serialize + Send;
 
     /// The chunks of one output, possibly none.
     fn chunks(&mut self, prompt: usize, output: Output) -> Vec<Self::Chunk>;
     fn usage_chunk(&self, usage: Usage) -> Self::Chunk;
     fn set_usage(&self, chunk: &mut Self::Chunk, usage: Usage);
+
+    /// What is said of the whole, before the usage.
+    fn last_chunks(&mut self) -> impl Future<Output = Vec<Self::Chunk>> + Send {
+        std::future::ready(Vec::new())
+    }
 }
 
 pub fn respond<W: ChunkWriter>(generation: Generation, writer: W, options: StreamOptions) -> Response {
@@ -34,7 +40,7 @@ pub fn respond<W: ChunkWriter>(generation: Generation, writer: W, options: Strea
         match running.generation.next().await {
             Some(Ok((prompt, output))) => Some((running.write(prompt, output), Some(running))),
             Some(Err(error)) => Some((vec![error_event(error), done()], None)),
-            None => Some((running.end(), None)),
+            None => Some((running.end().await, None)),
         }
     });
     // A panic would break the connection without a word; unwinding ends the stream, so no state is seen again.
@@ -69,10 +75,13 @@ impl<W: ChunkWriter> Running<W> {
         chunks.iter().map(event).collect()
     }
 
-    fn end(&self) -> Vec<Event> {
-        let usage = self.options.include_usage == Some(true);
-        let usage = usage.then(|| event(&self.writer.usage_chunk(self.generation.usage())));
-        usage.into_iter().chain([done()]).collect()
+    async fn end(&mut self) -> Vec<Event> {
+        let mut events: Vec<Event> = self.writer.last_chunks().await.iter().map(event).collect();
+        if self.options.include_usage == Some(true) {
+            events.push(event(&self.writer.usage_chunk(self.generation.usage())));
+        }
+        events.push(done());
+        events
     }
 }
 

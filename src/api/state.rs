@@ -1,8 +1,9 @@
 //! What every route sees: the models, the options, the metrics.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
@@ -11,6 +12,7 @@ use super::error::ApiError;
 use super::evals::{EvalOptions, Evals, unavailable};
 use super::limits::Limits;
 use super::metrics::{Metrics, MetricsError};
+use super::stored_responses::StoredResponses;
 use crate::engine::LogprobsMode;
 use crate::registry::{Registry, RegistryError, ServedModel, WeightUpdates};
 use crate::settings::Settings;
@@ -70,6 +72,9 @@ impl Default for ApiOptions {
     }
 }
 
+/// A model that could not be loaded on demand is not tried again before.
+const FAILURE_LASTS: Duration = Duration::from_secs(5);
+
 #[derive(Clone)]
 pub struct AppState(Arc<Inner>);
 
@@ -79,6 +84,9 @@ struct Inner {
     metrics: Metrics,
     evals: Option<Arc<Evals>>,
     weight_updates: Arc<WeightUpdates>,
+    responses: StoredResponses,
+    /// Held while a model is loaded on demand; the failures of late, which are not tried again at once.
+    loading: tokio::sync::Mutex<HashMap<String, (Instant, ApiError)>>,
     /// Templates, tokenisers and large bodies keep a core busy: as many at once as there are cores.
     text_work: Arc<Semaphore>,
 }
@@ -92,7 +100,17 @@ impl AppState {
         let text_work = Arc::new(Semaphore::new(cores));
         let evals = options.evals.clone().map(|options| Arc::new(Evals::new(options)));
         let weight_updates = Arc::new(WeightUpdates::new(options.rollouts.hosts.clone()));
-        Ok(Self(Arc::new(Inner { registry, options, metrics, evals, weight_updates, text_work })))
+        let responses = StoredResponses::new();
+        Ok(Self(Arc::new(Inner {
+            registry,
+            options,
+            metrics,
+            evals,
+            weight_updates,
+            responses,
+            loading: tokio::sync::Mutex::default(),
+            text_work,
+        })))
     }
 
     pub fn registry(&self) -> &Registry {
@@ -128,6 +146,68 @@ impl AppState {
         self.0.weight_updates.clone()
     }
 
+    pub fn responses(&self) -> &StoredResponses {
+        &self.0.responses
+    }
+
+    /// [`Self::model`] for a request that is to be answered: aliases are followed, and a model on demand is loaded if it is not.
+    ///
+    /// # Errors
+    /// As [`Self::model`]; 503 where no room can be made for it.
+    pub async fn ready_model(&self, name: Option<&str>) -> Result<Arc<ServedModel>, ApiError> {
+        let Some(name) = name else { return self.model(None) };
+        if let Some(model) = self.loaded(name) {
+            return Ok(model);
+        }
+        let real = self.registry().real_name(name);
+        if real != name
+            && let Some(model) = self.loaded(&real)
+        {
+            return Ok(model);
+        }
+        // One at a time, and nobody's thread waits for it.
+        let mut failures = self.0.loading.lock().await;
+        if let Some(model) = self.loaded(&real) {
+            return Ok(model);
+        }
+        failures.retain(|_, (at, _)| at.elapsed() < FAILURE_LASTS);
+        if let Some((_, error)) = failures.get(&real) {
+            return Err(error.clone());
+        }
+        let (state, wanted) = (self.clone(), real.clone());
+        // Not through `Self::blocking`: loading takes seconds and must not hold up prompts.
+        let loading = tokio::task::spawn_blocking(move || {
+            state.registry().load_on_demand(&wanted, &|gone| state.metrics().forget(gone))
+        });
+        let loaded = loading.await.map_err(|error| {
+            tracing::error!(%error, "loading a model panicked");
+            ApiError::internal("the server failed to load this model; its log says why")
+        })?;
+        match loaded {
+            Some(Ok(model)) => Ok(model),
+            Some(Err(error)) => {
+                tracing::error!(model = real, %error, "a model could not be loaded on demand");
+                let told = match error {
+                    RegistryError::Memory(_) => {
+                        format!("there is no room for the model `{real}`: retry later")
+                    }
+                    _ => format!("the model `{real}` cannot be loaded: the server's log says why"),
+                };
+                let error = ApiError::not_ready(told);
+                failures.insert(real, (Instant::now(), error.clone()));
+                Err(error)
+            }
+            None => self.model(Some(name)),
+        }
+    }
+
+    /// A model that is in memory; it is asked for now.
+    fn loaded(&self, name: &str) -> Option<Arc<ServedModel>> {
+        let model = self.registry().get(name).ok()?;
+        model.touch();
+        Some(model)
+    }
+
     /// The model a request names; without a name the only one there is.
     ///
     /// # Errors
@@ -140,6 +220,8 @@ impl AppState {
             });
         }
         let mut models = self.registry().list();
+        // Those that come and go are named.
+        models.retain(|model| !self.registry().is_on_demand(&model.name));
         match (models.pop(), models.is_empty()) {
             (Some(only), true) => Ok(only),
             (None, _) => Err(ApiError::model_not_found("", &[])),

@@ -10,6 +10,10 @@ mod json;
 mod reasoning;
 mod source_checks;
 mod template;
+mod tools;
 
-pub use reasoning::{ReasoningSplitter, is_open_trace, opens_reasoning, split_at_last_close};
+pub use reasoning::{
+    CLOSE, OPEN, ReasoningSplitter, begin_trace, is_open_trace, opens_reasoning, split_at_last_close,
+};
 pub use template::{ChatError, ChatTemplate, RenderOptions, take_generation_marks};
+pub use tools::{ToolEvent, ToolFormat, ToolParser, without_template_support};

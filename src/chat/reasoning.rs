@@ -8,8 +8,10 @@
 //! [`split_at_last_close`] is the other reading, for finished texts in an evaluation: what stands after the last
 //! `</think>` is the answer, whether or not a block was opened.
 
-const OPEN: &str = "<think>";
-const CLOSE: &str = "</think>";
+/// Opens a block.
+pub const OPEN: &str = "<think>";
+/// Closes it.
+pub const CLOSE: &str = "</think>";
 
 /// Whether a rendered prompt leaves a reasoning block open, as some templates do before generation.
 pub fn opens_reasoning(prompt: &str) -> bool {

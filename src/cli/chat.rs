@@ -141,6 +141,7 @@ async fn answer(model: &ServedModel, arguments: &Arguments, messages: &[Value]) 
         sampling: sampling(model, arguments, room),
         adapter: model.request_adapter(),
         soft_prefix,
+        guidance: None,
         cache_salt: None,
         priority: 0,
     };

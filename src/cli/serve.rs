@@ -40,6 +40,9 @@ pub(super) struct Arguments {
     /// The name clients use
     #[arg(long, value_name = "NAME")]
     served_model_name: Option<String>,
+    /// Text encoders to serve for /v1/embeddings: folders, or names of such below the models directory
+    #[arg(long, value_name = "[NAME=]PATH", num_args = 1..)]
+    embedding_models: Vec<String>,
     /// LoRA adapters to serve beside the model: folders as PEFT writes them, or names of such below the models directory
     #[arg(long, value_name = "NAME=PATH", num_args = 1..)]
     lora_modules: Vec<String>,
@@ -79,6 +82,7 @@ impl Arguments {
             api_keys: some(&self.api_keys),
             admin_keys: some(&self.admin_keys),
             served_model_name: self.served_model_name.clone().map(Some),
+            embedding_models: some(&self.embedding_models),
             lora_modules: some(&self.lora_modules),
             max_loras: self.max_loras,
             max_lora_rank: self.max_lora_rank,
@@ -103,12 +107,16 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
     let listener = listen(&settings)?;
     let endpoints = endpoints(&settings)?;
     let adapters = start::adapters(&settings)?;
+    let encoders = start::encoders(&settings)?;
+    let catalogue = start::catalogue(&settings)?;
     let runtime = start::runtime()?;
     let store = runtime.block_on(store(&settings))?;
     let address = listener.local_addr().context("reading the address listened on")?;
     let registry = start::registry(&settings, start::workers(&settings)?);
     let model = start::load(&registry, arguments.model.as_deref(), &settings)?;
     start::load_adapters(&registry, &model.name, &adapters)?;
+    start::load_encoders(&registry, &encoders)?;
+    start::load_catalogue(&registry, catalogue)?;
     warn_if_keyless(&settings, address.ip().is_loopback());
     tracing::info!(model = %model.name, max_model_len = model.max_model_len, "ready after {:.1?}", started.elapsed());
     tracing::info!("listening on http://{address}; the API is described at http://{address}/docs");

@@ -3,13 +3,17 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
 use crate::ops::{Isa, Workers};
-use crate::registry::{AdapterSpec, EngineOptions, LoadSpec, Registry, ServedModel, resolve};
-use crate::settings::{Device, LogFormat, Settings};
+use crate::registry::{
+    AdapterSpec, Catalogue, CatalogueEntry, EngineOptions, LoadSpec, Registry, ServedModel, find, is_encoder,
+    name_of, resolve,
+};
+use crate::settings::{Device, Load, LogFormat, Settings};
 
 use super::failure::Failure;
 use super::pull::PullBars;
@@ -84,6 +88,88 @@ pub(super) fn adapters(settings: &Settings) -> anyhow::Result<Vec<(String, PathB
         Ok((name.to_owned(), if path.is_dir() { path } else { below }))
     };
     settings.lora_modules.iter().map(adapter).collect()
+}
+
+/// The models of the settings file, found on this machine.
+pub(super) fn catalogue(settings: &Settings) -> anyhow::Result<Catalogue> {
+    let mut catalogue = Catalogue::new();
+    let defaults = EngineOptions::from(settings);
+    for (name, entry) in &settings.models {
+        let found = find(Some(&entry.path), &settings.models_dir).map_err(|error| {
+            Failure::new(format!("models.{name}.path: {error}"))
+                .hint("name a folder, a GGUF file or a model below models_dir")
+        })?;
+        let options = EngineOptions {
+            dtype: entry.dtype.unwrap_or(defaults.dtype),
+            quantize: entry.quantize.unwrap_or(defaults.quantize),
+            kv_dtype: entry.kv_dtype.unwrap_or(defaults.kv_dtype),
+            // The server's own limit was chosen for the model it was started with.
+            max_model_len: entry.max_model_len,
+            max_num_seqs: entry.max_num_seqs.unwrap_or(defaults.max_num_seqs),
+            kv_cache_memory: entry.kv_cache_memory.or(defaults.kv_cache_memory),
+            ..defaults.clone()
+        };
+        let idle = entry.idle_seconds.map(Duration::from_secs);
+        let (aliases, on_demand) = (entry.aliases.clone(), entry.load == Load::OnDemand);
+        let known = CatalogueEntry { path: found.path, options, aliases, idle, on_demand };
+        catalogue.insert(name.clone(), known);
+    }
+    Ok(catalogue)
+}
+
+/// Makes the catalogue known and loads those of its models that are there from the start.
+pub(super) fn load_catalogue(registry: &Registry, catalogue: Catalogue) -> anyhow::Result<()> {
+    let taken: Vec<String> = registry
+        .list()
+        .iter()
+        .chain(&registry.adapters())
+        .map(|model| model.name.clone())
+        .chain(registry.encoders().iter().map(|encoder| encoder.name.clone()))
+        .collect();
+    for (name, entry) in &catalogue {
+        if let Some(twice) = std::iter::once(name).chain(&entry.aliases).find(|given| taken.contains(given)) {
+            let failure = Failure::usage(format!(
+                "models.{name}: the name `{twice}` is that of a model which is served already"
+            ));
+            return Err(failure.hint("choose another name or alias").into());
+        }
+    }
+    for (name, entry) in catalogue.iter().filter(|(_, entry)| !entry.on_demand) {
+        let (name, path, options) = (name.clone(), entry.path.clone(), entry.options.clone());
+        let shown = path.display().to_string();
+        registry.load(LoadSpec { name, path, options }).with_context(|| format!("loading {shown}"))?;
+    }
+    registry.set_catalogue(catalogue);
+    Ok(())
+}
+
+/// The encoders of the settings, as (name, folder).
+pub(super) fn encoders(settings: &Settings) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let encoder = |text: &String| {
+        let (name, path) = match text.split_once('=') {
+            Some((name, path)) => (Some(name.to_owned()), PathBuf::from(path)),
+            None => (None, PathBuf::from(text)),
+        };
+        let below = settings.models_dir.join(&path);
+        let path = if path.is_dir() { path } else { below };
+        if !is_encoder(&path) {
+            let failure =
+                Failure::usage(format!("embedding_models: `{text}` is no folder of a text encoder"));
+            let hint = "a folder with the config.json, tokenizer.json and safetensors of a BERT, XLM-R, E5, T5 or M2M100 model";
+            return Err(failure.hint(hint).into());
+        }
+        Ok((name.unwrap_or_else(|| name_of(&path)), path))
+    };
+    settings.embedding_models.iter().map(encoder).collect()
+}
+
+/// Serves text encoders.
+pub(super) fn load_encoders(registry: &Registry, encoders: &[(String, PathBuf)]) -> anyhow::Result<()> {
+    for (name, path) in encoders {
+        let shown = path.display();
+        registry.load_encoder(name.clone(), path).with_context(|| format!("loading the encoder {shown}"))?;
+    }
+    Ok(())
 }
 
 /// Serves adapters beside a model.

@@ -1,13 +1,14 @@
 //! A request between its arrival at the engine thread and its last event: parameters, timing, and the events of
 //! the step at hand.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::model::Adapter;
 
+use super::guidance::ChoiceGuidance;
 use super::prefix_cache::BlockKey;
 use super::request::{Event, FinishReason, Request, SamplingParams, TokenLogprobs};
 use super::scheduler::NewGroup;
@@ -16,6 +17,8 @@ use super::soft_prefix::{SoftKey, SoftRows};
 
 pub struct ActiveRequest {
     pub sampling: SamplingParams,
+    /// One a choice, if the request has any. A step samples a choice in one place, so that no lock is ever waited for.
+    pub guidance: Vec<Mutex<ChoiceGuidance>>,
     /// What the model is answered with beside its own weights.
     pub adapter: Option<Arc<Adapter>>,
     /// The model's end-of-sequence tokens; empty when the request ignores them.
@@ -37,7 +40,7 @@ impl ActiveRequest {
     /// Splits what arrived into what is kept here and what the scheduler needs.
     pub fn new(arrival: Arrival, engine: &EngineFacts<'_>) -> (Self, NewGroup) {
         let Arrival { request, events, queued_at, ticket } = arrival;
-        let Request { prompt, soft_prefix, sampling, adapter, cache_salt, priority, .. } = request;
+        let Request { prompt, soft_prefix, sampling, guidance, adapter, cache_salt, priority, .. } = request;
         let eos_token_ids = if sampling.ignore_eos { Vec::new() } else { engine.eos_token_ids.to_vec() };
         let soft = soft_prefix.map(|prefix| Arc::new(SoftRows::new(prefix, engine.weight_version)));
         let cache_name = CacheName {
@@ -67,6 +70,10 @@ impl ActiveRequest {
             key: SequenceKey { priority, ticket, choice: 0 },
             cache_name,
             unfinished: sampling.n,
+            guidance: guidance.map_or_else(Vec::new, |rules| {
+                let of_choice = |_| Mutex::new(ChoiceGuidance::new(Arc::clone(&rules)));
+                (0..sampling.n).map(of_choice).collect()
+            }),
             sampling,
             adapter: adapter.map(|adapter| adapter.weights),
             eos_token_ids,

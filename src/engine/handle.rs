@@ -321,6 +321,16 @@ impl EngineHandle {
         }
     }
 
+    /// [`Self::drain`] for callers without an async runtime.
+    pub fn blocking_drain(&self) {
+        self.shared.draining.store(true, Ordering::Release);
+        let (done, wait) = tokio::sync::oneshot::channel();
+        if self.send(Command::Drain { done }).is_ok() {
+            // A closed channel means the thread has ended, which is what was asked for.
+            let _ = wait.blocking_recv();
+        }
+    }
+
     /// [`Self::drain`], but what still runs after `timeout` fails. `false`: the engine did not stop even then, for
     /// it is stuck in a step.
     pub async fn drain_within(&self, timeout: Duration) -> bool {

@@ -86,6 +86,31 @@ impl MemoryPlan {
     }
 }
 
+impl MemoryPlan {
+    /// All that the model takes.
+    pub fn total_bytes(&self) -> u64 {
+        [self.rope_bytes, self.kv_bytes, self.scratch_bytes]
+            .into_iter()
+            .fold(self.weight_bytes, u64::saturating_add)
+    }
+}
+
+impl MemoryError {
+    /// What would have to be free beside what is, for a model that is too large for that alone.
+    pub fn missing_bytes(&self) -> Option<u64> {
+        let Self::TooLarge {
+            weight_bytes, rope_bytes, scratch_bytes, sequence_bytes, available_bytes, ..
+        } = self
+        else {
+            return None;
+        };
+        let needed = [rope_bytes, scratch_bytes, sequence_bytes]
+            .into_iter()
+            .fold(*weight_bytes, |sum, part| sum.saturating_add(*part));
+        Some(needed.saturating_sub(*available_bytes))
+    }
+}
+
 /// Why a model cannot run here; the message has the numbers and the ways out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MemoryError {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::guidance::Guidance;
 use super::soft_prefix::SoftPrefix;
 use crate::model::Adapter;
 
@@ -16,6 +17,8 @@ pub struct Request {
     /// A text for the engine's encoder, whose vectors stand behind the prompt's first token.
     pub soft_prefix: Option<SoftPrefix>,
     pub sampling: SamplingParams,
+    /// What holds for its tokens one by one.
+    pub guidance: Option<Arc<Guidance>>,
     /// Answered by the model with this beside it.
     pub adapter: Option<RequestAdapter>,
     /// Separates prefix caches of users that must not see each other's timing.

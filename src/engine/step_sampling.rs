@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError};
 
 use crate::ops::Workers;
 
@@ -123,6 +123,13 @@ impl Sampling<'_> {
     }
 
     fn sample_row(&self, choice: u32, logits: &[f32], output: &[u32]) -> Result<Sampled, SampleError> {
+        let constraint = match self.request.guidance.get(choice as usize) {
+            // A panic elsewhere in the step has failed the request already.
+            Some(guidance) => {
+                Some(guidance.lock().unwrap_or_else(PoisonError::into_inner).constraint(output)?)
+            }
+            None => None,
+        };
         sampler::sample(&SampleJob {
             logits,
             params: &self.request.sampling,
@@ -130,6 +137,7 @@ impl Sampling<'_> {
             output,
             choice,
             eos_token_ids: &self.request.eos_token_ids,
+            constraint: constraint.as_ref(),
         })
     }
 }

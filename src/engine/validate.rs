@@ -136,6 +136,7 @@ mod tests {
             soft_prefix: None,
             sampling,
             adapter: None,
+            guidance: None,
             cache_salt: None,
             priority: 0,
         }

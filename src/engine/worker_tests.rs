@@ -84,6 +84,7 @@ fn request(prompt: &[u32], sampling: SamplingParams) -> Request {
         soft_prefix: None,
         sampling,
         adapter: None,
+        guidance: None,
         cache_salt: None,
         priority: 0,
     }

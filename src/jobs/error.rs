@@ -13,6 +13,9 @@ pub enum JobError {
     /// What is in the store was not written by this program, or by a newer one.
     #[error("the run `{run}` cannot be read: {message}")]
     Damaged { run: String, message: String },
+    /// The disk did not take what a job made.
+    #[error("the job's files: {message}")]
+    Files { message: String },
     /// A worker's code panicked: a bug.
     #[error("the work on the run failed: {message}")]
     Internal { message: String },

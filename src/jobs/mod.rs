@@ -5,10 +5,12 @@
 //! whoever takes one goes on from the samples that are there. Since a draw depends on the run's seed, the problem, the
 //! language and the sample alone, an in-process run is the same whoever did which part of it.
 //!
-//! Merges and trainings are jobs too: one process does one from beginning to end, and the next one goes on where it died.
+//! Merges, trainings and batches of requests are jobs too: one process does one from beginning to end, and the next one goes on where
+//! it died.
 //!
 //! Not here: SQL (`store`), HTTP (`api`), and how a sample is generated or judged (`eval`).
 
+mod batches;
 mod error;
 mod generators;
 mod job;
@@ -20,6 +22,10 @@ mod spec;
 mod trainings;
 mod worker;
 
+pub use batches::{
+    BATCH, BatchProgress, BatchSpec, BatchWorker, ENDPOINTS, LineService, ResultFiles, batch_folder,
+    submit_batch,
+};
 pub use error::JobError;
 pub use generators::{Endpoint, Generators};
 pub use merges::{MERGE, MergeSpec, Merger, submit_merge};

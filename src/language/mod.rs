@@ -1,9 +1,11 @@
 //! Languages as first-class values: code, names, scripts and how each writes numbers.
 //!
-//! Data only. Detection lives in `score::language`; prompts belong to the suites. A language here is what a
+//! Data only. Detection lives in `score::language`; prompts of evaluations belong to the suites, and those of a request's
+//! `reasoning_language` lie in `prompts/`, a file a language. A language here is what a
 //! user names on a request or a suite: regional and script variants (`pt-BR`, `zh-Hant`) are read as their
 //! base language on purpose, because neither following nor equivalence distinguishes them.
 
+mod reasoning;
 mod table;
 
 use std::fmt;
@@ -11,6 +13,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use unicode_script::Script;
+
+pub use reasoning::ReasoningTexts;
 
 /// One known language. Ordered and serialised by its code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

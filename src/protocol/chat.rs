@@ -6,9 +6,11 @@ use utoipa::ToSchema;
 
 use super::completions::StopReason;
 use super::content::ChatMessage;
+use super::language::LanguageReport;
 use super::logprobs::{ChatLogprobs, PromptLogprobs};
 use super::parse::{BadRequest, RequestBody, Unsupported, read_part};
 use super::sampling::SamplingFields;
+use super::tools::{Tool, ToolCall, ToolCallDelta, ToolChoice, check_tools};
 use super::usage::Usage;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -36,6 +38,31 @@ pub struct ChatRequest {
     /// Split the answer at its thinking marks; by default as the model was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub separate_reasoning: Option<bool>,
+    /// Functions that the model may call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<Tool>>,
+    /// `auto` by default, where there are tools. With `required`, or a function's name, a grammar holds the model to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_choice: Option<ToolChoice>,
+    /// Whether a choice may call several (the default). Only a grammar can hold a model to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallel_tool_calls: Option<bool>,
+    /// The language to think and answer in, as BCP 47 (`ja`, `zh-Hant`): a system text asks the model for it, and the answer carries
+    /// `language`, in how far it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_language: Option<String>,
+    /// Begin the trace in `reasoning_language`, with a sentence that the model goes on from. It raises following, often at some cost
+    /// in accuracy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking_prefix: Option<bool>,
+    /// Subtracted, within the trace, from the logits of tokens with letters of other scripts than those of `reasoning_language`; from 0
+    /// (off) to 100. Tells no languages of one script apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_steer: Option<f32>,
+    /// Tokens that the trace may have: where they are used up, it is closed with a sentence in `reasoning_language`, and the
+    /// answer begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking_token_budget: Option<u32>,
     #[serde(flatten)]
     pub sampling: SamplingFields,
     /// What no field took; the server refuses it.
@@ -53,16 +80,12 @@ impl RequestBody for ChatRequest {
         "safety_identifier",
         "prompt_cache_key",
         "prompt_cache_retention",
-        "parallel_tool_calls",
         "request_id",
         "spaces_between_special_tokens",
     ];
     const UNSUPPORTED: &'static [Unsupported] = &[
-        Unsupported { name: "tools", harmless: &[] },
-        Unsupported { name: "tool_choice", harmless: &[r#""none""#, r#""auto""#] },
         Unsupported { name: "functions", harmless: &[] },
         Unsupported { name: "function_call", harmless: &[r#""none""#] },
-        Unsupported { name: "response_format", harmless: &[r#"{"type":"text"}"#] },
         Unsupported { name: "modalities", harmless: &[r#"["text"]"#] },
         Unsupported { name: "audio", harmless: &[] },
         Unsupported { name: "prediction", harmless: &[] },
@@ -75,15 +98,9 @@ impl RequestBody for ChatRequest {
         Unsupported { name: "echo", harmless: &[] },
         Unsupported { name: "chat_template", harmless: &[] },
         Unsupported { name: "documents", harmless: &[] },
-        Unsupported { name: "structured_outputs", harmless: &[] },
-        Unsupported { name: "guided_json", harmless: &[] },
-        Unsupported { name: "guided_regex", harmless: &[] },
-        Unsupported { name: "guided_choice", harmless: &[] },
-        Unsupported { name: "guided_grammar", harmless: &[] },
         Unsupported { name: "logits_processors", harmless: &[] },
         Unsupported { name: "allowed_token_ids", harmless: &[] },
         Unsupported { name: "bad_words", harmless: &[] },
-        Unsupported { name: "thinking_token_budget", harmless: &[] },
     ];
 
     fn unknown(&self) -> &Map<String, Value> {
@@ -100,7 +117,60 @@ impl RequestBody for ChatRequest {
         if self.top_logprobs.is_some_and(|top| top > 0) && self.logprobs != Some(true) {
             return Err(BadRequest::invalid("top_logprobs", "`top_logprobs` needs `logprobs: true`"));
         }
+        self.check_tools()?;
+        self.check_language()?;
         check_opening(self.add_generation_prompt, self.continue_final_message)
+    }
+}
+
+impl ChatRequest {
+    /// The tools that the model is told of.
+    pub fn offered_tools(&self) -> &[Tool] {
+        let tools = self.tools.as_deref().unwrap_or_default();
+        if self.tool_choice.as_ref().is_some_and(ToolChoice::is_none) { &[] } else { tools }
+    }
+
+    fn check_tools(&self) -> Result<(), BadRequest> {
+        check_tools(self.tools.as_deref().unwrap_or_default(), self.tool_choice.as_ref())?;
+        let forced = self.tool_choice.as_ref().is_some_and(ToolChoice::is_forced);
+        if forced && self.sampling.ignore_eos == Some(true) {
+            let message =
+                "`ignore_eos` goes on after the end, and a call that must come ends where its form does";
+            return Err(BadRequest::invalid("ignore_eos", message));
+        }
+        match self.sampling.form()? {
+            Some(asked) if forced => {
+                let message = format!(
+                    "`{}` asks for a form of the answer, and a call that must come is one",
+                    asked.field
+                );
+                Err(BadRequest::invalid("tool_choice", message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_language(&self) -> Result<(), BadRequest> {
+        let needs = |name: &str| {
+            let message = format!("`{name}` needs `reasoning_language`");
+            Err(BadRequest::invalid(name, message))
+        };
+        if self.reasoning_language.is_none() && self.thinking_prefix == Some(true) {
+            return needs("thinking_prefix");
+        }
+        let steer = self.reasoning_steer.unwrap_or(0.0);
+        if self.reasoning_language.is_none() && steer != 0.0 {
+            return needs("reasoning_steer");
+        }
+        if !(0.0..=100.0).contains(&steer) {
+            return Err(BadRequest::invalid("reasoning_steer", "must be a number from 0 to 100"));
+        }
+        if self.thinking_prefix == Some(true) && self.continue_final_message == Some(true) {
+            let message =
+                "`continue_final_message` begins the answer itself: put the prefix into the message";
+            return Err(BadRequest::invalid("thinking_prefix", message));
+        }
+        Ok(())
     }
 }
 
@@ -139,6 +209,9 @@ pub struct ChatResponse {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Object>>)]
     pub prompt_logprobs: Option<PromptLogprobs>,
+    /// Of the only choice, where `reasoning_language` was set; with several, each choice has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<LanguageReport>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -147,7 +220,7 @@ pub struct ChatChoice {
     pub message: ChatAnswer,
     #[serde(default)]
     pub logprobs: Option<ChatLogprobs>,
-    /// `stop` or `length`.
+    /// `stop`, `length` or `tool_calls`.
     #[serde(default)]
     pub finish_reason: Option<String>,
     /// The stop string or token id that ended the choice; `null` at the model's own end of sequence.
@@ -158,6 +231,9 @@ pub struct ChatChoice {
     /// With what ends the choice: the version of the weights that its last token was drawn with, which counts their updates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_version: Option<u64>,
+    /// Where `reasoning_language` was set and there are several choices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<LanguageReport>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -169,6 +245,8 @@ pub struct ChatAnswer {
     /// What the model wrote between its thinking marks.
     #[serde(default, alias = "reasoning", skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<Vec<ToolCall>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -186,6 +264,9 @@ pub struct ChatChunk {
     /// On the first chunk, if `return_token_ids` asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_token_ids: Option<Vec<u32>>,
+    /// On a chunk before the final usage, where `reasoning_language` was set and there is one choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<LanguageReport>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -203,6 +284,9 @@ pub struct ChatChunkChoice {
     /// With what ends the choice: the version of the weights that its last token was drawn with, which counts their updates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_version: Option<u64>,
+    /// Where `reasoning_language` was set and there are several choices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<LanguageReport>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -214,4 +298,6 @@ pub struct ChatDelta {
     pub content: Option<String>,
     #[serde(default, alias = "reasoning", skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<Vec<ToolCallDelta>>,
 }

@@ -39,12 +39,6 @@ impl RequestBody for CompletionRequest {
         Unsupported { name: "prompt_embeds", harmless: &[] },
         Unsupported { name: "use_beam_search", harmless: &[] },
         Unsupported { name: "length_penalty", harmless: &["1", "1.0"] },
-        Unsupported { name: "response_format", harmless: &[r#"{"type":"text"}"#] },
-        Unsupported { name: "structured_outputs", harmless: &[] },
-        Unsupported { name: "guided_json", harmless: &[] },
-        Unsupported { name: "guided_regex", harmless: &[] },
-        Unsupported { name: "guided_choice", harmless: &[] },
-        Unsupported { name: "guided_grammar", harmless: &[] },
         Unsupported { name: "logits_processors", harmless: &[] },
         Unsupported { name: "allowed_token_ids", harmless: &[] },
         Unsupported { name: "bad_words", harmless: &[] },
@@ -85,6 +79,11 @@ impl SamplingFields {
         {
             let message = "`max_completion_tokens` and `max_tokens` are two names of one limit and differ";
             return Err(BadRequest::invalid("max_completion_tokens", message));
+        }
+        if self.form()?.is_some() && self.ignore_eos == Some(true) {
+            let message =
+                "`ignore_eos` goes on after the end, and an answer with a form ends where the form does";
+            return Err(BadRequest::invalid("ignore_eos", message));
         }
         Ok(())
     }

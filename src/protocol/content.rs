@@ -1,7 +1,7 @@
 //! Chat messages: a role and text, plain or as content parts.
 //!
 //! Answers that clients replay as history carry fields this server does not act on (`refusal`, `annotations`,
-//! `audio`, `tool_calls`); they are taken when empty, and [`ChatMessage::check`] refuses the rest by name.
+//! `audio`); they are taken when empty, and [`ChatMessage::check`] refuses the rest by name.
 
 use std::fmt;
 
@@ -11,11 +11,12 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::parse::{BadRequest, is_empty};
+use super::tools::{CalledFunction, ToolCall};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChatMessage {
-    /// `system`, `developer` (the same as `system`), `user` or `assistant`.
+    /// `system`, `developer` (the same as `system`), `user`, `assistant` or `tool`.
     pub role: String,
     #[serde(default)]
     pub content: Option<Content>,
@@ -36,12 +37,12 @@ pub struct ChatMessage {
     #[serde(default, skip_serializing)]
     #[schema(ignore)]
     pub function_call: Option<Value>,
-    #[serde(default, skip_serializing)]
-    #[schema(ignore)]
-    pub tool_calls: Option<Value>,
-    #[serde(default, skip_serializing)]
-    #[schema(ignore)]
-    pub tool_call_id: Option<Value>,
+    /// The calls of an assistant's message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<Vec<ToolCall>>,
+    /// Which call a `tool`'s message is the result of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_call_id: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -97,21 +98,18 @@ impl ChatMessage {
     /// The first field at fault.
     pub fn check(&self, path: &str) -> Result<(), BadRequest> {
         match self.role.as_str() {
-            "system" | "developer" | "user" | "assistant" => {}
-            "tool" | "function" => {
-                return Err(BadRequest::unsupported(format!("{path}.role"), "tool calling"));
+            "system" | "developer" | "user" | "assistant" | "tool" => {}
+            "function" => {
+                let what = "the role `function` (`tool` is its newer name)";
+                return Err(BadRequest::unsupported(format!("{path}.role"), what));
             }
             other => {
-                let message = format!("role `{other}` is not one of system, developer, user, assistant");
+                let message =
+                    format!("role `{other}` is not one of system, developer, user, assistant, tool");
                 return Err(BadRequest::invalid(format!("{path}.role"), message));
             }
         }
-        let tool_fields = [
-            ("audio", &self.audio),
-            ("function_call", &self.function_call),
-            ("tool_calls", &self.tool_calls),
-            ("tool_call_id", &self.tool_call_id),
-        ];
+        let tool_fields = [("audio", &self.audio), ("function_call", &self.function_call)];
         for (name, value) in tool_fields {
             if value.as_ref().is_some_and(|value| !is_empty(value)) {
                 return Err(BadRequest::unsupported(
@@ -120,6 +118,7 @@ impl ChatMessage {
                 ));
             }
         }
+        self.check_calls(path)?;
         match &self.content {
             None if self.role == "assistant" => Ok(()),
             None => Err(BadRequest::missing(format!("{path}.content"))),
@@ -130,7 +129,16 @@ impl ChatMessage {
         }
     }
 
-    /// What a chat template sees: `role`, `content` as one string, and `reasoning_content` and `name` if given.
+    fn check_calls(&self, path: &str) -> Result<(), BadRequest> {
+        let calls = self.tool_calls.as_deref().unwrap_or_default();
+        if self.role != "assistant" && !calls.is_empty() {
+            let message = "only an assistant's message has calls";
+            return Err(BadRequest::invalid(format!("{path}.tool_calls"), message));
+        }
+        Ok(())
+    }
+
+    /// What a chat template sees: `role`, `content` as one string, and what else is given.
     pub fn template_value(&self) -> Value {
         // Templates know `system`; `developer` is OpenAI's newer word for it.
         let role = if self.role == "developer" { "system" } else { &self.role };
@@ -141,6 +149,23 @@ impl ChatMessage {
         }
         if let Some(name) = &self.name {
             value["name"] = json!(name);
+        }
+        if let Some(calls) = self.tool_calls.as_ref().filter(|calls| !calls.is_empty()) {
+            // As transformers' templates want them: the arguments as an object.
+            let call = |call: &ToolCall| {
+                let CalledFunction { name, arguments } = &call.function;
+                let arguments = match arguments.trim() {
+                    // Of functions without parameters.
+                    "" => json!({}),
+                    // What a model wrote unguided need be no JSON.
+                    text => serde_json::from_str(text).unwrap_or_else(|_| json!(arguments)),
+                };
+                json!({"id": call.id, "type": call.kind, "function": {"name": name, "arguments": arguments}})
+            };
+            value["tool_calls"] = calls.iter().map(call).collect();
+        }
+        if let Some(id) = &self.tool_call_id {
+            value["tool_call_id"] = json!(id);
         }
         value
     }

@@ -5,9 +5,11 @@
 //! [`parse::parse_request`], which is strict; responses deserialise leniently, because peers add fields.
 
 pub mod admin;
+pub mod batches;
 pub mod chat;
 pub mod completions;
 pub mod content;
+pub mod embeddings;
 pub mod error;
 pub mod eval_items;
 pub mod eval_runs;
@@ -19,6 +21,7 @@ pub mod generate;
 pub mod grader_runs;
 pub mod graders;
 pub mod health;
+pub mod language;
 pub mod list;
 pub mod logprobs;
 pub mod merges;
@@ -27,9 +30,12 @@ pub mod nearest;
 pub mod parse;
 pub mod prompt;
 pub mod reinforcement;
+pub mod responses;
 pub mod rollout;
 pub mod sampling;
+pub mod structured;
 pub mod tokenize;
+pub mod tools;
 pub mod usage;
 
 pub use chat::{ChatChoice, ChatChunk, ChatChunkChoice, ChatDelta, ChatRequest, ChatResponse};

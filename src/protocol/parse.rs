@@ -343,8 +343,17 @@ mod tests {
         let with = |field: &str| format!(r#"{{"messages": [{{"role": "user", "content": "a"}}], {field}}}"#);
         check(&with(r#""model": "m""#), "ok");
         check(&with(r#""tools": [], "tool_choice": "none", "response_format": {"type": "text"}"#), "ok");
-        check(&with(r#""tools": [{"type": "function"}]"#), "tools: not supported yet");
-        check(&with(r#""response_format": {"type": "json_schema"}"#), "response_format: not supported yet");
+        check(&with(r#""tools": [{"type": "function"}]"#), "tools.0.function: required");
+        check(&with(r#""functions": [{"name": "f"}]"#), "functions: not supported yet");
+        check(
+            &with(r#""response_format": {"type": "json_schema"}"#),
+            "response_format.json_schema: required",
+        );
+        check(&with(r#""thinking_prefix": true"#), "thinking_prefix: needs `reasoning_language`");
+        check(
+            &with(r#""reasoning_language": "ja", "reasoning_steer": 101"#),
+            "reasoning_steer: from 0 to 100",
+        );
         check(&with(r#""logprobs": 5"#), "logprobs: boolean");
         check(&with(r#""top_logprobs": 5"#), "top_logprobs: logprobs");
         check(&with(r#""chat_template_kwargs": {"enable_thinking": false}"#), "ok");
@@ -374,7 +383,21 @@ mod tests {
             r#"{"messages": [{"role": "assistant", "content": "a", "refusal": null, "tool_calls": null}]}"#,
             "ok",
         );
-        check(r#"{"messages": [{"role": "tool", "content": "a"}]}"#, "messages.0.role: not supported yet");
+        check(r#"{"messages": [{"role": "tool", "content": "a", "tool_call_id": "c"}]}"#, "ok");
+        check(
+            r#"{"messages": [{"role": "function", "content": "a"}]}"#,
+            "messages.0.role: not supported yet",
+        );
+        let called = |arguments: &str| {
+            format!(
+                r#"{{"messages": [{{"role": "assistant", "tool_calls":
+                    [{{"id": "c", "type": "function", "function": {{"name": "f", "arguments": "{arguments}"}}}}]}}]}}"#
+            )
+        };
+        check(&called("{}"), "ok");
+        check(&called(""), "ok");
+        check(&called("[1"), "ok");
+        check(&called("{}").replace("assistant", "user"), "messages.0.tool_calls: only an assistant");
     }
 
     #[test]

@@ -8,8 +8,11 @@ use std::fmt;
 
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::parse::BadRequest;
+use super::structured::{AskedForm, FormFields, ResponseFormat, StructuredOutputs};
 use super::usage::StreamOptions;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -90,6 +93,25 @@ pub struct SamplingFields {
     /// it is detected. Other models do not look at it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
+    /// The form of the answer. With a thinking model it holds for what follows the trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_format: Option<ResponseFormat>,
+    /// The form of the answer, as vLLM names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub structured_outputs: Option<StructuredOutputs>,
+    /// An older name of `structured_outputs.json`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub guided_json: Option<Value>,
+    /// An older name of `structured_outputs.regex`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guided_regex: Option<String>,
+    /// An older name of `structured_outputs.choice`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guided_choice: Option<Vec<String>>,
+    /// An older name of `structured_outputs.grammar`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guided_grammar: Option<String>,
     /// Lower runs earlier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<i32>,
@@ -107,6 +129,22 @@ impl SamplingFields {
     /// The limit on a choice's tokens, under either of its names.
     pub fn max_tokens(&self) -> Option<u32> {
         self.max_completion_tokens.or(self.max_tokens)
+    }
+
+    /// The form that the answer is to have.
+    ///
+    /// # Errors
+    /// Contradictory or empty fields, by name.
+    pub fn form(&self) -> Result<Option<AskedForm>, BadRequest> {
+        let fields = FormFields {
+            response_format: self.response_format.as_ref(),
+            structured_outputs: self.structured_outputs.as_ref(),
+            guided_json: self.guided_json.as_ref(),
+            guided_regex: self.guided_regex.as_ref(),
+            guided_choice: self.guided_choice.as_ref(),
+            guided_grammar: self.guided_grammar.as_ref(),
+        };
+        fields.form()
     }
 }
 

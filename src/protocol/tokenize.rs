@@ -67,6 +67,28 @@ pub struct DetokenizeResponse {
     pub prompt: String,
 }
 
+/// What a client needs to count and render as the server does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TokenizerInfo {
+    pub model: String,
+    /// The highest id of the tokenizer plus one.
+    pub vocab_size: usize,
+    pub model_max_length: usize,
+    #[serde(default)]
+    pub bos_token: Option<String>,
+    #[serde(default)]
+    pub eos_token: Option<String>,
+    #[serde(default)]
+    pub pad_token: Option<String>,
+    #[serde(default)]
+    pub unk_token: Option<String>,
+    /// Ids that end an answer.
+    pub eos_token_ids: Vec<u32>,
+    /// Jinja; `null` for a model without one.
+    #[serde(default)]
+    pub chat_template: Option<String>,
+}
+
 impl RequestBody for TokenizeRequest {
     const UNSUPPORTED: &'static [Unsupported] = &[
         Unsupported { name: "tools", harmless: &[] },

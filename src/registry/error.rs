@@ -47,6 +47,14 @@ pub enum RegistryError {
         path.display()
     )]
     ContextTooLong { path: PathBuf, asked: usize, context: usize },
+    #[error(
+        "{}: this encoder reads the language of a text as a tag, which a request for embeddings has no place for; serve it as the \
+         encoder of a MindMerger model",
+        path.display()
+    )]
+    TaggedEncoder { path: PathBuf },
+    #[error("{}: {problem}", path.display())]
+    Pooling { path: PathBuf, problem: String },
     #[error(transparent)]
     Weights(#[from] WeightsError),
     #[error(transparent)]

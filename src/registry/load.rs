@@ -1,6 +1,7 @@
 //! From a checkpoint on disk to a model in service: open, translate, plan the memory, load, start the engine.
 
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,6 +15,7 @@ use crate::ops::{Int8Scales, KvDtype as PoolDtype, Workers};
 use crate::settings::{Dtype, KvDtype, Quantize, Speculation};
 use crate::weights::{Checkpoint, CheckpointDtype};
 
+use super::catalogue::now_ms;
 use super::opened::Opened;
 use super::{EngineOptions, GenerationDefaults, LoadSpec, Registry, RegistryError, ServedModel, open};
 
@@ -25,7 +27,7 @@ impl Registry {
     pub fn load(&self, spec: LoadSpec) -> Result<Arc<ServedModel>, RegistryError> {
         // A load that panicked before leaves nothing half done behind this lock.
         let _turn = self.inner.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.get(&spec.name).is_ok() {
+        if self.get(&spec.name).is_ok() || self.encoder(&spec.name).is_some() {
             return Err(RegistryError::NameTaken { name: spec.name });
         }
         self.add(load_beside(spec, self.workers(), self.promised_bytes())?)
@@ -91,6 +93,7 @@ fn load_beside(
         adapter: None,
         default_reasoning: writes_reasoning(&checkpoint),
         tokenizer: checkpoint.tokenizer,
+        guides: Arc::default(),
         // A MindMerger model was trained with its own templates.
         template: template.filter(|_| prompts.is_none()),
         augmented: prompts,
@@ -100,6 +103,7 @@ fn load_beside(
         max_model_len,
         dtype: dtype_name,
         weight_bytes,
+        last_used: Arc::new(AtomicU64::new(now_ms())),
         plan,
     })
 }
@@ -226,6 +230,11 @@ fn add_encoder(request: &mut MemoryRequest, (weight_bytes, scratch_bytes): (u64,
 /// The encoder is kept as the language model is; left to itself, in the type that it is stored in.
 fn encoder_dtype(options: &EngineOptions, opened: &Opened) -> ComputeDtype {
     let stored = opened.augmented.as_ref().map_or(CheckpointDtype::F32, |parts| parts.stored);
+    encoder_compute_dtype(options, stored)
+}
+
+/// As `encoder_dtype`, by what is stored.
+pub(super) fn encoder_compute_dtype(options: &EngineOptions, stored: CheckpointDtype) -> ComputeDtype {
     int8_scales(options).map_or_else(|| plain_dtype(options.dtype, stored), ComputeDtype::Int8)
 }
 

@@ -4,8 +4,11 @@
 //! answers no requests: callers take a `ServedModel` and use its engine handle.
 
 mod adapters;
+mod catalogue;
+mod encoders;
 mod error;
 mod generation;
+mod guides;
 mod hub;
 mod load;
 mod open;
@@ -19,8 +22,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 pub use adapters::AdapterSpec;
+pub use catalogue::{Catalogue, CatalogueEntry};
+pub use encoders::{Pooling, ServedEncoder, batches, is_encoder};
 pub use error::RegistryError;
 pub use generation::GenerationDefaults;
+pub use guides::ModelGuides;
 pub use hub::{HubError, HubName, PullEvent, PullProgress, pull};
 pub use load::{Inspection, LoadedDecoder, inspect, load, load_decoder};
 pub use open::open;
@@ -40,6 +46,9 @@ pub struct Registry {
 struct Inner {
     /// An adapter stands behind its base.
     models: RwLock<Vec<Arc<ServedModel>>>,
+    encoders: RwLock<Vec<Arc<ServedEncoder>>>,
+    /// Known, loaded or not.
+    catalogue: RwLock<Catalogue>,
     /// Counts the adapters that were read, so that no two of them have one version.
     adapter_version: AtomicU64,
     /// Removed, but perhaps still answering: their memory is not free yet.
@@ -55,9 +64,20 @@ impl Registry {
     /// An empty registry. `defaults` hold for models that are loaded without their own options; `models_dir` is
     /// where names are looked up.
     pub fn new(workers: Arc<Workers>, defaults: EngineOptions, models_dir: PathBuf) -> Self {
-        let (models, leaving, loading) = (RwLock::default(), Mutex::default(), Mutex::default());
+        let (models, encoders) = (RwLock::default(), RwLock::default());
+        let (leaving, loading) = (Mutex::default(), Mutex::default());
         let adapter_version = AtomicU64::new(0);
-        let inner = Inner { models, adapter_version, leaving, loading, workers, defaults, models_dir };
+        let inner = Inner {
+            models,
+            encoders,
+            catalogue: RwLock::default(),
+            adapter_version,
+            leaving,
+            loading,
+            workers,
+            defaults,
+            models_dir,
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -79,7 +99,7 @@ impl Registry {
     /// `NameTaken`; the model is given up, and with it its engine.
     pub fn add(&self, model: ServedModel) -> Result<Arc<ServedModel>, RegistryError> {
         let mut models = self.write();
-        if models.iter().any(|known| known.name == model.name) {
+        if models.iter().any(|known| known.name == model.name) || self.encoder(&model.name).is_some() {
             return Err(RegistryError::NameTaken { name: model.name.clone() });
         }
         let model = Arc::new(model);
@@ -94,21 +114,24 @@ impl Registry {
     /// `UnknownModel`, also for the name of an adapter; see [`Self::remove_adapter`].
     pub fn remove(&self, name: &str) -> Result<Vec<Arc<ServedModel>>, RegistryError> {
         let mut models = self.write();
-        match models.iter().position(|model| model.name == name && model.adapter.is_none()) {
-            Some(at) => {
-                let model = models.remove(at);
-                let is_of = |adapter: &ServedAdapter| adapter.base == name;
-                let (gone, kept) = std::mem::take(&mut *models)
-                    .into_iter()
-                    .partition::<Vec<_>, _>(|other| other.adapter.as_ref().is_some_and(is_of));
-                *models = kept;
-                let mut leaving = self.leaving();
-                leaving.retain(|gone| gone.strong_count() > 0);
-                leaving.push(Arc::downgrade(&model));
-                Ok(std::iter::once(model).chain(gone).collect())
-            }
-            None => Err(unknown(name, &models)),
-        }
+        let gone = self.take_out(&mut models, name);
+        if gone.is_empty() { Err(unknown(name, &models)) } else { Ok(gone) }
+    }
+
+    /// A model, and after it its adapters; nothing if there is no such model.
+    fn take_out(&self, models: &mut Vec<Arc<ServedModel>>, name: &str) -> Vec<Arc<ServedModel>> {
+        let at = models.iter().position(|model| model.name == name && model.adapter.is_none());
+        let Some(at) = at else { return Vec::new() };
+        let model = models.remove(at);
+        let is_of = |adapter: &ServedAdapter| adapter.base == name;
+        let (gone, kept) = std::mem::take(models)
+            .into_iter()
+            .partition::<Vec<_>, _>(|other| other.adapter.as_ref().is_some_and(is_of));
+        *models = kept;
+        let mut leaving = self.leaving();
+        leaving.retain(|gone| gone.strong_count() > 0);
+        leaving.push(Arc::downgrade(&model));
+        std::iter::once(model).chain(gone).collect()
     }
 
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::chat::ChatTemplate;
 use crate::engine::{EngineHandle, MemoryPlan, RequestAdapter};
@@ -11,7 +11,7 @@ use crate::model::augmented::AugmentedPrompts;
 use crate::settings::{ByteSize, Dtype, KvDtype, Quantize, Settings, Speculation};
 use crate::weights::{SpecialTokens, Tokenizer};
 
-use super::GenerationDefaults;
+use super::{GenerationDefaults, ModelGuides};
 
 /// A model with its engine, or with another's and an adapter. Dropping the last reference ends the engine.
 #[derive(Clone)]
@@ -28,6 +28,8 @@ pub struct ServedModel {
     /// With one, the engine is that of its base, and the weights are those of both.
     pub adapter: Option<ServedAdapter>,
     pub tokenizer: Tokenizer,
+    /// Grammars and the like over its vocabulary.
+    pub guides: Arc<ModelGuides>,
     /// Of a MindMerger model: what its encoder and its language model read, in place of a chat template.
     pub augmented: Option<Arc<AugmentedPrompts>>,
     /// `None`: the model has no chat template, or `template_problem` says what is wrong with it.
@@ -45,6 +47,8 @@ pub struct ServedModel {
     pub dtype: &'static str,
     /// Memory the weights take.
     pub weight_bytes: u64,
+    /// When somebody last asked for it, in milliseconds since 1970; shared with its adapters.
+    pub last_used: Arc<AtomicU64>,
     /// Its share of the memory: weights, KV cache and working space, as planned when it was loaded.
     pub plan: MemoryPlan,
 }

@@ -4,15 +4,17 @@
 //! Only options that a person sets; limits that keep code safe are constants where they act. Nothing is read
 //! behind the caller's back: `Settings::load` is handed the file, the environment and the flags.
 
+mod models;
 mod nearest;
 mod sources;
 mod values;
 
 use std::path::PathBuf;
 
+pub use models::{ModelEntries, ModelEntry};
 pub use nearest::nearest;
 pub use sources::{SettingsError, Sources};
-pub use values::{ByteSize, Device, Dtype, KvDtype, LogFormat, Quantize, Speculation};
+pub use values::{ByteSize, Device, Dtype, KvDtype, Load, LogFormat, Quantize, Speculation};
 
 use values::Text;
 
@@ -94,6 +96,10 @@ settings! {
     prefix_caching: bool = true;
     /// Guess tokens while few sequences run.
     speculation: Speculation = Speculation::Ngram;
+    /// More models, a table `[models.NAME]` each.
+    models: ModelEntries = ModelEntries::new(), env "XENOGLOT_MODEL_TABLES";
+    /// Text encoders to serve for /v1/embeddings, as NAME=PATH or PATH.
+    embedding_models: Vec<String> = Vec::new();
     /// LoRA adapters to serve beside the model, as NAME=PATH.
     lora_modules: Vec<String> = Vec::new();
     /// LoRA adapters that may be served at once.
@@ -218,6 +224,9 @@ impl Settings {
             if values.iter().any(|value| value.trim().is_empty()) {
                 return wrong(key, "a key must not be blank");
             }
+        }
+        if let Some(problem) = models::wrong_name(&self.models) {
+            return wrong("models", &problem);
         }
         let prefix_fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
         if !self.metrics_prefix.chars().all(prefix_fits)

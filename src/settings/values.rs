@@ -149,6 +149,22 @@ choice! {
 }
 
 choice! {
+    /// When a model is loaded.
+    Load {
+        /// With the server, and not unloaded.
+        Start = "start",
+        /// With the first request that names it.
+        OnDemand = "on-demand",
+    }
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self::Start
+    }
+}
+
+choice! {
     /// Where guesses at the next tokens come from.
     Speculation {
         /// From what followed the same tokens earlier in the prompt and the output.

@@ -286,3 +286,14 @@ async fn a_list_longer_than_the_queue_is_served() {
         assert!(choice["finish_reason"].is_string());
     }
 }
+
+#[tokio::test]
+async fn the_tokenizer_is_described_as_it_counts() {
+    let server = Server::start().await;
+    let info: Value = server.get("/tokenizer_info").send().await.unwrap().json().await.unwrap();
+    assert_eq!((&info["model"], &info["model_max_length"]), (&json!(MODEL), &json!(CONTEXT)));
+    let eos = info["eos_token_ids"].as_array().unwrap();
+    assert!(info["vocab_size"].as_u64() > eos[0].as_u64() && info["chat_template"].is_string(), "{info}");
+    let wrong = server.get("/tokenizer_info?modle=x").send().await.unwrap();
+    assert_eq!(wrong.json::<Value>().await.unwrap()["error"]["param"], "modle");
+}

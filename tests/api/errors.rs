@@ -57,7 +57,8 @@ async fn bad_fields_are_400_by_name() {
     bad_chat(json!({"messages": [{"role": "user", "content": 5}]}), "messages.0.content", "invalid_type")
         .await;
     bad_chat(json!({"messages": []}), "messages", "invalid_value").await;
-    bad_chat(json!({"tools": [{"type": "function"}]}), "tools", "unsupported_parameter").await;
+    bad_chat(json!({"tools": [{"type": "function"}]}), "tools.0.function", "missing_required_parameter")
+        .await;
     bad_chat(
         json!({"chat_template_kwargs": {"messages": 1}}),
         "chat_template_kwargs.messages",

@@ -3,6 +3,9 @@
 mod adapters;
 mod admin;
 mod answers;
+mod batches;
+mod client;
+mod embeddings;
 mod errors;
 mod evals;
 mod fine_tuning;
@@ -12,5 +15,8 @@ mod life_cycle;
 mod merges;
 mod mindmerger;
 mod openapi;
+mod responses;
 mod rollout;
 mod server;
+mod several_models;
+mod structured;

@@ -9,10 +9,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use xenoglot::api::{self, ApiOptions};
 use xenoglot::ops::Workers;
-use xenoglot::registry::{EngineOptions, LoadSpec, Registry};
+use xenoglot::registry::{Catalogue, EngineOptions, LoadSpec, Registry};
 use xenoglot::settings::Settings;
 
 pub const MODEL: &str = "tiny/qwen3";
+const MODEL_FOLDER: &str = "qwen3";
 /// The tiny model's whole context.
 pub const CONTEXT: usize = 128;
 
@@ -32,7 +33,37 @@ impl Server {
         Self::with(|_, _| {}).await
     }
 
+    /// With a text encoder beside the tiny model.
+    pub async fn with_encoder(name: &str, path: &Path) -> Self {
+        Self::of(
+            MODEL_FOLDER,
+            |_, _| {},
+            |registry| {
+                registry.load_encoder(name.to_owned(), path).unwrap();
+            },
+        )
+        .await
+    }
+
+    /// With models that are known and not loaded.
+    pub async fn with_catalogue(known: Catalogue) -> Self {
+        Self::of(MODEL_FOLDER, |_, _| {}, |registry| registry.set_catalogue(known)).await
+    }
+
     pub async fn with(change: impl FnOnce(&mut Settings, &mut ApiOptions)) -> Self {
+        Self::of(MODEL_FOLDER, change, |_| {}).await
+    }
+
+    /// With another tiny model in place of the usual one, under its name.
+    pub async fn of_model(folder: &str) -> Self {
+        Self::of(folder, |_, _| {}, |_| {}).await
+    }
+
+    async fn of(
+        folder: &str,
+        change: impl FnOnce(&mut Settings, &mut ApiOptions),
+        more: impl FnOnce(&Registry),
+    ) -> Self {
         // Another test of the process may have installed it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut settings = Settings { models_dir: models_dir(), ..Settings::default() };
@@ -40,8 +71,9 @@ impl Server {
         change(&mut settings, &mut options);
         let engine = EngineOptions::from(&settings);
         let registry = Registry::new(Workers::new(1), engine.clone(), settings.models_dir.clone());
-        let spec = LoadSpec { name: MODEL.to_owned(), path: models_dir().join("qwen3"), options: engine };
+        let spec = LoadSpec { name: MODEL.to_owned(), path: models_dir().join(folder), options: engine };
         registry.load(spec).unwrap();
+        more(&registry);
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -46,6 +46,7 @@ pub fn request(prompt: Vec<u32>, sampling: SamplingParams) -> Request {
         soft_prefix: None,
         sampling,
         adapter: None,
+        guidance: None,
         cache_salt: None,
         priority: 0,
     }

@@ -10,17 +10,24 @@ use uuid::Uuid;
 use crate::api::augmented_prompt::{self, Query};
 use crate::api::body::StrictJson;
 use crate::api::chat_writer::{ChatWriter, fold};
+use crate::api::choice_text::ChoiceText;
 use crate::api::error::ApiError;
 use crate::api::generation::{Generation, Length, PromptIds, Task};
-use crate::api::prompt_text::{ChatPrompt, check_template_arguments, encode_prompt, render, truncation};
+use crate::api::guidance::{self, TraceWishes};
+use crate::api::language_watch::LanguageWatch;
+use crate::api::prompt_text::{
+    ChatPrompt, check_template_arguments, encode_prompt, render, render_in, truncation,
+};
 use crate::api::request_log::RequestLog;
 use crate::api::sampling::{
     Asked, at_most, check_cache_salt, check_logprobs, output_options, sampling_params,
 };
 use crate::api::state::AppState;
 use crate::api::token_text::TokenText;
+use crate::api::tools::ToolPlan;
 use crate::api::{now_s, sse};
-use crate::chat::{ReasoningSplitter, is_open_trace, opens_reasoning};
+use crate::chat::{OPEN, ReasoningSplitter, begin_trace, is_open_trace, opens_reasoning};
+use crate::language::{Language, UnknownLanguage};
 use crate::protocol::ErrorResponse;
 use crate::protocol::chat::{ChatRequest, ChatResponse};
 use crate::registry::ServedModel;
@@ -46,7 +53,7 @@ pub async fn create_chat_completion(
     Extension(log): Extension<Arc<RequestLog>>,
     StrictJson(request): StrictJson<ChatRequest>,
 ) -> Result<Response, ApiError> {
-    let model = state.model(request.model.as_deref())?;
+    let model = state.ready_model(request.model.as_deref()).await?;
     let stream =
         (request.sampling.stream == Some(true)).then(|| request.sampling.stream_options.unwrap_or_default());
     let (task, writer) = prepare(&state, model, request).await?;
@@ -65,7 +72,11 @@ fn continues_trace(request: &ChatRequest) -> bool {
         && last.and_then(|last| last.content.as_ref()).is_some_and(|content| is_open_trace(&content.text()))
 }
 
-async fn prepare(
+/// What to generate, and what writes it down.
+///
+/// # Errors
+/// The first field that cannot be honoured.
+pub async fn prepare(
     state: &AppState,
     model: Arc<ServedModel>,
     request: ChatRequest,
@@ -89,7 +100,7 @@ async fn prepare(
         logprobs_mode: state.logprobs_mode(),
     };
     let params = sampling_params(fields, asked, &model.generation_defaults, limits)?;
-    let output = output_options(fields, limits)?;
+    let mut output = output_options(fields, limits)?;
     let room = if let Length::Exactly(tokens) = length { tokens } else { 1 };
     if model.augmented.is_some() {
         augmented_prompt::refuse_truncation(fields.truncate_prompt_tokens)?;
@@ -103,10 +114,26 @@ async fn prepare(
     let (token_ids, prompt_logprobs_asked) = (fields.return_token_ids == Some(true), fields.prompt_logprobs);
     let (cache_salt, priority) = (fields.cache_salt.clone(), fields.priority.unwrap_or(0));
     let separate = request.separate_reasoning.unwrap_or(model.default_reasoning);
-    let (for_text, in_trace) = (model.clone(), continues_trace(&request));
-    let (text, prompt) = state.blocking(move || read_prompt(&for_text, request, truncate)).await??;
+    let language = reasoning_language(&model, &request)?;
+    let (tools, formed) = (ToolPlan::new(&model, &request), fields.form()?.is_some());
+    output.skip_special_tokens &= !tools.as_ref().is_some_and(|tools| tools.keeps_special_tokens);
+    let wishes = TraceWishes {
+        language,
+        budget: request.thinking_token_budget,
+        steer: request.reasoning_steer.unwrap_or(0.0),
+    };
+    let (for_text, form, plan) = (model.clone(), fields.form()?, tools.clone());
+    let read = state.blocking(move || {
+        let continued = continues_trace(&request) || request.thinking_prefix == Some(true);
+        let (text, prompt) = read_prompt(&for_text, request, plan.as_ref(), language, truncate)?;
+        let in_trace = continued || opens_reasoning(&text);
+        let calls = plan.as_ref().and_then(|plan| plan.grammar.as_ref());
+        let guidance = guidance::of_chat(&for_text, form, calls, wishes, &text, in_trace)?;
+        Ok::<_, ApiError>((prompt, in_trace, guidance))
+    });
+    let (prompt, in_trace, guidance) = read.await??;
 
-    let splitter = separate.then(|| ReasoningSplitter::new(in_trace || opens_reasoning(&text)));
+    let splitter = separate.then(|| ReasoningSplitter::new(in_trace));
     let writer = ChatWriter {
         id: format!("chatcmpl-{}", Uuid::new_v4().simple()),
         created: now_s(),
@@ -114,17 +141,39 @@ async fn prepare(
         tokens,
         logprobs: wants_logprobs,
         prompt_token_ids: token_ids.then(|| prompt.ids.clone()),
-        splitters: vec![splitter; params.n as usize],
+        // An answer of a form is no call.
+        choices: (0..params.n)
+            .map(|_| ChoiceText::new(splitter.clone(), tools.as_ref().filter(|_| !formed)))
+            .collect(),
         prompt_logprobs: None,
         prompt_logprobs_asked,
+        reasoning_tokens: 0,
+        language: language.map(|target| LanguageWatch::new(state.clone(), target, params.n, in_trace)),
     };
-    Ok((Task { model, prompts: vec![prompt], params, length, output, cache_salt, priority }, writer))
+    let prompts = vec![prompt];
+    Ok((Task { model, prompts, params, length, guidance, output, cache_salt, priority }, writer))
+}
+
+/// The language that is asked for.
+fn reasoning_language(model: &ServedModel, request: &ChatRequest) -> Result<Option<Language>, ApiError> {
+    let Some(code) = &request.reasoning_language else { return Ok(None) };
+    let language = code.parse().map_err(|error: UnknownLanguage| {
+        ApiError::invalid("reasoning_language", format!("`reasoning_language`: {error}"))
+    })?;
+    if model.augmented.is_some() {
+        let message = "a MindMerger model reads its own prompt, which has no place for a system text: leave out \
+                       `reasoning_language`";
+        return Err(ApiError::invalid("reasoning_language", message));
+    }
+    Ok(Some(language))
 }
 
 /// What the model goes on from, as text and as ids.
 fn read_prompt(
     model: &ServedModel,
     request: ChatRequest,
+    tools: Option<&ToolPlan>,
+    language: Option<Language>,
     truncate: Option<usize>,
 ) -> Result<(String, PromptIds), ApiError> {
     if let Some(prompts) = &model.augmented {
@@ -136,15 +185,20 @@ fn read_prompt(
         let ids = ids.map_err(|error| error.with_prompt_param("messages"))?;
         return Ok((prompts.text(&text) + &opening, ids));
     }
-    let text = render(
-        model,
-        &ChatPrompt {
-            messages: &request.messages,
-            add_generation_prompt: request.add_generation_prompt,
-            continue_final_message: request.continue_final_message.unwrap_or(false),
-            arguments: request.chat_template_kwargs.unwrap_or_default(),
-        },
-    )?;
+    let prompt = ChatPrompt {
+        messages: &request.messages,
+        add_generation_prompt: request.add_generation_prompt,
+        continue_final_message: request.continue_final_message.unwrap_or(false),
+        arguments: request.chat_template_kwargs.unwrap_or_default(),
+        tools,
+    };
+    let mut text = match language {
+        Some(language) => render_in(model, &prompt, language)?,
+        None => render(model, &prompt)?,
+    };
+    if let Some(language) = language.filter(|_| request.thinking_prefix == Some(true)) {
+        text = begin_trace(&text, &format!("{OPEN}\n{}", language.reasoning_texts().thinking_prefix));
+    }
     // Templates write the special tokens themselves.
     let add_special_tokens = request.sampling.add_special_tokens.unwrap_or(false);
     let ids = encode_prompt(model, "messages", &text, add_special_tokens, truncate);
@@ -161,5 +215,5 @@ async fn collect(mut generation: Generation, mut writer: ChatWriter) -> Result<C
         }
     }
     let usage = generation.usage();
-    Ok(writer.response(choices, usage))
+    Ok(writer.response(choices, usage).await)
 }

@@ -12,6 +12,7 @@ use crate::api::body::StrictJson;
 use crate::api::completion_writer::{CompletionWriter, PromptText, fold};
 use crate::api::error::ApiError;
 use crate::api::generation::{Generation, Length, PromptIds, Task};
+use crate::api::guidance;
 use crate::api::prompt_text::{encode_prompt, truncate_front, truncation};
 use crate::api::request_log::RequestLog;
 use crate::api::sampling::{
@@ -50,7 +51,7 @@ pub async fn create_completion(
     Extension(log): Extension<Arc<RequestLog>>,
     StrictJson(request): StrictJson<CompletionRequest>,
 ) -> Result<Response, ApiError> {
-    let model = state.model(request.model.as_deref())?;
+    let model = state.ready_model(request.model.as_deref()).await?;
     let (task, writer) = prepare(&state, model, &request).await?;
     let generation =
         Generation::start(task, state.metrics(), log).map_err(|error| error.with_prompt_param("prompt"))?;
@@ -105,13 +106,16 @@ async fn prepare(
 
     let prompt = request.prompt.clone();
     let add_special_tokens = fields.add_special_tokens.unwrap_or(true);
-    let (for_text, language) = (model.clone(), fields.language.clone());
-    let prompts = state
-        .blocking(move || match &for_text.augmented {
+    let (for_text, language, form) = (model.clone(), fields.language.clone(), fields.form()?);
+    let read = state.blocking(move || {
+        let guidance = guidance::of_completion(&for_text, form)?;
+        let prompts = match &for_text.augmented {
             Some(augmented) => read_queries(&for_text, augmented, prompt, echo, language.as_deref()),
             None => read_prompts(&for_text, prompt, echo, add_special_tokens, truncate),
-        })
-        .await??;
+        };
+        Ok::<_, ApiError>((guidance, prompts?))
+    });
+    let (guidance, prompts) = read.await??;
     let writer = CompletionWriter {
         id: format!("cmpl-{}", Uuid::new_v4().simple()),
         created: now_s(),
@@ -133,6 +137,7 @@ async fn prepare(
         model,
         params,
         length,
+        guidance,
         output,
         cache_salt: fields.cache_salt.clone(),
         priority: fields.priority.unwrap_or(0),

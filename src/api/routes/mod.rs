@@ -1,8 +1,10 @@
 //! The routes, a file a resource, and the router that knows them all.
 
 mod admin;
+mod batches;
 mod chat;
 mod completions;
+mod embeddings;
 mod evals;
 mod files;
 mod fine_tuning;
@@ -10,6 +12,7 @@ mod health;
 mod lora;
 mod merges;
 mod models;
+mod responses;
 mod rollout;
 mod tokenize;
 
@@ -25,8 +28,12 @@ pub fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(models::get_model))
         .routes(routes!(completions::create_completion))
         .routes(routes!(chat::create_chat_completion))
+        .routes(routes!(embeddings::create_embeddings))
+        .routes(routes!(responses::create_response))
+        .routes(routes!(responses::get_response, responses::delete_response))
         .routes(routes!(tokenize::tokenize))
         .routes(routes!(tokenize::detokenize))
+        .routes(routes!(tokenize::tokenizer_info))
         .routes(routes!(health::health))
         .routes(routes!(health::ping))
         .routes(routes!(health::version))
@@ -40,6 +47,7 @@ pub fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(merges::get_merge))
         .routes(routes!(merges::cancel_merge))
         .routes(routes!(merges::merge_events))
+        .merge(batches::all())
         .merge(files::all())
         .merge(fine_tuning::all())
         .merge(evals::all())

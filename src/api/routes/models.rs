@@ -7,13 +7,21 @@ use crate::api::error::ApiError;
 use crate::api::state::AppState;
 use crate::protocol::ErrorResponse;
 use crate::protocol::models::{ModelCard, ModelList};
-use crate::registry::ServedModel;
+use crate::registry::{CatalogueEntry, ServedEncoder, ServedModel};
 
-/// The models that are served, then the adapters beside them.
+/// The models that are served, then the adapters beside them, text encoders, models that are loaded when they are asked for, and
+/// aliases, whose `parent` is the model that they stand for.
 #[utoipa::path(get, path = "/v1/models", tag = "models", responses((status = 200, body = ModelList)))]
 pub async fn list_models(State(state): State<AppState>) -> Json<ModelList> {
     let (models, adapters) = (state.registry().list(), state.registry().adapters());
-    Json(ModelList::new(models.iter().chain(&adapters).map(|model| card(model)).collect()))
+    let texts = models.iter().chain(&adapters).map(|model| card(model));
+    let encoders = state.registry().encoders();
+    let (unloaded, aliases) = (state.registry().unloaded(), state.registry().aliases());
+    let others = unloaded.iter().map(|(name, entry)| unloaded_card(name, entry));
+    let others = others.chain(aliases.iter().map(|(alias, name)| alias_card(alias, name)));
+    Json(ModelList::new(
+        texts.chain(encoders.iter().map(|encoder| encoder_card(encoder))).chain(others).collect(),
+    ))
 }
 
 /// One model. Its id may contain slashes.
@@ -28,6 +36,15 @@ pub async fn get_model(
     State(state): State<AppState>,
     Path(name): Path<String>,
 ) -> Result<Json<ModelCard>, ApiError> {
+    if let Some(encoder) = state.registry().encoder(&name) {
+        return Ok(Json(encoder_card(&encoder)));
+    }
+    if let Some((alias, real)) = state.registry().aliases().into_iter().find(|(alias, _)| *alias == name) {
+        return Ok(Json(alias_card(&alias, &real)));
+    }
+    if let Some((name, entry)) = state.registry().unloaded().into_iter().find(|(known, _)| *known == name) {
+        return Ok(Json(unloaded_card(&name, &entry)));
+    }
     Ok(Json(card(&*state.model(Some(&name))?)))
 }
 
@@ -40,5 +57,41 @@ pub fn card(model: &ServedModel) -> ModelCard {
         root: Some(model.source.display().to_string()),
         parent: model.adapter.as_ref().map(|adapter| adapter.base.clone()),
         max_model_len: Some(model.max_model_len as u64),
+    }
+}
+
+fn encoder_card(encoder: &ServedEncoder) -> ModelCard {
+    ModelCard {
+        id: encoder.name.clone(),
+        object: "model".to_owned(),
+        created: encoder.created,
+        owned_by: "xenoglot".to_owned(),
+        root: Some(encoder.source.display().to_string()),
+        parent: None,
+        max_model_len: Some(encoder.max_tokens() as u64),
+    }
+}
+
+fn unloaded_card(name: &str, entry: &CatalogueEntry) -> ModelCard {
+    ModelCard {
+        id: name.to_owned(),
+        object: "model".to_owned(),
+        created: 0,
+        owned_by: "xenoglot".to_owned(),
+        root: Some(entry.path.display().to_string()),
+        parent: None,
+        max_model_len: None,
+    }
+}
+
+fn alias_card(alias: &str, name: &str) -> ModelCard {
+    ModelCard {
+        id: alias.to_owned(),
+        object: "model".to_owned(),
+        created: 0,
+        owned_by: "xenoglot".to_owned(),
+        root: None,
+        parent: Some(name.to_owned()),
+        max_model_len: None,
     }
 }

@@ -1,8 +1,9 @@
-//! `/tokenize` and `/detokenize`.
+//! `/tokenize`, `/detokenize` and `/tokenizer_info`.
 
 use axum::Json;
 use axum::extract::State;
 
+use super::evals::query::Pairs;
 use crate::api::augmented_prompt::{Query, last_turn, read};
 use crate::api::body::StrictJson;
 use crate::api::error::ApiError;
@@ -10,9 +11,12 @@ use crate::api::prompt_text::{ChatPrompt, check_template_arguments, encode, rend
 use crate::api::sampling::at_most;
 use crate::api::state::AppState;
 use crate::model::augmented::AugmentedPrompts;
-use crate::protocol::tokenize::{DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse};
+use crate::protocol::tokenize::{
+    DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse, TokenizerInfo,
+};
 use crate::protocol::{ChatMessage, ErrorResponse};
 use crate::registry::ServedModel;
+use crate::weights::SpecialTokens;
 
 /// Text or messages to token ids.
 #[utoipa::path(
@@ -26,7 +30,7 @@ pub async fn tokenize(
     State(state): State<AppState>,
     StrictJson(request): StrictJson<TokenizeRequest>,
 ) -> Result<Json<TokenizeResponse>, ApiError> {
-    let model = state.model(request.model.as_deref())?;
+    let model = state.ready_model(request.model.as_deref()).await?;
     let limits = &state.options().limits;
     at_most("messages", request.messages.as_ref().map_or(0, Vec::len), limits.messages_max, "messages")?;
     check_template_arguments(request.chat_template_kwargs.as_ref(), limits)?;
@@ -43,6 +47,7 @@ pub async fn tokenize(
                     add_generation_prompt: request.add_generation_prompt,
                     continue_final_message: request.continue_final_message.unwrap_or(false),
                     arguments: request.chat_template_kwargs.unwrap_or_default(),
+                    tools: None,
                 },
             )?,
             None => request.prompt.unwrap_or_default(),
@@ -79,6 +84,34 @@ fn response(
     TokenizeResponse { count, max_model_len: model.max_model_len, tokens, token_strs }
 }
 
+/// What the server's tokenizer and template are. `?model=` names one where several are served.
+#[utoipa::path(
+    get,
+    path = "/tokenizer_info",
+    tag = "tokens",
+    params(("model" = Option<String>, Query, description = "The id from the list of models")),
+    responses((status = 200, body = TokenizerInfo), (status = 404, body = ErrorResponse))
+)]
+pub async fn tokenizer_info(
+    State(state): State<AppState>,
+    query: Pairs,
+) -> Result<Json<TokenizerInfo>, ApiError> {
+    let query = query.only(&["model"])?;
+    let model = state.ready_model(query.get("model")).await?;
+    let SpecialTokens { bos, eos, pad, unk } = model.special_tokens.clone();
+    Ok(Json(TokenizerInfo {
+        model: model.name.clone(),
+        vocab_size: model.tokenizer.vocab_size(),
+        model_max_length: model.max_model_len,
+        bos_token: bos,
+        eos_token: eos,
+        pad_token: pad,
+        unk_token: unk,
+        eos_token_ids: model.handle.info().eos_token_ids.clone(),
+        chat_template: model.template.as_ref().map(|template| template.source().to_owned()),
+    }))
+}
+
 /// Token ids to text, special tokens included.
 #[utoipa::path(
     post,
@@ -91,7 +124,7 @@ pub async fn detokenize(
     State(state): State<AppState>,
     StrictJson(request): StrictJson<DetokenizeRequest>,
 ) -> Result<Json<DetokenizeResponse>, ApiError> {
-    let model = state.model(request.model.as_deref())?;
+    let model = state.ready_model(request.model.as_deref()).await?;
     let vocab_size = model.handle.info().vocab_size;
     if let Some(at) = request.tokens.iter().position(|id| *id as usize >= vocab_size) {
         let message = format!("token id {} is outside the vocabulary of {vocab_size}", request.tokens[at]);

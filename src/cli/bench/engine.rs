@@ -169,6 +169,7 @@ fn measure(
                 ..SamplingParams::default()
             },
             adapter: None,
+            guidance: None,
             cache_salt: None,
             priority: 0,
         }

@@ -1,13 +1,14 @@
 //! `xenoglot bench`: how fast this machine computes. `engine` serves fixed workloads in this process, `gemm` times
 //! the linears of a decode step, `peak` measures what the processor could do at most, `quality` what a type of weights
 //! costs in accuracy, `language` how well and fast languages are recognised, `score` how many answers are judged a
-//! second, `eval` what an evaluation takes beside generation, `merge` merges synthetic checkpoints.
+//! second, `guide` what structured output costs, `eval` what an evaluation takes beside generation, `merge` merges synthetic checkpoints.
 //!
 //! Without HTTP and without peers: `bench/compare` is the comparison with other servers.
 
 mod engine;
 mod eval;
 mod gemm;
+mod guide;
 mod language;
 mod merge;
 mod peak;
@@ -40,6 +41,8 @@ enum Target {
     Engine(Box<engine::Arguments>),
     /// The linears of a decode step, as a share of the processor's peak.
     Gemm(gemm::Arguments),
+    /// What structured output costs: compiling a schema, the mask of a token.
+    Guide(guide::Arguments),
     /// What an evaluation costs beside generation, with a generator that answers at once.
     Eval(eval::Arguments),
     /// The most multiply-adds and bytes read a second.
@@ -59,6 +62,7 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
         Target::Engine(arguments) => engine::run(global, arguments),
         Target::Eval(arguments) => eval::run(arguments),
         Target::Gemm(arguments) => gemm::run(global, arguments),
+        Target::Guide(arguments) => guide::run(global, arguments),
         Target::Peak(arguments) => peak::run(global, arguments),
         Target::Language(arguments) => language::run(arguments),
         Target::Merge(arguments) => merge::run(arguments),

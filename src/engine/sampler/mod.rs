@@ -10,7 +10,9 @@ mod processors;
 mod softmax;
 mod widest;
 
+use super::guidance::Constraint;
 use super::request::{LogprobsMode, SamplingParams, TokenLogprob, TokenLogprobs};
+use crate::guide::GuideError;
 use softmax::{Entry, SUM_BLOCK, Softmax};
 
 const GREEDY_BELOW: f32 = 1e-5;
@@ -26,6 +28,8 @@ pub struct SampleJob<'a> {
     pub choice: u32,
     /// The model's end-of-sequence tokens; empty when they are ignored.
     pub eos_token_ids: &'a [u32],
+    /// What the request's grammar and its like leave.
+    pub constraint: Option<&'a Constraint>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +39,7 @@ pub struct Sampled {
 }
 
 /// Why a row gives no token. The request fails with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SampleError {
     #[error(
         "the model produced logits that are not finite numbers: its weights may be damaged, or overflow in this \
@@ -47,8 +51,10 @@ pub enum SampleError {
          (repetition_penalty nearer to 1)"
     )]
     OverflowByParameters,
-    #[error("logit_bias and min_tokens left no token to choose from")]
+    #[error("logit_bias, min_tokens and the grammar, if there is one, left no token to choose from")]
     NothingLeft,
+    #[error(transparent)]
+    Guide(#[from] GuideError),
 }
 
 /// # Errors

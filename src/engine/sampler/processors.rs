@@ -1,15 +1,17 @@
-//! What changes logits before temperature: suppressed tokens (min_tokens), logit bias, penalties, in that order.
+//! What changes logits before temperature: suppressed tokens (min_tokens), logit bias, penalties, then what the request's
+//! guidance says of its next token, in that order.
 //! Penalties follow vLLM: repetition counts prompt and output, presence and frequency the output alone.
 
 use std::borrow::Cow;
 
+use super::super::guidance::{Constraint, Steer};
 use super::SampleJob;
 
 /// The job's logits, copied only if something changes them.
 pub fn process<'a>(job: &SampleJob<'a>) -> Cow<'a, [f32]> {
     let params = job.params;
     let mut logits = Cow::Borrowed(job.logits);
-    if job.output.len() < params.min_tokens {
+    if job.output.len() < params.min_tokens && !job.constraint.is_some_and(|constraint| constraint.complete) {
         for &id in job.eos_token_ids.iter().chain(&params.stop_token_ids) {
             change(&mut logits, id, |_| f32::NEG_INFINITY);
         }
@@ -29,7 +31,45 @@ pub fn process<'a>(job: &SampleJob<'a>) -> Cow<'a, [f32]> {
             change(&mut logits, id, |logit| logit - penalty);
         }
     }
+    if let Some(constraint) = job.constraint {
+        constrain(logits.to_mut(), constraint, job.eos_token_ids);
+    }
     logits
+}
+
+fn constrain(logits: &mut [f32], constraint: &Constraint, eos_token_ids: &[u32]) {
+    if let Some(Steer { lowered, strength }) = &constraint.steer {
+        lowered.each(logits, |logit| *logit -= strength);
+    }
+    if constraint.endless {
+        for id in eos_token_ids {
+            suppress(logits, *id);
+        }
+    }
+    let kept = |ids: &[u32]| -> Vec<(u32, f32)> {
+        ids.iter().filter_map(|id| Some((*id, *logits.get(*id as usize)?))).collect()
+    };
+    if let Some(token) = constraint.forced {
+        let forced = kept(&[token]);
+        logits.fill(f32::NEG_INFINITY);
+        restore(logits, &forced);
+    } else if let Some(allowed) = &constraint.allowed {
+        let also = kept(&constraint.also);
+        allowed.keep_only(logits);
+        restore(logits, &also);
+    }
+}
+
+fn restore(logits: &mut [f32], kept: &[(u32, f32)]) {
+    for (id, logit) in kept {
+        logits[*id as usize] = *logit;
+    }
+}
+
+fn suppress(logits: &mut [f32], id: u32) {
+    if let Some(logit) = logits.get_mut(id as usize) {
+        *logit = f32::NEG_INFINITY;
+    }
 }
 
 /// Ids beyond the row were refused at the door; a model with fewer logits than ids must not panic either.
@@ -58,6 +98,7 @@ mod tests {
             output: &[2, 2, 3],
             choice: 0,
             eos_token_ids: &[0],
+            constraint: None,
         };
         assert_eq!(*process(&job), expected, "{params:?}");
     }

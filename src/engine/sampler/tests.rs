@@ -7,7 +7,7 @@ use super::*;
 const OFF: fn() -> SamplingParams = SamplingParams::default;
 
 fn job<'a>(logits: &'a [f32], params: &'a SamplingParams) -> SampleJob<'a> {
-    SampleJob { logits, params, prompt: &[0], output: &[], choice: 0, eos_token_ids: &[] }
+    SampleJob { logits, params, prompt: &[0], output: &[], choice: 0, eos_token_ids: &[], constraint: None }
 }
 
 /// How often each token is drawn over many seeds.

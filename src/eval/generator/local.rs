@@ -200,6 +200,7 @@ impl LocalGenerator {
                 ..SamplingParams::default()
             },
             adapter: self.adapter.clone(),
+            guidance: None,
             cache_salt: None,
             priority: 0,
         }

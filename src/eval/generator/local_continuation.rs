@@ -60,6 +60,7 @@ impl LocalGenerator {
             },
             adapter: self.adapter.clone(),
             soft_prefix,
+            guidance: None,
             cache_salt: None,
             priority: 0,
         };

@@ -100,6 +100,7 @@ impl EngineSampler {
             soft_prefix: None,
             sampling,
             adapter: adapter.cloned(),
+            guidance: None,
             cache_salt: None,
             priority: 0,
         }

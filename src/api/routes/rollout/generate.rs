@@ -41,7 +41,7 @@ pub async fn generate(
     Extension(log): Extension<Arc<RequestLog>>,
     StrictJson(request): StrictJson<GenerateRequest>,
 ) -> Result<Response, ApiError> {
-    let model = state.model(request.lora_path.as_deref().filter(|name| !name.is_empty()))?;
+    let model = state.ready_model(request.lora_path.as_deref().filter(|name| !name.is_empty())).await?;
     let (prompt, many) = request.prompts();
     let field = if request.text.is_some() { "text" } else { "input_ids" };
     let task = task(&state, model, &request, prompt, field).await?;
@@ -99,7 +99,7 @@ async fn task(
     let prompts = state.blocking(move || read_prompts(&for_text, field, prompt)).await??;
     let length = Length::Exactly(fields.max_tokens.unwrap_or(0) as usize);
     let priority = request.priority.unwrap_or(0);
-    Ok(Task { model, prompts, params, length, output, cache_salt: None, priority })
+    Ok(Task { model, prompts, params, length, guidance: None, output, cache_salt: None, priority })
 }
 
 fn sglang_name(param: &str) -> &str {
