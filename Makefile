@@ -7,7 +7,7 @@ BUILD_DIR := target/$(if $(filter release,$(PROFILE)),release,debug)
 XENOGLOT := $(BUILD_DIR)/xenoglot
 export XENOGLOT_MODELS ?= models
 
-.PHONY: help build models demo test lint ci clients clients-trl bench bench-peers bench-compare openapi deny clean
+.PHONY: help build models demo test lint ci clients clients-trl bench bench-peers bench-compare openapi otel-check deny clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /'
@@ -57,6 +57,9 @@ bench-compare: ## ours and the peers side by side over HTTP, for hours; wants be
 
 openapi: ## regenerate the committed API description
 	cargo run --quiet -- openapi > openapi/openapi.json.new && mv openapi/openapi.json.new openapi/openapi.json
+
+otel-check: ## the build that exports traces, which CI leaves out
+	cargo clippy --all-targets --locked --features otel -- -D warnings
 
 deny: ## licences, advisories, sources (needs cargo-deny)
 	cargo deny check

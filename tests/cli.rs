@@ -466,3 +466,49 @@ fn quality_of_the_same_weights_is_perfect() {
     assert_eq!((&report["mean_kl"], &report["agreement_percent"]), (&json!(0.0), &json!(100.0)));
     run.fails(&["bench", "quality", "--model", model, "--text", "empty.txt"], 2, &["no two tokens"]);
 }
+
+/// The file has the hash, the terminal the key, and the table is one that the server reads.
+#[test]
+fn keys_are_made_once_and_listed() {
+    let run = Run::new();
+    let new =
+        ["keys", "new", "alice", "--scope", "inference", "--tokens-per-minute", "500", "--model", "a/b"];
+    let shown = text(&run.output(&new).stdout);
+    assert!(shown.starts_with("# xg-") && shown.contains("[alice]\nhash = \"sha256:"), "{shown}");
+    let with_file = [&new[..], &["--expires", "2030-01-31T00:00:00Z", "--file", "keys.toml"]].concat();
+    let secret = text(&run.output(&with_file).stdout);
+    let file = run.folder.path().join("keys.toml");
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(secret.starts_with("xg-") && secret.trim().len() == 67, "{secret}");
+    assert!(!written.contains(secret.trim()) && written.contains("tokens_per_minute = 500"), "{written}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    run.fails(&with_file, 2, &["[alice] already"]);
+    let admin = ["keys", "new", "root", "--scope", "admin", "--file", "keys.toml"];
+    assert_eq!(run.output(&admin).status.code(), Some(0));
+    let listed = run.output(&["keys", "list", "--file", "keys.toml", "--json"]);
+    let listed: Vec<serde_json::Value> =
+        text(&listed.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<_> = listed.iter().map(|key| (&key["name"], &key["scopes"][0], &key["expires"])).collect();
+    let (alice, root) = ((json!("alice"), json!("inference")), (json!("root"), json!("admin")));
+    let (end, never) = (json!("2030-01-31T00:00:00Z"), json!(null));
+    assert_eq!(names, [(&alice.0, &alice.1, &end), (&root.0, &root.1, &never)]);
+    run.fails(&["keys", "new", "a b", "--scope", "admin"], 2, &["no name of a key"]);
+    run.fails(&["keys", "new", "a", "--scope", "all"], 2, &["inference"]);
+    run.fails(&["keys", "new", "a", "--scope", "metrics", "--tokens-per-day", "0"], 2, &["tokens-per-day"]);
+    run.fails(&["keys", "list"], 2, &["--file"]);
+    let broken = Run::new().file("keys.toml", "[a]\nhash = 1\n");
+    broken.fails(&["keys", "list", "--file", "keys.toml"], 2, &["keys.toml:2: "]);
+    broken.fails(
+        &["serve", "--keys-file", "keys.toml", "--port", "0"],
+        2,
+        &["keys.toml:2: ", "xenoglot keys new"],
+    );
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_not_well() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    Run::new().fails(&["health", &format!("http://{free}")], 1, &["/health: ", "hint"]);
+    Run::new().fails(&["health", "no url"], 1, &["no url/health"]);
+}

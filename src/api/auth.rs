@@ -1,21 +1,24 @@
 //! Who may call what. Default-deny: a route that the table below does not name needs an admin key.
 //!
-//! Keys are kept as SHA-256 hashes and compared in constant time, all of them, every time. Without an inference
-//! key, callers on this machine may use the model and nobody else may; admin routes answer 403 until an admin
-//! key exists. A browser page cannot ride on the open door: no CORS header is ever sent, bodies must be declared
+//! Keys (`keys`) are kept as hashes and compared in constant time, all of them, every time. Without an inference
+//! key or a keys file, callers on this machine may use the model and nobody else may; admin routes answer 403 until an
+//! admin key exists. A browser page cannot ride on the open door: no CORS header is ever sent, bodies must be declared
 //! as JSON (which makes browsers ask first), and a foreign `Host` (DNS rebinding) or `Origin` is refused. Nor can the world
 //! behind a proxy on this machine: what says that it was forwarded is refused.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use sha2::{Digest, Sha256};
-use subtle::{Choice, ConstantTimeEq};
 
+use super::admission;
 use super::error::ApiError;
+use super::keys::{ApiKeys, HeldKey, KeyRing};
+use super::request_log::RequestLog;
 use super::state::AppState;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +46,7 @@ pub fn scope_of(route: Option<&str>) -> Scope {
             | "/v1/responses"
             | "/v1/responses/{response_id}"
             | "/generate"
+            | "/load"
             | "/tokenize"
             | "/v1/fine_tuning/alpha/graders/run"
             | "/v1/fine_tuning/alpha/graders/validate"
@@ -89,31 +93,6 @@ const FORWARDED_HEADERS: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
-/// Hashes of the keys of one scope.
-#[derive(Debug, Clone, Default)]
-pub struct ApiKeys(Vec<[u8; 32]>);
-
-impl ApiKeys {
-    /// Blank keys are skipped: an empty environment variable is no key.
-    pub fn new<S: AsRef<str>>(keys: impl IntoIterator<Item = S>) -> Self {
-        let hash = |key: S| -> Option<[u8; 32]> {
-            let key = key.as_ref().trim();
-            (!key.is_empty()).then(|| Sha256::digest(key.as_bytes()).into())
-        };
-        Self(keys.into_iter().filter_map(hash).collect())
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn contains(&self, presented: &str) -> bool {
-        let hash: [u8; 32] = Sha256::digest(presented.as_bytes()).into();
-        // No early exit: the time must not say which key came close.
-        self.0.iter().fold(Choice::from(0), |found, key| found | key.ct_eq(&hash)).into()
-    }
-}
-
 #[derive(Debug, Clone, Default)]
 pub struct AuthOptions {
     pub inference: ApiKeys,
@@ -122,42 +101,56 @@ pub struct AuthOptions {
     pub metrics: ApiKeys,
     /// Without an admin key, callers on this machine may do what a trainer does.
     pub keyless_rollouts: bool,
+    /// More keys, with limits. Once there is a file, even an empty one, nothing is open without a key.
+    pub keys_file: Option<PathBuf>,
 }
 
 impl AuthOptions {
+    /// The key of a caller who may do this; `None` where none is needed.
+    ///
     /// # Errors
-    /// 401 for a missing or wrong key, 403 for one of too low a scope.
-    pub fn check(&self, scope: Scope, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<(), ApiError> {
+    /// 401 for a missing, wrong or expired key, 403 for one of too low a scope.
+    pub fn check(
+        &self,
+        keys: &KeyRing,
+        scope: Scope,
+        headers: &HeaderMap,
+        peer: Option<IpAddr>,
+    ) -> Result<Option<Arc<HeldKey>>, ApiError> {
         if scope == Scope::Public {
-            return Ok(());
+            return Ok(None);
         }
-        let key = presented_key(headers);
-        let is = |keys: &ApiKeys| key.is_some_and(|key| keys.contains(key));
-        let admin = is(&self.admin);
+        let presented = presented_key(headers);
+        let held = presented.and_then(|key| keys.find(key));
+        let now_ms = keys.clock.now_ms();
+        if let Some(HeldKey { key, .. }) = held.as_deref()
+            && let Some(expires) = key.expires.filter(|expires| expires.is_over(now_ms))
+        {
+            return Err(ApiError::unauthorized(format!("the API key `{}` expired at {expires}", key.name)));
+        }
+        let scopes = held.as_deref().map(|held| held.key.scopes).unwrap_or_default();
+        let (has_file, has_admin) = (self.keys_file.is_some(), keys.has_admin());
+        let keyless = || Self::check_keyless(headers, peer).map(|()| None);
         match scope {
-            Scope::Rollout if self.admin.is_empty() && self.keyless_rollouts => {
-                Self::check_keyless(headers, peer)
-            }
-            Scope::Rollout if self.admin.is_empty() => Err(ApiError::forbidden(
+            Scope::Rollout if !has_admin && self.keyless_rollouts && !has_file => keyless(),
+            Scope::Rollout if !has_admin => Err(ApiError::forbidden(
                 "this route is off: start the server with --admin-key, or on a loopback address with --rollout-backend",
             )),
-            Scope::Admin if self.admin.is_empty() => Err(ApiError::forbidden(
+            Scope::Admin if !has_admin => Err(ApiError::forbidden(
                 "admin routes are off: start the server with --admin-key to use them",
             )),
-            _ if admin => Ok(()),
-            Scope::Admin | Scope::Rollout if is(&self.inference) || is(&self.metrics) => {
+            _ if scopes.admin => Ok(held),
+            Scope::Admin | Scope::Rollout if held.is_some() => {
                 Err(ApiError::forbidden("this key is not an admin key"))
             }
-            Scope::Metrics if is(&self.metrics) => Ok(()),
-            Scope::Inference | Scope::Metrics if is(&self.inference) => Ok(()),
-            Scope::Inference if is(&self.metrics) => {
+            Scope::Metrics if scopes.metrics => Ok(held),
+            Scope::Inference | Scope::Metrics if scopes.inference => Ok(held),
+            Scope::Inference if scopes.metrics => {
                 Err(ApiError::forbidden("this key reads metrics and nothing else"))
             }
-            Scope::Inference if self.inference.is_empty() => Self::check_keyless(headers, peer),
-            Scope::Metrics if self.inference.is_empty() && self.metrics.is_empty() => {
-                Self::check_keyless(headers, peer)
-            }
-            _ => Err(ApiError::unauthorized(match key {
+            Scope::Inference if self.inference.is_empty() && !has_file => keyless(),
+            Scope::Metrics if self.inference.is_empty() && self.metrics.is_empty() && !has_file => keyless(),
+            _ => Err(ApiError::unauthorized(match presented {
                 None => "an API key is needed: send the header `Authorization: Bearer KEY`",
                 Some(_) => "the API key is wrong",
             })),
@@ -227,15 +220,26 @@ fn host_name(host: &str) -> &str {
 pub async fn require_scope(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
-    match state.options().auth.check(scope_of(route), request.headers(), peer) {
-        Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
+    let checked = state.options().auth.check(state.keys(), scope_of(route), request.headers(), peer);
+    match (checked, request.extensions().get::<Arc<RequestLog>>().cloned()) {
+        (Ok(Some(held)), Some(log)) => admission::admit(held, &log, request, next).await,
+        (Ok(_), _) => next.run(request).await,
+        (Err(error), _) => error.into_response(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::clock::Clock;
+    use super::super::keys::KeyHash;
     use super::*;
+
+    /// 200, or the status of the refusal.
+    fn checked(options: &AuthOptions, scope: Scope, headers: &HeaderMap, peer: &str) -> u16 {
+        let keys = KeyRing::new(options, Clock::from_fn(|| 1_000_000)).unwrap();
+        let found = options.check(&keys, scope, headers, Some(peer.parse().unwrap()));
+        found.map_or_else(|error| error.status.as_u16(), |_| 200)
+    }
 
     const LOOPBACK: &str = "127.0.0.1";
     const REMOTE: &str = "192.0.2.7";
@@ -254,8 +258,7 @@ mod tests {
         if let Some(key) = key {
             headers.insert(header::AUTHORIZATION, format!("Bearer {key}").parse().unwrap());
         }
-        let peer = Some(peer.parse().unwrap());
-        options.check(scope, &headers, peer).map_or_else(|error| error.status.as_u16(), |()| 200)
+        checked(options, scope, &headers, peer)
     }
 
     /// Requests without a body need no declaration, so a page could send them.
@@ -266,8 +269,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, "127.0.0.1:8080".parse().unwrap());
             headers.insert(header::ORIGIN, origin.parse().unwrap());
-            let found = options.check(Scope::Rollout, &headers, Some(LOOPBACK.parse().unwrap()));
-            assert_eq!(found.map_or_else(|error| error.status.as_u16(), |()| 200), expected, "{origin}");
+            assert_eq!(checked(&options, Scope::Rollout, &headers, LOOPBACK), expected, "{origin}");
         };
         check("http://127.0.0.1:8080", 200);
         check("http://localhost:8080", 200);
@@ -321,16 +323,14 @@ mod tests {
             headers.insert(header::HOST, "127.0.0.1:8000".parse().unwrap());
             headers.insert(name, "198.51.100.7".parse().unwrap());
             headers.insert(header::AUTHORIZATION, format!("Bearer {key}").parse().unwrap());
-            let peer = Some(LOOPBACK.parse().unwrap());
-            let got = options.check(Scope::Inference, &headers, peer);
-            assert_eq!(got.map_err(|error| error.status.as_u16()), expected, "{name} {key}");
+            assert_eq!(checked(options, Scope::Inference, &headers, LOOPBACK), expected, "{name} {key}");
         };
         let keyless = AuthOptions::default();
         for name in ["forwarded", "x-forwarded-for", "x-real-ip"] {
-            check(&keyless, name, "none", Err(403));
-            check(&options(), name, "sk-use", Ok(()));
+            check(&keyless, name, "none", 403);
+            check(&options(), name, "sk-use", 200);
         }
-        check(&keyless, "x-other", "none", Ok(()));
+        check(&keyless, "x-other", "none", 200);
     }
 
     #[test]
@@ -361,6 +361,48 @@ mod tests {
         check(&keyed, None, LOOPBACK, "localhost", 401);
         check(&keyed, Some("sk-use"), LOOPBACK, "localhost", 403);
         check(&keyed, Some("sk-admin"), REMOTE, "h", 200);
+    }
+
+    #[test]
+    fn keys_of_a_file_open_their_scopes_until_they_expire_and_close_the_open_door() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("keys.toml");
+        let with = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            AuthOptions { keyless_rollouts: true, keys_file: Some(file.clone()), ..AuthOptions::default() }
+        };
+        let entry = |key: &str, scopes: &str, more: &str| {
+            format!("[{key}]\nhash = \"{}\"\nscopes = [{scopes}]\n{more}\n", KeyHash::of(key))
+        };
+        let check = |options: &AuthOptions, scope, key, expected| {
+            assert_eq!(status(options, scope, key, LOOPBACK, "localhost"), expected, "{scope:?} {key:?}");
+        };
+        let empty = with("");
+        for scope in [Scope::Inference, Scope::Metrics] {
+            check(&empty, scope, None, 401);
+        }
+        check(&empty, Scope::Rollout, None, 403);
+        check(&empty, Scope::Admin, None, 403);
+        // The test's clock stands at 1970-01-01T00:16:40Z.
+        let options = with(
+            &[
+                entry("use", "\"inference\"", "expires = 1970-01-01T00:16:41Z"),
+                entry("old", "\"inference\"", "expires = 1970-01-01T00:16:40Z"),
+                entry("scrape", "\"metrics\"", ""),
+                entry("was-admin", "\"admin\"", "expires = 1970-01-01T00:00:00Z"),
+            ]
+            .concat(),
+        );
+        check(&options, Scope::Inference, Some("use"), 200);
+        check(&options, Scope::Metrics, Some("use"), 200);
+        check(&options, Scope::Admin, Some("use"), 403);
+        check(&options, Scope::Inference, Some("old"), 401);
+        check(&options, Scope::Inference, Some("scrape"), 403);
+        check(&options, Scope::Metrics, Some("scrape"), 200);
+        check(&options, Scope::Admin, Some("was-admin"), 401);
+        check(&options, Scope::Rollout, None, 401);
+        check(&options, Scope::Public, Some("old"), 200);
+        check(&options, Scope::Inference, None, 401);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Reads a request body into its wire type: bounded in size and time, strict in content.
 
+use std::sync::Arc;
+
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
@@ -8,8 +10,10 @@ use tokio::time::timeout;
 
 use super::error::ApiError;
 use super::limits::Limits;
+use super::request_log::RequestLog;
 use super::state::AppState;
-use crate::protocol::parse::{RequestBody, parse_request};
+use crate::protocol::parse::{BadRequest, RequestBody, parse_naming_unknown, parse_request};
+use crate::settings::UnknownFields;
 
 /// Bodies from this size on are parsed off the async threads.
 const LARGE_BYTES: usize = 256 << 10;
@@ -28,14 +32,32 @@ impl<T: RequestBody + Send + 'static> FromRequest<AppState> for StrictJson<T> {
         if !is_json(request.headers()) {
             return Err(ApiError::not_json());
         }
+        let log = request.extensions().get::<Arc<RequestLog>>().cloned();
         let expects_continue = request.headers().contains_key(header::EXPECT);
         let bytes = read(request.into_body(), limits, expects_continue).await?;
-        let depth_max = limits.json_depth_max;
-        if bytes.len() < LARGE_BYTES {
-            return Ok(Self(parse_request(&bytes, depth_max)?));
+        let (depth_max, unknown) = (limits.json_depth_max, limits.unknown_fields);
+        let (request, left_out) = if bytes.len() < LARGE_BYTES {
+            parse(&bytes, depth_max, unknown)?
+        } else {
+            state.blocking(move || parse(&bytes, depth_max, unknown)).await??
+        };
+        if let Some(log) = log.filter(|_| !left_out.is_empty()) {
+            // A second setting fails and changes nothing: a request has one body.
+            let _ = log.ignored_fields.set(left_out);
         }
-        let parsed = state.blocking(move || parse_request(&bytes, depth_max)).await?;
-        Ok(Self(parsed?))
+        Ok(Self(request))
+    }
+}
+
+/// With the fields that were left out.
+fn parse<T: RequestBody>(
+    bytes: &[u8],
+    depth_max: usize,
+    unknown: UnknownFields,
+) -> Result<(T, Vec<String>), BadRequest> {
+    match unknown {
+        UnknownFields::Refuse => parse_request(bytes, depth_max).map(|request| (request, Vec::new())),
+        UnknownFields::Name => parse_naming_unknown(bytes, depth_max),
     }
 }
 

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::rate_limit::LimitError;
 use crate::engine::EngineError;
 use crate::eval::{EvalError, SuiteError};
 use crate::jobs::JobError;
@@ -11,6 +12,9 @@ use crate::protocol::nearest::nearest;
 use crate::protocol::{BadRequest, ErrorBody, ErrorResponse};
 use crate::registry::{RegistryError, UpdateError};
 use crate::store::StoreError;
+
+const RATE_LIMIT_EXCEEDED: &str = "rate_limit_exceeded";
+const INSUFFICIENT_QUOTA: &str = "insufficient_quota";
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiError {
@@ -55,6 +59,12 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "permission_error", Some("forbidden"), message)
     }
 
+    pub fn model_forbidden(name: &str, allowed: &[String]) -> Self {
+        let shown: String = name.chars().take(200).collect();
+        let message = format!("this key may not use the model `{shown}`: it may use {}", allowed.join(", "));
+        Self::forbidden(message).with_param("model")
+    }
+
     pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
         BadRequest::invalid(param, message).into()
     }
@@ -72,6 +82,24 @@ impl ApiError {
         let message =
             format!("the body is larger than the {limit} bytes this server takes: send less at a time");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", Some("request_too_large"), message)
+    }
+
+    pub fn too_many_headers(count: usize, max: usize) -> Self {
+        Self::head_too_large(format!("the request has {count} headers, and at most {max} are taken"))
+    }
+
+    pub fn headers_too_large(max: usize) -> Self {
+        Self::head_too_large(format!("the headers have more than the {max} bytes that are taken"))
+    }
+
+    fn head_too_large(message: String) -> Self {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Self::new(status, "invalid_request_error", Some("headers_too_large"), message)
+    }
+
+    pub fn uri_too_long(max: usize) -> Self {
+        let message = format!("path and query have more than the {max} bytes that are taken");
+        Self::new(StatusCode::URI_TOO_LONG, "invalid_request_error", Some("uri_too_long"), message)
     }
 
     pub fn file_too_large(limit: u64) -> Self {
@@ -168,6 +196,27 @@ impl From<BadRequest> for ApiError {
         let mut mapped = Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", code, message);
         mapped.body.param = param;
         mapped
+    }
+}
+
+/// The types by which OpenAI's clients tell a limit that passes from a quota that is used up.
+impl From<LimitError> for ApiError {
+    fn from(error: LimitError) -> Self {
+        let message = error.to_string();
+        let wait = |kind: &str, wait_ms: u64| {
+            let mapped = Self::new(StatusCode::TOO_MANY_REQUESTS, kind, Some(kind), message.clone());
+            let seconds = u32::try_from(wait_ms.div_ceil(1000)).unwrap_or(u32::MAX);
+            Self { retry_after_s: Some(seconds.max(1)), ..mapped }
+        };
+        match error {
+            LimitError::Requests { wait_ms, .. } | LimitError::Tokens { wait_ms, .. } => {
+                wait(RATE_LIMIT_EXCEEDED, wait_ms)
+            }
+            LimitError::Concurrent { .. } => wait(RATE_LIMIT_EXCEEDED, 0),
+            LimitError::Day { wait_ms, .. } => wait(INSUFFICIENT_QUOTA, wait_ms),
+            // No 429, which clients send again: it would never be admitted.
+            LimitError::TooLarge { .. } => Self::invalid("max_tokens", message),
+        }
     }
 }
 
@@ -311,9 +360,14 @@ impl From<EvalError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        let is_used_up = self.body.kind == INSUFFICIENT_QUOTA;
         let mut response = (self.status, Json(ErrorResponse { error: self.body })).into_response();
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if is_used_up {
+            // OpenAI's clients send every 429 again unless they are told not to.
+            response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

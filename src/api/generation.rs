@@ -14,6 +14,7 @@ use futures::StreamExt;
 use futures::stream::{BoxStream, SelectAll};
 use tokio::time::{Interval, MissedTickBehavior};
 
+use super::admission::Allowance;
 use super::error::ApiError;
 use super::metrics::{ABORT, LENGTH, Meter, Metrics, STOP};
 use super::request_log::RequestLog;
@@ -81,6 +82,7 @@ pub struct Generation {
     meters: Vec<Meter>,
     counts: Counts,
     log: Arc<RequestLog>,
+    allowance: Allowance,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -114,15 +116,21 @@ impl Generation {
             output,
             meters: Vec::new(),
             counts,
+            allowance: Allowance::none(&log),
             log,
         };
         // A list is refused before any of it costs a step, not when its turn comes in the middle of a stream.
         for (_, request) in &generation.pending {
             generation.model.handle.check(request)?;
         }
+        let sampling = generation.pending.iter().map(|(_, request)| &request.sampling);
+        let longest =
+            sampling.map(|sampling| sampling.max_tokens as u64 * u64::from(sampling.n)).sum::<u64>();
+        generation.allowance.reserve(counts.prompt + longest)?;
         if let Some((index, first)) = generation.pending.pop_front() {
             generation.submit(index, first)?;
         }
+        generation.allowance.begin();
         // The request is taken: what stops the rest of a list, `next` meets again and tells in its turn.
         let _ = generation.submit_pending();
         // Only now: a meter dropped with a refused request would count its choices as aborted.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::settings::Settings;
+use crate::settings::{Settings, UnknownFields};
 
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -17,6 +17,10 @@ pub struct Limits {
     /// Choices a request: prompts times n.
     pub choices_max: usize,
     pub messages_max: usize,
+    /// Parts of one message's content.
+    pub content_parts_max: usize,
+    /// The name of a message's author, a language, and the like.
+    pub name_bytes_max: usize,
     pub stop_strings_max: usize,
     pub stop_string_bytes_max: usize,
     pub stop_token_ids_max: usize,
@@ -24,8 +28,17 @@ pub struct Limits {
     /// The k of logprobs, top_logprobs and prompt_logprobs.
     pub logprobs_max: usize,
     pub cache_salt_bytes_max: usize,
+    /// Ids that one request may have turned into text.
+    pub detokenize_max: usize,
     /// Template variables a request may set. A template is code, so this is an allow-list.
     pub template_arguments: Vec<String>,
+    /// The value of one.
+    pub template_argument_bytes_max: usize,
+    pub unknown_fields: UnknownFields,
+    pub headers_max: usize,
+    /// Names and values together.
+    pub header_bytes_max: usize,
+    pub uri_bytes_max: usize,
     pub connections_max: usize,
     /// For all of a request's headers; also how long a connection may idle between requests.
     pub header_timeout: Duration,
@@ -42,13 +55,21 @@ impl From<&Settings> for Limits {
             n_max: settings.max_n,
             choices_max: 16384,
             messages_max: 4096,
+            content_parts_max: 1024,
+            name_bytes_max: 256,
             stop_strings_max: settings.max_stop,
             stop_string_bytes_max: 1024,
             stop_token_ids_max: 256,
             logit_bias_max: 4096,
             logprobs_max: settings.max_logprobs,
             cache_salt_bytes_max: 256,
+            detokenize_max: 1 << 20,
             template_arguments: settings.chat_template_kwargs.clone(),
+            template_argument_bytes_max: 1024,
+            unknown_fields: settings.unknown_fields,
+            headers_max: 64,
+            header_bytes_max: 32 << 10,
+            uri_bytes_max: 8 << 10,
             connections_max: 4096,
             header_timeout: Duration::from_secs(30),
             body_idle_timeout: Duration::from_secs(30),

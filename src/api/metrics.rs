@@ -13,6 +13,8 @@ use prometheus::{
     TextEncoder,
 };
 
+use super::key_metrics::key_series;
+use super::keys::HeldKey;
 use crate::engine::EngineHandle;
 use crate::registry::ServedModel;
 
@@ -92,6 +94,7 @@ impl Metrics {
     pub fn scrape<'a>(
         &self,
         engines: impl Iterator<Item = (&'a str, &'a EngineHandle)>,
+        keys: &[Arc<HeldKey>],
     ) -> Result<String, prometheus::Error> {
         let now = EngineSeries::new(&self.prefix)?;
         for (model, engine) in engines {
@@ -99,6 +102,7 @@ impl Metrics {
         }
         let mut families = self.registry.gather();
         families.extend(now.registry.gather());
+        families.extend(key_series(&self.prefix, keys)?);
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
@@ -328,7 +332,7 @@ mod tests {
             drop(meter);
             served.handle.stats().draft_tokens.store(7, Ordering::Relaxed);
             served.handle.stats().accepted_draft_tokens.store(5, Ordering::Relaxed);
-            let text = metrics.scrape(std::iter::once(("m", &served.handle))).unwrap();
+            let text = metrics.scrape(std::iter::once(("m", &served.handle)), &[]).unwrap();
             for line in [
                 "spec_decode_num_draft_tokens_total{model_name=\"m\"} 7",
                 "spec_decode_num_accepted_tokens_total{model_name=\"m\"} 5",
@@ -341,7 +345,7 @@ mod tests {
                 assert!(text.contains(&format!("{prefix}{line}\n")), "{prefix}{line} is not in\n{text}");
             }
             metrics.forget(&served);
-            assert!(!metrics.scrape(std::iter::empty()).unwrap().contains("\"m\""));
+            assert!(!metrics.scrape(std::iter::empty(), &[]).unwrap().contains("\"m\""));
         }
     }
 
@@ -361,10 +365,10 @@ mod tests {
         };
         play(&mut outliving);
         drop((outliving, late));
-        let text = metrics.scrape(std::iter::empty()).unwrap();
+        let text = metrics.scrape(std::iter::empty(), &[]).unwrap();
         assert!(!text.contains("\"m\""), "{text}");
         play(&mut Meter::start(&metrics, &new, 1));
-        let text = metrics.scrape(std::iter::empty()).unwrap();
+        let text = metrics.scrape(std::iter::empty(), &[]).unwrap();
         assert!(text.contains("{finished_reason=\"stop\",model_name=\"m\"} 1\n"), "{text}");
         assert!(text.contains("{finished_reason=\"abort\",model_name=\"m\"} 0\n"), "{text}");
     }

@@ -2,23 +2,28 @@
 //!
 //! The only layer that knows axum. A handler reads a strict wire type, prepares text off the async threads, hands
 //! ids to the engine and shapes what comes back; it computes nothing. `error` alone turns errors into statuses,
-//! `auth` alone decides who may call what, `limits` alone how much.
+//! `auth` alone decides who may call what, `limits` how much a request may ask for, `rate_limit` how much a key may use.
 
+mod admission;
 mod augmented_prompt;
 mod auth;
 mod body;
 mod chat_writer;
 mod choice_text;
+mod clock;
 mod completion_writer;
 mod error;
 mod evals;
 mod generation;
 mod guidance;
+mod key_metrics;
+mod keys;
 mod language_watch;
 mod limits;
 mod line_service;
 mod metrics;
 mod prompt_text;
+mod rate_limit;
 mod request_log;
 mod response_writer;
 mod router;
@@ -30,14 +35,21 @@ mod state;
 mod stored_responses;
 mod token_text;
 mod tools;
+#[cfg(feature = "otel")]
+mod trace_parent;
 
-pub use auth::{ApiKeys, AuthOptions};
+pub use auth::AuthOptions;
+pub use clock::Clock;
 pub use evals::{DataOptions, EvalOptions};
+pub use keys::{
+    ApiKeys, Expiry, Key, KeyHash, KeyLimits, KeyScopes, KeysError, fresh_key, is_open_to_others,
+    read as read_keys, table as key_table,
+};
 pub use limits::Limits;
 pub use metrics::MetricsError;
 pub use router::{openapi, router};
 pub use serve::serve;
-pub use state::{ApiOptions, AppState, RolloutOptions};
+pub use state::{ApiOptions, AppState, RolloutOptions, StartError};
 
 /// Seconds since 1970.
 fn now_s() -> u64 {

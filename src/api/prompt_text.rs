@@ -173,7 +173,21 @@ pub fn truncation(asked: Option<i64>, context: usize, max_tokens: usize) -> Resu
 }
 
 /// # Errors
-/// The first argument that the allow-list lacks or that is no scalar.
+/// Too many messages, or one with too many parts or too long a name.
+pub fn check_message_counts(messages: &[ChatMessage], limits: &Limits) -> Result<(), ApiError> {
+    at_most("messages", messages.len(), limits.messages_max, "messages")?;
+    for (i, message) in messages.iter().enumerate() {
+        if let Some(Content::Parts(parts)) = &message.content {
+            at_most(&format!("messages.{i}.content"), parts.len(), limits.content_parts_max, "parts")?;
+        }
+        let name_bytes = message.name.as_ref().map_or(0, String::len);
+        at_most(&format!("messages.{i}.name"), name_bytes, limits.name_bytes_max, "bytes")?;
+    }
+    Ok(())
+}
+
+/// # Errors
+/// The first argument that the allow-list lacks, that is no scalar or that is too long.
 pub fn check_template_arguments(
     arguments: Option<&Map<String, Value>>,
     limits: &Limits,
@@ -187,6 +201,8 @@ pub fn check_template_arguments(
         if value.is_array() || value.is_object() {
             return Err(ApiError::invalid(param(), "must be a string, a number or a boolean"));
         }
+        let bytes = value.as_str().map_or(0, str::len);
+        at_most(&param(), bytes, limits.template_argument_bytes_max, "bytes")?;
     }
     Ok(())
 }
@@ -226,5 +242,6 @@ mod tests {
         check(json!({"enable_thinking": false}), None);
         check(json!({"messages": []}), Some("chat_template_kwargs.messages"));
         check(json!({"enable_thinking": [1]}), Some("chat_template_kwargs.enable_thinking"));
+        check(json!({"date_string": "x".repeat(1025)}), Some("chat_template_kwargs.date_string"));
     }
 }

@@ -38,10 +38,10 @@ impl ResponseWriter {
     pub fn push(&mut self, delta: ChatDelta) -> Vec<ResponseEvent> {
         let mut events = Vec::new();
         if let Some(text) = delta.reasoning_content {
-            self.think(text, &mut events);
+            self.think(&text, &mut events);
         }
         if let Some(text) = delta.content.filter(|text| !text.is_empty()) {
-            self.say(text, &mut events);
+            self.say(&text, &mut events);
         }
         for call in delta.tool_calls.into_iter().flatten() {
             self.call(call, &mut events);
@@ -64,7 +64,7 @@ impl ResponseWriter {
         if cut {
             response.incomplete_details = Some(IncompleteDetails { reason: "max_output_tokens".to_owned() });
         }
-        response.status = if cut { "incomplete" } else { "completed" }.to_owned();
+        if cut { "incomplete" } else { "completed" }.clone_into(&mut response.status);
         response.usage = Some(usage_of(usage, reasoning_tokens));
         response.language = language;
         events.push(self.whole(if cut { "response.incomplete" } else { "response.completed" }));
@@ -74,14 +74,14 @@ impl ResponseWriter {
     pub fn fail(&mut self, message: &str) -> Vec<ResponseEvent> {
         let mut events = Vec::new();
         self.close("incomplete", &mut events);
-        self.response.status = "failed".to_owned();
+        "failed".clone_into(&mut self.response.status);
         self.response.error =
             Some(ResponseError { code: "server_error".to_owned(), message: message.to_owned() });
         events.push(self.whole("response.failed"));
         events
     }
 
-    fn think(&mut self, text: String, events: &mut Vec<ResponseEvent>) {
+    fn think(&mut self, text: &str, events: &mut Vec<ResponseEvent>) {
         if !(self.open && matches!(self.response.output.last(), Some(OutputItem::Reasoning { .. }))) {
             self.close("completed", events);
             let item = OutputItem::Reasoning {
@@ -95,11 +95,11 @@ impl ResponseWriter {
         }
         events.push(self.of_part("response.reasoning_text.delta", "delta", json!(text)));
         if let Some(OutputItem::Reasoning { content, .. }) = self.response.output.last_mut() {
-            append(content, &text);
+            append(content, text);
         }
     }
 
-    fn say(&mut self, text: String, events: &mut Vec<ResponseEvent>) {
+    fn say(&mut self, text: &str, events: &mut Vec<ResponseEvent>) {
         if !(self.open && matches!(self.response.output.last(), Some(OutputItem::Message { .. }))) {
             self.close("completed", events);
             let item = OutputItem::Message {
@@ -113,7 +113,7 @@ impl ResponseWriter {
         }
         events.push(self.of_text("response.output_text.delta", [("delta", json!(text))]));
         if let Some(OutputItem::Message { content, .. }) = self.response.output.last_mut() {
-            append(content, &text);
+            append(content, text);
         }
     }
 

@@ -1,9 +1,10 @@
 //! Routes, layers and fallbacks put together.
 //!
-//! A request passes, from outside in: log and id, panics caught, security headers, routing, scope check, route.
+//! A request passes, from outside in: log and id, panics caught, security headers, caps of its head, routing, scope and
+//! limits of its key, route.
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -27,6 +28,7 @@ pub fn router(state: AppState) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(state.clone(), require_scope))
+        .layer(middleware::from_fn_with_state(state.clone(), cap_head))
         .layer(middleware::from_fn(secure_headers))
         .layer(CatchPanicLayer::custom(on_panic))
         .layer(middleware::from_fn(log_request))
@@ -100,6 +102,26 @@ async fn no_such_path(method: Method, uri: Uri) -> ApiError {
 async fn wrong_method(method: Method, uri: Uri) -> ApiError {
     let path: String = uri.path().chars().take(200).collect();
     ApiError::wrong_method(method.as_str(), &path)
+}
+
+/// What the connection's own bounds let through, which answer without a body.
+async fn cap_head(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let (limits, headers) = (&state.options().limits, request.headers());
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let uri_bytes = request.uri().path().len() + request.uri().query().map_or(0, str::len);
+    let refused = if headers.len() > limits.headers_max {
+        Some(ApiError::too_many_headers(headers.len(), limits.headers_max))
+    } else if bytes > limits.header_bytes_max {
+        Some(ApiError::headers_too_large(limits.header_bytes_max))
+    } else if uri_bytes > limits.uri_bytes_max {
+        Some(ApiError::uri_too_long(limits.uri_bytes_max))
+    } else {
+        None
+    };
+    match refused {
+        Some(error) => error.into_response(),
+        None => next.run(request).await,
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer wants this signature")]

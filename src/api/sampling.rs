@@ -50,6 +50,7 @@ pub fn sampling_params(
     };
     let stop_token_ids = fields.stop_token_ids.clone().unwrap_or_default();
     at_most("stop_token_ids", stop_token_ids.len(), limits.stop_token_ids_max, "entries")?;
+    at_most("language", fields.language.as_ref().map_or(0, String::len), limits.name_bytes_max, "bytes")?;
     let params = SamplingParams {
         n,
         temperature: fields.temperature.or(defaults.temperature).unwrap_or(1.0),
@@ -189,6 +190,7 @@ mod tests {
         check(json!({"top_k": 1_u64 << 40}), "top_k");
         check(json!({"logit_bias": {"x": 1}}), "logit_bias");
         check(json!({"stop_token_ids": vec![1; 1000]}), "stop_token_ids");
+        check(json!({"language": "x".repeat(1000)}), "language");
     }
 
     #[test]

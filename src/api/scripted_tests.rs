@@ -1,8 +1,9 @@
 //! Routes over an engine that plays a script: what real engines do rarely (fail, hang, think) on demand.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -11,7 +12,8 @@ use axum::response::Response;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::auth::{ApiKeys, Peer};
+use super::auth::Peer;
+use super::keys::ApiKeys;
 use super::router::router;
 use super::state::{ApiOptions, AppState};
 use crate::chat::ChatTemplate;
@@ -182,6 +184,43 @@ async fn a_failure_in_the_middle_of_a_stream_is_an_event() {
     let whole = chat(&state, json!({})).await;
     assert_eq!(whole.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(json_of(whole).await["error"]["message"], "step lost");
+}
+
+/// Log lines as they are written.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn every_log_line_of_a_request_has_its_id() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    let _installed = tracing::subscriber::set_default(subscriber);
+    let script = vec![scheduled(), Event::Failed { message: "step lost".into() }];
+    let state = state(model(script, "x"), ApiOptions::default());
+    let streamed = chat(&state, json!({"stream": true})).await;
+    let id = streamed.headers()["x-request-id"].to_str().unwrap().to_owned();
+    text(streamed).await;
+    let written = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let written: Vec<Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |level: &str| {
+        written.iter().find(|line| line["level"] == level).unwrap_or_else(|| panic!("{written:?}"))
+    };
+    assert_eq!(of("WARN")["span"]["id"], id.as_str(), "in the middle of the stream");
+    let closing = &of("INFO")["fields"];
+    assert_eq!((&closing["id"], &closing["key"]), (&json!(id), &json!("admin_keys")), "{closing}");
+    assert!(!written.iter().any(|line| line.to_string().contains(ADMIN_KEY)));
 }
 
 #[tokio::test]

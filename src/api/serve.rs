@@ -23,10 +23,10 @@ use tower::ServiceExt;
 
 use super::auth::Peer;
 use super::evals::Evals;
+use super::keys;
 use super::line_service::Routes;
-use super::metrics::MetricsError;
 use super::router::router;
-use super::state::{ApiOptions, AppState};
+use super::state::{ApiOptions, AppState, StartError};
 use crate::registry::Registry;
 
 /// A request line and its headers.
@@ -41,13 +41,15 @@ pub async fn serve(
     registry: Registry,
     options: ApiOptions,
     shutdown: impl Future<Output = ()>,
-) -> Result<(), MetricsError> {
+) -> Result<(), StartError> {
     let state = AppState::new(registry, options)?;
     let app = router(state.clone());
     let evals = state.shared_evals().ok();
     let start = |evals: &Arc<Evals>| evals.start(state.registry(), Arc::new(Routes::new(state.clone())));
     let workers = evals.as_ref().map(start).unwrap_or_default();
     let unloading = tokio::spawn(unload_idle(state.clone()));
+    let watched = state.clone();
+    let watching = tokio::spawn(async move { keys::watch(watched.keys()).await });
     let limits = &state.options().limits;
     let permits = Arc::new(Semaphore::new(limits.connections_max));
     let (stop, stopping) = watch::channel(false);
@@ -81,6 +83,7 @@ pub async fn serve(
     }
     drop(listener);
     unloading.abort();
+    watching.abort();
     // Receivers exist as long as their connections do; none left is as good as all told.
     let _ = stop.send(true);
     if let Some(evals) = evals {

@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use super::auth::{ApiKeys, AuthOptions};
+use super::auth::AuthOptions;
+use super::clock::Clock;
 use super::error::ApiError;
 use super::evals::{EvalOptions, Evals, unavailable};
+use super::keys::{ApiKeys, KeyRing, KeysError};
 use super::limits::Limits;
 use super::metrics::{Metrics, MetricsError};
+use super::request_log::RequestLog;
 use super::stored_responses::StoredResponses;
 use crate::engine::LogprobsMode;
 use crate::registry::{Registry, RegistryError, ServedModel, WeightUpdates};
@@ -29,6 +32,8 @@ pub struct ApiOptions {
     pub watchdog: Duration,
     /// `None`: the evals routes answer 503.
     pub evals: Option<EvalOptions>,
+    /// By which keys expire and limits are counted.
+    pub clock: Clock,
     pub rollouts: RolloutOptions,
 }
 
@@ -50,13 +55,20 @@ impl From<&Settings> for ApiOptions {
         let metrics = ApiKeys::new(&settings.metrics_api_key);
         Self {
             // What is keyless depends on the address, which whoever starts the server knows.
-            auth: AuthOptions { inference, admin, metrics, keyless_rollouts: false },
+            auth: AuthOptions {
+                inference,
+                admin,
+                metrics,
+                keyless_rollouts: false,
+                keys_file: settings.keys_file.clone(),
+            },
             limits: Limits::from(settings),
             metrics_prefix: settings.metrics_prefix.clone(),
             drain_timeout: Duration::from_secs(settings.drain_timeout_seconds),
             watchdog: Duration::from_secs(settings.watchdog_timeout_seconds),
             // A store is opened by whoever starts the server.
             evals: None,
+            clock: Clock::system(),
             rollouts: RolloutOptions {
                 backend: settings.rollout_backend,
                 weights_dir: settings.weights_dir.clone(),
@@ -74,6 +86,14 @@ impl Default for ApiOptions {
 
 /// A model that could not be loaded on demand is not tried again before.
 const FAILURE_LASTS: Duration = Duration::from_secs(5);
+/// Options that no server can be started with.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+}
 
 #[derive(Clone)]
 pub struct AppState(Arc<Inner>);
@@ -82,6 +102,7 @@ struct Inner {
     registry: Registry,
     options: ApiOptions,
     metrics: Metrics,
+    keys: KeyRing,
     evals: Option<Arc<Evals>>,
     weight_updates: Arc<WeightUpdates>,
     responses: StoredResponses,
@@ -93,9 +114,10 @@ struct Inner {
 
 impl AppState {
     /// # Errors
-    /// A metrics prefix that makes no name.
-    pub fn new(registry: Registry, options: ApiOptions) -> Result<Self, MetricsError> {
+    /// A metrics prefix that makes no name, or a keys file that cannot be read.
+    pub fn new(registry: Registry, options: ApiOptions) -> Result<Self, StartError> {
         let metrics = Metrics::new(&options.metrics_prefix)?;
+        let keys = KeyRing::new(&options.auth, options.clock.clone())?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let text_work = Arc::new(Semaphore::new(cores));
         let evals = options.evals.clone().map(|options| Arc::new(Evals::new(options)));
@@ -105,6 +127,7 @@ impl AppState {
             registry,
             options,
             metrics,
+            keys,
             evals,
             weight_updates,
             responses,
@@ -123,6 +146,10 @@ impl AppState {
 
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    pub fn keys(&self) -> &KeyRing {
+        &self.0.keys
     }
 
     /// # Errors
@@ -154,15 +181,18 @@ impl AppState {
     ///
     /// # Errors
     /// As [`Self::model`]; 503 where no room can be made for it.
-    pub async fn ready_model(&self, name: Option<&str>) -> Result<Arc<ServedModel>, ApiError> {
-        let Some(name) = name else { return self.model(None) };
-        if let Some(model) = self.loaded(name) {
-            return Ok(model);
-        }
-        let real = self.registry().real_name(name);
-        if real != name
-            && let Some(model) = self.loaded(&real)
-        {
+    pub async fn ready_model(
+        &self,
+        log: &RequestLog,
+        name: Option<&str>,
+    ) -> Result<Arc<ServedModel>, ApiError> {
+        let Some(name) = name else { return self.model_for(log, None) };
+        let real = match self.registry().get(name) {
+            Ok(_) => name.to_owned(),
+            Err(_) => self.registry().real_name(name),
+        };
+        check_may_use(log, &real)?;
+        if let Some(model) = self.loaded(&real) {
             return Ok(model);
         }
         // One at a time, and nobody's thread waits for it.
@@ -231,6 +261,19 @@ impl AppState {
         }
     }
 
+    /// [`Self::model`] for a caller whose key may name the models that it may use. What it may not use it hears nothing of.
+    ///
+    /// # Errors
+    /// 403 for another one, whether it is served or not.
+    pub fn model_for(&self, log: &RequestLog, name: Option<&str>) -> Result<Arc<ServedModel>, ApiError> {
+        if let Some(name) = name {
+            check_may_use(log, name)?;
+        }
+        let model = self.model(name)?;
+        check_may_use(log, &model.name)?;
+        Ok(model)
+    }
+
     /// Run CPU-bound work on a blocking thread, a bounded number at a time.
     ///
     /// # Errors
@@ -243,15 +286,28 @@ impl AppState {
     }
 }
 
+/// # Errors
+/// 403 where the caller's key has a list of models that lacks this one.
+pub fn check_may_use(log: &RequestLog, model: &str) -> Result<(), ApiError> {
+    let Some(held) = log.key.get() else { return Ok(()) };
+    match &held.key.models {
+        Some(models) if !models.iter().any(|allowed| allowed == model) => {
+            Err(ApiError::model_forbidden(model, models))
+        }
+        _ => Ok(()),
+    }
+}
+
 async fn blocking<T: Send + 'static>(
     permits: &Arc<Semaphore>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
     let permit = permits.clone().acquire_owned().await.map_err(|_| ApiError::internal("shutting down"))?;
     // A client that hangs up drops this future and not the work: the permit goes with the work.
+    let span = tracing::Span::current();
     let held = move || {
         let _permit = permit;
-        work()
+        span.in_scope(work)
     };
     tokio::task::spawn_blocking(held).await.map_err(|error| {
         tracing::error!(%error, "text work panicked");

@@ -7,6 +7,8 @@ mod bench;
 mod chat;
 mod eval;
 mod failure;
+mod health;
+mod keys;
 mod language;
 mod lora;
 mod maet;
@@ -19,6 +21,7 @@ mod sandbox_exec;
 mod score;
 mod serve;
 mod start;
+mod traces;
 mod train;
 mod worker;
 
@@ -48,6 +51,10 @@ enum Command {
     Models(models::Arguments),
     /// Run evaluation suites.
     Eval(Box<eval::Arguments>),
+    /// Ask a server whether it is well.
+    Health(health::Arguments),
+    /// Make and list API keys with scopes and limits.
+    Keys(Box<keys::Arguments>),
     /// Work on the evaluation runs of a store.
     Worker(Box<worker::Arguments>),
     /// Say in how far texts are in the language that they should be in.
@@ -79,6 +86,8 @@ pub fn main() -> ExitCode {
         Command::Chat(arguments) => chat::run(&global, &arguments),
         Command::Models(arguments) => models::run(&global, &arguments),
         Command::Eval(arguments) => eval::run(&global, &arguments),
+        Command::Health(arguments) => health::run(&arguments),
+        Command::Keys(arguments) => keys::run(&global, &arguments),
         Command::Worker(arguments) => worker::run(&global, &arguments),
         Command::Language(arguments) => language::run(&arguments),
         Command::Lora(arguments) => lora::run(&global, &arguments),

@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 
-use crate::api::{self, ApiOptions, DataOptions, EvalOptions};
-use crate::settings::{Overrides, Settings};
+use crate::api::{self, ApiOptions, DataOptions, EvalOptions, read_keys};
+use crate::settings::{Overrides, Settings, UnknownFields};
 use crate::store::Store;
 
 use super::failure::Failure;
@@ -37,6 +38,9 @@ pub(super) struct Arguments {
     /// Key that may use the admin routes as well; repeat for several (XENOGLOT_ADMIN_KEYS)
     #[arg(long = "admin-key", value_name = "KEY")]
     admin_keys: Vec<String>,
+    /// File with more keys, each with scopes and limits (xenoglot keys, docs/security.md); it is read again when it changes
+    #[arg(long, value_name = "FILE")]
+    keys_file: Option<PathBuf>,
     /// The name clients use
     #[arg(long, value_name = "NAME")]
     served_model_name: Option<String>,
@@ -62,6 +66,9 @@ pub(super) struct Arguments {
     /// Address, beside this machine's, at which a trainer may listen; repeat for several
     #[arg(long = "weight-transfer-host", value_name = "HOST")]
     weight_transfer_hosts: Vec<String>,
+    /// Fields of a request that nobody knows: a 400, or named in a header of the answer [default: refuse]
+    #[arg(long, value_parser = PossibleValuesParser::new(UnknownFields::CHOICES))]
+    unknown_fields: Option<String>,
     /// Put before the names of metrics [default: xenoglot_]
     #[arg(long, value_name = "PREFIX")]
     metrics_prefix: Option<String>,
@@ -81,6 +88,7 @@ impl Arguments {
             port: self.port,
             api_keys: some(&self.api_keys),
             admin_keys: some(&self.admin_keys),
+            keys_file: self.keys_file.clone().map(Some),
             served_model_name: self.served_model_name.clone().map(Some),
             embedding_models: some(&self.embedding_models),
             lora_modules: some(&self.lora_modules),
@@ -89,6 +97,8 @@ impl Arguments {
             rollout_backend: self.rollout_backend.then_some(true),
             weights_dir: self.weights_dir.clone().map(Some),
             weight_transfer_hosts: some(&self.weight_transfer_hosts),
+            // The parser has checked the spelling.
+            unknown_fields: self.unknown_fields.as_ref().and_then(|text| text.parse().ok()),
             metrics_prefix: self.metrics_prefix.clone(),
             store: self.store.clone(),
             ..self.model_options.overrides()
@@ -102,9 +112,13 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
     if settings.rollout_backend {
         settings.max_logprobs = settings.max_logprobs.max(ROLLOUT_LOGPROBS);
     }
-    start::logging(&settings, false)?;
-    // Before the model is loaded, which takes a while: a port that is taken is said at once.
+    let _exporter = start::logging(&settings, false)?;
+    // Before the model is loaded, which takes a while: a port that is taken is said at once, and so is a broken file.
     let listener = listen(&settings)?;
+    if let Some(file) = &settings.keys_file {
+        let hint = "`xenoglot keys new NAME --scope inference --file FILE` makes one";
+        read_keys(file).map_err(|error| Failure::usage(error).hint(hint))?;
+    }
     let endpoints = endpoints(&settings)?;
     let adapters = start::adapters(&settings)?;
     let encoders = start::encoders(&settings)?;
@@ -182,12 +196,13 @@ fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
 }
 
 fn warn_if_keyless(settings: &Settings, loopback: bool) {
-    if !loopback && settings.api_keys.is_empty() {
+    if !loopback && settings.api_keys.is_empty() && settings.keys_file.is_none() {
         tracing::warn!(
             "there is no API key, so only this machine is answered: set --api-key to let others in"
         );
     }
-    if !loopback && settings.rollout_backend && settings.admin_keys.is_empty() {
+    if !loopback && settings.rollout_backend && settings.admin_keys.is_empty() && settings.keys_file.is_none()
+    {
         tracing::warn!(
             "there is no admin key, so no trainer's weights are taken: set --admin-key, or a loopback --host"
         );

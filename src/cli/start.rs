@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::ops::{Isa, Workers};
 use crate::registry::{
@@ -17,23 +19,30 @@ use crate::settings::{Device, Load, LogFormat, Settings};
 
 use super::failure::Failure;
 use super::pull::PullBars;
+use super::traces::{Exporter, exporter};
 
-/// Log lines go to stderr; `quiet` shows warnings only, unless another level was chosen.
-pub(super) fn logging(settings: &Settings, quiet: bool) -> anyhow::Result<()> {
+/// Log lines go to stderr; `quiet` shows warnings only, unless another level was chosen. Whoever serves keeps what is answered
+/// to the end, which exports traces.
+pub(super) fn logging(settings: &Settings, quiet: bool) -> anyhow::Result<Exporter> {
     let chosen = settings.log_level != Settings::default().log_level;
     let level = if quiet && !chosen { "warn" } else { &settings.log_level };
     let filter = EnvFilter::try_new(level).map_err(|error| {
         Failure::usage(format!("log_level: `{level}` is not a level or filter ({error})"))
     })?;
-    let subscriber = tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_env_filter(filter);
-    match settings.log_format {
-        LogFormat::Text => subscriber.with_target(false).try_init(),
-        LogFormat::Json => subscriber.json().try_init(),
-    }
-    .map_err(|error| anyhow::anyhow!("starting the log: {error}"))
+        .with_ansi(std::io::stderr().is_terminal());
+    let lines = match settings.log_format {
+        LogFormat::Text => lines.with_target(false).boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    let (exported, exporter) = exporter(settings)?;
+    let layers: Vec<_> = std::iter::once(lines.with_filter(filter).boxed()).chain(exported).collect();
+    tracing_subscriber::registry()
+        .with(layers)
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("starting the log: {error}"))?;
+    Ok(exporter)
 }
 
 /// The pool that all computing shares, on the best instruction set.

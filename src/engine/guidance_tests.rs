@@ -25,9 +25,9 @@ fn trace(begins_open: bool, budget: Option<usize>) -> Trace {
     Trace { marks: marks(None), begins_open, budget, steer: None }
 }
 
-fn grammar(choice: &str) -> Option<Guide> {
+fn grammar(choice: &str) -> Guide {
     let guides = Guides::new(&tokenizer(), &[END]).unwrap();
-    Some(guides.compile(&Grammar::Choice(vec![choice.to_owned()])).unwrap())
+    guides.compile(&Grammar::Choice(vec![choice.to_owned()])).unwrap()
 }
 
 /// Follows what is forced, and otherwise `says`, until that is at its end. The whole text.
@@ -60,7 +60,7 @@ fn a_trace_is_closed_where_its_budget_ends() {
 
 #[test]
 fn a_grammar_begins_behind_the_trace() {
-    let guided = |trace| Guidance { grammar: grammar("yes"), trace };
+    let guided = |trace| Guidance { grammar: Some(grammar("yes")), trace };
     assert_eq!(written(guided(None), "yes"), "yes");
     assert_eq!(written(guided(Some(trace(false, None))), "yes"), "yes");
     assert_eq!(written(guided(Some(trace(true, None))), "no, no</think>yes"), "no, no</think>yes");
@@ -71,7 +71,7 @@ fn a_grammar_begins_behind_the_trace() {
 
 #[test]
 fn what_a_grammar_leaves_says_when_it_is_complete() {
-    let rules = Arc::new(Guidance { grammar: grammar("ab"), trace: Some(trace(true, None)) });
+    let rules = Arc::new(Guidance { grammar: Some(grammar("ab")), trace: Some(trace(true, None)) });
     let mut choice = ChoiceGuidance::new(Arc::clone(&rules));
     let inside = choice.constraint(&ids("x")).unwrap();
     assert!(inside.endless && inside.allowed.is_none());
@@ -81,7 +81,7 @@ fn what_a_grammar_leaves_says_when_it_is_complete() {
     // A choice that begins again, and one that is told all at once, stand where their tokens say.
     assert!(choice.constraint(&ids("x")).unwrap().endless);
     assert!(ChoiceGuidance::new(rules).constraint(&output).unwrap().complete);
-    let mut wrong = ChoiceGuidance::new(Arc::new(Guidance { grammar: grammar("ab"), trace: None }));
+    let mut wrong = ChoiceGuidance::new(Arc::new(Guidance { grammar: Some(grammar("ab")), trace: None }));
     assert!(wrong.constraint(&ids("zz")).is_err());
 }
 
@@ -89,7 +89,7 @@ fn what_a_grammar_leaves_says_when_it_is_complete() {
 fn with_a_grammar_only_a_mark_that_is_a_token_opens_a_trace() {
     let open = ids("#")[0];
     let marked = Trace { marks: marks(Some(open)), ..trace(false, None) };
-    let rules = Arc::new(Guidance { grammar: grammar("yes"), trace: Some(marked) });
+    let rules = Arc::new(Guidance { grammar: Some(grammar("yes")), trace: Some(marked) });
     let mut choice = ChoiceGuidance::new(Arc::clone(&rules));
     assert_eq!(choice.constraint(&[]).unwrap().also, [open]);
     assert!(choice.constraint(&[open]).unwrap().endless);

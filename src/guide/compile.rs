@@ -63,13 +63,13 @@ fn top_level(grammar: &Grammar) -> TopLevelGrammar {
 /// bounded, for a small model likes to write nothing else. A schema's own `x-guidance` goes before both.
 pub fn bounded_schema(schema: &Value) -> Value {
     let Value::Object(schema) = schema else { return schema.clone() };
-    let mut options = Map::from_iter([
-        ("coerce_one_of".to_owned(), json!(true)),
-        ("whitespace_pattern".to_owned(), json!(r"[ \n\t]{0,12}")),
-    ]);
-    if let Some(Value::Object(own)) = schema.get("x-guidance") {
-        options.extend(own.clone());
+    let own = schema.get("x-guidance").and_then(Value::as_object);
+    let mut options = Map::from_iter([("coerce_one_of".to_owned(), json!(true))]);
+    // A pattern would win over the word that there is to be none.
+    if !own.is_some_and(|own| own.contains_key("whitespace_flexible")) {
+        options.insert("whitespace_pattern".to_owned(), json!(r"[ \n\t]{0,12}"));
     }
+    options.extend(own.cloned().unwrap_or_default());
     let mut schema = schema.clone();
     schema.insert("x-guidance".to_owned(), Value::Object(options));
     Value::Object(schema)

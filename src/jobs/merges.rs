@@ -1,6 +1,6 @@
 //! Merges as jobs: one at a time in a process, resumed after a crash, canceled at any moment, served when they are done.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::merge::{
     CONFIG_COPY, ExecuteOptions, FileOptions, MergeError, MergeJob, MergeProgress, MergedAmount, PlanOptions,
     PlannedTensor, discard,
 };
-use crate::registry::{LoadSpec, Registry};
+use crate::registry::{LoadSpec, Registry, existing_below, new_below};
 use crate::store::{JobRow, RunStatus, Store};
 
 /// What the store calls these jobs.
@@ -70,22 +70,7 @@ impl MergeSpec {
     /// # Errors
     /// A name that leads out of the models directory, or one that is taken.
     pub fn folder(&self, root: &Path) -> Result<PathBuf, String> {
-        let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
-        let output = Path::new(&self.output);
-        // `a/` and `a//b` would be served under another name than they have.
-        let normal: PathBuf = output.components().collect();
-        let is_plain = output.components().all(plain) && normal.as_os_str() == self.output.as_str();
-        if self.output.is_empty() || !is_plain || self.output.len() > 200 {
-            return Err("is no name of a folder below the models directory".to_owned());
-        }
-        // A link below the directory may lead out of it.
-        let mut folder = root.canonicalize().map_err(|error| format!("the models directory: {error}"))?;
-        for part in output.components() {
-            folder.push(part);
-            if folder.is_symlink() {
-                return Err("leads over a link".to_owned());
-            }
-        }
+        let folder = new_below(root, &self.output)?;
         match std::fs::read_dir(&folder).map(|mut entries| entries.next().is_some()) {
             Ok(true) => Err("exists already: name another output".to_owned()),
             Ok(false) | Err(_) => Ok(folder),
@@ -93,15 +78,12 @@ impl MergeSpec {
     }
 }
 
-/// A model below the models directory: a request may not read the rest of the disk, nor learn what is there.
 fn locate(path: &str, revision: Option<&str>, root: &Path) -> Result<PathBuf, String> {
     if revision.is_some() {
         return Err("revisions are not pulled by the server: leave it out".to_owned());
     }
-    let refused = || format!("there is no such model below the models directory ({})", root.display());
-    let root = root.canonicalize().map_err(|_| refused())?;
-    let path = root.join(path).canonicalize().map_err(|_| refused())?;
-    if path.starts_with(&root) && path != root { Ok(path) } else { Err(refused()) }
+    existing_below(root, path)
+        .ok_or_else(|| format!("there is no such model below the models directory ({})", root.display()))
 }
 
 /// Put a merge into the store.

@@ -1,4 +1,4 @@
-//! `/health` and `/version`.
+//! `/health`, `/load` and `/version`.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -22,4 +22,11 @@ pub struct ModelHealth {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Version {
     pub version: String,
+}
+
+/// vLLM's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ServerLoad {
+    /// Requests that are computed or wait, of all models.
+    pub server_load: u64,
 }

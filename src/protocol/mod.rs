@@ -43,7 +43,7 @@ pub use completions::{CompletionChoice, CompletionRequest, CompletionResponse};
 pub use content::{ChatMessage, Content};
 pub use error::{ErrorBody, ErrorResponse};
 pub use list::List;
-pub use parse::{BadRequest, parse_request};
+pub use parse::{BadRequest, parse_naming_unknown, parse_request};
 pub use prompt::Prompt;
 pub use sampling::{SamplingFields, Stop};
 pub use usage::{StreamOptions, Usage};

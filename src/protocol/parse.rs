@@ -2,7 +2,8 @@
 //!
 //! Strict on purpose: a mistyped field name that is ignored costs its sender a day. A field is known and used,
 //! known and ignored ([`RequestBody::IGNORED`]), known and refused unless it asks for nothing
-//! ([`RequestBody::UNSUPPORTED`]), or unknown; the last two are 400 with `param`.
+//! ([`RequestBody::UNSUPPORTED`]), or unknown; the last two are 400 with `param`. A server may choose to leave unknown
+//! fields out and name them ([`parse_naming_unknown`]).
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -45,9 +46,11 @@ impl BadRequest {
     ) -> Self {
         let hint = nearest(name, known).map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default();
         let message = format!("unknown field `{}`{hint}", clip(name));
-        Self { message, param: Some(param.into()), code: Some("unknown_parameter") }
+        Self { message, param: Some(param.into()), code: Some(UNKNOWN) }
     }
 }
+
+const UNKNOWN: &str = "unknown_parameter";
 
 /// A field the server knows and cannot honour.
 pub struct Unsupported {
@@ -82,18 +85,72 @@ pub trait RequestBody: DeserializeOwned + ToSchema {
     }
 }
 
+/// Fields that may be left out of one request; a body with more was meant for another server.
+const LEFT_OUT_MAX: usize = 32;
+
 /// Read a body of at most `depth_max` nested lists and objects.
 ///
 /// # Errors
 /// The first thing wrong, with its path in `param` where it has one.
 pub fn parse_request<T: RequestBody>(bytes: &[u8], depth_max: usize) -> Result<T, BadRequest> {
+    read_checked(&read_body::<T>(bytes, depth_max)?)
+}
+
+/// [`parse_request`] without the fields that nobody knows, at any depth, whose paths stand beside the request.
+///
+/// # Errors
+/// The first other thing wrong, or one unknown field too many.
+pub fn parse_naming_unknown<T: RequestBody>(
+    bytes: &[u8],
+    depth_max: usize,
+) -> Result<(T, Vec<String>), BadRequest> {
+    let mut body = read_body::<T>(bytes, depth_max)?;
+    let mut left_out = Vec::new();
+    loop {
+        let error = match read_checked(&body) {
+            Ok(request) => return Ok((request, left_out)),
+            Err(error) => error,
+        };
+        match &error.param {
+            Some(path)
+                if error.code == Some(UNKNOWN)
+                    && left_out.len() < LEFT_OUT_MAX
+                    && remove(&mut body, path) =>
+            {
+                left_out.push(path.clone());
+            }
+            _ => return Err(error),
+        }
+    }
+}
+
+/// Whether there was something at this path, as errors write it: a field's own name may hold dots.
+fn remove(value: &mut Value, path: &str) -> bool {
+    if let Value::Object(map) = value
+        && map.shift_remove(path).is_some()
+    {
+        return true;
+    }
+    let Some((first, rest)) = path.split_once('.') else { return false };
+    let inner = match value {
+        Value::Object(map) => map.get_mut(first),
+        Value::Array(list) => first.parse::<usize>().ok().and_then(|index| list.get_mut(index)),
+        _ => None,
+    };
+    inner.is_some_and(|inner| remove(inner, rest))
+}
+
+/// The JSON of a body without what asks for nothing.
+fn read_body<T: RequestBody>(bytes: &[u8], depth_max: usize) -> Result<Value, BadRequest> {
     let plain = |message: String, code| BadRequest { message, param: None, code: Some(code) };
     if let Err(error) = std::str::from_utf8(bytes) {
         let message = format!("the body is not valid UTF-8 (byte {})", error.valid_up_to());
         return Err(plain(message, "invalid_json"));
     }
-    if nesting_depth(bytes) > depth_max {
-        return Err(plain(format!("the body nests deeper than {depth_max} levels"), "invalid_json"));
+    let depth = nesting_depth(bytes);
+    if depth > depth_max {
+        let message = format!("the body nests {depth} levels of lists and objects, deeper than {depth_max}");
+        return Err(plain(message, "invalid_json"));
     }
     let body: Value = serde_json::from_slice(bytes)
         .map_err(|error| plain(format!("the body is not valid JSON: {error}"), "invalid_json"))?;
@@ -114,9 +171,12 @@ pub fn parse_request<T: RequestBody>(bytes: &[u8], depth_max: usize) -> Result<T
     for value in body.values_mut() {
         whole_float_to_integer(value);
     }
-    let body = Value::Object(body);
-    T::read_flattened(&body)?;
-    let request: T = read_part(&body)?;
+    Ok(Value::Object(body))
+}
+
+fn read_checked<T: RequestBody>(body: &Value) -> Result<T, BadRequest> {
+    T::read_flattened(body)?;
+    let request: T = read_part(body)?;
     if let Some(name) = request.unknown().keys().next() {
         let known = field_names::<T>();
         return Err(BadRequest::unknown(clip(name), name, known.iter().map(String::as_str)));
@@ -328,7 +388,10 @@ mod tests {
         check("[]", "-: must be a JSON object");
         check("{", "-: not valid JSON");
         check("{\"prompt\": \"a\"} x", "-: not valid JSON");
-        check(&format!("{}{}", "[".repeat(1000), "]".repeat(1000)), "-: deeper than 16");
+        check(
+            &format!("{}{}", "[".repeat(1000), "]".repeat(1000)),
+            "-: nests 1000 levels of lists and objects, deeper than 16",
+        );
         check(r#"{"prompt": "[[[[[[[[[[[[[[[[[[[[[[[[\"[[[["}"#, "ok");
         check(
             &format!(r#"{{"prompt": "a", "{}": 1}}"#, "x".repeat(5000)),
@@ -398,6 +461,29 @@ mod tests {
         check(&called(""), "ok");
         check(&called("[1"), "ok");
         check(&called("{}").replace("assistant", "user"), "messages.0.tool_calls: only an assistant");
+    }
+
+    #[test]
+    fn unknown_fields_are_named_where_they_are_left_out() {
+        let check = |more: &str, expected: Result<&[&str], &str>| {
+            let json = format!(r#"{{"messages": [{{"role": "user", "content": "a", "mood": 1}}], {more}}}"#);
+            let got = parse_naming_unknown::<ChatRequest>(json.as_bytes(), 16).map(|(_, left_out)| left_out);
+            let got = got.as_ref().map(Vec::as_slice).map_err(|error| error.param.as_deref().unwrap_or("-"));
+            let expected =
+                expected.map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+            assert_eq!(got, expected.as_deref().map_err(|param| *param), "{json}");
+        };
+        let mood = "messages.0.mood";
+        check(r#""n": 1"#, Ok(&[mood]));
+        check(r#""temprature": 1, "a.b": [[]], "seed": 1"#, Ok(&[mood, "temprature", "a.b"]));
+        check(r#""stream": true, "stream_options": {"usage": true}"#, Ok(&["stream_options.usage", mood]));
+        check(r#""tools": [{"type": "function"}]"#, Err("tools"));
+        check(r#""chat_template": "x""#, Err("chat_template"));
+        check(r#""n": -1"#, Err("n"));
+        let many: Vec<String> = (0..40).map(|i| format!("\"x{i}\": 1")).collect();
+        check(&many.join(", "), Err("x31"));
+        let long = "x".repeat(5000);
+        check(&format!("\"{long}\": 1"), Err(&format!("{}...", "x".repeat(300))));
     }
 
     #[test]

@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn contradictions_and_slips_are_named() {
         let check = |fields: Value, param: &str| {
-            assert_eq!(outcome(fields.clone()), Err(param.to_owned()), "{fields}")
+            assert_eq!(outcome(fields.clone()), Err(param.to_owned()), "{fields}");
         };
         check(json!({"response_format": {"type": "json_object"}, "guided_regex": "a"}), "guided_regex");
         check(json!({"structured_outputs": {"regex": "a", "choice": ["b"]}}), "structured_outputs.choice");

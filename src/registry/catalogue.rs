@@ -78,11 +78,12 @@ impl Registry {
             let (path, options) = (entry.path.clone(), entry.options.clone());
             match self.load(LoadSpec { name: name.to_owned(), path, options }) {
                 // Another request had it loaded meanwhile.
-                Err(RegistryError::NameTaken { .. }) => match self.get(name) {
-                    Ok(model) => return Some(Ok(model)),
-                    // And it has gone again.
-                    Err(_) => {}
-                },
+                Err(RegistryError::NameTaken { .. }) => {
+                    // Or it has gone again.
+                    if let Ok(model) = self.get(name) {
+                        return Some(Ok(model));
+                    }
+                }
                 Err(RegistryError::Memory(error)) => {
                     if !self.evict_for(name, &error, evicted) {
                         return Some(Err(RegistryError::Memory(error)));

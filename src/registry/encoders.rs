@@ -95,12 +95,11 @@ pub fn batches(texts: Vec<Vec<u32>>) -> Vec<Vec<Vec<u32>>> {
     let mut tokens = 0;
     for text in texts {
         tokens += text.len();
-        match batches.last_mut().filter(|_| tokens <= BATCH_TOKENS) {
-            Some(batch) => batch.push(text),
-            None => {
-                tokens = text.len();
-                batches.push(vec![text]);
-            }
+        if let Some(batch) = batches.last_mut().filter(|_| tokens <= BATCH_TOKENS) {
+            batch.push(text);
+        } else {
+            tokens = text.len();
+            batches.push(vec![text]);
         }
     }
     batches
@@ -124,7 +123,9 @@ fn pooled(states: &[f32], width: usize, pooling: Pooling) -> Vec<f32> {
     };
     let length = vector.iter().map(|value| value * value).sum::<f64>().sqrt();
     if length > 0.0 {
-        vector.iter_mut().for_each(|value| *value /= length);
+        for value in &mut vector {
+            *value /= length;
+        }
     }
     vector.into_iter().map(|value| value as f32).collect()
 }
@@ -153,7 +154,7 @@ impl Registry {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let (source, turn, waiting) = (path.to_owned(), Semaphore::new(1), AtomicUsize::new(0));
         tracing::info!("{name} from {}, an encoder of {} dimensions", path.display(), encoder.hidden_size());
-        let served = ServedEncoder { name, created, source, pooling, turn, waiting, encoder, tokenizer };
+        let served = ServedEncoder { name, created, source, pooling, encoder, tokenizer, turn, waiting };
         let served = Arc::new(served);
         self.inner.encoders.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&served));
         Ok(served)

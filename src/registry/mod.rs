@@ -5,6 +5,7 @@
 
 mod adapters;
 mod catalogue;
+mod confined;
 mod encoders;
 mod error;
 mod generation;
@@ -23,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 pub use adapters::AdapterSpec;
 pub use catalogue::{Catalogue, CatalogueEntry};
+pub use confined::{existing_below, new_below};
 pub use encoders::{Pooling, ServedEncoder, batches, is_encoder};
 pub use error::RegistryError;
 pub use generation::GenerationDefaults;

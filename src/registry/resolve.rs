@@ -4,6 +4,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use super::confined::existing_below;
 use super::hub::{self, HubError, HubName, PullProgress};
 use crate::model::augmented::AugmentedFolder;
 use crate::settings::nearest;
@@ -117,12 +118,11 @@ fn beside(text: &str) -> Vec<String> {
     names.filter(|name| !name.starts_with('.')).map(|name| format!("{folder}/{name}")).collect()
 }
 
-/// A model below `models_dir` by its relative name; never one outside of it, not even through a link. For names
-/// that come over the network.
+/// A model below `models_dir` by its relative name, with its real path. For names that come over the network.
 pub fn below(text: &str, models_dir: &Path) -> Option<Found> {
     let found = named(text, models_dir)?;
-    let (root, real) = (models_dir.canonicalize().ok()?, found.path.canonicalize().ok()?);
-    real.starts_with(&root).then_some(found)
+    let path = existing_below(models_dir, found.path.strip_prefix(models_dir).ok()?)?;
+    Some(Found { path, ..found })
 }
 
 fn named(text: &str, models_dir: &Path) -> Option<Found> {

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 pub use models::{ModelEntries, ModelEntry};
 pub use nearest::nearest;
 pub use sources::{SettingsError, Sources};
-pub use values::{ByteSize, Device, Dtype, KvDtype, Load, LogFormat, Quantize, Speculation};
+pub use values::{ByteSize, Device, Dtype, KvDtype, Load, LogFormat, Quantize, Speculation, UnknownFields};
 
 use values::Text;
 
@@ -121,6 +121,9 @@ settings! {
     admin_keys: Vec<String> = Vec::new();
     /// Key that may read /metrics and nothing else. None: /metrics is open to whom the inference routes are.
     metrics_api_key: Option<String> = None;
+    /// File with more keys, each with a name, scopes and limits, read again when it changes. With one, nothing is open
+    /// without a key.
+    keys_file: Option<PathBuf> = None;
     /// Largest request body.
     max_body: ByteSize = ByteSize(16 << 20);
     /// Choices a request may ask for.
@@ -134,6 +137,8 @@ settings! {
     /// Template variables a request may set.
     chat_template_kwargs: Vec<String> =
         ["enable_thinking", "thinking", "reasoning_effort", "date_string"].map(str::to_owned).to_vec();
+    /// What is done with fields of a request that nobody knows.
+    unknown_fields: UnknownFields = UnknownFields::Refuse;
     /// Where evaluations and their runs are kept: `sqlite:PATH` or `postgres://..`.
     store: String = "sqlite:runs/xenoglot.db".to_owned();
     /// Where uploaded files and trainings are kept; without it, beside the store's file, and `runs` for PostgreSQL.
@@ -160,6 +165,8 @@ settings! {
     log_level: String = "info".to_owned();
     /// text or json.
     log_format: LogFormat = LogFormat::Text;
+    /// OpenTelemetry collector that traces are sent to, in builds with the feature `otel`.
+    otlp_endpoint: Option<String> = None;
 }
 
 impl Settings {

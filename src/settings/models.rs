@@ -20,7 +20,7 @@ pub struct ModelEntry {
     #[serde(default)]
     pub aliases: Vec<String>,
     /// When it is loaded.
-    #[serde(default)]
+    #[serde(default = "with_the_server")]
     pub load: Load,
     /// Seconds without a request after which it is unloaded; without it, only where its memory is needed.
     #[serde(default)]
@@ -37,6 +37,10 @@ pub struct ModelEntry {
     pub max_num_seqs: Option<usize>,
     #[serde(default)]
     pub kv_cache_memory: Option<ByteSize>,
+}
+
+fn with_the_server() -> Load {
+    Load::Start
 }
 
 impl Text for ModelEntries {

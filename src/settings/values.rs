@@ -158,18 +158,22 @@ choice! {
     }
 }
 
-impl Default for Load {
-    fn default() -> Self {
-        Self::Start
-    }
-}
-
 choice! {
     /// Where guesses at the next tokens come from.
     Speculation {
         /// From what followed the same tokens earlier in the prompt and the output.
         Ngram = "ngram",
         Off = "off",
+    }
+}
+
+choice! {
+    /// What is done with fields of a request that nobody knows.
+    UnknownFields {
+        /// The request is a 400 that names the field.
+        Refuse = "refuse",
+        /// The request is answered without them, and a header of the answer names them.
+        Name = "name",
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::server::{MODEL, Server, merge};
+use crate::real_weights::real_model;
 
 const RESPONSES: &str = "/v1/responses";
 
@@ -63,16 +64,16 @@ async fn a_stream_adds_up_to_the_whole_response() {
 
 #[tokio::test]
 async fn forms_calls_and_languages_hold_here_too() {
-    let server = Server::of_model("llama3").await;
+    let server = Server::of_path(&real_model("SmolLM2-135M-Instruct.Q4_1.gguf")).await;
     let schema = json!({"type": "object", "properties": {"a": {"enum": ["x"]}}, "required": ["a"],
         "additionalProperties": false, "x-guidance": {"whitespace_flexible": false}});
-    let format = json!({"text": {"format": {"type": "json_schema", "name": "n", "schema": schema}}});
+    let format = json!({"thinking_token_budget": 3, "max_output_tokens": 60, "text": {"format": {"type": "json_schema", "name": "n", "schema": schema}}});
     let formed = server.ok(RESPONSES, &body(&format)).await;
     assert_eq!(formed["status"], "completed");
     assert_eq!(formed["output"][0]["content"][0]["text"], "{\"a\":\"x\"}");
 
     let tool = json!({"type": "function", "name": "look", "parameters": schema});
-    let call = json!({"tools": [tool], "tool_choice": "required", "max_output_tokens": 60, "parallel_tool_calls": false});
+    let call = json!({"tools": [tool], "tool_choice": "required", "max_output_tokens": 120, "parallel_tool_calls": false});
     let called = server.ok(RESPONSES, &body(&call)).await;
     let item = &called["output"][0];
     assert_eq!((&item["type"], &item["name"]), (&json!("function_call"), &json!("look")), "{called}");

@@ -59,6 +59,13 @@ impl Server {
         Self::of(folder, |_, _| {}, |_| {}).await
     }
 
+    /// With any model in place of the usual one, under its name.
+    pub async fn of_path(path: &Path) -> Self {
+        // Joining an absolute path replaces what it is joined to.
+        let path = path.canonicalize().unwrap();
+        Self::of(path.to_str().unwrap(), |_, _| {}, |_| {}).await
+    }
+
     async fn of(
         folder: &str,
         change: impl FnOnce(&mut Settings, &mut ApiOptions),

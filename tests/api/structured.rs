@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::server::{Server, chat, completion, merge};
+use crate::real_weights::real_model;
 
 const CHAT: &str = "/v1/chat/completions";
 const COMPLETIONS: &str = "/v1/completions";
@@ -32,7 +33,8 @@ async fn every_choice_follows_its_schema_streamed_and_whole() {
     let format =
         json!({"type": "json_schema", "json_schema": {"name": "n", "strict": true, "schema": schema()}});
     let body =
-        chat(&json!({"n": 6, "temperature": 2.0, "max_tokens": 60, "response_format": format, "seed": 7}));
+        chat(&json!({"n": 6, "temperature": 2.0, "max_tokens": 90, "response_format": format, "seed": 7,
+        "thinking_token_budget": 3}));
     let whole = server.ok(CHAT, &body).await;
     let choices = whole["choices"].as_array().unwrap();
     let texts: Vec<&str> =
@@ -104,7 +106,7 @@ async fn a_form_that_cannot_be_is_a_400_that_says_where() {
 
 #[tokio::test]
 async fn a_call_that_must_come_comes() {
-    let server = Server::of_model("llama3").await;
+    let server = Server::of_path(&real_model("SmolLM2-135M-Instruct.Q4_1.gguf")).await;
     let parameters = json!({"type": "object", "properties": {"x": {"enum": [1, 2]}}, "required": ["x"],
         "additionalProperties": false, "x-guidance": {"whitespace_flexible": false}});
     let tool = |name: &str| json!({"type": "function", "function": {"name": name, "parameters": parameters}});

@@ -130,9 +130,9 @@ async fn shown(evals: &Evals, row: JobRow) -> Result<Batch, ApiError> {
     let progress: BatchProgress = serde_json::from_value(row.progress).unwrap_or_default();
     let files = ResultFiles::of(&row.id);
     let ended = !matches!(row.status, RunStatus::Queued | RunStatus::InProgress | RunStatus::Paused);
-    let there = async |id: String| match ended {
-        true => store.file(&id).await.ok().map(|file| file.id),
-        false => None,
+    let there = async |id: String| {
+        let file = if ended { store.file(&id).await.ok() } else { None };
+        file.map(|file| file.id)
     };
     let (output_file_id, error_file_id) = (there(files.output).await, there(files.errors).await);
     let seconds = |ms: i64| u64::try_from(ms / 1000).unwrap_or(0);

@@ -16,12 +16,10 @@ use crate::api::generation::{Generation, Length, PromptIds, Task};
 use crate::api::guidance::{self, TraceWishes};
 use crate::api::language_watch::LanguageWatch;
 use crate::api::prompt_text::{
-    ChatPrompt, check_template_arguments, encode_prompt, render, render_in, truncation,
+    ChatPrompt, check_message_counts, check_template_arguments, encode_prompt, render, render_in, truncation,
 };
 use crate::api::request_log::RequestLog;
-use crate::api::sampling::{
-    Asked, at_most, check_cache_salt, check_logprobs, output_options, sampling_params,
-};
+use crate::api::sampling::{Asked, check_cache_salt, check_logprobs, output_options, sampling_params};
 use crate::api::state::AppState;
 use crate::api::token_text::TokenText;
 use crate::api::tools::ToolPlan;
@@ -53,7 +51,7 @@ pub async fn create_chat_completion(
     Extension(log): Extension<Arc<RequestLog>>,
     StrictJson(request): StrictJson<ChatRequest>,
 ) -> Result<Response, ApiError> {
-    let model = state.ready_model(request.model.as_deref()).await?;
+    let model = state.ready_model(&log, request.model.as_deref()).await?;
     let stream =
         (request.sampling.stream == Some(true)).then(|| request.sampling.stream_options.unwrap_or_default());
     let (task, writer) = prepare(&state, model, request).await?;
@@ -86,7 +84,7 @@ pub async fn prepare(
     check_logprobs("prompt_logprobs", fields.prompt_logprobs, limits)?;
     check_cache_salt(fields, limits)?;
     check_template_arguments(request.chat_template_kwargs.as_ref(), limits)?;
-    at_most("messages", request.messages.len(), limits.messages_max, "messages")?;
+    check_message_counts(&request.messages, limits)?;
 
     let length = match fields.max_tokens() {
         Some(tokens) => Length::Exactly(tokens as usize),

@@ -51,7 +51,7 @@ pub async fn create_completion(
     Extension(log): Extension<Arc<RequestLog>>,
     StrictJson(request): StrictJson<CompletionRequest>,
 ) -> Result<Response, ApiError> {
-    let model = state.ready_model(request.model.as_deref()).await?;
+    let model = state.ready_model(&log, request.model.as_deref()).await?;
     let (task, writer) = prepare(&state, model, &request).await?;
     let generation =
         Generation::start(task, state.metrics(), log).map_err(|error| error.with_prompt_param("prompt"))?;

@@ -13,7 +13,7 @@ use crate::api::error::ApiError;
 use crate::api::prompt_text::TEXT_BYTES_MAX;
 use crate::api::request_log::RequestLog;
 use crate::api::sampling::at_most;
-use crate::api::state::AppState;
+use crate::api::state::{AppState, check_may_use};
 use crate::protocol::embeddings::{Embedding, EmbeddingRequest, EmbeddingResponse, EmbeddingUsage, Vector};
 use crate::protocol::{ErrorResponse, Prompt};
 use crate::registry::{ServedEncoder, batches};
@@ -38,6 +38,7 @@ pub async fn create_embeddings(
     StrictJson(request): StrictJson<EmbeddingRequest>,
 ) -> Result<Json<EmbeddingResponse>, ApiError> {
     let encoder = encoder(&state, request.model.as_deref())?;
+    check_may_use(&log, &encoder.name)?;
     let _ = log.model.set(encoder.name.clone());
     let EmbeddingRequest { input, encoding_format, dimensions, truncate_prompt_tokens, .. } = request;
     if dimensions.is_some_and(|asked| asked as usize != encoder.dimensions()) {

@@ -1,4 +1,4 @@
-//! `/health`, `/ping`, `/version`, `/metrics`: for probes and dashboards.
+//! `/health`, `/ping`, `/load`, `/version`, `/metrics`: for probes and dashboards.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::api::error::ApiError;
 use crate::api::state::AppState;
 use crate::engine::EngineHandle;
 use crate::protocol::ErrorResponse;
-use crate::protocol::health::{Health, ModelHealth, Version};
+use crate::protocol::health::{Health, ModelHealth, ServerLoad, Version};
 
 /// 200 while every model's engine is alive, 503 naming the one that is not.
 #[utoipa::path(
@@ -59,6 +59,22 @@ fn problem(engine: &EngineHandle, watchdog: Duration) -> Option<String> {
     late.then(|| format!("the engine has work and has not moved on for {} s", silent_ms / 1000))
 }
 
+/// How many requests are computed or wait, for balancers.
+#[utoipa::path(
+    get,
+    path = "/load",
+    tag = "server",
+    responses((status = 200, body = ServerLoad), (status = 401, body = ErrorResponse))
+)]
+pub async fn load(State(state): State<AppState>) -> Json<ServerLoad> {
+    let of = |engine: &EngineHandle| {
+        let stats = engine.stats();
+        stats.requests_running.load(Ordering::Relaxed) + stats.requests_waiting.load(Ordering::Relaxed)
+    };
+    let server_load = state.registry().list().iter().map(|model| of(&model.handle) as u64).sum();
+    Json(ServerLoad { server_load })
+}
+
 /// The version of the server.
 #[utoipa::path(get, path = "/version", tag = "server", responses((status = 200, body = Version)))]
 pub async fn version() -> Json<Version> {
@@ -78,6 +94,7 @@ pub async fn version() -> Json<Version> {
 pub async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
     let models = state.registry().list();
     let engines = models.iter().map(|model| (model.name.as_str(), &model.handle));
-    let text = state.metrics().scrape(engines).map_err(|error| ApiError::internal(error.to_string()))?;
+    let text = state.metrics().scrape(engines, &state.keys().all());
+    let text = text.map_err(|error| ApiError::internal(error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }

@@ -22,6 +22,7 @@ use crate::merge::{MergeError, discard};
 use crate::protocol::ErrorResponse;
 use crate::protocol::List;
 use crate::protocol::merges::{CreateMergeRequest, Merge, MergeAmounts};
+use crate::registry::new_below;
 use crate::store::{JobRow, Order, RunStatus};
 
 /// Merge models of the models directory. The result is served under the output's name when it is there.
@@ -129,9 +130,13 @@ pub async fn cancel_merge(
     Path(merge_id): Path<String>,
 ) -> Result<Json<Merge>, ApiError> {
     let canceled = shown(state.evals()?.store.cancel_job(MERGE, &merge_id).await?)?;
-    let folder = state.registry().models_dir().join(&canceled.output);
+    let (root, output) = (state.registry().models_dir().to_owned(), canceled.output.clone());
     // Where nobody works on it; whoever does removes it when it hears of this.
-    let cleared = tokio::task::spawn_blocking(move || discard(&folder)).await;
+    let cleared = tokio::task::spawn_blocking(move || match new_below(&root, &output) {
+        Ok(folder) => discard(&folder).map_err(|error| error.to_string()),
+        Err(problem) => Err(format!("`{output}` {problem}")),
+    })
+    .await;
     if let Ok(Err(error)) = cleared {
         tracing::error!(merge = canceled.id, %error, "what a canceled merge wrote could not be removed");
     }

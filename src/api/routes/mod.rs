@@ -36,6 +36,7 @@ pub fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(tokenize::tokenizer_info))
         .routes(routes!(health::health))
         .routes(routes!(health::ping))
+        .routes(routes!(health::load))
         .routes(routes!(health::version))
         .routes(routes!(health::metrics))
         .routes(routes!(admin::reset_prefix_cache))

@@ -1,27 +1,33 @@
 //! `/v1/models`.
 
-use axum::Json;
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
 
 use crate::api::error::ApiError;
-use crate::api::state::AppState;
+use crate::api::request_log::RequestLog;
+use crate::api::state::{AppState, check_may_use};
 use crate::protocol::ErrorResponse;
 use crate::protocol::models::{ModelCard, ModelList};
 use crate::registry::{CatalogueEntry, ServedEncoder, ServedModel};
 
 /// The models that are served, then the adapters beside them, text encoders, models that are loaded when they are asked for, and
-/// aliases, whose `parent` is the model that they stand for.
+/// aliases, whose `parent` is the model that they stand for; those alone that the caller's key may use.
 #[utoipa::path(get, path = "/v1/models", tag = "models", responses((status = 200, body = ModelList)))]
-pub async fn list_models(State(state): State<AppState>) -> Json<ModelList> {
+pub async fn list_models(
+    State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
+) -> Json<ModelList> {
     let (models, adapters) = (state.registry().list(), state.registry().adapters());
     let texts = models.iter().chain(&adapters).map(|model| card(model));
     let encoders = state.registry().encoders();
     let (unloaded, aliases) = (state.registry().unloaded(), state.registry().aliases());
     let others = unloaded.iter().map(|(name, entry)| unloaded_card(name, entry));
     let others = others.chain(aliases.iter().map(|(alias, name)| alias_card(alias, name)));
-    Json(ModelList::new(
-        texts.chain(encoders.iter().map(|encoder| encoder_card(encoder))).chain(others).collect(),
-    ))
+    let all = texts.chain(encoders.iter().map(|encoder| encoder_card(encoder))).chain(others);
+    let may_use = |card: &ModelCard| check_may_use(&log, &state.registry().real_name(&card.id)).is_ok();
+    Json(ModelList::new(all.filter(may_use).collect()))
 }
 
 /// One model. Its id may contain slashes.
@@ -34,8 +40,10 @@ pub async fn list_models(State(state): State<AppState>) -> Json<ModelList> {
 )]
 pub async fn get_model(
     State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
     Path(name): Path<String>,
 ) -> Result<Json<ModelCard>, ApiError> {
+    check_may_use(&log, &state.registry().real_name(&name))?;
     if let Some(encoder) = state.registry().encoder(&name) {
         return Ok(Json(encoder_card(&encoder)));
     }
@@ -45,7 +53,7 @@ pub async fn get_model(
     if let Some((name, entry)) = state.registry().unloaded().into_iter().find(|(known, _)| *known == name) {
         return Ok(Json(unloaded_card(&name, &entry)));
     }
-    Ok(Json(card(&*state.model(Some(&name))?)))
+    Ok(Json(card(&*state.model_for(&log, Some(&name))?)))
 }
 
 pub fn card(model: &ServedModel) -> ModelCard {

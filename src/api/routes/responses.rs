@@ -50,7 +50,7 @@ pub async fn create_response(
     Extension(log): Extension<Arc<RequestLog>>,
     StrictJson(request): StrictJson<ResponseRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let model = state.ready_model(request.model.as_deref()).await?;
+    let model = state.ready_model(&log, request.model.as_deref()).await?;
     let before = match &request.previous_response_id {
         Some(id) => state
             .responses()

@@ -1,13 +1,16 @@
 //! `/tokenize`, `/detokenize` and `/tokenizer_info`.
 
-use axum::Json;
+use std::sync::Arc;
+
 use axum::extract::State;
+use axum::{Extension, Json};
 
 use super::evals::query::Pairs;
 use crate::api::augmented_prompt::{Query, last_turn, read};
 use crate::api::body::StrictJson;
 use crate::api::error::ApiError;
-use crate::api::prompt_text::{ChatPrompt, check_template_arguments, encode, render};
+use crate::api::prompt_text::{ChatPrompt, check_message_counts, check_template_arguments, encode, render};
+use crate::api::request_log::RequestLog;
 use crate::api::sampling::at_most;
 use crate::api::state::AppState;
 use crate::model::augmented::AugmentedPrompts;
@@ -28,11 +31,12 @@ use crate::weights::SpecialTokens;
 )]
 pub async fn tokenize(
     State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
     StrictJson(request): StrictJson<TokenizeRequest>,
 ) -> Result<Json<TokenizeResponse>, ApiError> {
-    let model = state.ready_model(request.model.as_deref()).await?;
+    let model = state.ready_model(&log, request.model.as_deref()).await?;
     let limits = &state.options().limits;
-    at_most("messages", request.messages.as_ref().map_or(0, Vec::len), limits.messages_max, "messages")?;
+    check_message_counts(request.messages.as_deref().unwrap_or_default(), limits)?;
     check_template_arguments(request.chat_template_kwargs.as_ref(), limits)?;
     let answer = state.blocking(move || {
         if let (Some(prompts), Some(messages)) = (&model.augmented, &request.messages) {
@@ -94,10 +98,11 @@ fn response(
 )]
 pub async fn tokenizer_info(
     State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
     query: Pairs,
 ) -> Result<Json<TokenizerInfo>, ApiError> {
     let query = query.only(&["model"])?;
-    let model = state.ready_model(query.get("model")).await?;
+    let model = state.ready_model(&log, query.get("model")).await?;
     let SpecialTokens { bos, eos, pad, unk } = model.special_tokens.clone();
     Ok(Json(TokenizerInfo {
         model: model.name.clone(),
@@ -122,9 +127,11 @@ pub async fn tokenizer_info(
 )]
 pub async fn detokenize(
     State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
     StrictJson(request): StrictJson<DetokenizeRequest>,
 ) -> Result<Json<DetokenizeResponse>, ApiError> {
-    let model = state.ready_model(request.model.as_deref()).await?;
+    let model = state.ready_model(&log, request.model.as_deref()).await?;
+    at_most("tokens", request.tokens.len(), state.options().limits.detokenize_max, "ids")?;
     let vocab_size = model.handle.info().vocab_size;
     if let Some(at) = request.tokens.iter().position(|id| *id as usize >= vocab_size) {
         let message = format!("token id {} is outside the vocabulary of {vocab_size}", request.tokens[at]);

@@ -130,7 +130,7 @@ impl ToolParser {
             self.held.clear();
             // Line breaks before a call are the format's.
             self.say(before.trim_end_matches('\n'), events);
-            self.raw = open.to_owned();
+            open.clone_into(&mut self.raw);
             self.place = Place::Between;
             return;
         }

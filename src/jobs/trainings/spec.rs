@@ -239,9 +239,7 @@ fn initial_path(name: &str, registry: &Registry, data: &Path) -> Option<PathBuf>
         return Some(folder);
     }
     // A mapping's file.
-    let root = registry.models_dir().canonicalize().ok()?;
-    let path = root.join(name).canonicalize().ok()?;
-    (path.starts_with(&root) && path.is_file()).then_some(path)
+    registry::existing_below(registry.models_dir(), name).filter(|path| path.is_file())
 }
 
 fn absolute(path: &Path) -> PathBuf {

@@ -1,12 +1,15 @@
 //! Runs told to stop, to stand still, and to go on.
 
-use axum::Json;
-use axum::extract::{Path, State};
+use std::sync::Arc;
 
-use super::runs::run_of;
+use axum::extract::{Path, State};
+use axum::{Extension, Json};
+
+use super::runs::{check_not_metered, run_of};
 use super::shape;
 use crate::api::error::ApiError;
-use crate::api::state::AppState;
+use crate::api::request_log::RequestLog;
+use crate::api::state::{AppState, check_may_use};
 use crate::protocol::ErrorResponse;
 use crate::protocol::evals::Run;
 use crate::store::RunRow;
@@ -70,10 +73,13 @@ pub async fn pause_run(
 )]
 pub async fn resume_run(
     State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
     Path((eval_id, run_id)): Path<(String, String)>,
 ) -> Result<Json<Run>, ApiError> {
+    check_not_metered(&log)?;
     let evals = state.evals()?;
-    run_of(evals, &eval_id, &run_id).await?;
+    let run = run_of(evals, &eval_id, &run_id).await?;
+    check_may_use(&log, &run.model)?;
     let row = evals.store.resume_run(&run_id).await?;
     evals.wake();
     answer(row)

@@ -1,9 +1,11 @@
 //! Runs: made, listed, polled, deleted.
 
-use axum::Json;
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde_json::Value;
 
 use super::query::Pairs;
@@ -11,7 +13,8 @@ use super::shape;
 use crate::api::body::StrictJson;
 use crate::api::error::ApiError;
 use crate::api::evals::Evals;
-use crate::api::state::AppState;
+use crate::api::request_log::RequestLog;
+use crate::api::state::{AppState, check_may_use};
 use crate::eval::{Preset, Protocol, Suite, SuiteError};
 use crate::jobs::{EvalRunSpec, Submission, submit};
 use crate::language::Language;
@@ -39,9 +42,11 @@ const ACTIVE_RUNS_MAX: usize = 1000;
 )]
 pub async fn create_run(
     State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
     Path(eval_id): Path<String>,
     StrictJson(request): StrictJson<CreateRunRequest>,
 ) -> Result<(StatusCode, Json<Run>), ApiError> {
+    check_not_metered(&log)?;
     let evals = state.evals()?;
     let eval = evals.store.eval(&eval_id).await?;
     let suite = shape::suite_of(&eval);
@@ -51,6 +56,7 @@ pub async fn create_run(
         return Err(ApiError::invalid("data_source.suite", message));
     }
     let model = model(&state, evals, source.model.as_deref())?;
+    check_may_use(&log, &model).map_err(|error| error.with_param("data_source.model"))?;
     let spec = tokio::task::spawn_blocking(move || spec(suite, source)).await;
     let spec = spec.map_err(|error| ApiError::internal(error.to_string()))??;
     let n_max = state.options().limits.n_max;
@@ -67,6 +73,20 @@ pub async fn create_run(
     let row = submit(&evals.store, submission, &evals.scorers).await?;
     evals.wake();
     Ok((StatusCode::CREATED, Json(shape::run(row, None, false)?)))
+}
+
+/// Workers draw a run's samples under nobody's key.
+///
+/// # Errors
+/// 403 for a key whose tokens are counted.
+pub fn check_not_metered(log: &RequestLog) -> Result<(), ApiError> {
+    match log.key.get() {
+        Some(held) if held.key.limits.counts_tokens() => Err(ApiError::forbidden(format!(
+            "the key `{}` has limits of tokens, which the samples of a run do not count against: use a key without",
+            held.key.name
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// A model of this server or an endpoint of its settings, by name; without one, the only one there is.

@@ -41,7 +41,8 @@ pub async fn generate(
     Extension(log): Extension<Arc<RequestLog>>,
     StrictJson(request): StrictJson<GenerateRequest>,
 ) -> Result<Response, ApiError> {
-    let model = state.ready_model(request.lora_path.as_deref().filter(|name| !name.is_empty())).await?;
+    let name = request.lora_path.as_deref().filter(|name| !name.is_empty());
+    let model = state.ready_model(&log, name).await?;
     let (prompt, many) = request.prompts();
     let field = if request.text.is_some() { "text" } else { "input_ids" };
     let task = task(&state, model, &request, prompt, field).await?;

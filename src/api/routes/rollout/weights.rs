@@ -11,11 +11,10 @@ use axum::extract::State;
 
 use crate::api::body::StrictJson;
 use crate::api::error::ApiError;
-use crate::api::routes::admin::real_path_below;
 use crate::api::state::AppState;
 use crate::protocol::ErrorResponse;
 use crate::protocol::rollout::{InitWeightTransferRequest, UpdateWeightsRequest, WeightsStatus};
-use crate::registry::{Announcement, ServedModel, Trainer, UpdateError};
+use crate::registry::{Announcement, ServedModel, Trainer, UpdateError, existing_below};
 
 /// Connect to a trainer that listens for it, now or within five seconds.
 #[utoipa::path(
@@ -121,7 +120,7 @@ pub(super) async fn replace_from(
 pub fn trainers_path(state: &AppState, path: &str) -> Option<PathBuf> {
     let weights_dir = state.options().rollouts.weights_dir.as_deref();
     let mut roots = weights_dir.into_iter().chain([state.registry().models_dir()]);
-    roots.find_map(|root: &Path| real_path_below(root, path))
+    roots.find_map(|root: &Path| existing_below(root, path))
 }
 
 async fn to_the_end<T: Send + 'static>(

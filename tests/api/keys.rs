@@ -1,0 +1,262 @@
+//! Keys of a file: rotated while the server runs, held to their limits, told apart in logs and metrics.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt;
+use reqwest::RequestBuilder;
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use xenoglot::api::{Clock, KeyHash};
+
+use super::server::{MODEL, Server, completion, long};
+
+const COMPLETIONS: &str = "/v1/completions";
+
+/// A server with a keys file, and a clock that stands still unless it is told to go on.
+struct Keyed {
+    server: Server,
+    folder: TempDir,
+    now_ms: Arc<AtomicU64>,
+}
+
+/// A table: the key is its name with `xg-` before it.
+fn table(name: &str, more: &str) -> String {
+    format!("[{name}]\nhash = \"{}\"\nscopes = [\"inference\"]\n{more}\n", KeyHash::of(&format!("xg-{name}")))
+}
+
+fn file_in(folder: &TempDir) -> PathBuf {
+    folder.path().join("keys.toml")
+}
+
+impl Keyed {
+    async fn start(tables: &[String]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(file_in(&folder), tables.concat()).unwrap();
+        // Noon of a day.
+        let now_ms = Arc::new(AtomicU64::new(20_000 * 86_400_000 + 43_200_000));
+        let (file, hands) = (file_in(&folder), now_ms.clone());
+        let server = Server::with(|_, options| {
+            options.auth.keys_file = Some(file);
+            options.clock = Clock::from_fn(move || hands.load(Ordering::Relaxed));
+        });
+        Self { server: server.await, folder, now_ms }
+    }
+
+    fn later(&self, seconds: u64) {
+        self.now_ms.fetch_add(seconds * 1000, Ordering::Relaxed);
+    }
+
+    fn models(&self, key: &str) -> RequestBuilder {
+        self.server.get("/v1/models").bearer_auth(key)
+    }
+
+    fn complete(&self, key: &str, more: &Value) -> RequestBuilder {
+        self.server.post(COMPLETIONS, &completion(more)).bearer_auth(key)
+    }
+
+    async fn metric(&self, name: &str, key: &str) -> f64 {
+        let text =
+            self.server.get("/metrics").bearer_auth("xg-scrape").send().await.unwrap().text().await.unwrap();
+        let start = format!("xenoglot_{name}{{api_key=\"{key}\"}} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&start));
+        line.unwrap_or_else(|| panic!("{start} is not in\n{text}")).parse().unwrap()
+    }
+
+    /// Waits until nothing runs under a key.
+    async fn idle(&self, key: &str) {
+        for _ in 0..600 {
+            if self.metric("api_key_requests_running", key).await == 0.0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("requests of {key} still run");
+    }
+}
+
+fn header(headers: &HeaderMap, name: &str) -> String {
+    let value = headers.get(name).unwrap_or_else(|| panic!("no {name} in {headers:?}"));
+    value.to_str().unwrap().to_owned()
+}
+
+/// Headers and body of an answer that must have this status and error type.
+async fn refused(request: RequestBuilder, status: u16, kind: &str) -> (HeaderMap, Value) {
+    let response = request.send().await.unwrap();
+    let (got, headers) = (response.status().as_u16(), response.headers().clone());
+    let body: Value = response.json().await.unwrap();
+    assert_eq!((got, &body["error"]["type"]), (status, &json!(kind)), "{body}");
+    (headers, body)
+}
+
+#[tokio::test]
+async fn keys_are_rotated_without_a_restart_and_a_broken_file_changes_nothing() {
+    let keyed = Keyed::start(&[table("old", "")]).await;
+    let status = async |key: &str| keyed.models(key).send().await.unwrap().status().as_u16();
+    assert_eq!((status("xg-old").await, status("xg-new").await, status("none").await), (200, 401, 401));
+    let becomes = async |key: &str, expected: u16| {
+        for _ in 0..200 {
+            if status(key).await == expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{key} does not become {expected}");
+    };
+    std::fs::write(file_in(&keyed.folder), table("new", "")).unwrap();
+    becomes("xg-new", 200).await;
+    assert_eq!(status("xg-old").await, 401);
+    for broken in ["[new\n", "[new]\nhash = 'sha256:00'\n"] {
+        std::fs::write(file_in(&keyed.folder), broken).unwrap();
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert_eq!(status("xg-new").await, 200, "{broken}");
+    }
+    std::fs::write(file_in(&keyed.folder), "").unwrap();
+    becomes("xg-new", 401).await;
+    assert_eq!(status("none").await, 401, "an empty file opens nothing");
+}
+
+#[tokio::test]
+async fn an_expired_key_is_401_from_its_second_on() {
+    let end = "2024-10-04T12:01:00Z";
+    let keyed = Keyed::start(&[table("a", &format!("expires = {end}"))]).await;
+    keyed.later(59);
+    assert_eq!(keyed.models("xg-a").send().await.unwrap().status(), 200);
+    keyed.later(1);
+    let (_, body) = refused(keyed.models("xg-a"), 401, "authentication_error").await;
+    assert!(body["error"]["message"].as_str().unwrap().contains(end), "{body}");
+}
+
+#[tokio::test]
+async fn requests_over_a_keys_limit_are_429_and_say_when_to_come_back() {
+    let scrape = table("scrape", "").replace("inference", "metrics");
+    let keyed = Keyed::start(&[table("a", "requests_per_minute = 2"), table("b", ""), scrape]).await;
+    let first = keyed.models("xg-a").send().await.unwrap();
+    let shown = ["limit", "remaining", "reset"]
+        .map(|what| header(first.headers(), &format!("x-ratelimit-{what}-requests")));
+    assert_eq!(shown, ["2", "1", "30s"]);
+    assert!(first.headers().get("x-ratelimit-limit-tokens").is_none());
+    assert_eq!(keyed.models("xg-a").send().await.unwrap().status(), 200);
+    let (limited, _) = refused(keyed.models("xg-a"), 429, "rate_limit_exceeded").await;
+    assert_eq!(header(&limited, "retry-after"), "30");
+    assert_eq!(header(&limited, "x-ratelimit-remaining-requests"), "0");
+    assert_eq!(header(&limited, "x-ratelimit-reset-requests"), "1m0s");
+    assert_eq!(keyed.models("xg-b").send().await.unwrap().status(), 200, "others are not held up");
+    keyed.later(29);
+    let (limited, _) = refused(keyed.models("xg-a"), 429, "rate_limit_exceeded").await;
+    assert_eq!(header(&limited, "retry-after"), "1", "whole seconds, at least one");
+    keyed.later(1);
+    assert_eq!(keyed.models("xg-a").send().await.unwrap().status(), 200);
+    assert_eq!(keyed.metric("api_key_requests_total", "a").await, 3.0);
+    assert_eq!(keyed.metric("api_key_refused_total", "a").await, 2.0);
+    assert_eq!(keyed.server.get("/health").send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn tokens_are_reserved_when_a_request_comes_and_settled_when_it_ends() {
+    let keyed = Keyed::start(&[table("a", "tokens_per_minute = 120")]).await;
+    let whole = json!({"max_tokens": 60, "ignore_eos": true});
+    let answer = keyed.complete("xg-a", &whole).send().await.unwrap();
+    let remaining: u64 = header(answer.headers(), "x-ratelimit-remaining-tokens").parse().unwrap();
+    let usage = answer.json::<Value>().await.unwrap()["usage"].clone();
+    let used = usage["total_tokens"].as_u64().unwrap();
+    assert_eq!((remaining, used > 60), (120 - used, true), "{usage}");
+    let (limited, _) = refused(keyed.complete("xg-a", &whole), 429, "rate_limit_exceeded").await;
+    let seconds = (2 * used - 120).div_ceil(2);
+    assert_eq!(header(&limited, "retry-after"), seconds.to_string());
+    keyed.later(seconds);
+    let streamed = json!({"max_tokens": 60, "ignore_eos": true, "stream": true});
+    let streamed = keyed.complete("xg-a", &streamed).send().await.unwrap();
+    assert_eq!(streamed.status(), 200);
+    let reserved: u64 = header(streamed.headers(), "x-ratelimit-remaining-tokens").parse().unwrap();
+    assert!(reserved <= 2, "{reserved}: taken before the first token");
+    streamed.text().await.unwrap();
+    let (_, body) = refused(keyed.complete("xg-a", &json!({"n": 7})), 400, "invalid_request_error").await;
+    assert_eq!(body["error"]["param"], "max_tokens", "never admitted, so no 429: {body}");
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_gives_its_tokens_back() {
+    let keyed = Keyed::start(&[table("a", "tokens_per_minute = 1000")]).await;
+    let (refusal, _) =
+        refused(keyed.complete("xg-a", &json!({"max_tokens": 500})), 400, "invalid_request_error").await;
+    assert_eq!(header(&refusal, "x-ratelimit-remaining-tokens"), "1000");
+}
+
+#[tokio::test]
+async fn a_days_quota_that_is_used_up_is_told_apart() {
+    let keyed = Keyed::start(&[table("a", "tokens_per_day = 50")]).await;
+    let body = json!({"max_tokens": 30, "ignore_eos": true});
+    assert_eq!(keyed.complete("xg-a", &body).send().await.unwrap().status(), 200);
+    let (spent, error) = refused(keyed.complete("xg-a", &body), 429, "insufficient_quota").await;
+    assert_eq!(error["error"]["code"], "insufficient_quota");
+    assert_eq!(header(&spent, "retry-after"), "43200");
+    assert_eq!(header(&spent, "x-should-retry"), "false");
+    keyed.later(43_200);
+    assert_eq!(keyed.complete("xg-a", &body).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_pays_for_what_it_had_and_frees_its_place() {
+    let scrape = table("scrape", "").replace("inference", "metrics");
+    let limits = "tokens_per_minute = 200_000\nmax_concurrent = 1";
+    let keyed = Keyed::start(&[table("a", limits), scrape]).await;
+    let answer = keyed.server.post(COMPLETIONS, &long(&json!({}))).bearer_auth("xg-a").send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let mut pieces = answer.bytes_stream();
+    pieces.next().await.unwrap().unwrap();
+    let (busy, _) = refused(keyed.models("xg-a"), 429, "rate_limit_exceeded").await;
+    assert_eq!(header(&busy, "retry-after"), "1");
+    drop(pieces);
+    keyed.idle("a").await;
+    let models = keyed.models("xg-a").send().await.unwrap();
+    let remaining: f64 = header(models.headers(), "x-ratelimit-remaining-tokens").parse().unwrap();
+    let used = keyed.metric("api_key_tokens_total", "a").await;
+    assert_eq!(remaining, 200_000.0 - used);
+    assert!(used > 0.0 && used < super::server::LONG_TOKENS, "{used}");
+}
+
+#[tokio::test]
+async fn a_key_may_be_held_to_some_models() {
+    let keyed =
+        Keyed::start(&[table("a", "models = [\"another\"]"), table("b", &format!("models = [\"{MODEL}\"]"))])
+            .await;
+    for (path, body) in [
+        (COMPLETIONS, json!({"model": MODEL, "prompt": "a"})),
+        (COMPLETIONS, json!({"prompt": "a"})),
+        ("/v1/chat/completions", json!({"model": MODEL, "messages": [{"role": "user", "content": "a"}]})),
+        ("/tokenize", json!({"model": MODEL, "prompt": "a"})),
+        ("/detokenize", json!({"tokens": [1]})),
+        ("/generate", json!({"text": "a", "sampling_params": {"max_new_tokens": 5}})),
+    ] {
+        let (_, error) =
+            refused(keyed.server.post(path, &body).bearer_auth("xg-a"), 403, "permission_error").await;
+        assert_eq!(error["error"]["param"], "model", "{path}");
+        let allowed = keyed.server.post(path, &body).bearer_auth("xg-b").send().await.unwrap();
+        assert_eq!(allowed.status(), 200, "{path}");
+    }
+    let listed = async |key: &str| {
+        keyed.models(key).send().await.unwrap().json::<Value>().await.unwrap()["data"].clone()
+    };
+    assert_eq!(listed("xg-a").await, json!([]));
+    assert_eq!(listed("xg-b").await[0]["id"], MODEL);
+    let looked_at = keyed.server.get(&format!("/v1/models/{MODEL}")).bearer_auth("xg-a");
+    refused(looked_at, 403, "permission_error").await;
+    // The same answer, so that nobody learns what is served.
+    let (_, unknown) =
+        refused(keyed.complete("xg-a", &json!({"model": "nobody"})), 403, "permission_error").await;
+    assert!(unknown["error"]["message"].as_str().unwrap().contains("another"), "{unknown}");
+}
+
+/// Workers draw a run's samples, under nobody's key.
+#[tokio::test]
+async fn a_key_whose_tokens_are_counted_begins_no_evaluations() {
+    let keyed = Keyed::start(&[table("a", "tokens_per_day = 1000")]).await;
+    let body = json!({"data_source": {"type": "xenoglot_suite"}});
+    for path in ["/v1/evals/eval_1/runs", "/v1/evals/eval_1/runs/run_1/resume"] {
+        refused(keyed.server.post(path, &body).bearer_auth("xg-a"), 403, "permission_error").await;
+    }
+}
