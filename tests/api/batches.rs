@@ -100,7 +100,7 @@ async fn a_canceled_batch_keeps_what_was_answered() {
         completion(&json!({"prompt": "go", "seed": at, "max_tokens": 100, "ignore_eos": true, "n": 4}))
     };
     let text: String = (0..3000).map(|at| line(&format!("l{at}"), &body(at))).collect();
-    let id = client.batch(&text[..(60 << 10).min(text.len())].rsplit_once('\n').unwrap().0).await;
+    let id = client.batch(text[..(60 << 10).min(text.len())].rsplit_once('\n').unwrap().0).await;
     client.batch_until(&id, |batch| batch["request_counts"]["completed"].as_u64() > Some(3)).await;
     let canceled = client.post(&format!("{BATCHES}/{id}/cancel"), &json!({}), 200).await;
     assert!(canceled["status"] == "cancelling" || canceled["status"] == "cancelled", "{canceled}");

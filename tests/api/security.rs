@@ -460,8 +460,8 @@ async fn a_key_stands_in_nothing_that_the_server_shows() {
     .await;
     for path in ["/metrics", "/v1/models", "/v1/models/absent", "/health", "/openapi.json", "/v1/absent"] {
         let answer = server.get(path).bearer_auth(key).send().await.unwrap();
-        shown += &format!("{:?}", answer.headers());
-        shown += &answer.text().await.unwrap();
+        let headers = format!("{:?}", answer.headers());
+        shown = [shown, headers, answer.text().await.unwrap()].concat();
     }
     assert!(shown.contains("sha256:"), "hashed at rest");
     assert!(!shown.contains(key), "{shown}");
