@@ -42,10 +42,13 @@ impl MemoryRequest {
         available_bytes: u64,
     ) -> Self {
         let kv_bytes_per_block = kv_layout(decoder, config).bytes_per_block() as u64;
-        // The widest moment of a layer holds the hidden states about four times, q, k, v, gate and up.
+        // The widest moment of a layer holds the hidden states about four times, q, k, v, gate and up; experts gather rows of
+        // their own and give as many.
+        let gathered = if decoder.experts.is_some() { 2 * decoder.hidden_size } else { 0 };
         let row = 4 * decoder.hidden_size
+            + gathered
             + 2 * (decoder.heads + 2 * decoder.kv_heads) * decoder.head_dim
-            + 3 * decoder.intermediate_size;
+            + 3 * decoder.widest_block();
         let logits = (config.max_num_seqs + MAX_PROMPT_LOGIT_ROWS) * decoder.vocab_size;
         Self {
             weight_bytes,

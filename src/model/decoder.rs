@@ -1,12 +1,18 @@
 //! The decoder: token ids in, logits out. ONE for every family; what differs between them is in
 //! `DecoderConfig`. It knows ragged batches, not sequences; where keys and values live is the `Attention`'s.
 //!
-//! Pre-norm transformer with RMS norms, grouped-query attention with RoPE, and SwiGLU blocks, as in Llama
+//! Pre-norm transformer with RMS norms, grouped-query attention with RoPE, and gated blocks or experts, as in Llama
 //! <https://arxiv.org/abs/2302.13971>. Hidden states are f32 whatever the weights are stored in (transformers
 //! rounds them to the checkpoint's type). A row's result does not depend on the other rows of its batch: every
 //! operation here has one reduction order.
 
+mod attention;
+mod experts;
+mod layer;
+mod mlp;
+mod norm;
 mod parameters;
+mod projection;
 mod replaced;
 
 use std::ops::Range;
@@ -15,11 +21,12 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use crate::ops::{self, AttentionSettings, PackedLinear, RopeTable, Workers};
-use crate::weights::TensorSource;
+use crate::weights::{TensorSource, TensorType};
 
-use super::adapter::{Target, adapt, any_adapts, sole};
 use super::loader::Loader;
-use super::{Attention, Batch, DecoderConfig, LoadOptions, ModelError};
+use super::{Attention, Batch, ComputeDtype, DecoderConfig, LoadOptions, ModelError, RopeConfig};
+use layer::Layer;
+use norm::RmsNorm;
 pub use parameters::Parameter;
 
 /// A clone shares the weights.
@@ -31,40 +38,12 @@ pub struct Decoder {
     norm: RmsNorm,
     /// `None` where the embeddings are the head.
     lm_head: Option<Arc<PackedLinear>>,
+    /// What embeddings are multiplied by; `None` for nothing.
+    embedding_scale: Option<f64>,
     rope: Arc<RopeTable>,
+    /// That of layers with a sliding window, where it is another one.
+    sliding_rope: Option<Arc<RopeTable>>,
     workers: Arc<Workers>,
-}
-
-#[derive(Clone)]
-struct Layer {
-    input_norm: RmsNorm,
-    attention: SelfAttention,
-    post_attention_norm: RmsNorm,
-    mlp: SwiGlu,
-}
-
-#[derive(Clone)]
-struct SelfAttention {
-    q_proj: Arc<PackedLinear>,
-    k_proj: Arc<PackedLinear>,
-    v_proj: Arc<PackedLinear>,
-    o_proj: Arc<PackedLinear>,
-    /// Qwen3: norms over each head.
-    q_norm: Option<RmsNorm>,
-    k_norm: Option<RmsNorm>,
-}
-
-#[derive(Clone)]
-struct SwiGlu {
-    gate: Arc<PackedLinear>,
-    up: Arc<PackedLinear>,
-    down: Arc<PackedLinear>,
-}
-
-#[derive(Clone)]
-struct RmsNorm {
-    weight: Tensor,
-    eps: f32,
 }
 
 impl Decoder {
@@ -79,15 +58,22 @@ impl Decoder {
     ) -> Result<Self, ModelError> {
         let loader = Loader::new(&config, source, options)?;
         // Before the weights, since it may be refused.
-        let rope = rope_table(&config, options.max_positions.unwrap_or(config.max_position_embeddings))?;
+        let positions = options.max_positions.unwrap_or(config.max_position_embeddings);
+        check_rope_tables(&config, positions)?;
+        let rope = rope_table(&config.rope, config.head_dim, positions);
+        let sliding_rope =
+            config.sliding_rope.as_ref().map(|rope| rope_table(rope, config.head_dim, positions));
         let embed_tokens = loader.linear("model.embed_tokens", false)?; // [vocab, hidden]
+        let stored = source.dtype("model.embed_tokens.weight")?;
+        let embedding_scale =
+            config.scaled_embeddings.then(|| embedding_scale(config.hidden_size, options.dtype, stored));
         let layers =
             (0..config.layers).map(|index| Layer::load(&config, &loader, index)).collect::<Result<_, _>>()?;
         let norm = RmsNorm::load(&config, &loader, "model.norm")?;
         let lm_head = (!config.tie_word_embeddings).then(|| loader.linear("lm_head", false)); // [vocab, hidden]
         let lm_head = lm_head.transpose()?;
         let workers = Arc::clone(&options.workers);
-        Ok(Self { config, embed_tokens, layers, norm, lm_head, rope, workers })
+        Ok(Self { config, embed_tokens, layers, norm, lm_head, embedding_scale, rope, sliding_rope, workers })
     }
 
     /// Logits `[logit_rows, vocab]`, f32, of the batch's rows that ask for them. All rows pass through
@@ -102,15 +88,34 @@ impl Decoder {
             return Tensor::zeros((0, self.config.vocab_size), DType::F32, &Device::Cpu);
         }
         let hidden = self.normed(&rows(&hidden, &batch.logit_rows)?)?; // [logit_rows, hidden]
-        ops::linear(&hidden, self.lm_head()) // [logit_rows, vocab]
+        let logits = ops::linear(&hidden, self.lm_head())?; // [logit_rows, vocab]
+        match self.config.logit_softcap {
+            Some(cap) => ops::softcap(&logits, cap, &self.workers),
+            None => Ok(logits),
+        }
     }
 
-    /// The embeddings of token ids, `[ids, hidden]`.
+    /// The embeddings of token ids, `[ids, hidden]`, as they go into the layers.
     ///
     /// # Errors
     /// An id out of range.
     pub fn embed(&self, ids: &[u32]) -> candle_core::Result<Tensor> {
-        ops::embedding(ids, &self.embed_tokens)
+        self.scaled(&ops::embedding(ids, &self.embed_tokens)?)
+    }
+
+    /// Adds the gradient of `embed(ids)`, `[ids, hidden]`, to the table's, if the table learns.
+    ///
+    /// # Errors
+    /// A gradient of another shape, or an id out of range.
+    pub fn embedding_gradient(&self, ids: &[u32], gradient: &Tensor) -> candle_core::Result<()> {
+        ops::embedding_gradient(ids, &self.scaled(gradient)?, &self.embed_tokens)
+    }
+
+    fn scaled(&self, embeddings: &Tensor) -> candle_core::Result<Tensor> {
+        match self.embedding_scale {
+            Some(scale) => ops::scale(embeddings, scale),
+            None => Ok(embeddings.clone()),
+        }
     }
 
     /// Passes hidden states `[total_tokens, hidden]` through some of the layers. Differentiable in the states as far as
@@ -145,9 +150,9 @@ impl Decoder {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
     }
 
-    /// The table of the embeddings, `[vocab, hidden]`.
-    pub fn embed_tokens(&self) -> &Arc<PackedLinear> {
-        &self.embed_tokens
+    fn rope_of(&self, layer: usize) -> &Arc<RopeTable> {
+        let sliding = self.sliding_rope.as_ref().filter(|_| self.config.sliding_window(layer).is_some());
+        sliding.unwrap_or(&self.rope)
     }
 
     pub fn config(&self) -> &DecoderConfig {
@@ -157,9 +162,9 @@ impl Decoder {
     /// How a layer's attention is to be computed.
     pub fn attention_settings(&self, layer: usize) -> AttentionSettings {
         AttentionSettings {
-            scale: (self.config.head_dim as f64).sqrt().recip(),
+            scale: self.config.query_scalar.sqrt().recip(),
             sliding_window: self.config.sliding_window(layer),
-            logit_softcap: None,
+            logit_softcap: self.config.attention_softcap,
         }
     }
 
@@ -171,190 +176,8 @@ impl Decoder {
     }
 }
 
-impl Layer {
-    fn load(config: &DecoderConfig, loader: &Loader, index: usize) -> Result<Self, ModelError> {
-        let name = |part: &str| format!("model.layers.{index}.{part}");
-        Ok(Self {
-            input_norm: RmsNorm::load(config, loader, &name("input_layernorm"))?,
-            attention: SelfAttention::load(config, loader, &name("self_attn"))?,
-            post_attention_norm: RmsNorm::load(config, loader, &name("post_attention_layernorm"))?,
-            mlp: SwiGlu::load(config, loader, &name("mlp"))?,
-        })
-    }
-
-    fn forward(
-        &self,
-        decoder: &Decoder,
-        index: usize,
-        hidden: &Tensor,
-        batch: &Batch,
-        attention: &mut dyn Attention,
-    ) -> candle_core::Result<Tensor> {
-        let attended = self.attention.attend(decoder, index, hidden, &self.input_norm, batch, attention)?;
-        let back = |x: &Tensor, weight: &Arc<PackedLinear>, target: Target, residual: &Tensor| {
-            let adapters = &batch.adapters;
-            if let Some(adapter) = sole(adapters, residual.dim(0)?) {
-                return ops::adapted_linears(x, &[adapter.adapted(index, target, weight)], Some(residual));
-            }
-            let sum = ops::linear_add(x, weight, residual)?;
-            adapt(sum, x, adapters, index, target, &decoder.workers)
-        }; // [tokens, hidden]
-        let hidden = back(&attended, &self.attention.o_proj, Target::Output, hidden)?;
-        let gated = self.mlp.gated(decoder, index, &hidden, &self.post_attention_norm, batch)?;
-        back(&gated, &self.mlp.down, Target::Down, &hidden)
-    }
-
-    fn bytes(&self) -> usize {
-        let SelfAttention { q_proj, k_proj, v_proj, o_proj, q_norm, k_norm } = &self.attention;
-        let SwiGlu { gate, up, down } = &self.mlp;
-        let linears: usize =
-            [q_proj, k_proj, v_proj, o_proj, gate, up, down].map(|linear| linear.bytes()).iter().sum();
-        let head_norms: usize = q_norm.iter().chain(k_norm).map(RmsNorm::bytes).sum();
-        linears + head_norms + self.input_norm.bytes() + self.post_attention_norm.bytes()
-    }
-}
-
-impl SelfAttention {
-    fn load(config: &DecoderConfig, loader: &Loader, name: &str) -> Result<Self, ModelError> {
-        let head_norm = |part: &str| {
-            config.qk_norm.then(|| RmsNorm::load(config, loader, &format!("{name}.{part}"))).transpose()
-        };
-        Ok(Self {
-            q_proj: loader.linear(&format!("{name}.q_proj"), config.qkv_bias)?, // [heads * head_dim, hidden]
-            k_proj: loader.linear(&format!("{name}.k_proj"), config.qkv_bias)?, // [kv_heads * head_dim, hidden]
-            v_proj: loader.linear(&format!("{name}.v_proj"), config.qkv_bias)?, // [kv_heads * head_dim, hidden]
-            o_proj: loader.linear(&format!("{name}.o_proj"), config.output_bias)?, // [hidden, heads * head_dim]
-            q_norm: head_norm("q_norm")?,
-            k_norm: head_norm("k_norm")?,
-        })
-    }
-
-    /// The heads' results, `[tokens, heads * head_dim]`, before they are projected back.
-    fn attend(
-        &self,
-        decoder: &Decoder,
-        layer: usize,
-        hidden: &Tensor,
-        norm: &RmsNorm,
-        batch: &Batch,
-        attention: &mut dyn Attention,
-    ) -> candle_core::Result<Tensor> {
-        let adapts = any_adapts(&batch.adapters, layer, &[Target::Query, Target::Key, Target::Value]);
-        let qkv = match sole(&batch.adapters, hidden.dim(0)?) {
-            Some(adapter) if adapts => {
-                let linears = [
-                    adapter.adapted(layer, Target::Query, &self.q_proj),
-                    adapter.adapted(layer, Target::Key, &self.k_proj),
-                    adapter.adapted(layer, Target::Value, &self.v_proj),
-                ];
-                ops::adapted_linears(&norm.forward(hidden, &decoder.workers)?, &linears, None)?
-            }
-            None if adapts => return self.attend_adapted(decoder, layer, hidden, norm, batch, attention),
-            _ => {
-                let weights = [&self.q_proj, &self.k_proj, &self.v_proj];
-                ops::normed_linears(hidden, &norm.weight, norm.eps, &weights)?
-            }
-        };
-        let DecoderConfig { heads, kv_heads, head_dim, .. } = decoder.config;
-        let qkv = ops::reshape(&qkv, (hidden.dim(0)?, heads + 2 * kv_heads, head_dim))?;
-        let (q, k) = if self.q_norm.is_none() && self.k_norm.is_none() {
-            let both = rotate(decoder, &ops::narrow(&qkv, 1, 0, heads + kv_heads)?, None, batch)?;
-            (ops::narrow(&both, 1, 0, heads)?, ops::narrow(&both, 1, heads, kv_heads)?)
-        } else {
-            let q = rotate(decoder, &ops::narrow(&qkv, 1, 0, heads)?, self.q_norm.as_ref(), batch)?;
-            (q, rotate(decoder, &ops::narrow(&qkv, 1, heads, kv_heads)?, self.k_norm.as_ref(), batch)?)
-        };
-        let v = ops::narrow(&qkv, 1, heads + kv_heads, kv_heads)?;
-        attention.attend(layer, &q, &k, &v, batch)
-    }
-
-    /// The same, with each projection on its own and the norm before them, so that adapters find what they need.
-    fn attend_adapted(
-        &self,
-        decoder: &Decoder,
-        layer: usize,
-        hidden: &Tensor,
-        norm: &RmsNorm,
-        batch: &Batch,
-        attention: &mut dyn Attention,
-    ) -> candle_core::Result<Tensor> {
-        let DecoderConfig { heads, kv_heads, head_dim, .. } = decoder.config;
-        let normed = norm.forward(hidden, &decoder.workers)?;
-        let project = |weight, target, heads| {
-            let plain = ops::linear(&normed, weight)?;
-            let adapted = adapt(plain, &normed, &batch.adapters, layer, target, &decoder.workers)?;
-            ops::reshape(&adapted, (hidden.dim(0)?, heads, head_dim))
-        };
-        let q = project(&self.q_proj, Target::Query, heads)?;
-        let k = project(&self.k_proj, Target::Key, kv_heads)?;
-        let v = project(&self.v_proj, Target::Value, kv_heads)?;
-        let q = rotate(decoder, &q, self.q_norm.as_ref(), batch)?;
-        let k = rotate(decoder, &k, self.k_norm.as_ref(), batch)?;
-        attention.attend(layer, &q, &k, &v, batch)
-    }
-}
-
-/// Norm (if the family has one) and RoPE over each head. `[tokens, heads, head_dim]`
-fn rotate(
-    decoder: &Decoder,
-    x: &Tensor,
-    norm: Option<&RmsNorm>,
-    batch: &Batch,
-) -> candle_core::Result<Tensor> {
-    let normed = norm.map(|norm| norm.forward(x, &decoder.workers)).transpose()?;
-    ops::rope(normed.as_ref().unwrap_or(x), &decoder.rope, &batch.positions, &decoder.workers)
-}
-
-impl SwiGlu {
-    fn load(config: &DecoderConfig, loader: &Loader, name: &str) -> Result<Self, ModelError> {
-        Ok(Self {
-            gate: loader.linear(&format!("{name}.gate_proj"), config.mlp_bias)?, // [intermediate, hidden]
-            up: loader.linear(&format!("{name}.up_proj"), config.mlp_bias)?,     // [intermediate, hidden]
-            down: loader.linear(&format!("{name}.down_proj"), config.mlp_bias)?, // [hidden, intermediate]
-        })
-    }
-
-    /// What goes into `down`, `[tokens, intermediate]`.
-    fn gated(
-        &self,
-        decoder: &Decoder,
-        layer: usize,
-        hidden: &Tensor,
-        norm: &RmsNorm,
-        batch: &Batch,
-    ) -> candle_core::Result<Tensor> {
-        if !any_adapts(&batch.adapters, layer, &[Target::Gate, Target::Up]) {
-            return ops::normed_gated_linear(hidden, &norm.weight, norm.eps, &self.gate, &self.up);
-        }
-        let normed = norm.forward(hidden, &decoder.workers)?;
-        let project = |weight, target| {
-            if let Some(adapter) = sole(&batch.adapters, hidden.dim(0)?) {
-                return ops::adapted_linears(&normed, &[adapter.adapted(layer, target, weight)], None);
-            }
-            let plain = ops::linear(&normed, weight)?;
-            adapt(plain, &normed, &batch.adapters, layer, target, &decoder.workers)
-        };
-        let (gate, up) = (project(&self.gate, Target::Gate)?, project(&self.up, Target::Up)?);
-        ops::swiglu(&gate, &up, &decoder.workers)
-    }
-}
-
-impl RmsNorm {
-    fn load(config: &DecoderConfig, loader: &Loader, name: &str) -> Result<Self, ModelError> {
-        Ok(Self { weight: loader.vector(name)?, eps: config.rms_norm_eps })
-    }
-
-    /// Over the last dimension.
-    fn forward(&self, x: &Tensor, workers: &Arc<Workers>) -> candle_core::Result<Tensor> {
-        ops::rms_norm(x, &self.weight, self.eps, workers)
-    }
-
-    fn bytes(&self) -> usize {
-        self.weight.elem_count() * size_of::<f32>()
-    }
-}
-
-fn rope_table(config: &DecoderConfig, positions: usize) -> Result<Arc<RopeTable>, ModelError> {
+/// Refuses tables that would take the machine's memory.
+fn check_rope_tables(config: &DecoderConfig, positions: usize) -> Result<(), ModelError> {
     /// Far above what a model needs (a context of a million at a head size of 128 takes half of it): it keeps
     /// a corrupt config from taking the machine's memory.
     const BYTES_MAX: usize = 1 << 30;
@@ -366,8 +189,30 @@ fn rope_table(config: &DecoderConfig, positions: usize) -> Result<Arc<RopeTable>
             mebibytes_max: BYTES_MAX >> 20,
         });
     }
-    let frequencies = config.rope.frequencies(config.head_dim);
-    Ok(RopeTable::new(&frequencies.inverse_frequencies, frequencies.attention_scale, positions))
+    Ok(())
+}
+
+fn rope_table(rope: &RopeConfig, head_dim: usize, positions: usize) -> Arc<RopeTable> {
+    let frequencies = rope.frequencies(head_dim, positions);
+    RopeTable::new(&frequencies.inverse_frequencies, frequencies.attention_scale, positions)
+}
+
+/// The root of the hidden size, rounded to the type of the weights as transformers does: 55.5 in bf16 for a size of 3072.
+/// Weights that are quantised here count as the type that they were stored in, blocks of a GGUF file as f32.
+fn embedding_scale(hidden_size: usize, dtype: ComputeDtype, stored: TensorType) -> f64 {
+    let root = (hidden_size as f64).sqrt();
+    let kept = match dtype {
+        ComputeDtype::F64 => return root,
+        ComputeDtype::F32 => TensorType::F32,
+        ComputeDtype::Bf16 => TensorType::Bf16,
+        ComputeDtype::Int8(_) | ComputeDtype::Gguf => stored,
+    };
+    let rounded = match kept {
+        TensorType::Bf16 => half::bf16::from_f64(root).to_f32(),
+        TensorType::F16 => half::f16::from_f64(root).to_f32(),
+        TensorType::F32 | TensorType::Ggml(_) => root as f32,
+    };
+    f64::from(rounded)
 }
 
 /// The chosen rows of `[total_tokens, hidden]`; the tensor itself where all are chosen.
@@ -378,4 +223,23 @@ fn rows(hidden: &Tensor, chosen: &[u32]) -> candle_core::Result<Tensor> {
         return Ok(hidden.clone());
     }
     hidden.index_select(&Tensor::new(chosen, &Device::Cpu)?, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedding_scale_is_rounded_as_the_weights_are() {
+        let exact = f64::from(3072f32.sqrt());
+        let check = |dtype, stored, expected| assert_eq!(embedding_scale(3072, dtype, stored), expected);
+        check(ComputeDtype::Bf16, TensorType::F32, 55.5);
+        check(ComputeDtype::F32, TensorType::Bf16, exact);
+        let int8 = ComputeDtype::Int8(ops::Int8Scales::PerChannel);
+        check(int8, TensorType::Bf16, 55.5);
+        check(int8, TensorType::F16, 55.4375);
+        check(int8, TensorType::F32, exact);
+        check(ComputeDtype::Gguf, TensorType::Bf16, 55.5);
+        check(ComputeDtype::F64, TensorType::Bf16, 3072f64.sqrt());
+    }
 }

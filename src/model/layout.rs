@@ -4,7 +4,7 @@
 use crate::ops::{Int8Scales, Storage};
 use crate::weights::TensorSource;
 
-use super::{ComputeDtype, DecoderConfig, ModelError, loader};
+use super::{ComputeDtype, DecoderConfig, ExpertNames, ExpertsConfig, ModelError, Target, loader};
 
 /// Problems listed in one error; a checkpoint of another model would have one a tensor.
 const PROBLEMS_MAX: usize = 8;
@@ -17,6 +17,8 @@ pub(super) struct TensorSpec {
     pub shape: Vec<usize>,
     /// The config keys that make the shape.
     pub keys: &'static str,
+    /// A linear that `--quantize` leaves in the type that it is stored in.
+    pub is_kept: bool,
 }
 
 /// The bytes that a decoder's weights will take, before they are loaded: of each tensor in the type that the loader
@@ -39,6 +41,7 @@ pub(super) fn spec_bytes(
 ) -> Result<u64, ModelError> {
     let elements = spec.shape.iter().map(|size| *size as u64).product::<u64>();
     let stored = source.dtype(&spec.name)?;
+    let dtype = if spec.is_kept { loader::unquantised(dtype, stored) } else { dtype };
     Ok(match loader::storage(dtype, stored) {
         // Norms and biases are f32 always.
         _ if spec.shape.len() != 2 => elements * 4,
@@ -65,7 +68,7 @@ pub(super) fn tensor_specs(config: &DecoderConfig) -> Vec<TensorSpec> {
     let (vocab, hidden) = (config.vocab_size, config.hidden_size);
     let mut specs = vec![spec("model.embed_tokens.weight", &[vocab, hidden], "vocab_size, hidden_size")];
     for layer in 0..config.layers {
-        layer_specs(config, &format!("model.layers.{layer}"), &mut specs);
+        layer_specs(config, layer, &mut specs);
     }
     specs.push(spec("model.norm.weight", &[hidden], "hidden_size"));
     if !config.tie_word_embeddings {
@@ -74,27 +77,20 @@ pub(super) fn tensor_specs(config: &DecoderConfig) -> Vec<TensorSpec> {
     specs
 }
 
-fn layer_specs(config: &DecoderConfig, prefix: &str, specs: &mut Vec<TensorSpec>) {
-    const QUERY: &str = "num_attention_heads, head_dim, hidden_size";
-    const KEY: &str = "num_key_value_heads, head_dim, hidden_size";
-    const MLP: &str = "intermediate_size, hidden_size";
-    let (hidden, width) = (config.hidden_size, config.intermediate_size);
-    let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-    let mut linear = |name: &str, shape: [usize; 2], bias: bool, keys: &'static str| {
-        specs.push(spec(&format!("{prefix}.{name}.weight"), &shape, keys));
-        if bias {
-            specs.push(spec(&format!("{prefix}.{name}.bias"), &shape[..1], keys));
+fn layer_specs(config: &DecoderConfig, layer: usize, specs: &mut Vec<TensorSpec>) {
+    let prefix = format!("model.layers.{layer}");
+    for target in Target::of_layer(config, layer) {
+        let (part, shape, keys) = (target.part(), target.shape(config), target.shape_keys());
+        specs.push(spec(&format!("{prefix}.{part}.weight"), &shape, keys));
+        if target.has_bias(config) {
+            specs.push(spec(&format!("{prefix}.{part}.bias"), &shape[..1], keys));
         }
-    };
-    linear("self_attn.q_proj", [queries, hidden], config.qkv_bias, QUERY);
-    linear("self_attn.k_proj", [keys, hidden], config.qkv_bias, KEY);
-    linear("self_attn.v_proj", [keys, hidden], config.qkv_bias, KEY);
-    linear("self_attn.o_proj", [hidden, queries], config.output_bias, QUERY);
-    linear("mlp.gate_proj", [width, hidden], config.mlp_bias, MLP);
-    linear("mlp.up_proj", [width, hidden], config.mlp_bias, MLP);
-    linear("mlp.down_proj", [hidden, width], config.mlp_bias, MLP);
-    for norm in ["input_layernorm", "post_attention_layernorm"] {
-        specs.push(spec(&format!("{prefix}.{norm}.weight"), &[hidden], "hidden_size"));
+    }
+    if let Some(experts) = config.experts_of(layer) {
+        expert_specs(config.hidden_size, experts, &prefix, specs);
+    }
+    for norm in layer_norms(config) {
+        specs.push(spec(&format!("{prefix}.{norm}.weight"), &[config.hidden_size], "hidden_size"));
     }
     if config.qk_norm {
         for norm in ["q_norm", "k_norm"] {
@@ -103,8 +99,62 @@ fn layer_specs(config: &DecoderConfig, prefix: &str, specs: &mut Vec<TensorSpec>
     }
 }
 
+fn expert_specs(hidden: usize, config: &ExpertsConfig, prefix: &str, specs: &mut Vec<TensorSpec>) {
+    let ExpertsConfig { experts, intermediate_size, names, .. } = config;
+    let mut linear = |name: &str, [out, input]: [usize; 2], keys, is_kept| {
+        specs.push(TensorSpec { is_kept, ..spec(&format!("{prefix}.{name}.weight"), &[out, input], keys) });
+    };
+    linear(&names.router(), [*experts, hidden], names.count_key, true);
+    for expert in 0..*experts {
+        let [gate, up, down] = names.expert(expert);
+        linear(&gate, [*intermediate_size, hidden], names.width_keys, false);
+        linear(&up, [*intermediate_size, hidden], names.width_keys, false);
+        linear(&down, [hidden, *intermediate_size], names.width_keys, false);
+    }
+    if let Some(width) = config.shared_intermediate_size {
+        const KEYS: &str = "shared_expert_intermediate_size, hidden_size";
+        let [gate, up, down] = names.shared();
+        linear(&gate, [width, hidden], KEYS, false);
+        linear(&up, [width, hidden], KEYS, false);
+        linear(&down, [hidden, width], KEYS, false);
+        linear(&names.shared_gate(), [1, hidden], "hidden_size", true);
+    }
+}
+
+impl ExpertNames {
+    pub(super) fn router(&self) -> String {
+        format!("{}.gate", self.block)
+    }
+
+    /// Gate, up and down.
+    pub(super) fn expert(&self, expert: usize) -> [String; 3] {
+        [self.gate, self.up, self.down].map(|part| format!("{}.experts.{expert}.{part}", self.block))
+    }
+
+    pub(super) fn shared(&self) -> [String; 3] {
+        [self.gate, self.up, self.down].map(|part| format!("{}.shared_expert.{part}", self.block))
+    }
+
+    pub(super) fn shared_gate(&self) -> String {
+        format!("{}.shared_expert_gate", self.block)
+    }
+}
+
+/// The names of the norms of a layer over hidden states, in the order in which they are computed. The second of two is the one
+/// before the gated block; of four, those in the second and the last place are on what a block gives.
+pub(super) fn layer_norms(config: &DecoderConfig) -> &'static [&'static str] {
+    const PRE: &[&str] = &["input_layernorm", "post_attention_layernorm"];
+    const PRE_AND_POST: &[&str] = &[
+        "input_layernorm",
+        "post_attention_layernorm",
+        "pre_feedforward_layernorm",
+        "post_feedforward_layernorm",
+    ];
+    if config.post_norms { PRE_AND_POST } else { PRE }
+}
+
 pub(super) fn spec(name: &str, shape: &[usize], keys: &'static str) -> TensorSpec {
-    TensorSpec { name: name.to_owned(), shape: shape.to_vec(), keys }
+    TensorSpec { name: name.to_owned(), shape: shape.to_vec(), keys, is_kept: false }
 }
 
 /// Compares a checkpoint with its config, without reading a tensor.
@@ -142,7 +192,7 @@ pub(super) fn check_specs(
 }
 
 fn problem(spec: &TensorSpec, source: &dyn TensorSource) -> Result<Option<String>, ModelError> {
-    let TensorSpec { name, shape, keys } = spec;
+    let TensorSpec { name, shape, keys, .. } = spec;
     let quoted = quoted(name, source);
     if !source.contains(name) {
         let hint = if name == "lm_head.weight" {

@@ -65,9 +65,24 @@ impl<'a> Loader<'a> {
 
     /// Packs `{name}.weight`, `[out, in]`, and `{name}.bias`, `[out]`, if the config has one.
     pub fn linear(&self, name: &str, has_bias: bool) -> Result<Arc<PackedLinear>, ModelError> {
+        self.linear_in(name, has_bias, self.options.dtype)
+    }
+
+    /// The same of a weight without a bias that no quantisation touches: a router, which is small and decides much.
+    pub fn kept_linear(&self, name: &str) -> Result<Arc<PackedLinear>, ModelError> {
+        let stored = self.source.dtype(&format!("{name}.weight"))?;
+        self.linear_in(name, false, unquantised(self.options.dtype, stored))
+    }
+
+    fn linear_in(
+        &self,
+        name: &str,
+        has_bias: bool,
+        dtype: ComputeDtype,
+    ) -> Result<Arc<PackedLinear>, ModelError> {
         let bias = if has_bias { Some(self.source.tensor(&format!("{name}.bias"))?.to_f32()?) } else { None };
         let weight = self.source.tensor(&format!("{name}.weight"))?;
-        let storage = storage(self.options.dtype, weight.dtype);
+        let storage = storage(dtype, weight.dtype);
         let quoted = || layout::quoted(&weight.name, self.source);
         pack(&weight, bias, storage, &self.options.workers, quoted)
     }
@@ -103,6 +118,15 @@ pub(super) fn pack(
     let (out_features, in_features) = (weight.shape[0], weight.shape[1]);
     PackedLinear::pack(data, out_features, in_features, bias, storage, workers)
         .map_err(|source| ModelError::Pack { tensor: quoted(), source })
+}
+
+/// What a weight is kept in that is not quantised with the others.
+pub(super) fn unquantised(dtype: ComputeDtype, stored: TensorType) -> ComputeDtype {
+    match (dtype, stored) {
+        (ComputeDtype::Int8(_), TensorType::F16 | TensorType::Bf16) => ComputeDtype::Bf16,
+        (ComputeDtype::Int8(_), TensorType::F32 | TensorType::Ggml(_)) => ComputeDtype::F32,
+        (dtype, _) => dtype,
+    }
 }
 
 /// How a weight of a stored type is kept.

@@ -19,13 +19,13 @@ mod row_vectors;
 use std::sync::Arc;
 
 pub use adapter::{Adapter, AdapterOptions, AdapterRows, LoraSettings, Pair, Target};
-pub use config::DecoderConfig;
+pub use config::{DecoderConfig, ExpertNames, ExpertsConfig};
 pub use decoder::{Decoder, Parameter};
 pub use dense::DenseAttention;
 pub use error::ModelError;
 pub use layout::{check_tensors, weight_bytes_estimate};
 pub use loader::{ComputeDtype, LoadOptions};
-pub use rope::{RopeConfig, RopeFrequencies, RopeScaling, YarnScaling};
+pub use rope::{LongRopeScaling, RopeConfig, RopeFrequencies, RopeScaling, YarnScaling};
 pub use row_vectors::RowVectors;
 
 /// A ragged batch: the rows of all sequences laid end to end, no padding.

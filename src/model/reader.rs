@@ -50,6 +50,11 @@ impl<'a> Reader<'a> {
         self.get(prefix.trim_end_matches('.')).map(|value| Self { value, prefix }.object()).transpose()
     }
 
+    /// An object under a key of this one. `prefix` is its whole name and a dot.
+    pub fn below(&self, key: &str, prefix: &'static str) -> Result<Option<Self>, ModelError> {
+        self.get(key).map(|value| Self { value, prefix }.object()).transpose()
+    }
+
     /// A whole number from 1 to `max`.
     pub fn size(&self, key: &str, max: usize) -> Result<usize, ModelError> {
         self.optional_size(key, max)?.ok_or_else(|| self.missing(key))
@@ -91,7 +96,7 @@ impl<'a> Reader<'a> {
         value.as_str().map(Some).ok_or_else(|| ModelError::invalid(&self.name(key), value, "a string"))
     }
 
-    fn missing(&self, key: &str) -> ModelError {
+    pub fn missing(&self, key: &str) -> ModelError {
         ModelError::MissingKey {
             key: self.name(key),
             hint: "take it from the original config.json of the model".to_owned(),

@@ -6,11 +6,15 @@
 
 use std::f64::consts::PI;
 
+use super::ModelError;
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct RopeConfig {
     /// The base of the wavelengths (`rope_theta`).
     pub theta: f64,
     pub scaling: RopeScaling,
+    /// The part of a head's dimensions that turns; the others stay as they are.
+    pub partial_rotary_factor: f64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +32,7 @@ pub enum RopeScaling {
         original_max_position_embeddings: usize,
     },
     Yarn(YarnScaling),
+    LongRope(LongRopeScaling),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -44,18 +49,73 @@ pub struct YarnScaling {
     pub truncate: bool,
 }
 
+/// LongRoPE: each frequency divided by a number of its own, one list for contexts up to the pretraining's, another for
+/// longer ones. <https://arxiv.org/abs/2402.13753>
+///
+/// transformers takes the long list as soon as a sequence is longer than the pretraining's context, and turns keys that it
+/// cached before no further: what a token sees then depends on how the text was cut into calls. A server cannot turn the keys
+/// in its cache either, so the list is chosen once, by the longest context that a table is made for (`max_model_len`), as
+/// vLLM does. A sequence of any length within it agrees with transformers on a sequence of that length's kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LongRopeScaling {
+    /// `[rotary_dim / 2]`
+    pub short_factor: Vec<f32>,
+    /// `[rotary_dim / 2]`
+    pub long_factor: Vec<f32>,
+    pub original_max_position_embeddings: usize,
+    /// How much longer the context became; the attention scale follows from it.
+    pub factor: f64,
+    /// Overrides that scale.
+    pub attention_factor: Option<f64>,
+}
+
 /// What `ops::RopeTable` is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RopeFrequencies {
-    /// Radians a position, a pair of dimensions. `[head_dim / 2]`
+    /// Radians a position, a pair of dimensions. `[rotary_dim / 2]`
     pub inverse_frequencies: Vec<f32>,
     /// Multiplies both cosine and sine.
     pub attention_scale: f32,
 }
 
 impl RopeConfig {
-    pub fn frequencies(&self, head_dim: usize) -> RopeFrequencies {
-        let wavelengths = wavelengths(self.theta, head_dim);
+    /// Dimensions of a head that turn, the first of it.
+    pub fn rotary_dim(&self, head_dim: usize) -> usize {
+        (head_dim as f64 * self.partial_rotary_factor) as usize
+    }
+
+    /// Refuses what the head size is at odds with.
+    pub(super) fn check(&self, head_dim: usize) -> Result<(), ModelError> {
+        let turns = self.rotary_dim(head_dim);
+        if turns == 0 || turns > head_dim || !turns.is_multiple_of(2) {
+            return Err(ModelError::contradiction(
+                format!(
+                    "`partial_rotary_factor` = {} turns {turns} of the {head_dim} dimensions of a head",
+                    self.partial_rotary_factor
+                ),
+                "RoPE turns pairs of them, and some; take it from the original config",
+            ));
+        }
+        let RopeScaling::LongRope(scaling) = &self.scaling else { return Ok(()) };
+        for (key, factors) in [("short_factor", &scaling.short_factor), ("long_factor", &scaling.long_factor)]
+        {
+            if factors.len() != turns / 2 {
+                return Err(ModelError::contradiction(
+                    format!(
+                        "`{key}` has {} numbers, RoPE turns {} pairs of dimensions",
+                        factors.len(),
+                        turns / 2
+                    ),
+                    "it has one a pair: `head_dim` times `partial_rotary_factor`, halved; take all from the original config",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// For a table of so many positions.
+    pub fn frequencies(&self, head_dim: usize, positions: usize) -> RopeFrequencies {
+        let wavelengths = wavelengths(self.theta, self.rotary_dim(head_dim));
         let plain: Vec<f32> = wavelengths.iter().map(|w| 1.0 / w).collect();
         let (inverse_frequencies, attention_scale) = match &self.scaling {
             RopeScaling::Default => (plain, 1.0),
@@ -77,14 +137,18 @@ impl RopeConfig {
             RopeScaling::Yarn(yarn) => {
                 (yarn.inverse_frequencies(&wavelengths, self.theta), yarn.attention_scale())
             }
+            RopeScaling::LongRope(long) => {
+                let factors = long.factors(positions).iter().zip(&wavelengths);
+                (factors.map(|(factor, w)| 1.0 / (factor * w)).collect(), long.attention_scale())
+            }
         };
         RopeFrequencies { inverse_frequencies, attention_scale }
     }
 }
 
-/// `theta^(2i / head_dim)`: the wavelength of each pair of dimensions over 2 pi. `[head_dim / 2]`
-fn wavelengths(theta: f64, head_dim: usize) -> Vec<f32> {
-    (0..head_dim / 2).map(|i| (theta as f32).powf((2 * i) as f32 / head_dim as f32)).collect()
+/// `theta^(2i / rotary_dim)`: the wavelength of each pair of dimensions over 2 pi. `[rotary_dim / 2]`
+fn wavelengths(theta: f64, rotary_dim: usize) -> Vec<f32> {
+    (0..rotary_dim / 2).map(|i| (theta as f32).powf((2 * i) as f32 / rotary_dim as f32)).collect()
 }
 
 struct Llama3Ramp {
@@ -148,6 +212,21 @@ impl YarnScaling {
     }
 }
 
+impl LongRopeScaling {
+    fn factors(&self, positions: usize) -> &[f32] {
+        if positions > self.original_max_position_embeddings { &self.long_factor } else { &self.short_factor }
+    }
+
+    fn attention_scale(&self) -> f32 {
+        let inferred = if self.factor <= 1.0 {
+            1.0
+        } else {
+            (1.0 + self.factor.ln() / (self.original_max_position_embeddings as f64).ln()).sqrt()
+        };
+        self.attention_factor.unwrap_or(inferred) as f32
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
@@ -162,7 +241,9 @@ mod tests {
             serde_json::from_str(include_str!("../../tests/fixtures/models/rope.json")).unwrap();
         for (name, case) in cases.as_object().unwrap() {
             let rope = rope_from_config(case).unwrap();
-            let found = rope.frequencies(case["head_dim"].as_u64().unwrap() as usize);
+            let number = |key: &str| case[key].as_u64().map(|number| number as usize);
+            let positions = number("positions").or(number("max_position_embeddings")).unwrap();
+            let found = rope.frequencies(number("head_dim").unwrap(), positions);
             let expected: Vec<f32> = case["inverse_frequencies"]
                 .as_array()
                 .unwrap()

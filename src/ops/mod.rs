@@ -6,8 +6,8 @@
 //! states are f32 on the CPU; weights and KV may be bf16 or GGUF blocks and are widened in registers.
 //! candle's own matmul is not used in a decoder's forward.
 //!
-//! Gradients flow back through every operation but paged attention (which reports `BackwardNotSupported` rather than
-//! dropping one), to activations and to norms: on a tape of our own (`tape.rs`), or by candle's graph. A packed weight is frozen unless it is made trainable: then backward passes
+//! Gradients flow back through every operation but paged attention, mixtures of experts and the soft cap (which report `BackwardNotSupported`
+//! rather than dropping one), to activations and to norms: on a tape of our own (`tape.rs`), or by candle's graph. A packed weight is frozen unless it is made trainable: then backward passes
 //! add its gradient to a sum that lies beside it (`packed_linear/trainable.rs`). A backward pass
 //! recomputes what is cheap and keeps what is not; its sums run over fixed parts in index order, so its bits do not depend
 //! on the number of threads. What is quantised or rounded on the way forward counts as if it were not (straight through).
@@ -26,8 +26,10 @@ mod dense_attention;
 mod dropout;
 mod error;
 mod gelu;
+mod glu;
 mod kv_pool;
 mod layer_norm;
+mod mixture;
 mod packed_linear;
 mod paged_attention;
 mod parallel;
@@ -40,7 +42,7 @@ mod rope;
 mod rows;
 mod scratch;
 mod simd;
-mod swiglu;
+mod softcap;
 mod tape;
 #[cfg(test)]
 mod testing;
@@ -54,12 +56,14 @@ pub use dropout::{Dropout, dropout};
 pub use error::OpsError;
 use error::shape_error;
 pub use gelu::{Gelu, gelu};
+pub use glu::{Activation, glu, glu_of_halves};
 pub use kv_pool::{KvDtype, KvLayout, KvPool};
 pub use layer_norm::layer_norm;
+pub use mixture::{Expert, Mixture, SharedExpert};
 pub use packed_linear::{
     AdaptedLinear, Int8Scales, Learned, LowRank, PackedLinear, PanelOrder, Storage, WeightData,
     adapted_linears, embedding, embedding_gradient, gated_linear, linear, linear_add, linears,
-    normed_gated_linear, normed_linears,
+    normed_fused_gated_linear, normed_gated_linear, normed_linears,
 };
 pub use paged_attention::{AttentionSettings, PagedBatch, paged_attention};
 pub use peak::Peak;
@@ -68,7 +72,7 @@ pub use real::Real;
 pub use rms_norm::rms_norm;
 pub use rope::{RopeTable, rope};
 pub use simd::Isa;
-pub use swiglu::swiglu;
-pub use tape::{Gradients, Tape, narrow, record, reshape, scale, untracked};
+pub use softcap::softcap;
+pub use tape::{Gradients, Tape, add, narrow, record, reshape, scale, shift, untracked};
 pub use token_logprobs::{LogprobGradients, TokenScore, token_logprobs, token_logprobs_with_gradients};
 pub use workers::Workers;

@@ -1,7 +1,8 @@
 //! Rotary position embedding, the half-rotation form of Llama (arXiv:2104.09864, laid out as in transformers):
-//! dimension i turns with dimension i + head_dim / 2 by position * inverse_frequency[i].
+//! dimension i turns with dimension i + rotary_dim / 2 by position * inverse_frequency[i]. Dimensions of a head from
+//! rotary_dim on stay as they are (partial rotation).
 //!
-//! Scalings (llama3, linear, yarn) are not known here: they arrive as inverse frequencies and a factor.
+//! Scalings (llama3, linear, yarn, longrope) are not known here: they arrive as inverse frequencies and a factor.
 
 use std::sync::Arc;
 
@@ -19,21 +20,21 @@ const PART_ELEMENTS: usize = 1 << 14;
 
 /// Cosines and sines of every position.
 pub struct RopeTable {
-    /// `[max_positions][cos | sin][head_dim / 2]`
+    /// `[max_positions][cos | sin][rotary_dim / 2]`
     values: Vec<f32>,
     half: usize,
 }
 
 impl std::fmt::Debug for RopeTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RopeTable({} positions, head_dim {})", self.positions(), 2 * self.half)
+        write!(f, "RopeTable({} positions, {} dimensions)", self.positions(), 2 * self.half)
     }
 }
 
 impl RopeTable {
-    /// `inverse_frequencies` has head_dim / 2 entries; cosines and sines are multiplied by `attention_scale`
-    /// (1 but for yarn). Angles are f32 products, as in transformers. The caller bounds `max_positions`: the table
-    /// takes head_dim floats a position.
+    /// `inverse_frequencies` has rotary_dim / 2 entries; cosines and sines are multiplied by `attention_scale`
+    /// (1 but for yarn and longrope). Angles are f32 products, as in transformers. The caller bounds `max_positions`:
+    /// the table takes rotary_dim floats a position.
     pub fn new(inverse_frequencies: &[f32], attention_scale: f32, max_positions: usize) -> Arc<Self> {
         let half = inverse_frequencies.len();
         let mut values = Vec::with_capacity(max_positions * 2 * half);
@@ -79,12 +80,13 @@ struct Rope {
 }
 
 impl Rope {
-    /// The number of heads, once everything fits.
-    fn check(&self, shape: &[usize]) -> Result<usize> {
+    /// The number of heads and their size, once everything fits.
+    fn check(&self, shape: &[usize]) -> Result<[usize; 2]> {
         let &[tokens, heads, head_dim] = shape else {
             return Err(shape_error(OP, format!("x must be [tokens, heads, head_dim], it is {shape:?}")));
         };
-        if head_dim == 0 || head_dim != 2 * self.table.half || tokens != self.positions.len() {
+        let fits = head_dim > 0 && self.table.half > 0 && head_dim >= 2 * self.table.half;
+        if !fits || tokens != self.positions.len() {
             let detail = format!(
                 "x of shape {shape:?} does not fit {} positions and {:?}",
                 self.positions.len(),
@@ -96,16 +98,16 @@ impl Rope {
             Some(position) => {
                 Err(shape_error(OP, format!("position {position} is outside of {:?}", self.table)))
             }
-            None => Ok(heads),
+            None => Ok([heads, head_dim]),
         }
     }
 }
 
 impl Rope {
-    fn turn_f64(&self, x: &[f64], heads: usize) -> Vec<f64> {
+    fn turn_f64(&self, x: &[f64], [heads, head_dim]: [usize; 2]) -> Vec<f64> {
         let half = self.table.half;
-        let mut out = vec![0.0; x.len()];
-        for (index, (x, out)) in x.chunks_exact(2 * half).zip(out.chunks_exact_mut(2 * half)).enumerate() {
+        let mut out = x.to_vec();
+        for (index, (x, out)) in x.chunks_exact(head_dim).zip(out.chunks_exact_mut(head_dim)).enumerate() {
             let turn = &self.table.values[self.positions[index / heads] as usize * 2 * half..][..2 * half];
             for i in 0..half {
                 let (cos, sin) = (f64::from(turn[i]), f64::from(turn[half + i]));
@@ -124,13 +126,13 @@ impl CustomOp1 for Rope {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let heads = self.check(layout.shape().dims())?;
+        let [heads, head_dim] = self.check(layout.shape().dims())?;
         if let CpuStorage::F64(_) = storage {
-            let out = self.turn_f64(contiguous(OP, "x", storage, layout)?, heads);
+            let out = self.turn_f64(contiguous(OP, "x", storage, layout)?, [heads, head_dim]);
             return Ok((CpuStorage::F64(out), layout.shape().clone()));
         }
         let x = StridedRows::new(OP, "x", storage, layout)?;
-        let token = heads * 2 * self.table.half;
+        let token = heads * head_dim;
         let elements = layout.shape().elem_count();
         let parts = (elements / PART_ELEMENTS).clamp(1, self.workers.threads());
         // SAFETY: the parts' tokens cover all, and `Turn` writes its tokens whole.
@@ -141,6 +143,7 @@ impl CustomOp1 for Rope {
                     let kernel = Turn {
                         x,
                         heads,
+                        head_dim,
                         positions: &self.positions[tokens.clone()],
                         first: tokens.start,
                         table: &self.table,
@@ -170,6 +173,8 @@ struct Turn<'a> {
     x: StridedRows<'a>,
     first: usize,
     heads: usize,
+    /// Twice the table's half, or more.
+    head_dim: usize,
     positions: &'a [u32],
     table: &'a RopeTable,
     /// 1, or -1 for the other way round.
@@ -180,17 +185,20 @@ struct Turn<'a> {
 impl Kernel for Turn<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let half = self.table.half;
+        let (half, head_dim) = (self.table.half, self.head_dim);
         // SAFETY: dispatch vouches for the instruction set.
         let direction = unsafe { S::splat(self.direction) };
         for (token, &position) in self.positions.iter().enumerate() {
             let turn = &self.table.values[position as usize * 2 * half..][..2 * half];
             let (cos, sin) = turn.split_at(half);
             for head in 0..self.heads {
-                let x = &self.x.row(self.first + token)[head * 2 * half..][..2 * half];
-                // SAFETY: i < half, so i + half is inside the head, in x and in the output.
+                let x = &self.x.row(self.first + token)[head * head_dim..][..head_dim];
+                // SAFETY: i < half, so i + half is inside the head, in x and in the output, and so is what lies behind
+                // 2 half.
                 unsafe {
-                    let out = self.out.add((token * self.heads + head) * 2 * half);
+                    let out = self.out.add((token * self.heads + head) * head_dim);
+                    let rest = head_dim - 2 * half;
+                    std::ptr::copy_nonoverlapping(x.as_ptr().add(2 * half), out.add(2 * half), rest);
                     let mut i = 0;
                     while i < half {
                         let count = half - i;
@@ -219,8 +227,8 @@ mod tests {
         (0..half).map(|i| 10_000f32.powf(-(i as f32) / half as f32)).collect()
     }
 
-    fn check(tokens: usize, heads: usize, head_dim: usize) {
-        let half = head_dim / 2;
+    fn check(tokens: usize, heads: usize, head_dim: usize, rotary_dim: usize) {
+        let half = rotary_dim / 2;
         let table = RopeTable::new(&frequencies(half), 1.5, 500);
         let positions: Arc<Vec<u32>> = Arc::new((0..tokens as u32).map(|i| (i * 37 + 3) % 500).collect());
         let x = numbers(3, tokens * heads * head_dim);
@@ -231,6 +239,10 @@ mod tests {
             let out = out.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             for (at, &y) in out.iter().enumerate() {
                 let (token, i) = (at / (heads * head_dim), at % head_dim);
+                if i >= rotary_dim {
+                    assert_eq!(y.to_bits(), x[at].to_bits(), "{isa} at {at}");
+                    continue;
+                }
                 let angle = f64::from(positions[token] as f32 * frequencies(half)[i % half]);
                 let (own, other) = (
                     f64::from(x[at]),
@@ -252,7 +264,10 @@ mod tests {
     #[test]
     fn follows_f64_and_a_token_is_the_same_alone() {
         for (tokens, heads, head_dim) in [(1, 1, 2), (3, 2, 10), (70, 9, 64), (5, 3, 80)] {
-            check(tokens, heads, head_dim);
+            check(tokens, heads, head_dim, head_dim);
+        }
+        for (tokens, heads, head_dim, rotary_dim) in [(3, 2, 10, 4), (9, 3, 128, 96), (2, 1, 80, 32)] {
+            check(tokens, heads, head_dim, rotary_dim);
         }
     }
 
@@ -279,6 +294,26 @@ mod tests {
             assert!(message.contains(expected), "{message}");
         }
         assert!(rope(&x.narrow(2, 0, 6).unwrap(), &table, &Arc::new(vec![0, 1]), &workers).is_err());
+    }
+
+    /// A rotation keeps lengths: turned there and back, what it is multiplied by comes back, and what is not turned is
+    /// passed on.
+    #[test]
+    fn a_partial_rotation_has_its_gradient() {
+        let table = RopeTable::new(&frequencies(3), 1.0, 20);
+        let (workers, positions) = (Workers::new(2), Arc::new(vec![4, 19]));
+        let values: Vec<f64> = numbers(1, 2 * 3 * 10).iter().map(|&x| f64::from(x)).collect();
+        for dtype in [DType::F32, DType::F64] {
+            let x = Tensor::from_slice(&values, (2, 3, 10), &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+            let x = candle_core::Var::from_tensor(&x).unwrap();
+            let y = rope(x.as_tensor(), &table, &positions, &workers).unwrap();
+            let squares = (y.sqr().unwrap().sum_all().unwrap() * 0.5).unwrap();
+            let gradient = squares.backward().unwrap().remove(x.as_tensor()).unwrap();
+            let gradient = gradient.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>();
+            for (found, expected) in gradient.unwrap().iter().zip(&values) {
+                assert!((found - expected).abs() < 1e-6, "{dtype:?}: {found} {expected}");
+            }
+        }
     }
 
     #[test]

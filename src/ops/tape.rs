@@ -4,7 +4,8 @@
 //! thread. Here an operation keeps what its gradient reads, which for a frozen linear is nothing, and lets go of it when the
 //! gradient is known; a gradient that is the only one of its tensor is taken as it is, and others are added on all threads.
 //!
-//! Recorded are the operations of a decoder, and [`narrow`], [`reshape`] and [`scale`] in place of candle's. Outside of a recording
+//! Recorded are the operations of a decoder, and [`add`], [`narrow`], [`reshape`], [`scale`] and [`shift`] in place of candle's.
+//! Outside of a recording
 //! they are candle's, with its graph where operands are tracked. Not recorded are candle's own operations and those of encoders
 //! alone (GELU, layer norm): what came of a watched tensor by them has no gradient.
 
@@ -74,6 +75,7 @@ enum Operation {
     Copy,
     Narrow { dim: usize, start: usize },
     Scale(f64),
+    Add,
 }
 
 /// What was recorded.
@@ -255,6 +257,29 @@ pub fn scale(x: &Tensor, factor: f64) -> Result<Tensor> {
     Ok(result)
 }
 
+/// `x + by`.
+///
+/// # Errors
+/// As candle's.
+pub fn shift(x: &Tensor, by: f64) -> Result<Tensor> {
+    let result = x.affine(1.0, by)?;
+    note(&[x], &result, Keeps::NOTHING, || Operation::Copy);
+    Ok(result)
+}
+
+/// `x + y`, of one shape.
+///
+/// # Errors
+/// As candle's.
+pub fn add(x: &Tensor, y: &Tensor, workers: &Workers) -> Result<Tensor> {
+    if is_candles() && (x.track_op() || y.track_op()) {
+        return x + y;
+    }
+    let result = sum(x, y, workers)?;
+    note(&[x, y], &result, Keeps::NOTHING, || Operation::Add);
+    Ok(result)
+}
+
 impl Tape {
     /// The gradients of the watched tensors and variables, from that of `result`. Those of packed weights that learn are added
     /// to theirs.
@@ -307,6 +332,7 @@ impl Operation {
             }
             Self::Reshape => vec![Some(gradient.reshape(shape())?)],
             Self::Copy => vec![Some(gradient)],
+            Self::Add => vec![Some(gradient.clone()), Some(gradient)],
             Self::Scale(factor) => vec![Some(gradient.affine(*factor, 0.0)?)],
             Self::Narrow { dim, start } => {
                 gradients.add_part(operands[0].id, shape(), &gradient, *dim, *start)?;
@@ -384,8 +410,8 @@ fn sum(a: &Tensor, b: &Tensor, workers: &Workers) -> Result<Tensor> {
         return a + b;
     }
     let (x, y) = (elements(a)?, elements(b)?);
-    if x.len() != y.len() {
-        return Err(shape_error(OP, format!("gradients of shapes {:?} and {:?}", a.shape(), b.shape())));
+    if a.shape() != b.shape() {
+        return Err(shape_error(OP, format!("a sum of shapes {:?} and {:?}", a.shape(), b.shape())));
     }
     let parts = (x.len() / PART_ELEMENTS).clamp(1, workers.threads());
     // SAFETY: the parts cover all, and each writes its own.
@@ -408,7 +434,7 @@ mod tests {
     use candle_core::Var;
 
     use super::super::testing::{bits, numbers};
-    use super::super::{PackedLinear, Storage, WeightData, linear, linear_add, rms_norm, swiglu};
+    use super::super::{Activation, PackedLinear, Storage, WeightData, glu, linear, linear_add, rms_norm};
     use super::*;
 
     fn values(x: &Tensor) -> Vec<f32> {
@@ -426,8 +452,9 @@ mod tests {
         let both = reshape(&linear(&normed, &weights[0])?, (6, 2, 12))?;
         let gate = contiguous(&narrow(&both, 1, 0, 1)?)?;
         let up = scale(&contiguous(&narrow(&both, 1, 1, 1)?)?, 0.5)?;
-        let gated = reshape(&swiglu(&gate, &up, workers)?, (6, 12))?;
-        linear_add(&gated, &weights[1], x)
+        let gated = reshape(&glu(&gate, &up, Activation::Silu, workers)?, (6, 12))?;
+        let sum = linear_add(&gated, &weights[1], x)?;
+        add(&sum, &rms_norm(&sum, &shift(norm, 1.0)?, 1e-5, workers)?, workers)
     }
 
     #[test]
@@ -451,7 +478,7 @@ mod tests {
         let run = || piece(&x, norm.as_tensor(), &weights, &workers);
         let (recorded, tape) = record(&[&x], &workers, run).unwrap();
         assert_eq!(bits(&values(&recorded)), bits(&values(&out)));
-        assert_eq!(tape.nodes.len(), 11);
+        assert_eq!(tape.nodes.len(), 14);
         let mut found = tape.backward(&recorded, upstream).unwrap();
         let of_norm = found.get(norm.as_tensor()).unwrap();
         assert_eq!(bits(&values(of_norm)), bits(&values(expected.get(norm.as_tensor()).unwrap())));

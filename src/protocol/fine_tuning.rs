@@ -203,7 +203,8 @@ pub struct Lora {
     /// 0 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f64>,
-    /// `q_proj`, `k_proj`, `v_proj`, `o_proj`, `gate_proj`, `up_proj`, `down_proj`; all by default.
+    /// `q_proj`, `k_proj`, `v_proj`, `o_proj`, `gate_proj`, `up_proj`, `down_proj`, or `qkv_proj`, `o_proj`, `gate_up_proj`,
+    /// `down_proj` where the model's are fused; all that it has by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_modules: Option<Vec<String>>,
     /// Scale by alpha / sqrt(r) in place of alpha / r.

@@ -9,7 +9,7 @@ use super::passes::LossOf;
 use super::weights::{of_linear, of_linear_f64};
 use super::{MicroBatch, Objective, Passes, Policy, SamplerWeights, TrainError, Trained, Vectors};
 use crate::model::{Decoder, Parameter};
-use crate::ops::{PackedLinear, cross_entropy, embedding_gradient};
+use crate::ops::{PackedLinear, cross_entropy};
 
 pub struct FullDecoder {
     /// An engine may hold it too, while nothing changes.
@@ -28,12 +28,13 @@ impl FullDecoder {
     /// take no more memory than they do.
     ///
     /// # Errors
-    /// `Shared`; quantised weights, which cannot learn; memory.
+    /// `Model` for one that can be served alone; `Shared`; quantised weights, which cannot learn; memory.
     pub fn new(
         mut decoder: Decoder,
         wanted: Option<BTreeSet<String>>,
         passes: Passes,
     ) -> Result<Self, TrainError> {
+        decoder.config().check_trainable()?;
         let (mut vectors, mut vectors_f64) = (Vectors::default(), Vectors::default());
         let is_wanted = |name: &str| wanted.as_ref().is_none_or(|wanted| wanted.contains(name));
         for (name, parameter) in decoder.parameters_mut() {
@@ -91,7 +92,7 @@ impl Policy for FullDecoder {
             vectors_f64.collect(gradients)
         };
         let (loss, gradient) = passes.backward_of(decoder, &input, batch, top, collect)?;
-        embedding_gradient(&batch.ids, &gradient, decoder.embed_tokens())?;
+        decoder.embedding_gradient(&batch.ids, &gradient)?;
         Ok(loss)
     }
 

@@ -21,8 +21,9 @@ pub struct LoraDecoder {
 
 impl LoraDecoder {
     /// # Errors
-    /// `Shared` for an adapter that somebody else holds; memory.
+    /// `Model` for one that can be served alone; `Shared` for an adapter that somebody else holds; memory.
     pub fn new(decoder: Arc<Decoder>, mut adapter: Adapter, passes: Passes) -> Result<Self, TrainError> {
+        decoder.config().check_trainable()?;
         for (name, factor) in adapter.factors_mut() {
             Arc::get_mut(factor).ok_or(TrainError::Shared { tensor: name })?.set_trainable()?;
         }

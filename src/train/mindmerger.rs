@@ -83,13 +83,14 @@ impl MindMerger {
     /// The language model may be of any type; it and the encoder stay as they are.
     ///
     /// # Errors
-    /// A mapping of other widths.
+    /// A mapping of other widths; `Model` for a language model that gives no gradients.
     pub fn new(
         encoder: Box<dyn TextEncoder>,
         decoder: Decoder,
         weights: &MappingWeights,
         passes: Passes,
     ) -> Result<Self, TrainError> {
+        decoder.config().check_trainable()?;
         let mut mapping = Mapping::trainable(weights, passes.workers())?;
         mapping.check(encoder.hidden_size(), decoder.config().hidden_size)?;
         let boundary = weights.end_boundary.flatten_all()?.to_vec1::<f32>()?;

@@ -33,7 +33,7 @@ pub enum WeightsError {
     #[error("{}: {} asks for `{}`, which would run code on loading, so the file is refused; get the model as safetensors, or save its tensors alone: torch.save(model.state_dict(), file)", path.display(), printable(place), printable(global))]
     PickledCode { path: PathBuf, place: String, global: String },
     /// A GGUF file of an architecture without a translator.
-    #[error("{}: architecture `{}` is not supported in GGUF files; supported are {supported}", path.display(), printable(architecture))]
+    #[error("{}: architecture `{}` (metadata `general.architecture`) is not supported in GGUF files; supported are {supported}; other families are served from their Hugging Face directories", path.display(), printable(architecture))]
     UnsupportedArchitecture { path: PathBuf, architecture: String, supported: String },
     /// A GGUF metadata key that is missing, of the wrong type or out of range.
     #[error("{}: metadata `{}` {}", path.display(), printable(key), printable(problem))]

@@ -24,7 +24,7 @@ impl Adapted {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let model = models_dir().join("qwen3");
-        write_adapter(&model, &folder.path().join("one"), &Target::ALL, 1);
+        write_adapter(&model, &folder.path().join("one"), &Target::SEPARATE, 1);
         write_adapter(&model, &folder.path().join("org/two"), &[Target::Query, Target::Down], 2);
         let root = folder.path().to_owned();
         let server = Server::with(|settings, options| {

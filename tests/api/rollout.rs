@@ -426,7 +426,7 @@ async fn adapters_come_from_the_trainers_folder_between_a_pause_and_a_resume() {
     crate::model::adapters::write_adapter(
         &models_dir().join("qwen3"),
         &adapter,
-        &xenoglot::model::Target::ALL,
+        &xenoglot::model::Target::SEPARATE,
         1,
     );
     let root = folder.path().to_owned();

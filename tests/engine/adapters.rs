@@ -23,7 +23,7 @@ fn load(model: &Path, targets: &[Target], seed: u32, version: u64) -> RequestAda
 
 fn adapters() -> [Option<RequestAdapter>; 3] {
     let model = fixture("qwen3");
-    let all = load(&model, &Target::ALL, 1, 0);
+    let all = load(&model, &Target::SEPARATE, 1, 0);
     let some = load(&model, &[Target::Key, Target::Output, Target::Gate], 2, 1);
     [None, Some(all), Some(some)]
 }

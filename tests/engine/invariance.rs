@@ -9,8 +9,9 @@ use xenoglot::ops::{Int8Scales, Isa, Workers};
 
 use super::{Told, engine, engine_on, prompt, read, request};
 
-/// Two families: one with full attention, one with a sliding window shorter than a block.
-const MODELS: [&str; 2] = ["llama3", "mistral"];
+/// Families: with full attention, with a sliding window shorter than a block, with fused projections and a partial rotation,
+/// with soft caps and norms on results, with two kinds of RoPE, with experts.
+const MODELS: [&str; 6] = ["llama3", "mistral", "phi3_longrope", "gemma2", "gemma3", "qwen2_moe"];
 const DTYPES: [ComputeDtype; 4] = [
     ComputeDtype::F32,
     ComputeDtype::Bf16,

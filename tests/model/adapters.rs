@@ -15,8 +15,9 @@ use xenoglot::weights::{
     self, AdapterConfig, AdapterWriter, Change, ModuleNames, WrittenDtype, open_weights,
 };
 
+use super::attention::DenseAttention as Apart;
 use super::gradients::{first_batch, fixtures};
-use super::logits::fixture;
+use super::logits::{TOLERANCE, fixture, largest_difference};
 
 pub fn options() -> AdapterOptions {
     AdapterOptions { workers: Workers::new(2), rank_max: 64, bytes_max: 1 << 30 }
@@ -35,7 +36,7 @@ fn numbers(seed: u32, count: usize) -> Vec<f32> {
 pub fn write_adapter(model: &Path, out: &Path, targets: &[Target], seed: u32) {
     const RANK: usize = 4;
     let (_, tensors) = open_weights(model).unwrap();
-    let layers = tensors.names().iter().filter(|name| name.ends_with(".q_proj.weight")).count();
+    let layers = tensors.names().iter().filter(|name| name.ends_with(".o_proj.weight")).count();
     let mut writer = AdapterWriter::create(out, WrittenDtype::F32).unwrap();
     for layer in 0..layers {
         for target in targets {
@@ -202,10 +203,21 @@ fn logits(decoder: &Decoder, batch: &Batch) -> Vec<Vec<u32>> {
 /// With rows of none, which alone go through the fused operations, and of adapters of other targets.
 #[test]
 fn a_row_depends_on_its_own_adapter_alone() {
-    let model = fixture("qwen3");
-    let all = adapter(&model, &Target::ALL, 1);
-    let some = adapter(&model, &[Target::Query, Target::Value, Target::Down], 2);
-    let mlp = adapter(&model, &[Target::Up], 3);
+    let some = [Target::Query, Target::Value, Target::Down];
+    for model in ["qwen3", "gemma3"] {
+        a_row_depends_on_its_own_adapter(model, &Target::SEPARATE, &some, Target::Up);
+    }
+    let some = [Target::QueryKeyValue, Target::Down];
+    for model in ["phi3", "phi3_longrope"] {
+        a_row_depends_on_its_own_adapter(model, &Target::FUSED, &some, Target::GateUp);
+    }
+}
+
+fn a_row_depends_on_its_own_adapter(model: &str, all: &[Target], some: &[Target], mlp: Target) {
+    let model = fixture(model);
+    let all = adapter(&model, all, 1);
+    let some = adapter(&model, some, 2);
+    let mlp = adapter(&model, &[mlp], 3);
     for dtype in [ComputeDtype::F32, ComputeDtype::Bf16, ComputeDtype::Int8(Int8Scales::PerGroup32)] {
         let decoder = load(&model, dtype);
         let ids =
@@ -230,6 +242,67 @@ fn a_row_depends_on_its_own_adapter_alone() {
     }
 }
 
+/// With all rows and with some: the logits of the model that has the sum in its weights.
+#[test]
+fn adapters_are_what_is_added_to_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fused, separate) = (Target::FUSED.as_slice(), Target::SEPARATE.as_slice());
+    for (name, targets) in [
+        ("phi3", fused),
+        ("phi3_longrope", fused),
+        ("gemma2", separate),
+        ("gemma3", separate),
+        ("mixtral", &separate[..4]),
+    ] {
+        let (model, files, merged) = (fixture(name), folder.path().join("adapter"), folder.path().join(name));
+        let _ = std::fs::remove_dir_all(&files);
+        write_adapter(&model, &files, targets, 5);
+        merge_by_hand(&model, &files, &merged);
+        let (decoder, merged) = (load(&model, ComputeDtype::F32), load(&merged, ComputeDtype::F32));
+        let adapter = Arc::new(Adapter::open(&files, decoder.config(), &options()).unwrap());
+        let ids: Vec<u32> = (0..40).map(|at| at * 7 % 90).collect();
+        let other = (vec![3, 4, 5], None);
+        let floats = |decoder: &Decoder, sequences: &[(Vec<u32>, Option<&Arc<Adapter>>)]| {
+            // The first sequence sees nothing of what follows it.
+            let mut attention = Apart(decoder);
+            let rows = decoder.forward(&ragged(sequences), &mut attention).unwrap().to_vec2::<f32>().unwrap();
+            rows[..ids.len()].concat()
+        };
+        let expected = floats(&merged, &[(ids.clone(), None)]);
+        for sequences in [vec![(ids.clone(), Some(&adapter))], vec![(ids.clone(), Some(&adapter)), other]] {
+            let found = floats(&decoder, &sequences);
+            let difference = largest_difference(&found, &expected);
+            assert!(difference <= TOLERANCE, "{name}: {difference}");
+        }
+    }
+}
+
+#[test]
+fn projections_that_the_model_does_not_have_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = folder.path().join("adapter");
+    write_adapter(&fixture("qwen3"), &files, &[Target::Query], 1);
+    let error = Adapter::open(&files, &config_of(&fixture("phi3")), &options()).unwrap_err().to_string();
+    assert!(
+        error.contains("q_proj") && error.contains("qkv_proj, o_proj, gate_up_proj, down_proj"),
+        "{error}"
+    );
+    // Experts are none of the linears that can be adapted.
+    let attention = [Target::Query, Target::Output];
+    let _ = std::fs::remove_dir_all(&files);
+    write_adapter(&fixture("qwen2_moe"), &files, &attention, 1);
+    let adapter = Adapter::open(&files, &config_of(&fixture("qwen2_moe")), &options()).unwrap();
+    assert_eq!(adapter.pairs().count(), 6);
+    let _ = std::fs::remove_dir_all(&files);
+    write_adapter(&fixture("qwen2"), &files, &[Target::Gate], 1);
+    let error = Adapter::open(&files, &config_of(&fixture("qwen2_moe")), &options()).unwrap_err().to_string();
+    assert!(error.contains("model.layers.0.mlp.gate_proj"), "{error}");
+    let settings =
+        LoraSettings { rank: 4, alpha: 8.0, dropout: 0.0, targets: vec![Target::Up], rslora: false };
+    let error = settings.check(&config_of(&fixture("phi3"))).unwrap_err().to_string();
+    assert!(error.contains("`target_modules`") && error.contains("gate_up_proj"), "{error}");
+}
+
 #[test]
 fn rows_that_overlap_or_lie_outside_are_an_error() {
     let model = fixture("qwen3");
@@ -249,7 +322,7 @@ fn rows_that_overlap_or_lie_outside_are_an_error() {
 fn dropout_is_a_function_of_its_key() {
     let model = fixtures().join("models/llama");
     let decoder = load(&model, ComputeDtype::F32);
-    let adapter = adapter(&model, &Target::ALL, 4);
+    let adapter = adapter(&model, &Target::SEPARATE, 4);
     let (batch, _) = first_batch(&recorded());
     let hidden = |dropout: Option<Dropout>, split: bool| {
         let mut batch = whole(batch.clone(), &adapter);

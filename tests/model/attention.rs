@@ -99,8 +99,12 @@ impl Attention for DenseAttention<'_> {
                     q[row][head].iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum()
                 };
                 let seen = first..=row;
+                let capped = |score: f64| match settings.logit_softcap {
+                    Some(cap) => f64::from(cap) * (score / f64::from(cap)).tanh(),
+                    None => score,
+                };
                 let scores: Vec<f64> =
-                    seen.clone().map(|at| dot(&k[at][head / group]) * settings.scale).collect();
+                    seen.clone().map(|at| capped(dot(&k[at][head / group]) * settings.scale)).collect();
                 let largest = scores.iter().copied().fold(f64::MIN, f64::max);
                 let weights: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
                 let mut sums = vec![0.0; head_dim];

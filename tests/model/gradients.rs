@@ -10,7 +10,10 @@ use candle_core::{Device, Tensor, Var};
 use serde_json::Value;
 use xenoglot::model::{Batch, ComputeDtype, Decoder, DenseAttention, LoadOptions, families};
 use xenoglot::ops::{Targets, Workers, cross_entropy};
+use xenoglot::train::{FullDecoder, MicroBatch, Objective, Passes, Recompute};
 use xenoglot::weights::open_weights;
+
+use super::logits;
 
 pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/train/fixtures")
@@ -135,4 +138,55 @@ fn segments_and_threads_change_no_bit() {
     let (loss, gradient) = Recorded::new("llama", 1).run(std::slice::from_ref(&(0..2)));
     let (again, by_segments) = Recorded::new("llama", 3).run(&[0..1, 1..2]);
     assert_eq!((loss.to_bits(), bits(&gradient)), (again.to_bits(), bits(&by_segments)));
+}
+
+/// Of a fixture: the loss and the gradient of every tensor, by the sum of its squares and the product with cosines. PyTorch's
+/// are f32 too, in another order.
+#[test]
+fn gradients_of_all_weights_are_pytorchs() {
+    for name in ["phi3", "phi3_longrope", "gemma3"] {
+        let text = std::fs::read_to_string(logits::fixture(name).join("gradients.json")).unwrap();
+        let expected: HashMap<String, Value> = serde_json::from_str(&text).unwrap();
+        let ids = logits::expected(name).ids;
+        let targets = Targets {
+            ids: ids.iter().skip(1).chain([&0]).copied().collect(),
+            weights: (1..=ids.len())
+                .map(|at| if at < ids.len() { 1.0 / (ids.len() - 1) as f32 } else { 0.0 })
+                .collect(),
+        };
+        let batch = logits::prefill(&ids);
+        let micro = MicroBatch { batch, targets, key: 0, prefixes: None };
+        let workers = Workers::new(2);
+        let decoder = logits::load(&logits::fixture(name), ComputeDtype::F32);
+        let passes = Passes::new(Recompute::Segments { layers: 1 }, &workers);
+        let mut model = FullDecoder::new(decoder, None, passes).unwrap();
+        let loss = model.accumulate(&micro).unwrap();
+        assert!((loss - expected["loss"].as_f64().unwrap()).abs() <= 1e-5, "{name}: {loss}");
+        let trained = model.trained().unwrap();
+        assert_eq!(trained.len(), expected.len() - 1, "{name}");
+        for tensor in trained {
+            let gradient = tensor.order.to_rows(tensor.gradient);
+            let squares: f64 = gradient.iter().map(|&x| f64::from(x).powi(2)).sum();
+            let wave: f64 =
+                gradient.iter().enumerate().map(|(at, &x)| f64::from(x) * (at as f64).cos()).sum();
+            let [of_squares, of_wave] = [0, 1].map(|at| expected[&tensor.name][at].as_f64().unwrap());
+            let name = format!("{name} {}", tensor.name);
+            assert!((squares - of_squares).abs() <= 1e-3 * of_squares, "{name}: {squares} {of_squares}");
+            assert!((wave - of_wave).abs() <= 1e-3 * of_squares.sqrt(), "{name}: {wave} {of_wave}");
+        }
+    }
+}
+
+#[test]
+fn what_has_no_gradient_is_refused_by_its_key() {
+    for (name, key) in [
+        ("gemma2", "`attn_logit_softcapping` = 5.0"),
+        ("mixtral", "`num_local_experts` = 4"),
+        ("qwen2_moe", "`num_experts` = 6"),
+    ] {
+        let decoder = logits::load(&logits::fixture(name), ComputeDtype::F32);
+        let passes = Passes::new(Recompute::Off, &Workers::new(1));
+        let error = FullDecoder::new(decoder, None, passes).err().unwrap().to_string();
+        assert!(error.contains(key) && error.contains("not trained"), "{error}");
+    }
 }

@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use safetensors::SafeTensors;
-use xenoglot::model::{Batch, ComputeDtype, Decoder, DecoderConfig, LoadOptions, RopeScaling, families};
-use xenoglot::ops::Workers;
+use xenoglot::model::{
+    Batch, ComputeDtype, Decoder, DecoderConfig, ExpertsConfig, LoadOptions, LongRopeScaling, RopeScaling,
+    families,
+};
+use xenoglot::ops::{Activation, Workers};
 use xenoglot::weights::Checkpoint;
 
 use super::attention::DenseAttention;
@@ -25,6 +28,13 @@ pub const FAMILIES: &[&str] = &[
     "qwen2",
     "qwen3",
     "qwen3_yarn",
+    "phi3",
+    "phi3_longrope",
+    "gemma2",
+    "gemma3",
+    "mixtral",
+    "qwen2_moe",
+    "qwen3_moe",
 ];
 
 pub struct Expected {
@@ -40,25 +50,28 @@ pub fn fixture(name: &str) -> PathBuf {
 }
 
 pub fn expected(name: &str) -> Expected {
-    let bytes = std::fs::read(fixture(name).join("expected.safetensors")).unwrap();
+    expected_of(name, "")
+}
+
+/// One of the recorded tensors, f32 and flat.
+fn tensors(fixture_name: &str, name: &str) -> Vec<f32> {
+    let bytes = std::fs::read(fixture(fixture_name).join("expected.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let floats = |name: &str| -> Vec<f32> {
-        tensors
-            .tensor(name)
-            .unwrap()
-            .data()
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|b| f32::from_le_bytes(*b))
-            .collect()
-    };
-    let ids = tensors.tensor("ids").unwrap();
+    let tensor = tensors.tensor(name).unwrap();
+    tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+/// Those of shorter contexts where `prefix` says so.
+fn expected_of(name: &str, prefix: &str) -> Expected {
+    let bytes = std::fs::read(fixture(name).join("expected.safetensors")).unwrap();
+    let all = SafeTensors::deserialize(&bytes).unwrap();
+    let floats = |part: &str| tensors(name, &format!("{prefix}{part}"));
+    let ids = all.tensor("ids").unwrap();
     Expected {
         ids: ids.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as u32).collect(),
         logits: floats("logits"),
         inverse_frequencies: floats("inverse_frequencies"),
-        attention_scale: floats("attention_scale")[0],
+        attention_scale: tensors(name, "attention_scale")[0],
     }
 }
 
@@ -119,12 +132,50 @@ fn rope_agrees_with_transformers() {
     for name in FAMILIES {
         let checkpoint = Checkpoint::open(&fixture(name)).unwrap();
         let config = families::translate(&checkpoint.config).unwrap();
-        let (found, expected) = (config.rope.frequencies(config.head_dim), expected(name));
+        let found = config.rope.frequencies(config.head_dim, config.max_position_embeddings);
+        let expected = expected(name);
+        assert_eq!(found.inverse_frequencies.len(), expected.inverse_frequencies.len(), "{name}");
         assert_eq!(found.attention_scale, expected.attention_scale, "{name}");
         for (found, expected) in found.inverse_frequencies.iter().zip(&expected.inverse_frequencies) {
             assert!((found - expected).abs() <= 1e-6 * expected, "{name}: {found} is not {expected}");
         }
     }
+}
+
+/// Of the layers that slide, where they have a base of their own.
+#[test]
+fn rope_of_sliding_layers_agrees_with_transformers() {
+    let checkpoint = Checkpoint::open(&fixture("gemma3")).unwrap();
+    let config = families::translate(&checkpoint.config).unwrap();
+    let rope = config.sliding_rope.unwrap();
+    let found = rope.frequencies(config.head_dim, config.max_position_embeddings).inverse_frequencies;
+    let expected = tensors("gemma3", "sliding_inverse_frequencies");
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!((found - expected).abs() <= 1e-6 * expected, "{found} is not {expected}");
+    }
+}
+
+/// LongRoPE's other factors: those of a table no longer than the original context.
+#[test]
+fn short_contexts_have_factors_of_their_own() {
+    let (name, original) = ("phi3_longrope", 24);
+    let expected = expected_of(name, "short_");
+    let checkpoint = Checkpoint::open(&fixture(name)).unwrap();
+    let config = families::translate(&checkpoint.config).unwrap();
+    let found = config.rope.frequencies(config.head_dim, original);
+    for (found, expected) in found.inverse_frequencies.iter().zip(&expected.inverse_frequencies) {
+        assert!((found - expected).abs() <= 1e-6 * expected, "{found} is not {expected}");
+    }
+    let options = LoadOptions {
+        max_positions: Some(original),
+        ..LoadOptions::new(ComputeDtype::F32, &Workers::new(2))
+    };
+    let decoder = Decoder::load(config, checkpoint.tensors.as_ref(), &options).unwrap();
+    let batch = prefill(&expected.ids[..original]);
+    let logits = decoder.forward(&batch, &mut DenseAttention(&decoder)).unwrap();
+    let difference = largest_difference(&logits.flatten_all().unwrap().to_vec1().unwrap(), &expected.logits);
+    assert!(difference <= TOLERANCE, "logits differ by {difference}");
 }
 
 /// The fixtures can tell a wrong setting: each of these, off by a little, moves the logits well beyond the
@@ -145,6 +196,32 @@ fn a_wrong_setting_shows() {
     check("qwen2", |c| c.layer_windows = vec![Some(24); 3]);
     check("llama_linear", |c| c.rope.scaling = RopeScaling::Linear { factor: 4.1 });
     check("llama3", |c| c.rope.scaling = RopeScaling::Default);
+    check("phi3", |c| c.layer_windows = vec![Some(10); 2]);
+    check("phi3", |c| c.rope.partial_rotary_factor = 0.75);
+    let long = |change: fn(&mut LongRopeScaling)| {
+        check("phi3_longrope", |c| {
+            let RopeScaling::LongRope(long) = &mut c.rope.scaling else { panic!("it has no longrope") };
+            change(long);
+        });
+    };
+    long(|long| long.attention_factor = Some(1.0));
+    long(|long| long.long_factor.clone_from(&long.short_factor));
+    check("gemma2", |c| c.layer_windows = vec![None, Some(9)]);
+    check("gemma2", |c| c.attention_softcap = None);
+    check("gemma2", |c| c.logit_softcap = Some(3.1));
+    check("gemma2", |c| c.query_scalar = 20.0);
+    check("gemma3", |c| c.sliding_rope = None);
+    check("gemma3", |c| c.rope.scaling = RopeScaling::Default);
+    for name in ["mixtral", "qwen2_moe", "qwen3_moe"] {
+        let experts = |change: fn(&mut ExpertsConfig)| check(name, |c| change(c.experts.as_mut().unwrap()));
+        experts(|experts| experts.norm_topk_prob = !experts.norm_topk_prob);
+        experts(|experts| experts.experts_per_token -= 1);
+    }
+    for name in ["gemma2", "gemma3"] {
+        check(name, |c| c.norms_add_one = false);
+        check(name, |c| c.scaled_embeddings = false);
+        check(name, |c| c.activation = Activation::Silu);
+    }
     for name in ["llama_yarn", "qwen3_yarn"] {
         check(name, |c| {
             let RopeScaling::Yarn(yarn) = &mut c.rope.scaling else { panic!("{name} has no yarn") };

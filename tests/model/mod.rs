@@ -5,6 +5,7 @@ pub mod adapters;
 pub mod attention;
 mod checkpoints;
 mod encoders;
+mod gguf;
 mod gradients;
 mod invariance;
 pub mod logits;

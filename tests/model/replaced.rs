@@ -66,6 +66,14 @@ fn replaced_weights_are_those_of_a_new_load() {
     check("qwen2", &|_| true);
     check("llama2", &|name| name.contains("layers.1.") || name == "lm_head.weight");
     check("llama_bf16", &|name| name.contains("down_proj") || name.contains("norm"));
+    // Fused weights come under their own names.
+    check("phi3", &|_| true);
+    check("phi3_longrope", &|name| name.ends_with("qkv_proj.weight") || name.contains("gate_up_proj"));
+    check("gemma2", &|_| true);
+    check("gemma3", &|name| name.contains("norm") || name.contains("embed"));
+    check("mixtral", &|name| name.contains("experts.2.") || name.ends_with("gate.weight"));
+    check("qwen2_moe", &|_| true);
+    check("qwen3_moe", &|name| name.contains("mlp"));
     // A tied head; weights without their biases.
     check("qwen2", &|name| name == "model.embed_tokens.weight");
     check("qwen2", &|name| name.ends_with("q_proj.weight"));

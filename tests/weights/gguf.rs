@@ -171,7 +171,7 @@ fn rotary_scaling_is_translated() {
 fn wrong_metadata_is_named() {
     check(
         |g| g.text("general.architecture", "mamba"),
-        &["architecture `mamba`", "llama, mistral, qwen2, qwen3"],
+        &["architecture `mamba`", "llama, mistral, qwen2, qwen3, phi3, gemma2, gemma3"],
     );
     check(|g| g.remove("general.architecture"), &["`general.architecture` is missing"]);
     check(

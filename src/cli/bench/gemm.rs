@@ -13,7 +13,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::json;
 
-use crate::model::DecoderConfig;
+use crate::model::{DecoderConfig, ExpertsConfig};
 use crate::ops::{PackedLinear, Peak, Storage, WeightData, Workers, linear};
 use crate::registry::{EngineOptions, inspect, resolve};
 use crate::settings::Overrides;
@@ -115,18 +115,34 @@ struct Shape {
     count: usize,
 }
 
-/// What a decode step multiplies with, the projections that share their input as one.
+/// What a decode step of one row multiplies with, the projections that share their input as one.
 fn shapes(config: &DecoderConfig) -> Vec<Shape> {
     let attention = config.heads * config.head_dim;
     let qkv = attention + 2 * config.kv_heads * config.head_dim;
-    let (hidden, intermediate, layers) = (config.hidden_size, config.intermediate_size, config.layers);
-    vec![
+    let (hidden, layers) = (config.hidden_size, config.layers);
+    let mut all = vec![
         Shape { name: "qkv", n: qkv, k: hidden, count: layers },
         Shape { name: "o", n: hidden, k: attention, count: layers },
-        Shape { name: "gate_up", n: 2 * intermediate, k: hidden, count: layers },
-        Shape { name: "down", n: hidden, k: intermediate, count: layers },
-        Shape { name: "head", n: config.vocab_size, k: hidden, count: 1 },
-    ]
+    ];
+    let sparse = (0..layers).filter(|layer| config.experts_of(*layer).is_some()).count();
+    if sparse < layers {
+        let (width, count) = (config.intermediate_size, layers - sparse);
+        all.push(Shape { name: "gate_up", n: 2 * width, k: hidden, count });
+        all.push(Shape { name: "down", n: hidden, k: width, count });
+    }
+    if let Some(ExpertsConfig { experts_per_token, intermediate_size, shared_intermediate_size, .. }) =
+        &config.experts
+    {
+        let (width, count) = (*intermediate_size, sparse * experts_per_token);
+        all.push(Shape { name: "expert_gate_up", n: 2 * width, k: hidden, count });
+        all.push(Shape { name: "expert_down", n: hidden, k: width, count });
+        if let Some(width) = *shared_intermediate_size {
+            all.push(Shape { name: "shared_gate_up", n: 2 * width, k: hidden, count: sparse });
+            all.push(Shape { name: "shared_down", n: hidden, k: width, count: sparse });
+        }
+    }
+    all.push(Shape { name: "head", n: config.vocab_size, k: hidden, count: 1 });
+    all
 }
 
 /// A shape and the seconds that one of it takes.

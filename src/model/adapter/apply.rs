@@ -20,10 +20,8 @@ pub struct AdapterRows {
 }
 
 /// Whether any of a layer's linears is changed for any row.
-pub fn any_adapts(adapters: &[AdapterRows], layer: usize, targets: &[Target]) -> bool {
-    let changes =
-        |rows: &AdapterRows| targets.iter().any(|target| rows.adapter.pair(layer, *target).is_some());
-    adapters.iter().any(changes)
+pub fn any_adapts(adapters: &[AdapterRows], layer: usize, mut targets: impl Iterator<Item = Target>) -> bool {
+    targets.any(|target| adapters.iter().any(|rows| rows.adapter.pair(layer, target).is_some()))
 }
 
 /// The adapter of a batch whose rows all go through it and that drops nothing: what it adds can be made with the linears.
@@ -51,7 +49,7 @@ pub fn adapt(
         && *rows == (0..tokens)
     {
         let Some(pair) = adapter.pair(layer, target) else { return Ok(y) };
-        let dropout = dropout.map(|dropout| Dropout { stream: stream(layer, target), ..dropout });
+        let dropout = dropout.map(|dropout| Dropout { stream: target.stream(layer), ..dropout });
         return add(pair, x, &y, dropout, workers);
     }
     let changed: Vec<(&AdapterRows, &Pair)> = adapters
@@ -59,7 +57,7 @@ pub fn adapt(
         .filter(|of| !of.rows.is_empty())
         .filter_map(|of| Some((of, of.adapter.pair(layer, target)?)))
         .collect();
-    let sums = sums(&y, x, &changed, stream(layer, target), workers)?;
+    let sums = sums(&y, x, &changed, target.stream(layer), workers)?;
     let (mut pieces, mut at) = (Vec::new(), 0);
     for ((AdapterRows { rows, .. }, _), sum) in changed.iter().zip(sums) {
         if rows.start < at || rows.end > tokens {
@@ -78,11 +76,6 @@ pub fn adapt(
         pieces.push(y.narrow(0, at, tokens - at)?);
     }
     Tensor::cat(&pieces, 0)
-}
-
-/// Of a linear's dropout.
-fn stream(layer: usize, target: Target) -> u64 {
-    (layer * Target::COUNT + target as usize) as u64
 }
 
 /// The changed rows of y, each range for itself. Ranges of one adapter go through it together.

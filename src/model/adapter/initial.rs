@@ -43,9 +43,16 @@ impl LoraSettings {
         if !(0.0..1.0).contains(&self.dropout) {
             return refuse("lora_dropout", self.dropout.to_string(), "a number from 0 to below 1".to_owned());
         }
+        let known = Target::of(config);
+        let some_of = || {
+            let names: Vec<&str> = known.iter().map(|target| target.name()).collect();
+            format!("some of this model's {}", names.join(", "))
+        };
         if self.targets.is_empty() {
-            let known = Target::ALL.map(Target::name).join(", ");
-            return refuse("target_modules", "[]".to_owned(), format!("some of {known}"));
+            return refuse("target_modules", "[]".to_owned(), some_of());
+        }
+        if let Some(other) = self.targets.iter().find(|target| !known.contains(target)) {
+            return refuse("target_modules", format!("with {}", other.name()), some_of());
         }
         Ok(())
     }
@@ -79,10 +86,9 @@ impl Adapter {
         let divisor = if settings.rslora { (rank as f64).sqrt() } else { rank as f64 };
         let pair = |layer: usize, target: Target| {
             let [out, input] = target.shape(config);
-            let stream = layer * Target::COUNT + target as usize;
             Ok::<_, ModelError>(Pair {
                 a: pack(
-                    &uniform(seed, stream as u64, rank * input, (input as f64).sqrt().recip()),
+                    &uniform(seed, target.stream(layer), rank * input, (input as f64).sqrt().recip()),
                     rank,
                     input,
                     workers,
@@ -94,7 +100,7 @@ impl Adapter {
         let mut layers = Vec::with_capacity(config.layers);
         for layer in 0..config.layers {
             let mut places = [const { None }; Target::COUNT];
-            for target in settings.targets.iter().copied() {
+            for target in Target::of_layer(config, layer).filter(|target| settings.targets.contains(target)) {
                 places[target as usize] = Some(pair(layer, target)?);
             }
             layers.push(places);

@@ -40,7 +40,7 @@ impl Adapter {
         let mut layers = Vec::with_capacity(config.layers);
         let (mut sizes, mut bytes) = (Vec::new(), 0);
         for layer in 0..config.layers {
-            for target in Target::ALL {
+            for target in Target::of_layer(config, layer) {
                 let factors =
                     factors(&stored, layer, target, config, options).map_err(|error| error.at(folder))?;
                 bytes += factors.as_ref().map_or(0, Factors::bytes);
@@ -56,10 +56,11 @@ impl Adapter {
             return Err(refuse(problem));
         }
         let mut all = sizes.into_iter();
-        for _ in 0..config.layers {
+        for layer in 0..config.layers {
             let mut places = [const { None }; Target::COUNT];
-            for place in &mut places {
-                *place = all.next().flatten().map(|factors| factors.pack(&options.workers)).transpose()?;
+            for target in Target::of_layer(config, layer) {
+                places[target as usize] =
+                    all.next().flatten().map(|factors| factors.pack(&options.workers)).transpose()?;
             }
             layers.push(places);
         }
@@ -91,7 +92,8 @@ fn check_config(config: &AdapterConfig) -> Result<(), String> {
 /// Compares the tensors with what the configuration names, both ways, among the decoder's linears.
 fn check_targets(stored: &weights::Adapter, config: &DecoderConfig) -> Result<(), ModelError> {
     let refuse = |problem| Err(ModelError::Adapter { path: stored.path().to_owned(), problem });
-    let linears = || (0..config.layers).flat_map(|layer| Target::ALL.map(|target| target.module(layer)));
+    let of_layer = |layer| Target::of_layer(config, layer).map(move |target| target.module(layer));
+    let linears = || (0..config.layers).flat_map(of_layer);
     let known: BTreeSet<String> = linears().collect();
     let changed = stored.targets();
     let module = |weight: &str| weight.strip_suffix(".weight").unwrap_or(weight).to_owned();
@@ -103,7 +105,7 @@ fn check_targets(stored: &weights::Adapter, config: &DecoderConfig) -> Result<()
              (`xenoglot lora merge`), or name the model that it is for",
             listed(&unknown),
             config.layers,
-            Target::ALL.map(Target::name).join(", ")
+            Target::of(config).iter().map(|target| target.name()).collect::<Vec<_>>().join(", ")
         ));
     }
     if stored.config().target_modules.is_empty() {

@@ -4,7 +4,13 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::{Decoder, Layer, RmsNorm, SelfAttention, SwiGlu};
+use super::Decoder;
+use super::attention::SelfAttention;
+use super::layer::{Layer, Mlp};
+use super::mlp::GatedMlp;
+use super::norm::RmsNorm;
+use super::projection::Projection;
+use crate::model::layout::layer_norms;
 use crate::ops::PackedLinear;
 
 /// A weight that may be changed.
@@ -20,11 +26,12 @@ impl Decoder {
     /// embedding, and is not there again.
     pub fn parameters_mut(&mut self) -> Vec<(String, Parameter<'_>)> {
         let mut all = vec![("model.embed_tokens".to_owned(), Parameter::Linear(&mut self.embed_tokens))];
+        let norms = layer_norms(&self.config);
         for (index, layer) in self.layers.iter_mut().enumerate() {
-            let of_layer = layer.parameters_mut().into_iter();
+            let of_layer = layer.parameters_mut(norms).into_iter();
             all.extend(of_layer.map(|(name, parameter)| (format!("model.layers.{index}.{name}"), parameter)));
         }
-        all.push(("model.norm".to_owned(), self.norm.parameter_mut()));
+        all.push(("model.norm".to_owned(), Parameter::Vector(&mut self.norm.weight)));
         if let Some(lm_head) = &mut self.lm_head {
             all.push(("lm_head".to_owned(), Parameter::Linear(lm_head)));
         }
@@ -51,30 +58,34 @@ impl Decoder {
 }
 
 impl Layer {
-    fn parameters_mut(&mut self) -> Vec<(&'static str, Parameter<'_>)> {
-        let SelfAttention { q_proj, k_proj, v_proj, o_proj, q_norm, k_norm } = &mut self.attention;
-        let SwiGlu { gate, up, down } = &mut self.mlp;
-        let mut all = vec![
-            ("input_layernorm", self.input_norm.parameter_mut()),
-            ("self_attn.q_proj", Parameter::Linear(q_proj)),
-            ("self_attn.k_proj", Parameter::Linear(k_proj)),
-            ("self_attn.v_proj", Parameter::Linear(v_proj)),
-        ];
-        all.extend(q_norm.as_mut().map(|norm| ("self_attn.q_norm", norm.parameter_mut())));
-        all.extend(k_norm.as_mut().map(|norm| ("self_attn.k_norm", norm.parameter_mut())));
-        all.extend([
-            ("self_attn.o_proj", Parameter::Linear(o_proj)),
-            ("post_attention_layernorm", self.post_attention_norm.parameter_mut()),
-            ("mlp.gate_proj", Parameter::Linear(gate)),
-            ("mlp.up_proj", Parameter::Linear(up)),
-            ("mlp.down_proj", Parameter::Linear(down)),
-        ]);
+    /// `norms` are the names of its norms over hidden states.
+    fn parameters_mut(&mut self, norms: &[&str]) -> Vec<(String, Parameter<'_>)> {
+        let mut norms = norms.iter();
+        let mut next = |norm| of_norm(norms.next().copied().unwrap_or_default(), norm);
+        let SelfAttention { qkv, output, q_norm, k_norm } = &mut self.attention;
+        let mut all = vec![next(&mut self.input_norm)];
+        all.extend(qkv.iter_mut().map(of_projection));
+        all.extend(q_norm.as_mut().map(|weight| of_norm("self_attn.q_norm", weight)));
+        all.extend(k_norm.as_mut().map(|weight| of_norm("self_attn.k_norm", weight)));
+        all.push(of_projection(output));
+        all.extend(self.attention_result_norm.as_mut().map(&mut next));
+        all.push(next(&mut self.mlp_norm));
+        match &mut self.mlp {
+            Mlp::Dense(GatedMlp { gate_up, down }) => {
+                all.extend(gate_up.iter_mut().map(of_projection));
+                all.push(of_projection(down));
+            }
+            Mlp::Sparse(experts) => all.extend(experts.parameters_mut()),
+        }
+        all.extend(self.mlp_result_norm.as_mut().map(next));
         all
     }
 }
 
-impl RmsNorm {
-    fn parameter_mut(&mut self) -> Parameter<'_> {
-        Parameter::Vector(&mut self.weight)
-    }
+fn of_norm<'a>(name: &str, norm: &'a mut RmsNorm) -> (String, Parameter<'a>) {
+    (name.to_owned(), Parameter::Vector(&mut norm.weight))
+}
+
+fn of_projection(projection: &mut Projection) -> (String, Parameter<'_>) {
+    (projection.target.part(), Parameter::Linear(&mut projection.weight))
 }

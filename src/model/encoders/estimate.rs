@@ -23,7 +23,7 @@ pub fn weight_bytes_estimate(source: &dyn TensorSource, dtype: ComputeDtype) -> 
         if is_copy || OTHERS.iter().any(|other| name.starts_with(other)) {
             continue;
         }
-        let spec = TensorSpec { shape: source.shape(&name)?, name, keys: "" };
+        let spec = TensorSpec { shape: source.shape(&name)?, name, keys: "", is_kept: false };
         bytes += match spec_bytes(&spec, source, dtype) {
             // A buffer of integers, which no encoder reads.
             Err(ModelError::Weights(WeightsError::UnsupportedType { .. })) => 0,

@@ -1,20 +1,51 @@
 //! The part of a config that all families share, and the keys that none of them can honour.
 
 use super::reader::Reader;
-use super::rope_keys;
+use super::rope_keys::{self, PARTIAL};
 use crate::model::config::limits;
+use crate::model::rope::RopeConfig;
 use crate::model::{DecoderConfig, ModelError};
+use crate::ops::Activation;
 
-/// What all families share; a translator then sets what makes it different. `default_head_dim` is for configs
-/// without the key; where it is `None`, the hidden size is divided among the heads.
-pub(super) fn read(config: &Reader, default_head_dim: Option<usize>) -> Result<DecoderConfig, ModelError> {
-    refuse_other_mathematics(config)?;
+/// From `max_position_embeddings` to RoPE and the context that it makes of it.
+pub(super) type ReadRope = fn(&Reader, usize) -> Result<(RopeConfig, usize), ModelError>;
+
+/// What a family takes a key for, or takes where it is missing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Family {
+    /// Where `head_dim` is missing; `None` divides the hidden size among the heads.
+    pub head_dim: Option<usize>,
+    /// Whether `partial_rotary_factor` may leave dimensions of a head as they are.
+    pub partial_rotary: bool,
+    /// What `hidden_act` (`hidden_activation` in some) must name.
+    pub activation: Activation,
+    /// Where `tie_word_embeddings` is missing.
+    pub tied: bool,
+    /// RoPE, and the context that it makes of `max_position_embeddings`.
+    pub rope: ReadRope,
+}
+
+impl Default for Family {
+    fn default() -> Self {
+        Self {
+            head_dim: None,
+            partial_rotary: false,
+            activation: Activation::Silu,
+            tied: false,
+            rope: rope_keys::read,
+        }
+    }
+}
+
+/// What all families share; a translator then sets what makes it different.
+pub(super) fn read(config: &Reader, family: Family) -> Result<DecoderConfig, ModelError> {
+    refuse_other_mathematics(config, family)?;
     let layers = config.size("num_hidden_layers", limits::LAYERS)?;
     let hidden_size = config.size("hidden_size", limits::HIDDEN)?;
     let heads = config.size("num_attention_heads", limits::HEADS)?;
     let configured_context = config.size("max_position_embeddings", limits::POSITIONS)?;
-    let (rope, max_position_embeddings) = rope_keys::read(config, configured_context)?;
-    let head_dim = match config.optional_size("head_dim", limits::HEAD_DIM)?.or(default_head_dim) {
+    let (rope, max_position_embeddings) = (family.rope)(config, configured_context)?;
+    let head_dim = match config.optional_size("head_dim", limits::HEAD_DIM)?.or(family.head_dim) {
         Some(head_dim) => head_dim,
         None => divided_head_dim(hidden_size, heads)?,
     };
@@ -29,13 +60,23 @@ pub(super) fn read(config: &Reader, default_head_dim: Option<usize>) -> Result<D
         head_dim,
         rms_norm_eps: config.positive("rms_norm_eps")? as f32,
         rope,
+        sliding_rope: None,
         max_position_embeddings,
         layer_windows: vec![None; layers],
         qkv_bias: false,
         output_bias: false,
         mlp_bias: false,
+        fused_projections: false,
         qk_norm: false,
-        tie_word_embeddings: config.flag("tie_word_embeddings", false)?,
+        query_scalar: head_dim as f64,
+        attention_softcap: None,
+        logit_softcap: None,
+        activation: family.activation,
+        norms_add_one: false,
+        post_norms: false,
+        scaled_embeddings: false,
+        tie_word_embeddings: config.flag("tie_word_embeddings", family.tied)?,
+        experts: None,
     })
 }
 
@@ -50,7 +91,7 @@ fn divided_head_dim(hidden_size: usize, heads: usize) -> Result<usize, ModelErro
 }
 
 /// Keys that would change what the model computes, and that this decoder does not have.
-fn refuse_other_mathematics(config: &Reader) -> Result<(), ModelError> {
+fn refuse_other_mathematics(config: &Reader, family: Family) -> Result<(), ModelError> {
     if let Some(found) = config.get("quantization_config") {
         return Err(ModelError::unsupported(
             "quantization_config",
@@ -58,19 +99,30 @@ fn refuse_other_mathematics(config: &Reader) -> Result<(), ModelError> {
             "use the unquantised checkpoint, or a GGUF file of the model",
         ));
     }
-    if let Some(found) = config.get("hidden_act")
-        && !matches!(found.as_str(), Some("silu" | "swish"))
-    {
-        return Err(ModelError::unsupported(
-            "hidden_act",
-            found,
-            "the decoder has SwiGLU blocks (`silu`) only",
-        ));
+    let (names, words): (&[&str], _) = match family.activation {
+        Activation::Silu => (&["silu", "swish"], "this family's gates go through `silu`"),
+        Activation::GeluTanh => {
+            (&["gelu_pytorch_tanh"], "this family's gates go through `gelu_pytorch_tanh`")
+        }
+    };
+    for key in ["hidden_act", "hidden_activation"] {
+        if let Some(found) = config.get(key)
+            && !found.as_str().is_some_and(|name| names.contains(&name))
+        {
+            return Err(ModelError::unsupported(key, found, words));
+        }
     }
-    if let Some(found) = config.get("partial_rotary_factor")
-        && found.as_f64() != Some(1.0)
-    {
-        return Err(ModelError::unsupported("partial_rotary_factor", found, "RoPE turns whole heads here"));
+    let nested = [config.nested("rope_parameters.")?, config.nested("rope_scaling.")?];
+    for place in nested.iter().flatten().chain([config]).filter(|_| !family.partial_rotary) {
+        if let Some(found) = place.get(PARTIAL)
+            && found.as_f64() != Some(1.0)
+        {
+            return Err(ModelError::unsupported(
+                &place.name(PARTIAL),
+                found,
+                "RoPE turns whole heads in this family",
+            ));
+        }
     }
     if config.flag("rope_interleaved", false)? {
         return Err(ModelError::unsupported(

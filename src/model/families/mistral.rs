@@ -1,6 +1,7 @@
 //! Mistral 7B and its successors (v0.2, v0.3, Nemo). Follows transformers' `MistralConfig`: a Llama without
 //! biases, whose layers all slide over `sliding_window` positions, or over everything where it is null.
 
+use super::common::Family;
 use super::reader::Reader;
 use super::{common, windows};
 use crate::model::config::limits;
@@ -10,7 +11,7 @@ use crate::model::{DecoderConfig, ModelError};
 const DEFAULT_WINDOW: usize = 4096;
 
 pub(super) fn translate(config: &Reader) -> Result<DecoderConfig, ModelError> {
-    let decoder = common::read(config, None)?;
+    let decoder = common::read(config, Family::default())?;
     let window = if config.has("sliding_window") {
         config.optional_size("sliding_window", limits::POSITIONS)?
     } else {

@@ -3,10 +3,18 @@
 //! fixture in `scripts/fixtures/make_model_fixtures.py`.
 
 mod common;
+mod experts;
+mod gemma;
+mod gemma2;
+mod gemma3;
 mod llama;
 mod mistral;
+mod mixtral;
+mod phi3;
 mod qwen2;
+mod qwen2_moe;
 mod qwen3;
+mod qwen3_moe;
 mod rope_keys;
 mod windows;
 
@@ -21,7 +29,18 @@ use super::rope::RopeConfig;
 use super::{ModelError, encoders};
 
 /// The `model_type`s that `translate` knows.
-pub const SUPPORTED: &[&str] = &["llama", "mistral", "qwen2", "qwen3"];
+pub const SUPPORTED: &[&str] = &[
+    "gemma2",
+    "gemma3_text",
+    "llama",
+    "mistral",
+    "mixtral",
+    "phi3",
+    "qwen2",
+    "qwen2_moe",
+    "qwen3",
+    "qwen3_moe",
+];
 
 /// Reads a Hugging Face config.
 ///
@@ -31,10 +50,17 @@ pub fn translate(config: &Value) -> Result<DecoderConfig, ModelError> {
     let reader = Reader::new(config)?;
     refuse_encoder(&reader)?;
     let translated = match family(&reader)? {
+        "gemma2" => gemma2::translate(&reader),
+        "gemma3_text" => gemma3::translate(&reader),
+        "gemma3" => Err(gemma3::refuse_multimodal(&reader)),
         "llama" => llama::translate(&reader),
         "mistral" => mistral::translate(&reader),
+        "mixtral" => mixtral::translate(&reader),
+        "phi3" => phi3::translate(&reader),
         "qwen2" => qwen2::translate(&reader),
+        "qwen2_moe" => qwen2_moe::translate(&reader),
         "qwen3" => qwen3::translate(&reader),
+        "qwen3_moe" => qwen3_moe::translate(&reader),
         other => Err(unknown(format!("`model_type` {other:?}"))),
     }?;
     translated.check()?;
@@ -57,6 +83,9 @@ fn refuse_encoder(config: &Reader) -> Result<(), ModelError> {
 /// The `model_type`, or, where a config has none, the one its `architectures` stand for.
 fn family<'a>(config: &Reader<'a>) -> Result<&'a str, ModelError> {
     let architecture = config.get("architectures").and_then(|names| names.get(0)).and_then(Value::as_str);
+    if config.text("model_type")? == Some("gemma3") {
+        return Ok("gemma3");
+    }
     if let Some(name) = architecture
         && !name.ends_with("ForCausalLM")
     {
@@ -86,10 +115,16 @@ fn family<'a>(config: &Reader<'a>) -> Result<&'a str, ModelError> {
 
 fn family_of(architecture: &str) -> Option<&'static str> {
     match architecture {
+        "Gemma2ForCausalLM" => Some("gemma2"),
+        "Gemma3ForCausalLM" => Some("gemma3_text"),
         "LlamaForCausalLM" => Some("llama"),
         "MistralForCausalLM" => Some("mistral"),
+        "MixtralForCausalLM" => Some("mixtral"),
+        "Phi3ForCausalLM" => Some("phi3"),
         "Qwen2ForCausalLM" => Some("qwen2"),
+        "Qwen2MoeForCausalLM" => Some("qwen2_moe"),
         "Qwen3ForCausalLM" => Some("qwen3"),
+        "Qwen3MoeForCausalLM" => Some("qwen3_moe"),
         _ => None,
     }
 }

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::translate;
-use crate::model::DecoderConfig;
 use crate::model::rope::RopeScaling;
+use crate::model::{DecoderConfig, ExpertsConfig};
 
 /// A small valid config of a family.
 fn config(model_type: &str) -> Value {
@@ -63,11 +63,219 @@ fn families_differ_by_data() {
     check("qwen2", &json!({"use_sliding_window": true, "sliding_window": 9, "max_window_layers": 0}), |c| {
         c.layer_windows == [Some(9); 3]
     });
+    check("phi3", &json!({}), |c| c.fused_projections && c.layer_windows == [None; 3]);
+    check("phi3", &json!({"sliding_window": 7}), |c| c.layer_windows == [Some(7); 3] && !c.qkv_bias);
+    check("phi3", &json!({"partial_rotary_factor": 0.75}), |c| c.rope.rotary_dim(c.head_dim) == 6);
+    let rope = json!({"rope_type": "default", "partial_rotary_factor": 0.5});
+    check("phi3", &json!({"rope_parameters": rope}), |c| c.rope.rotary_dim(c.head_dim) == 4);
     check("qwen3", &json!({}), |c| c.qk_norm && c.head_dim == 128 && !c.qkv_bias);
     let types = json!(["sliding_attention", "full_attention", "sliding_attention"]);
     check("qwen3", &json!({"use_sliding_window": true, "sliding_window": 9, "layer_types": types}), |c| {
         c.layer_windows == [Some(9), None, Some(9)]
     });
+}
+
+#[test]
+fn gemmas_are_data_too() {
+    let both = |c: &DecoderConfig| {
+        c.norms_add_one && c.post_norms && c.scaled_embeddings && c.tie_word_embeddings && c.head_dim == 256
+    };
+    check("gemma2", &json!({}), |c| {
+        both(c)
+            && c.layer_windows == [Some(4096), None, Some(4096)]
+            && (c.attention_softcap, c.logit_softcap) == (Some(50.0), Some(30.0))
+            && c.query_scalar == 256.0
+            && c.sliding_rope.is_none()
+            && !c.qk_norm
+    });
+    check("gemma2", &json!({"attn_logit_softcapping": null, "final_logit_softcapping": 7}), |c| {
+        (c.attention_softcap, c.logit_softcap) == (None, Some(7.0))
+    });
+    let types = json!(["full_attention", "sliding_attention", "full_attention"]);
+    check("gemma2", &json!({"layer_types": types, "sliding_window": 5, "head_dim": 12}), |c| {
+        c.layer_windows == [None, Some(5), None] && c.head_dim == 12
+    });
+    check("gemma2", &json!({"query_pre_attn_scalar": 144, "tie_word_embeddings": false}), |c| {
+        c.query_scalar == 144.0 && !c.tie_word_embeddings
+    });
+    check("gemma3_text", &json!({"sliding_window_pattern": 2}), |c| {
+        both(c)
+            && c.layer_windows == [Some(4096), None, Some(4096)]
+            && (c.attention_softcap, c.logit_softcap) == (None, None)
+            && c.rope.theta == 1e6
+            && c.sliding_rope.as_ref().is_some_and(|rope| rope.theta == 1e4)
+            && c.qk_norm
+    });
+    check("gemma3_text", &json!({"num_hidden_layers": 7}), |c| {
+        c.layer_windows.iter().filter(|w| w.is_none()).count() == 1
+    });
+    let scaled = |c: &DecoderConfig| {
+        let sliding = c.sliding_rope.as_ref().unwrap();
+        c.rope.theta == 5e5
+            && c.rope.scaling == RopeScaling::Linear { factor: 8.0 }
+            && (sliding.theta, &sliding.scaling) == (300.0, &RopeScaling::Default)
+            // What the factor makes is stated.
+            && c.max_position_embeddings == 128
+    };
+    let linear = json!({"rope_type": "linear", "factor": 8.0});
+    check(
+        "gemma3_text",
+        &json!({"rope_theta": 5e5, "rope_local_base_freq": 300, "rope_scaling": linear}),
+        scaled,
+    );
+    let by_type = json!({"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 5e5},
+                         "sliding_attention": {"rope_type": "default", "rope_theta": 300}});
+    check("gemma3_text", &json!({"rope_parameters": by_type}), scaled);
+}
+
+#[test]
+fn wrong_keys_of_gemmas_are_named() {
+    for family in ["gemma2", "gemma3_text"] {
+        check_error(
+            family,
+            &json!({"hidden_activation": "silu"}),
+            &["hidden_activation", "gelu_pytorch_tanh"],
+        );
+        check_error(family, &json!({"hidden_act": "gelu"}), &["hidden_act", "gelu_pytorch_tanh"]);
+        check_error(family, &json!({"use_bidirectional_attention": true}), &["use_bidirectional_attention"]);
+        check_error(family, &json!({"final_logit_softcapping": -1}), &["final_logit_softcapping", "above 0"]);
+        check_error(family, &json!({"query_pre_attn_scalar": 0}), &["query_pre_attn_scalar", "is 0"]);
+        check_error(family, &json!({"partial_rotary_factor": 0.5}), &["partial_rotary_factor", "0.5"]);
+        let sliding = json!({"sliding_window": null, "layer_types": (vec!["sliding_attention"; 3])});
+        check_error(family, &sliding, &["layer_types", "no sliding window"]);
+    }
+    check_error(
+        "gemma3_text",
+        &json!({"attn_logit_softcapping": 50}),
+        &["attn_logit_softcapping", "passes over"],
+    );
+    check_error("gemma3_text", &json!({"rope_local_base_freq": 1}), &["rope_local_base_freq", "above 1"]);
+    let flat = json!({"rope_parameters": {"rope_type": "default"}});
+    check_error("gemma3_text", &flat, &["rope_parameters.rope_type", "full_attention"]);
+    let partial = json!({"rope_parameters": {"full_attention": {"partial_rotary_factor": 0.5}}});
+    check_error("gemma3_text", &partial, &["rope_parameters.full_attention.partial_rotary_factor", "0.5"]);
+    let twice =
+        json!({"rope_local_base_freq": 10, "rope_parameters": {"sliding_attention": {"rope_theta": 11}}});
+    check_error("gemma3_text", &twice, &["rope_local_base_freq", "10", "11"]);
+    let multimodal =
+        json!({"architectures": ["Gemma3ForConditionalGeneration"], "text_config": {"hidden_size": 8}});
+    check_error("gemma3", &multimodal, &["text_config", "gemma3_text"]);
+    check_error("gemma2", &json!({"architectures": ["Gemma3ForCausalLM"]}), &["model_type", "gemma3_text"]);
+}
+
+/// A small valid config of a family with experts, with some keys replaced.
+fn with_experts(model_type: &str, changes: &Value) -> Value {
+    let mut keys = json!({
+        "num_experts": 6,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16,
+        "shared_expert_intermediate_size": 24,
+    });
+    if model_type == "mixtral" {
+        keys = json!({"num_local_experts": 4});
+    }
+    for (key, value) in changes.as_object().unwrap() {
+        keys[key] = value.clone();
+    }
+    with(model_type, &keys)
+}
+
+#[test]
+fn experts_are_data_too() {
+    let check = |model_type: &str,
+                 changes: Value,
+                 expected: &dyn Fn(&DecoderConfig, &ExpertsConfig) -> bool| {
+        let found =
+            translate(&with_experts(model_type, &changes)).unwrap_or_else(|e| panic!("{changes}: {e}"));
+        assert!(expected(&found, found.experts.as_ref().unwrap()), "{model_type} with {changes}: {found:?}");
+    };
+    check("mixtral", json!({}), &|c, e| {
+        (e.experts, e.experts_per_token, e.intermediate_size) == (4, 2, 48)
+            && e.norm_topk_prob
+            && e.layers == [true; 3]
+            && e.shared_intermediate_size.is_none()
+            && c.rope.theta == 1e6
+            && c.layer_windows == [None; 3]
+    });
+    check("mixtral", json!({"sliding_window": 7}), &|c, _| c.layer_windows == [Some(7); 3]);
+    check("qwen2_moe", json!({}), &|c, e| {
+        (e.experts, e.experts_per_token, e.intermediate_size) == (6, 2, 16)
+            && !e.norm_topk_prob
+            && e.layers == [true; 3]
+            && e.shared_intermediate_size == Some(24)
+            && c.qkv_bias
+            && !c.qk_norm
+    });
+    check("qwen2_moe", json!({"qkv_bias": false}), &|c, _| !c.qkv_bias);
+    check("qwen2_moe", json!({"decoder_sparse_step": 2}), &|_, e| e.layers == [false, true, false]);
+    check("qwen2_moe", json!({"mlp_only_layers": [0]}), &|_, e| e.layers == [false, true, true]);
+    let window = json!({"use_sliding_window": true, "sliding_window": 9, "max_window_layers": 2});
+    check("qwen2_moe", window.clone(), &|c, _| c.layer_windows == [Some(9), None, None]);
+    check("qwen3_moe", window, &|c, _| c.layer_windows == [Some(9); 3]);
+    check(
+        "qwen3_moe",
+        json!({"norm_topk_prob": true, "num_experts": null, "num_local_experts": 5}),
+        &|c, e| {
+            e.experts == 5
+                && e.norm_topk_prob
+                && c.qk_norm
+                && c.head_dim == 8
+                && e.shared_intermediate_size.is_none()
+        },
+    );
+}
+
+#[test]
+fn wrong_keys_of_experts_are_named() {
+    let error = |model_type: &str, changes: Value, parts: &[&str]| {
+        let found = translate(&with_experts(model_type, &changes));
+        let message = found.expect_err(&changes.to_string()).to_string();
+        for part in parts {
+            assert!(message.contains(part), "{changes}: {message:?} does not say {part:?}");
+        }
+    };
+    for family in ["qwen2_moe", "qwen3_moe"] {
+        for key in ["num_experts", "num_experts_per_tok", "moe_intermediate_size"] {
+            error(family, json!({key: null}), &[key, "missing"]);
+            error(family, json!({key: 0}), &[key, "is 0"]);
+        }
+        error(family, json!({"num_experts_per_tok": 7}), &["num_experts_per_tok", "7", "`num_experts` = 6"]);
+        error(family, json!({"mlp_only_layers": [3]}), &["mlp_only_layers", "below `num_hidden_layers` = 3"]);
+        error(family, json!({"mlp_only_layers": 1}), &["mlp_only_layers", "a list"]);
+        error(family, json!({"decoder_sparse_step": 0}), &["decoder_sparse_step", "is 0"]);
+    }
+    error(
+        "qwen2_moe",
+        json!({"shared_expert_intermediate_size": null}),
+        &["shared_expert_intermediate_size"],
+    );
+    error(
+        "mixtral",
+        json!({"num_local_experts": 1}),
+        &["num_experts_per_tok", "2", "`num_local_experts` = 1"],
+    );
+    error("qwen3_moe", json!({"num_local_experts": 5}), &["num_experts", "6", "5"]);
+    error("mixtral", json!({"num_local_experts": 1u64 << 40}), &["num_local_experts", "4096"]);
+}
+
+#[test]
+fn models_that_cannot_be_trained_say_so() {
+    let check = |config: Value, key: Option<&str>| {
+        let found = translate(&config).unwrap().check_trainable();
+        assert_eq!(found.is_ok(), key.is_none(), "{config}");
+        if let (Err(error), Some(key)) = (found, key) {
+            assert!(error.to_string().contains(&format!("`{key}`")), "{error}");
+        }
+    };
+    for family in ["llama", "mistral", "phi3", "qwen2", "qwen3", "gemma3_text"] {
+        check(with(family, &json!({})), None);
+    }
+    check(with("gemma2", &json!({})), Some("attn_logit_softcapping"));
+    check(with("gemma2", &json!({"attn_logit_softcapping": null})), Some("final_logit_softcapping"));
+    let uncapped = json!({"attn_logit_softcapping": null, "final_logit_softcapping": null});
+    check(with("gemma2", &uncapped), None);
+    check(with_experts("mixtral", &json!({})), Some("num_local_experts"));
+    check(with_experts("qwen3_moe", &json!({})), Some("num_experts"));
 }
 
 #[test]
@@ -84,7 +292,11 @@ fn a_missing_model_type_is_told_from_the_architecture() {
         &json!({"architectures": ["Qwen2ForCausalLM"]}),
         &["model_type", "qwen2", "architectures"],
     );
-    check_error("gpt2", &json!({}), &["gpt2", "llama, mistral, qwen2, qwen3"]);
+    check_error(
+        "gpt2",
+        &json!({}),
+        &["gpt2", "gemma2, gemma3_text, llama, mistral, mixtral, phi3, qwen2, qwen2_moe, qwen3, qwen3_moe"],
+    );
     check_error(
         "llama",
         &json!({"architectures": ["LlamaForSequenceClassification"]}),
@@ -144,12 +356,71 @@ fn scaling_stretches_the_context() {
     error(json!({"type": "linear", "factor": 1e9}), &["rope_scaling.factor", "1000000000", "16777216"]);
 }
 
+const ORIGINAL: &str = "original_max_position_embeddings";
+
+/// Keys of LongRoPE as Phi-3's configs have them, with some replaced.
+fn longrope(changes: &Value) -> Value {
+    let mut scaling =
+        json!({"type": "longrope", "short_factor": [1, 1.5, 2, 3], "long_factor": [1, 2, 4, 8]});
+    for (key, value) in changes.as_object().unwrap() {
+        scaling[key] = value.clone();
+    }
+    json!({ORIGINAL: 32, "rope_scaling": scaling})
+}
+
+#[test]
+fn longrope_has_a_factor_a_pair_and_the_context_that_is_stated() {
+    for kind in ["longrope", "su"] {
+        check("phi3", &longrope(&json!({"type": kind})), |c| {
+            let RopeScaling::LongRope(long) = &c.rope.scaling else { return false };
+            c.max_position_embeddings == 128
+                && long.original_max_position_embeddings == 32
+                && long.factor == 4.0
+                && long.long_factor == [1.0, 2.0, 4.0, 8.0]
+        });
+    }
+    check(
+        "llama",
+        &longrope(&json!({"factor": 2.0, "attention_factor": 1.5})),
+        |c| matches!(&c.rope.scaling, RopeScaling::LongRope(long) if long.factor == 2.0 && long.attention_factor == Some(1.5)),
+    );
+    let error = |changes: Value, parts: &[&str]| check_error("phi3", &longrope(&changes), parts);
+    error(json!({"long_factor": null}), &["rope_scaling.long_factor", "missing"]);
+    error(json!({"long_factor": 2.0}), &["rope_scaling.long_factor", "2.0", "list"]);
+    error(json!({"short_factor": [1, 0, 1, 1]}), &["rope_scaling.short_factor", "above 0"]);
+    error(json!({"short_factor": [1, 1, 1]}), &["short_factor", "has 3", "4 pairs"]);
+    error(json!({"long_mscale": 1.2}), &["long_mscale", "remove"]);
+    error(json!({ORIGINAL: 1}), &[ORIGINAL, "is 1"]);
+    let mut partial = longrope(&json!({}));
+    partial["partial_rotary_factor"] = json!(0.5);
+    check_error("phi3", &partial, &["short_factor", "has 4", "2 pairs"]);
+    let linear = json!({"rope_scaling": {"type": "linear", "factor": 2.0}});
+    check_error("phi3", &linear, &["rope_scaling", "linear", "longrope"]);
+    check_error(
+        "phi3",
+        &json!({"partial_rotary_factor": 0.4}),
+        &["partial_rotary_factor", "0.4", "3 of the 8"],
+    );
+    check_error("phi3", &json!({"partial_rotary_factor": 1.5}), &["partial_rotary_factor", "12 of the 8"]);
+    let both = json!({"rope_type": "default", "partial_rotary_factor": 0.5});
+    let twice = json!({"partial_rotary_factor": 0.75, "rope_parameters": both});
+    check_error("phi3", &twice, &["partial_rotary_factor", "0.75", "0.5"]);
+    check_error(
+        "llama",
+        &json!({"rope_parameters": both}),
+        &["rope_parameters.partial_rotary_factor", "0.5"],
+    );
+    for key in ["attention_bias", "mlp_bias", "lm_head_bias"] {
+        check_error("phi3", &json!({key: true}), &[key, "no biases"]);
+    }
+}
+
 #[test]
 fn wrong_rope_keys_are_named() {
     let error =
         |scaling: Value, parts: &[&str]| check_error("llama", &json!({"rope_scaling": scaling}), parts);
     error(json!({"rope_type": "dynamic", "factor": 2.0}), &["rope_scaling.rope_type", "dynamic", "yarn"]);
-    error(json!({"rope_type": "longrope", "short_factor": [1.0]}), &["longrope", "supported"]);
+    error(json!({"rope_type": "longrope", "short_factor": [1.0]}), &[ORIGINAL, "missing"]);
     error(json!({"type": "linear"}), &["rope_scaling.factor", "missing"]);
     error(json!({"type": "linear", "factor": -1.0}), &["rope_scaling.factor", "-1.0", "above 0"]);
     error(json!({"type": "linear", "factor": "2"}), &["rope_scaling.factor", "\"2\""]);
@@ -220,7 +491,7 @@ fn any_value() -> impl Strategy<Value = Value> {
         (0u64..200).prop_map(Value::from),
         any::<f64>().prop_map(Value::from),
         (0.0..10.0).prop_map(Value::from),
-        prop::sample::select(vec!["yarn", "llama3", "linear", "default", "full_attention", "x"])
+        prop::sample::select(vec!["yarn", "longrope", "llama3", "linear", "default", "full_attention", "x"])
             .prop_map(Value::from),
     ];
     let keys = prop::sample::select(ROPE_KEYS.to_vec()).prop_map(str::to_owned);
@@ -245,6 +516,9 @@ const ROPE_KEYS: &[&str] = &[
     "beta_slow",
     "mscale",
     "mscale_all_dim",
+    "short_factor",
+    "long_factor",
+    "partial_rotary_factor",
     "attention_factor",
     "truncate",
 ];
@@ -263,6 +537,14 @@ const KEYS: &[&str] = &[
     "rope_theta",
     "rope_scaling",
     "rope_parameters",
+    "partial_rotary_factor",
+    "rope_local_base_freq",
+    "final_logit_softcapping",
+    "num_experts",
+    "num_experts_per_tok",
+    "num_local_experts",
+    "decoder_sparse_step",
+    "mlp_only_layers",
     "sliding_window",
     "use_sliding_window",
     "max_window_layers",
@@ -280,9 +562,9 @@ proptest! {
         scaling in any_value(),
     ) {
         let changes = json!({"rope_scaling": scaling, key: value});
-        if let Ok(config) = translate(&with(family, &changes)) {
-            let rope = config.rope.frequencies(config.head_dim);
-            prop_assert_eq!(rope.inverse_frequencies.len(), config.head_dim / 2);
+        if let Ok(config) = translate(&with_experts(family, &changes)) {
+            let rope = config.rope.frequencies(config.head_dim, config.max_position_embeddings);
+            prop_assert_eq!(rope.inverse_frequencies.len(), config.rope.rotary_dim(config.head_dim) / 2);
             prop_assert!(rope.inverse_frequencies.iter().all(|f| !f.is_nan()));
         }
     }

@@ -219,6 +219,7 @@ mod tests {
     use super::super::{Int8Scales, Storage, WeightData, gated_linear, linear, linear_add, linears};
     use super::super::{normed_gated_linear, normed_linears};
     use super::*;
+    use crate::ops::Activation;
     use crate::ops::testing::{bits, numbers};
     use crate::ops::{Isa, Workers};
 
@@ -306,9 +307,12 @@ mod tests {
             ("linear", Box::new(|x| linear(x, &q).unwrap())),
             ("linears", Box::new(|x| linears(x, &[&q, &k]).unwrap())),
             ("linear_add", Box::new(|x| linear_add(x, &q, &residual).unwrap())),
-            ("gated_linear", Box::new(|x| gated_linear(x, &q, &up).unwrap())),
+            ("gated_linear", Box::new(|x| gated_linear(x, &q, &up, Activation::Silu).unwrap())),
             ("normed_linears", Box::new(|x| normed_linears(x, &norm, 1e-5, &[&q, &k]).unwrap())),
-            ("normed_gated_linear", Box::new(|x| normed_gated_linear(x, &norm, 1e-5, &q, &up).unwrap())),
+            (
+                "normed_gated_linear",
+                Box::new(|x| normed_gated_linear(x, &norm, 1e-5, &q, &up, Activation::Silu).unwrap()),
+            ),
         ];
         for (name, operation) in operations {
             let var = Var::from_tensor(&x).unwrap();

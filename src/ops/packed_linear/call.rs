@@ -1,6 +1,6 @@
 //! One forward of packed weights, split over the threads.
 //!
-//! Work goes out in units of a few panels of one weight (for SwiGLU: of both). A unit takes the rows in blocks, whose
+//! Work goes out in units of a few panels of one weight (for a gated unit: of both). A unit takes the rows in blocks, whose
 //! sums rest in a scratch that stays in the second-level cache until `Finish` has taken them into the output.
 
 use std::marker::PhantomData;
@@ -18,13 +18,13 @@ use super::{
     grouped::{self, GroupDot},
     operand::{GROUP_TILE_ROWS_MIN, by_tiles},
 };
-use crate::ops::Workers;
 #[cfg(target_arch = "x86_64")]
 use crate::ops::aligned::Plain;
 use crate::ops::parallel::{SharedMut, output, share};
 use crate::ops::simd::LANES;
 #[cfg(target_arch = "x86_64")]
 use crate::ops::simd::avx512::{run_bf16_dot, run_byte_dot};
+use crate::ops::{Activation, Workers};
 
 /// Multiply-adds that are worth handing to a thread, some microseconds.
 const PART_MULTIPLY_ADDS: usize = 1 << 17;
@@ -49,12 +49,22 @@ pub(super) struct Call<'a> {
     /// Of the output.
     pub width: usize,
     pub weights: &'a [Arc<PackedLinear>],
-    /// The two weights are a gate and its `up`, and give one output.
-    pub gated: bool,
+    pub join: Join,
     pub residual: Residual<'a>,
     /// Where the first weight's columns begin in the output.
     pub offset: usize,
     pub workers: &'a Workers,
+}
+
+/// How the weights' results make the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Join {
+    /// They stand beside each other.
+    SideBySide,
+    /// The two weights are a gate and its `up`, and give one output.
+    Gated(Activation),
+    /// The one weight's first half of the columns, whole panels, is a gate and the second half its `up`.
+    GatedHalves(Activation),
 }
 
 /// What the sums are added to.
@@ -85,9 +95,9 @@ impl Call<'_> {
         let row_parts = self.rows.div_ceil(PART_ROWS).max(1);
         // Of all rows of some panels, one after the other.
         let units =
-            |weight: &Arc<PackedLinear>| weight.out_features.div_ceil(LANES).div_ceil(unit) * row_parts;
-        // A gated unit takes the same panels of both weights.
-        let dealt = if self.gated { &self.weights[..1] } else { self.weights };
+            |weight: &Arc<PackedLinear>| self.columns(weight).div_ceil(LANES).div_ceil(unit) * row_parts;
+        // A gated unit takes the same panels of both weights, or halves.
+        let dealt = if self.is_gated() { &self.weights[..1] } else { self.weights };
         let total: usize = dealt.iter().map(units).sum();
         let work: usize =
             self.rows * self.weights.iter().map(|w| w.in_features * w.out_features).sum::<usize>();
@@ -100,7 +110,7 @@ impl Call<'_> {
                 let count = units(weight);
                 for at in start.max(first)..end.min(first + count) {
                     let from = (at - first) / row_parts * unit;
-                    let panels = from..(from + unit).min(weight.out_features.div_ceil(LANES));
+                    let panels = from..(from + unit).min(self.columns(weight).div_ceil(LANES));
                     let row = (at - first) % row_parts * PART_ROWS;
                     let rows = row..self.rows.min(row + PART_ROWS);
                     // SAFETY: the parts' units cover every column once, all of them inside the output.
@@ -112,12 +122,25 @@ impl Call<'_> {
         });
     }
 
+    fn is_gated(&self) -> bool {
+        self.join != Join::SideBySide
+    }
+
+    fn takes_halves(&self) -> bool {
+        matches!(self.join, Join::GatedHalves(_))
+    }
+
+    /// Columns of the output that a weight makes.
+    fn columns(&self, weight: &PackedLinear) -> usize {
+        if self.takes_halves() { weight.out_features / 2 } else { weight.out_features }
+    }
+
     /// Panels of a unit: what the kernels like best, by the instruction set and the rows.
     fn unit_panels(&self) -> usize {
         let isa = self.workers.isa();
         if self.rows > TILE_ROWS_MAX && self.by_tiles() {
             PANELS_MAX
-        } else if self.gated {
+        } else if self.is_gated() {
             2
         } else if self.rows <= isa.few_rows() {
             FEW_ROWS_PANELS
@@ -168,25 +191,29 @@ impl Call<'_> {
         let (mut sums, mut up_sums) = (Sums::uninit(), Sums::uninit());
         let sums = sums.as_mut_ptr().cast::<f32>();
         let weight = &*self.weights[index];
+        let columns = self.columns(weight);
         let at_once = self.rows_at_once();
         for start in rows.clone().step_by(at_once) {
             let rows = start..rows.end.min(start + at_once);
             self.multiply(weight, panels.clone(), rows.clone(), sums);
-            let then = match self.residual {
-                _ if self.gated => {
-                    let up = &self.weights[1];
+            let then = match (self.join, self.residual) {
+                (Join::Gated(activation) | Join::GatedHalves(activation), _) => {
+                    let (up, first) =
+                        if self.takes_halves() { (weight, columns) } else { (&*self.weights[1], 0) };
+                    let up_panels = panels.start + first / LANES..panels.end + first / LANES;
                     let sums = up_sums.as_mut_ptr().cast::<f32>();
-                    self.multiply(up, panels.clone(), rows.clone(), sums);
-                    Then::Gate { up: sums, up_bias: up.bias.as_deref() }
+                    self.multiply(up, up_panels, rows.clone(), sums);
+                    let up_bias = up.bias.as_deref().map(|bias| &bias[first..]);
+                    Then::Gate { activation, up: sums, up_bias }
                 }
-                Residual::Elements(residual) => Then::Add(residual),
-                Residual::Output => Then::AddTo,
-                Residual::None => Then::Keep,
+                (Join::SideBySide, Residual::Elements(residual)) => Then::Add(residual),
+                (Join::SideBySide, Residual::Output) => Then::AddTo,
+                (Join::SideBySide, Residual::None) => Then::Keep,
             };
             let finish = Finish {
                 sums,
                 rows,
-                columns: panels.start * LANES..weight.out_features.min(panels.end * LANES),
+                columns: panels.start * LANES..columns.min(panels.end * LANES),
                 bias: weight.bias.as_deref(),
                 then,
                 out: out.start(),

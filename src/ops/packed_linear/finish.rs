@@ -1,9 +1,10 @@
-//! What becomes of the sums of a few panels: bias, then a residual or SwiGLU's gate, then into the output.
+//! What becomes of the sums of a few panels: bias, then a residual or a gated unit, then into the output.
 
 use std::ops::Range;
 
 use super::PANELS_MAX;
-use crate::ops::simd::{Kernel, LANES, Simd, load_some, math, store_some};
+use crate::ops::Activation;
+use crate::ops::simd::{Kernel, LANES, Simd, load_some, store_some};
 
 /// What is done with x W^T + b.
 #[derive(Clone, Copy)]
@@ -13,8 +14,9 @@ pub enum Then<'a> {
     Add(&'a [f32]),
     /// Add it to what the output holds.
     AddTo,
-    /// `silu` of it, times the sums of the `up` weight (`[rows, PANELS_MAX * 16]`) and its bias.
+    /// The activation of it, times the sums of the `up` weight (`[rows, PANELS_MAX * 16]`) and its bias.
     Gate {
+        activation: Activation,
         up: *const f32,
         up_bias: Option<&'a [f32]>,
     },
@@ -54,8 +56,9 @@ impl Kernel for Finish<'_> {
                         Then::Keep => sum,
                         Then::Add(residual) => S::add(load_some::<S>(residual.as_ptr().add(to), count), sum),
                         Then::AddTo => S::add(load_some::<S>(self.out.add(to), count), sum),
-                        Then::Gate { up, up_bias } => {
-                            S::mul(math::silu::<S>(sum), biased::<S>(up.add(from), up_bias, column, count))
+                        Then::Gate { activation, up, up_bias } => {
+                            let up = biased::<S>(up.add(from), up_bias, column, count);
+                            S::mul(activation.of::<S>(sum), up)
                         }
                     };
                     store_some::<S>(self.out.add(to), value, count);

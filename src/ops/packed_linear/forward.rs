@@ -1,18 +1,19 @@
 //! The candle operations on packed weights: one, several side by side on one x, one added to a residual, and
-//! SwiGLU's gate and up. How one is computed is in `call.rs`.
+//! a gated unit's gate and up. How one is computed is in `call.rs`.
 
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor};
 
 use super::backward::{Term, input_gradient};
-use super::call::{Call, Residual};
+use super::call::{Call, Join, Residual};
 use super::operand::Operand;
 use super::{Norm, PackedLinear, doubles};
 use crate::ops::parallel::SharedMut;
 use crate::ops::rows::{contiguous, contiguous_f32, elements, elements_f64};
+use crate::ops::simd::LANES;
 use crate::ops::tape::{self, Keeps, apply1, apply2, is_tracked};
-use crate::ops::{OpsError, rms_norm, shape_error, swiglu};
+use crate::ops::{Activation, OpsError, glu, glu_of_halves, rms_norm, shape_error};
 
 const OP: &str = "packed_linear";
 
@@ -53,12 +54,30 @@ pub fn normed_gated_linear(
     eps: f32,
     gate: &Arc<PackedLinear>,
     up: &Arc<PackedLinear>,
+    activation: Activation,
 ) -> Result<Tensor> {
     if is_tracked(x) || is_tracked(norm) || x.dtype() == DType::F64 {
-        return gated_linear(&normed(x, norm, eps, &[gate])?, gate, up);
+        return gated_linear(&normed(x, norm, eps, &[gate])?, gate, up, activation);
     }
-    let weights = Weights::Gated { gate: Arc::clone(gate), up: Arc::clone(up) };
+    let weights = Weights::Gated { gate: Arc::clone(gate), up: Arc::clone(up), activation };
     let op = NormedLinears { linears: Linears(weights), eps };
+    apply2(&tape::contiguous(x)?, &tape::contiguous(norm)?, op, Keeps::NOTHING)
+}
+
+/// `normed_gated_linear` of a weight whose first half of the rows is the gate's and whose second half is up's, bit for bit.
+pub fn normed_fused_gated_linear(
+    x: &Tensor,
+    norm: &Tensor,
+    eps: f32,
+    gate_up: &Arc<PackedLinear>,
+    activation: Activation,
+) -> Result<Tensor> {
+    let halves_are_panels = gate_up.out_features.is_multiple_of(2 * LANES);
+    if is_tracked(x) || is_tracked(norm) || x.dtype() == DType::F64 || !halves_are_panels {
+        let both = linear(&normed(x, norm, eps, &[gate_up])?, gate_up)?;
+        return glu_of_halves(&both, activation, &gate_up.workers);
+    }
+    let op = NormedLinears { linears: Linears(Weights::GatedHalves(Arc::clone(gate_up), activation)), eps };
     apply2(&tape::contiguous(x)?, &tape::contiguous(norm)?, op, Keeps::NOTHING)
 }
 
@@ -68,13 +87,18 @@ pub fn linear_add(x: &Tensor, weight: &Arc<PackedLinear>, residual: &Tensor) -> 
     apply2(&tape::contiguous(x)?, &tape::contiguous(residual)?, op, keeps(&[weight]))
 }
 
-/// `silu(x Wg^T + bg) * (x Wu^T + bu)`: f32 `[tokens, out_features]`, the two weights of one shape.
-pub fn gated_linear(x: &Tensor, gate: &Arc<PackedLinear>, up: &Arc<PackedLinear>) -> Result<Tensor> {
+/// `activation(x Wg^T + bg) * (x Wu^T + bu)`: f32 `[tokens, out_features]`, the two weights of one shape.
+pub fn gated_linear(
+    x: &Tensor,
+    gate: &Arc<PackedLinear>,
+    up: &Arc<PackedLinear>,
+    activation: Activation,
+) -> Result<Tensor> {
     if is_tracked(x) || x.dtype() == DType::F64 {
         // Both results are what the gradients need, and computing them again would cost two products.
-        return swiglu(&linear(x, gate)?, &linear(x, up)?, &gate.workers);
+        return glu(&linear(x, gate)?, &linear(x, up)?, activation, &gate.workers);
     }
-    let op = Linears(Weights::Gated { gate: Arc::clone(gate), up: Arc::clone(up) });
+    let op = Linears(Weights::Gated { gate: Arc::clone(gate), up: Arc::clone(up), activation });
     apply1(&tape::contiguous(x)?, op, Keeps::NOTHING)
 }
 
@@ -87,6 +111,18 @@ fn keeps(weights: &[&Arc<PackedLinear>]) -> Keeps {
 pub(in crate::ops) fn product(x: &[f32], rows: usize, weight: &Arc<PackedLinear>) -> Result<Vec<f32>> {
     let op = Linears(Weights::SideBySide(vec![Arc::clone(weight)]));
     op.forward(x, &Shape::from((rows, weight.in_features)), None, None).map(|(y, _)| y)
+}
+
+/// `gated_linear` of rows that are no tensor.
+pub(in crate::ops) fn gated_product(
+    x: &[f32],
+    rows: usize,
+    gate: &Arc<PackedLinear>,
+    up: &Arc<PackedLinear>,
+    activation: Activation,
+) -> Result<Vec<f32>> {
+    let op = Linears(Weights::Gated { gate: Arc::clone(gate), up: Arc::clone(up), activation });
+    op.forward(x, &Shape::from((rows, gate.in_features)), None, None).map(|(y, _)| y)
 }
 
 /// The results of several weights on one x, beside each other, added to a residual of their shape.
@@ -109,7 +145,7 @@ pub(super) fn add_product(
     offset: usize,
 ) -> Result<()> {
     let weights = std::slice::from_ref(weight);
-    check(weights, false, &Shape::from((rows, x.len() / rows.max(1))))?;
+    check(weights, Join::SideBySide, &Shape::from((rows, x.len() / rows.max(1))))?;
     if y.len() != rows * width || offset + weight.out_features > width {
         let detail = format!("{} columns from {offset} on are not in [{rows}, {width}]", weight.out_features);
         return Err(shape_error(OP, detail));
@@ -119,7 +155,7 @@ pub(super) fn add_product(
         rows,
         width,
         weights,
-        gated: false,
+        join: Join::SideBySide,
         residual: Residual::Output,
         offset,
         workers: &weight.workers,
@@ -132,7 +168,13 @@ struct Linears(Weights);
 
 enum Weights {
     SideBySide(Vec<Arc<PackedLinear>>),
-    Gated { gate: Arc<PackedLinear>, up: Arc<PackedLinear> },
+    Gated {
+        gate: Arc<PackedLinear>,
+        up: Arc<PackedLinear>,
+        activation: Activation,
+    },
+    /// Gate above up in one weight, each whole panels.
+    GatedHalves(Arc<PackedLinear>, Activation),
 }
 
 impl CustomOp1 for Linears {
@@ -261,7 +303,7 @@ impl Linears {
         let Weights::SideBySide(weights) = &self.0 else {
             return Err(shape_error(OP, "gate and up are multiplied in f32 alone"));
         };
-        let (rows, width) = check(weights, false, x_shape)?;
+        let (rows, width) = check(weights, Join::SideBySide, x_shape)?;
         Ok((CpuStorage::F64(doubles::forward(weights, x, rows, residual)?), Shape::from((rows, width))))
     }
 
@@ -274,10 +316,15 @@ impl Linears {
     ) -> Result<(Vec<f32>, Shape)> {
         let weights = match &self.0 {
             Weights::SideBySide(weights) => weights.as_slice(),
-            Weights::Gated { gate, up } => &[Arc::clone(gate), Arc::clone(up)],
+            Weights::Gated { gate, up, .. } => &[Arc::clone(gate), Arc::clone(up)],
+            Weights::GatedHalves(gate_up, _) => std::slice::from_ref(gate_up),
         };
-        let gated = matches!(self.0, Weights::Gated { .. });
-        let (rows, width) = check(weights, gated, x_shape)?;
+        let join = match self.0 {
+            Weights::SideBySide(_) => Join::SideBySide,
+            Weights::Gated { activation, .. } => Join::Gated(activation),
+            Weights::GatedHalves(_, activation) => Join::GatedHalves(activation),
+        };
+        let (rows, width) = check(weights, join, x_shape)?;
         let shape = Shape::from((rows, width));
         if let Some((_, found)) = residual.filter(|(_, found)| **found != shape) {
             return Err(shape_error(
@@ -293,7 +340,7 @@ impl Linears {
             rows,
             width,
             weights,
-            gated,
+            join,
             residual: residual.map_or(Residual::None, |(elements, _)| Residual::Elements(elements)),
             offset: 0,
             workers,
@@ -303,7 +350,7 @@ impl Linears {
 }
 
 /// The number of rows and the width of the output.
-fn check(weights: &[Arc<PackedLinear>], gated: bool, x: &Shape) -> Result<(usize, usize)> {
+fn check(weights: &[Arc<PackedLinear>], join: Join, x: &Shape) -> Result<(usize, usize)> {
     let fits = |weight: &&Arc<PackedLinear>| match *x.dims() {
         [_, k] => k != weight.in_features,
         _ => true,
@@ -312,10 +359,14 @@ fn check(weights: &[Arc<PackedLinear>], gated: bool, x: &Shape) -> Result<(usize
         return Err(shape_error(OP, format!("x of shape {:?} does not fit {weight:?}", x.dims())));
     }
     let widths = || weights.iter().map(|weight| weight.out_features);
-    if gated && widths().min() != widths().max() {
+    if matches!(join, Join::Gated(_)) && widths().min() != widths().max() {
         return Err(shape_error(OP, format!("gate and up differ in shape: {weights:?}")));
     }
-    let width = if gated { weights[0].out_features } else { widths().sum() };
+    let width = match join {
+        Join::SideBySide => widths().sum(),
+        Join::Gated(_) => weights[0].out_features,
+        Join::GatedHalves(_) => weights[0].out_features / 2,
+    };
     Ok((x.dims().first().copied().unwrap_or(0), width))
 }
 

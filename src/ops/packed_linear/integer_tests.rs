@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::tests::{Case, check_invariance, forward};
 use super::*;
-use crate::ops::Isa;
 use crate::ops::testing::{bits, numbers};
+use crate::ops::{Activation, Isa};
 
 const PER_CHANNEL: Storage = Storage::Int8(Int8Scales::PerChannel);
 
@@ -283,9 +283,18 @@ fn kinds_mix() {
             assert_eq!(linears(&x, &all).unwrap().to_vec2::<f32>().unwrap(), apart, "{isa}");
 
             let (gate, up) = (&weights[0], &weights[2]);
-            let middle = crate::ops::swiglu(&linear(&x, gate).unwrap(), &linear(&x, up).unwrap(), &workers);
+            let middle = crate::ops::glu(
+                &linear(&x, gate).unwrap(),
+                &linear(&x, up).unwrap(),
+                Activation::Silu,
+                &workers,
+            );
             let middle = middle.unwrap().to_vec2::<f32>().unwrap();
-            assert_eq!(gated_linear(&x, gate, up).unwrap().to_vec2::<f32>().unwrap(), middle, "{isa}");
+            assert_eq!(
+                gated_linear(&x, gate, up, Activation::Silu).unwrap().to_vec2::<f32>().unwrap(),
+                middle,
+                "{isa}"
+            );
         }
     }
 }

@@ -56,8 +56,10 @@ pub(super) use backward::{Term, input_gradient};
 use blocks::BlockFormat;
 use doubles::Doubles;
 pub use embedding::{embedding, embedding_gradient};
-pub(super) use forward::product;
-pub use forward::{gated_linear, linear, linear_add, linears, normed_gated_linear, normed_linears};
+pub use forward::{
+    gated_linear, linear, linear_add, linears, normed_fused_gated_linear, normed_gated_linear, normed_linears,
+};
+pub(super) use forward::{gated_product, product};
 use int8::Int8Panels;
 pub use low_rank::{AdaptedLinear, LowRank, adapted_linears};
 use trainable::Learning;

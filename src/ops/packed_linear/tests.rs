@@ -7,8 +7,8 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 
 use super::*;
-use crate::ops::Isa;
 use crate::ops::testing::{bits, numbers};
+use crate::ops::{Activation, Isa, glu_of_halves};
 
 const BLOCK_DTYPES: [GgmlDType; 9] = [
     GgmlDType::F16,
@@ -268,17 +268,29 @@ fn check_fused(storage: Storage, rows: usize, k: usize) {
         assert_eq!(values(linear_add(&x, &v, &residual).unwrap()), values(added), "{isa}");
 
         let (gate, up) = (linear(&x, &v).unwrap(), linear(&x, &case(33)).unwrap());
-        let gated = crate::ops::swiglu(&gate, &up, &workers).unwrap();
-        assert_eq!(values(gated_linear(&x, &v, &case(33)).unwrap()), values(gated), "{isa}");
+        let gated = crate::ops::glu(&gate, &up, Activation::GeluTanh, &workers).unwrap();
+        assert_eq!(
+            values(gated_linear(&x, &v, &case(33), Activation::GeluTanh).unwrap()),
+            values(gated),
+            "{isa}"
+        );
 
         let norm = Tensor::from_vec(numbers(19, k), k, &Device::Cpu).unwrap();
         let normed = crate::ops::rms_norm(&x, &norm, 1e-5, &workers).unwrap();
         let all = [&v, &case(33)];
         let (plain, fused) = (linears(&normed, &all), normed_linears(&x, &norm, 1e-5, &all));
         assert_eq!(values(fused.unwrap()), values(plain.unwrap()), "{isa}");
-        let plain = gated_linear(&normed, &v, &case(33)).unwrap();
-        let fused = normed_gated_linear(&x, &norm, 1e-5, &v, &case(33)).unwrap();
+        let plain = gated_linear(&normed, &v, &case(33), Activation::Silu).unwrap();
+        let fused = normed_gated_linear(&x, &norm, 1e-5, &v, &case(33), Activation::Silu).unwrap();
         assert_eq!(values(fused), values(plain), "{isa}");
+
+        // Halves that are whole panels, and halves that are not.
+        for n in [32, 96, 66] {
+            let both = case(n);
+            let plain = glu_of_halves(&linear(&normed, &both).unwrap(), Activation::Silu, &workers).unwrap();
+            let fused = normed_fused_gated_linear(&x, &norm, 1e-5, &both, Activation::Silu).unwrap();
+            assert_eq!(values(fused), values(plain), "{isa}, {n}");
+        }
     }
 }
 
@@ -305,7 +317,7 @@ fn operands_of_fused_operations_must_fit() {
     };
     check(linears(&zeros(&[2, 7]), &[&pack(3, 7), &pack(3, 8)]), "does not fit");
     check(linear_add(&zeros(&[2, 7]), &pack(3, 7), &zeros(&[3, 3])), "a residual of shape [3, 3]");
-    check(gated_linear(&zeros(&[2, 7]), &pack(3, 7), &pack(4, 7)), "gate and up differ");
+    check(gated_linear(&zeros(&[2, 7]), &pack(3, 7), &pack(4, 7), Activation::Silu), "gate and up differ");
     check(normed_linears(&zeros(&[2, 7]), &zeros(&[8]), 1e-5, &[&pack(3, 7)]), "a norm of shape [8]");
     assert_eq!(linears(&zeros(&[2, 7]), &[]).unwrap().dims(), [2, 0]);
 }

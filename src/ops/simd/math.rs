@@ -36,9 +36,16 @@ pub(in crate::ops) unsafe fn exp<S: Simd>(x: S::F) -> S::F {
 #[inline(always)]
 pub(in crate::ops) unsafe fn silu<S: Simd>(x: S::F) -> S::F {
     // SAFETY: the caller vouches for the instruction set; no memory is touched.
+    unsafe { times_logistic::<S>(x, x) }
+}
+
+/// x / (1 + exp(-z))
+#[inline(always)]
+pub(in crate::ops) unsafe fn times_logistic<S: Simd>(x: S::F, z: S::F) -> S::F {
+    // SAFETY: the caller vouches for the instruction set; no memory is touched.
     unsafe {
         let one = S::splat(1.0);
-        S::div(x, S::add(one, exp::<S>(S::sub(S::splat(0.0), x))))
+        S::div(x, S::add(one, exp::<S>(S::sub(S::splat(0.0), z))))
     }
 }
 

@@ -81,10 +81,11 @@ pub fn check_settings(
     checkpoint: &Checkpoint,
     config: &DecoderConfig,
 ) -> Result<(), TrainError> {
+    config.check_trainable().map_err(|error| error.at(checkpoint))?;
     let resolved = Resolved::of(request, config, checkpoint.dtype)?;
     check_options(&resolved.trainer, &resolved.run)?;
     if let Some(lora) = lora_of(request) {
-        tokens::lora_settings(request, &lora)?.check(config)?;
+        tokens::lora_settings(request, &lora, config)?.check(config)?;
     }
     if request.kind() == MethodKind::Reinforcement {
         let method = policy_method(request, resolved.dtype)?;

@@ -65,7 +65,7 @@ impl Job<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Finished, TrainError> {
         let Learning { resolved, passes, .. } = learning;
-        let settings = lora_settings(self.request, lora)?;
+        let settings = lora_settings(self.request, lora, &self.config)?;
         let adapter = Adapter::new(&self.config, &settings, resolved.trainer.seed, &self.workers)?;
         let decoder = Arc::new(self.decoder(resolved)?);
         let mut policy = LoraDecoder::new(Arc::clone(&decoder), adapter, passes.clone())?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{Finished, Job, Learning};
-use crate::model::{Adapter, LoraSettings, Target};
+use crate::model::{Adapter, DecoderConfig, LoraSettings, Target};
 use crate::protocol::fine_tuning::{CorpusFiles, CreateFineTuningJob, Lora, MethodKind};
 use crate::train::data::{
     BatchOptions, BatchPlan, Corpus, Documents, Loss, ModelText, Packing, PrepareOptions, Source, TokenStore,
@@ -66,7 +66,7 @@ impl Job<'_> {
 
     /// A new adapter on a decoder that stays as it is.
     fn adapted(&self, resolved: &Resolved, lora: &Lora, passes: Passes) -> Result<LoraDecoder, TrainError> {
-        let settings = lora_settings(self.request, lora)?;
+        let settings = lora_settings(self.request, lora, &self.config)?;
         let adapter = Adapter::new(&self.config, &settings, resolved.trainer.seed, &self.workers)?;
         LoraDecoder::new(Arc::new(self.decoder(resolved)?), adapter, passes)
     }
@@ -156,14 +156,18 @@ fn mask_file(request: &CreateFineTuningJob) -> Option<&str> {
 
 /// # Errors
 /// A module that is none, or a mask beside the adapter.
-pub(super) fn lora_settings(request: &CreateFineTuningJob, lora: &Lora) -> Result<LoraSettings, TrainError> {
+pub(super) fn lora_settings(
+    request: &CreateFineTuningJob,
+    lora: &Lora,
+    config: &DecoderConfig,
+) -> Result<LoraSettings, TrainError> {
     if mask_file(request).is_some() {
         let problem = "is for a model's own weights: leave `lora` out, or the mask";
         return Err(TrainError::option("mask_file", problem));
     }
     let rank = lora.r.unwrap_or(16);
     let targets = match &lora.target_modules {
-        None => Target::ALL.to_vec(),
+        None => Target::of(config).to_vec(),
         Some(names) => names.iter().map(|name| target(name)).collect::<Result<_, _>>()?,
     };
     Ok(LoraSettings {

@@ -1,7 +1,7 @@
 //! GGUF metadata to a Hugging Face config.json, for the architectures that the one decoder covers.
 //!
-//! llama.cpp's defaults fill what a file leaves out. What the decoder cannot compute (experts, partial rotation,
-//! heads that differ between layers) is an error here, where the metadata key can be named.
+//! llama.cpp's defaults fill what a file leaves out. What the decoder cannot compute (experts in GGUF's layout, heads that
+//! differ between layers) is an error here, where the metadata key can be named.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::header::StoredTensor;
 use super::metadata::Metadata;
-use super::rope;
+use super::rope::{self, RotaryTensors};
 use crate::weights::WeightsError;
 
 /// The GGUF architectures with a translation.
@@ -20,10 +20,16 @@ pub enum Architecture {
     Mistral,
     Qwen2,
     Qwen3,
+    /// Phi-3 and Phi-4.
+    Phi3,
+    Gemma2,
+    /// Its text models, and the text model of those that read pictures.
+    Gemma3,
 }
 
 impl Architecture {
-    const ALL: [Self; 4] = [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3];
+    const ALL: [Self; 7] =
+        [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3, Self::Phi3, Self::Gemma2, Self::Gemma3];
 
     /// The architecture that `general.architecture` names.
     pub fn of(metadata: &Metadata) -> Result<Self, WeightsError> {
@@ -45,7 +51,19 @@ impl Architecture {
             Self::Mistral => "mistral",
             Self::Qwen2 => "qwen2",
             Self::Qwen3 => "qwen3",
+            Self::Phi3 => "phi3",
+            Self::Gemma2 => "gemma2",
+            Self::Gemma3 => "gemma3",
         }
+    }
+
+    fn is_gemma(self) -> bool {
+        matches!(self, Self::Gemma2 | Self::Gemma3)
+    }
+
+    /// Whether llama.cpp's converter has added 1 to a tensor, named as in Hugging Face: Gemma's norms multiply by 1 + their weight.
+    pub fn adds_one(self, name: &str) -> bool {
+        self.is_gemma() && name.ends_with("norm.weight")
     }
 }
 
@@ -62,12 +80,12 @@ pub fn permuted_heads(architecture: Architecture, name: &str, config: &Value) ->
     config[key].as_u64().map(|heads| heads as usize)
 }
 
-/// The config.json. `rotary_factors` is the tensor `rope_freqs.weight`.
+/// The config.json.
 pub fn translate(
     architecture: Architecture,
     metadata: &Metadata,
     tensors: &BTreeMap<String, StoredTensor>,
-    rotary_factors: Option<&[f32]>,
+    rotary: &RotaryTensors,
 ) -> Result<Value, WeightsError> {
     let shape = Shape::read(architecture, metadata)?;
     let sliding_window = metadata.count(&shape.key("attention.sliding_window"))?.filter(|window| *window > 0);
@@ -78,16 +96,20 @@ pub fn translate(
         Architecture::Llama | Architecture::Mistral => ("LlamaForCausalLM", "llama"),
         Architecture::Qwen2 => ("Qwen2ForCausalLM", "qwen2"),
         Architecture::Qwen3 => ("Qwen3ForCausalLM", "qwen3"),
+        Architecture::Phi3 => ("Phi3ForCausalLM", "phi3"),
+        Architecture::Gemma2 => ("Gemma2ForCausalLM", "gemma2"),
+        Architecture::Gemma3 => ("Gemma3ForCausalLM", "gemma3_text"),
     };
     let missing =
         |name: &str| WeightsError::MissingTensor { path: metadata.path().into(), name: name.into() };
     let embedding = tensors.get("token_embd.weight").ok_or_else(|| missing("token_embd.weight"))?;
-    let rope_theta = metadata.float(&shape.key("rope.freq_base"))?.unwrap_or(10_000.0);
-    let scaling = rope::scaling(metadata, architecture.name(), rope_theta, shape.head_dim, rotary_factors)?;
+    let default_theta = if architecture == Architecture::Gemma3 { 1_000_000.0 } else { 10_000.0 };
+    let rope_theta = metadata.float(&shape.key("rope.freq_base"))?.unwrap_or(default_theta);
+    let scaling = rope::scaling(metadata, architecture.name(), rope_theta, shape.head_dim, rotary)?;
     let mut config = json!({
         "architectures": [class],
         "model_type": model_type,
-        "hidden_act": "silu",
+        "hidden_act": if architecture.is_gemma() { "gelu_pytorch_tanh" } else { "silu" },
         "hidden_size": shape.hidden_size,
         "intermediate_size": shape.intermediate_size,
         "num_hidden_layers": shape.layers,
@@ -103,6 +125,13 @@ pub fn translate(
     });
     if let Some(config) = config.as_object_mut() {
         add_family_keys(config, architecture, is_mistral, sliding_window, tensors);
+        match architecture {
+            Architecture::Phi3 => add_phi3_keys(config, &shape, sliding_window),
+            Architecture::Gemma2 | Architecture::Gemma3 => {
+                add_gemma_keys(config, architecture, &shape, sliding_window, metadata)?;
+            }
+            _ => {}
+        }
         add_token_ids(config, metadata)?;
     }
     Ok(config)
@@ -117,6 +146,8 @@ struct Shape {
     heads: u32,
     kv_heads: u32,
     head_dim: u32,
+    /// Dimensions of a head that turn.
+    rotary_dim: u32,
     context_length: u32,
     rms_norm_eps: f64,
 }
@@ -150,8 +181,11 @@ impl Shape {
             let problem = format!("is {hidden_size}, which {heads} heads do not divide");
             return Err(metadata.error(&key("embedding_length"), problem));
         };
-        for name in ["rope.dimension_count", "attention.value_length"] {
-            if let Some(other) = metadata.count(&key(name))?.filter(|other| *other != head_dim) {
+        let rotary_dim = metadata.count(&key("rope.dimension_count"))?.unwrap_or(head_dim);
+        let value_dim = metadata.count(&key("attention.value_length"))?.unwrap_or(head_dim);
+        let is_partial = architecture == Architecture::Phi3 && (1..head_dim).contains(&rotary_dim);
+        for (name, other) in [("rope.dimension_count", rotary_dim), ("attention.value_length", value_dim)] {
+            if other != head_dim && !(is_partial && name == "rope.dimension_count") {
                 let problem = format!("is {other}, but a head has {head_dim}; whole heads are supported");
                 return Err(metadata.error(&key(name), problem));
             }
@@ -165,6 +199,7 @@ impl Shape {
             heads,
             kv_heads,
             head_dim,
+            rotary_dim,
             context_length: positive("context_length")?,
             rms_norm_eps: metadata.float(&epsilon)?.ok_or_else(|| metadata.error(&epsilon, "is missing"))?,
         })
@@ -197,7 +232,48 @@ fn add_family_keys(
                 set("attention_bias", json!(tensors.contains_key("blk.0.attn_q.bias")));
             }
         }
+        Architecture::Phi3 | Architecture::Gemma2 | Architecture::Gemma3 => {}
     }
+}
+
+fn add_phi3_keys(config: &mut Map<String, Value>, shape: &Shape, sliding_window: Option<u32>) {
+    let (rotary, head) = (f64::from(shape.rotary_dim), f64::from(shape.head_dim));
+    // Heads times this, cut to a whole number, is what turns.
+    let part = [rotary / head, (rotary + 0.5) / head]
+        .into_iter()
+        .find(|part| (part * head) as u32 == shape.rotary_dim);
+    config.insert("partial_rotary_factor".to_owned(), json!(part.unwrap_or(1.0)));
+    config.insert("sliding_window".to_owned(), json!(sliding_window));
+}
+
+/// What scales queries is in no metadata: llama.cpp knows it by the number of layers, that of the two models of 27B being another.
+fn add_gemma_keys(
+    config: &mut Map<String, Value>,
+    architecture: Architecture,
+    shape: &Shape,
+    sliding_window: Option<u32>,
+    metadata: &Metadata,
+) -> Result<(), WeightsError> {
+    let layers_of_27b = if architecture == Architecture::Gemma2 { 46 } else { 62 };
+    let scalar = if shape.layers == layers_of_27b { shape.hidden_size / shape.heads } else { shape.head_dim };
+    config.insert("query_pre_attn_scalar".to_owned(), json!(scalar));
+    if let Some(window) = sliding_window {
+        config.insert("sliding_window".to_owned(), json!(window));
+    }
+    for key in ["attn_logit_softcapping", "final_logit_softcapping"] {
+        if let Some(cap) = metadata.float(&shape.key(key))? {
+            config.insert(key.to_owned(), json!(cap));
+        }
+    }
+    if architecture == Architecture::Gemma3 {
+        if let Some(theta) = metadata.float(&shape.key("rope.freq_base_swa"))? {
+            config.insert("rope_local_base_freq".to_owned(), json!(theta));
+        }
+        if let Some(pattern) = metadata.count(&shape.key("attention.sliding_window_pattern"))? {
+            config.insert("sliding_window_pattern".to_owned(), json!(pattern));
+        }
+    }
+    Ok(())
 }
 
 fn add_token_ids(config: &mut Map<String, Value>, metadata: &Metadata) -> Result<(), WeightsError> {

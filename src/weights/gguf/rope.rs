@@ -2,7 +2,7 @@
 //!
 //! Linear and YaRN scaling are metadata keys. Llama 3's is not: llama.cpp's converter evaluates its formula and writes
 //! one divisor a frequency as the tensor `rope_freqs.weight`. The parameters are found again by evaluating the
-//! formula for every published set of them.
+//! formula for every published set of them. LongRoPE's two lists of factors are tensors as they are.
 
 use serde_json::{Value, json};
 
@@ -14,15 +14,35 @@ const ORIGINAL_CONTEXTS: [u32; 6] = [8192, 4096, 2048, 16_384, 32_768, 131_072];
 /// The divisors were computed in f32.
 const TOLERANCE: f64 = 1e-3;
 
+/// The tensors that say how RoPE is scaled, as far as a file has them.
+#[derive(Debug, Default)]
+pub struct RotaryTensors {
+    /// `rope_freqs.weight`
+    pub frequencies: Option<Vec<f32>>,
+    /// `rope_factors_short.weight` and `rope_factors_long.weight`
+    pub short_and_long: Option<[Vec<f32>; 2]>,
+}
+
 /// The value of `rope_scaling`, `Null` for none.
 pub fn scaling(
     metadata: &Metadata,
     prefix: &str,
     rope_theta: f64,
     head_dim: u32,
-    rotary_factors: Option<&[f32]>,
+    tensors: &RotaryTensors,
 ) -> Result<Value, WeightsError> {
-    if let Some(factors) = rotary_factors {
+    if let Some([short, long]) = &tensors.short_and_long {
+        let mut scaling = json!({ "rope_type": "longrope", "short_factor": short, "long_factor": long });
+        let key = |name: &str| format!("{prefix}.rope.scaling.{name}");
+        if let Some(original) = metadata.count(&key("original_context_length"))? {
+            scaling["original_max_position_embeddings"] = json!(original);
+        }
+        if let Some(factor) = metadata.float(&key("attn_factor"))? {
+            scaling["attention_factor"] = json!(factor);
+        }
+        return Ok(scaling);
+    }
+    if let Some(factors) = &tensors.frequencies {
         return llama3(factors, rope_theta, head_dim).ok_or_else(|| WeightsError::UnsupportedType {
             path: metadata.path().to_owned(),
             name: "rope_freqs.weight".into(),

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::config::{self, Architecture};
 use super::header::{Header, StoredTensor};
 use super::metadata::Metadata;
+use super::rope::RotaryTensors;
 use super::{names, rows, tokenizer};
 use crate::weights::checkpoint::{Checkpoint, CheckpointDtype};
 use crate::weights::mapped_file::MappedFile;
@@ -33,6 +34,7 @@ pub struct GgufFile {
     metadata: Metadata,
     /// Under their Hugging Face names.
     tensors: BTreeMap<String, NamedTensor>,
+    architecture: Architecture,
     config: Value,
 }
 
@@ -41,6 +43,8 @@ struct NamedTensor {
     stored: StoredTensor,
     /// Heads whose rows are stored in llama.cpp's order.
     permuted_heads: Option<usize>,
+    /// 1 was added to what Hugging Face has.
+    has_one_added: bool,
 }
 
 impl GgufFile {
@@ -50,13 +54,18 @@ impl GgufFile {
         let Header { metadata, tensors } = Header::read(&file)?;
         refuse_split(&metadata)?;
         let architecture = Architecture::of(&metadata)?;
-        let factors = match tensors.get("rope_freqs.weight") {
-            Some(stored) => Some(view("rope_freqs.weight", &file, stored).to_f32()?),
-            None => None,
+        let factors =
+            |name: &str| tensors.get(name).map(|stored| view(name, &file, stored).to_f32()).transpose();
+        let short = factors("rope_factors_short.weight")?;
+        let rotary = RotaryTensors {
+            frequencies: factors("rope_freqs.weight")?,
+            short_and_long: short
+                .zip(factors("rope_factors_long.weight")?)
+                .map(|(short, long)| [short, long]),
         };
-        let config = config::translate(architecture, &metadata, &tensors, factors.as_deref())?;
+        let config = config::translate(architecture, &metadata, &tensors, &rotary)?;
         let tensors = name_tensors(&file, architecture, &config, tensors)?;
-        Ok(Self { file, metadata, tensors, config })
+        Ok(Self { file, metadata, tensors, architecture, config })
     }
 
     /// The Hugging Face configuration.
@@ -124,7 +133,7 @@ impl TensorSource for GgufFile {
     }
 
     fn stored_name(&self, name: &str) -> String {
-        names::gguf_name(name).unwrap_or_else(|| name.to_owned())
+        names::gguf_name(self.architecture, name).unwrap_or_else(|| name.to_owned())
     }
 
     fn shape(&self, name: &str) -> Result<Vec<usize>, WeightsError> {
@@ -132,12 +141,18 @@ impl TensorSource for GgufFile {
     }
 
     fn dtype(&self, name: &str) -> Result<TensorType, WeightsError> {
-        self.named(name).map(|tensor| tensor.stored.dtype)
+        self.named(name)
+            .map(|tensor| if tensor.has_one_added { TensorType::F32 } else { tensor.stored.dtype })
     }
 
     fn tensor(&self, name: &str) -> Result<TensorView<'_>, WeightsError> {
         let tensor = self.named(name)?;
         let mut view = view(name, &self.file, &tensor.stored);
+        if tensor.has_one_added {
+            // Exact but below a half, and then within half a unit in the last place of 1.
+            let bytes = view.to_f32()?.into_iter().flat_map(|x| (x - 1.0).to_ne_bytes()).collect();
+            (view.dtype, view.bytes) = (TensorType::F32, Cow::Owned(bytes));
+        }
         if let Some(heads) = tensor.permuted_heads {
             let head_dim = tensor.stored.shape[0] / heads;
             view.bytes = Cow::Owned(rows::halves_from_pairs(&view.bytes, heads, head_dim));
@@ -178,11 +193,11 @@ fn name_tensors(
         if names::is_rotary_table(&gguf_name) {
             continue;
         }
-        let Some(name) = names::hugging_face_name(&gguf_name) else {
+        let Some(name) = names::hugging_face_name(architecture, &gguf_name) else {
             return Err(WeightsError::UnsupportedArchitecture {
                 path: file.path.clone(),
                 architecture: format!("{} with a tensor `{gguf_name}`", architecture.name()),
-                supported: "dense Llama, Mistral, Qwen2 and Qwen3 models".into(),
+                supported: "dense Llama, Mistral, Qwen2, Qwen3, Phi-3, Gemma 2 and Gemma 3 models".into(),
             });
         };
         let permuted_heads = config::permuted_heads(architecture, &name, config);
@@ -199,7 +214,8 @@ fn name_tensors(
                 )));
             }
         }
-        named.insert(name, NamedTensor { stored, permuted_heads });
+        let has_one_added = architecture.adds_one(&name);
+        named.insert(name, NamedTensor { stored, permuted_heads, has_one_added });
     }
     Ok(named)
 }

@@ -1,0 +1,48 @@
+//! Qwen3-MoE. Follows transformers' `Qwen3MoeConfig`: a Qwen3 with experts in some layers, whose window, where it is used, is of
+//! all layers.
+
+use super::common::{self, Family};
+use super::reader::Reader;
+use super::{experts, windows};
+use crate::model::config::limits;
+use crate::model::{DecoderConfig, ExpertsConfig, ModelError};
+
+pub(super) fn translate(config: &Reader) -> Result<DecoderConfig, ModelError> {
+    let decoder = common::read(config, Family::default())?;
+    let attention_bias = config.flag("attention_bias", false)?;
+    let window = if config.flag("use_sliding_window", false)? {
+        Some(config.size("sliding_window", limits::POSITIONS)?)
+    } else {
+        None
+    };
+    Ok(DecoderConfig {
+        layer_windows: windows::of_layers(config, decoder.layers, window, |_| true)?,
+        qkv_bias: attention_bias,
+        output_bias: attention_bias,
+        qk_norm: true,
+        experts: Some(ExpertsConfig {
+            experts: count(config)?,
+            experts_per_token: config.size("num_experts_per_tok", limits::EXPERTS)?,
+            intermediate_size: config.size("moe_intermediate_size", limits::INTERMEDIATE)?,
+            norm_topk_prob: config.flag("norm_topk_prob", false)?,
+            shared_intermediate_size: None,
+            layers: experts::sparse_layers(config, decoder.layers)?,
+            names: experts::QWEN_NAMES,
+        }),
+        ..decoder
+    })
+}
+
+/// `num_experts`, which later versions of transformers write as `num_local_experts`.
+fn count(config: &Reader) -> Result<usize, ModelError> {
+    let [old, new] =
+        ["num_experts", "num_local_experts"].map(|key| config.optional_size(key, limits::EXPERTS));
+    match (old?, new?) {
+        (Some(old), Some(new)) if old != new => Err(ModelError::contradiction(
+            format!("`num_experts` is {old}, `num_local_experts` is {new}"),
+            "keep the one of the original config",
+        )),
+        (Some(count), _) | (None, Some(count)) => Ok(count),
+        (None, None) => Err(config.missing("num_experts")),
+    }
+}
