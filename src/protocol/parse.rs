@@ -477,7 +477,7 @@ mod tests {
         check(r#""n": 1"#, Ok(&[mood]));
         check(r#""temprature": 1, "a.b": [[]], "seed": 1"#, Ok(&[mood, "temprature", "a.b"]));
         check(r#""stream": true, "stream_options": {"usage": true}"#, Ok(&["stream_options.usage", mood]));
-        check(r#""tools": [{"type": "function"}]"#, Err("tools"));
+        check(r#""tools": [{"type": "function"}]"#, Err("tools.0.function"));
         check(r#""chat_template": "x""#, Err("chat_template"));
         check(r#""n": -1"#, Err("n"));
         let many: Vec<String> = (0..40).map(|i| format!("\"x{i}\": 1")).collect();

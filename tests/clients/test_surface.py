@@ -80,7 +80,7 @@ def test_a_streamed_call_adds_up(client):
 
 
 def test_responses_are_created_streamed_parsed_and_gone_on_with(client):
-    ask = dict(model=MODEL, input="What is the capital of France?", max_output_tokens=24, temperature=0)
+    ask = dict(model=MODEL, input="What is the capital of France? Answer in one sentence.", max_output_tokens=24, temperature=0)
     whole = client.responses.create(**ask)
     assert "Paris" in whole.output_text
     with client.responses.stream(**ask) as stream:

@@ -24,8 +24,8 @@ def weather(city: str) -> str:
 
 
 chat = ChatOpenAI(base_url=f"{url}/v1", api_key="none", model=model, temperature=0, max_tokens=120)
-assert "Paris" in chat.invoke("What is the capital of France?").content
-assert "Paris" in "".join(chunk.content for chunk in chat.stream("What is the capital of France?"))
+assert "Paris" in chat.invoke("What is the capital of France? Answer in one sentence.").content
+assert "Paris" in "".join(chunk.content for chunk in chat.stream("What is the capital of France? Answer in one sentence."))
 assert isinstance(chat.with_structured_output(City, method="json_schema").invoke("Name a city."), City)
 assert isinstance(chat.with_structured_output(City, method="function_calling").invoke("Name a city."), City)
 called = chat.bind_tools([weather], tool_choice="weather").invoke("What is the weather in Nairobi?")

@@ -4,7 +4,7 @@ import OpenAI from "openai";
 
 const [url, model] = process.argv.slice(2);
 const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "none", maxRetries: 0 });
-const messages = [{ role: "user", content: "What is the capital of France?" }];
+const messages = [{ role: "user", content: "What is the capital of France? Answer in one sentence." }];
 const ask = { model, messages, max_tokens: 24, temperature: 0 };
 
 const whole = await client.chat.completions.create(ask);
@@ -37,10 +37,10 @@ const called = await client.chat.completions.create({ ...ask, max_tokens: 120, t
 assert.equal(called.choices[0].finish_reason, "tool_calls");
 assert.equal(called.choices[0].message.tool_calls[0].function.name, "lookup");
 
-const response = await client.responses.create({ model, input: "What is the capital of France?", max_output_tokens: 24, temperature: 0 });
+const response = await client.responses.create({ model, input: "What is the capital of France? Answer in one sentence.", max_output_tokens: 24, temperature: 0 });
 assert.match(response.output_text, /Paris/);
 let streamed = "";
-for await (const event of await client.responses.create({ model, input: "What is the capital of France?", max_output_tokens: 24, temperature: 0, stream: true })) {
+for await (const event of await client.responses.create({ model, input: "What is the capital of France? Answer in one sentence.", max_output_tokens: 24, temperature: 0, stream: true })) {
   if (event.type === "response.output_text.delta") streamed += event.delta;
 }
 assert.equal(streamed, response.output_text);
