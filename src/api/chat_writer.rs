@@ -109,6 +109,12 @@ impl ChatWriter {
     }
 
     pub async fn response(mut self, mut choices: Vec<ChatChoice>, usage: Usage) -> ChatResponse {
+        for message in choices.iter_mut().map(|choice| &mut choice.message) {
+            // As OpenAI says it where a model calls and says nothing.
+            if message.tool_calls.is_some() && message.content.as_deref() == Some("") {
+                message.content = None;
+            }
+        }
         let mut language = None;
         let mut reports = self.languages().await;
         if reports.len() == 1 {

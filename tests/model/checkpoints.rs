@@ -89,7 +89,7 @@ fn contradictions_name_tensor_shapes_and_key() {
     let router = ["`model.layers.0.block_sparse_moe.gate.weight`", "[4, 32]", "[3, 32]", "num_local_experts"];
     check("mixtral", &json!({"num_local_experts": 3}), &router);
     check("mixtral", &json!({"intermediate_size": 8}), &["block_sparse_moe.experts.0.w1", "[8, 32]"]);
-    check("qwen2_moe", &json!({"moe_intermediate_size": 8}), &["mlp.experts.5.", "moe_intermediate_size"]);
+    check("qwen2_moe", &json!({"moe_intermediate_size": 8}), &["mlp.experts.0.", "moe_intermediate_size"]);
     check(
         "qwen2_moe",
         &json!({"shared_expert_intermediate_size": 8}),
