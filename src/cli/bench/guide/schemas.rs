@@ -95,7 +95,7 @@ fn any(random: &mut Random, depth: usize, shared: &mut Map<String, Value>) -> (V
             (json!({"type": "string", "format": format}), json!(value))
         }
         7 => {
-            let (kind, value) = random.of(&[("null", "null"), ("integer", "12"), ("string", "\"é\"")]);
+            let (kind, value) = random.of(&[("boolean", "true"), ("integer", "12"), ("string", "\"é\"")]);
             let value = serde_json::from_str(value).unwrap_or_default();
             (json!({"type": [kind, "null"]}), if random.below(3) == 0 { Value::Null } else { value })
         }
