@@ -47,10 +47,17 @@ pub struct RequestLog {
     pub completion_tokens: AtomicU64,
 }
 
+impl RequestLog {
+    /// The name of the key that the request came with.
+    pub fn key_name(&self) -> Option<&str> {
+        self.key.get().map(|held| held.key.name.as_str())
+    }
+}
+
 impl Drop for RequestLog {
     fn drop(&mut self) {
         let (id, method, path) = (&self.id, &self.method, &self.path);
-        let key = self.key.get().map(|held| held.key.name.as_str());
+        let key = self.key_name();
         let status = self.status.load(Ordering::Relaxed);
         let elapsed_ms = self.started.elapsed().as_millis() as u64;
         let outcome = if self.completed.load(Ordering::Relaxed) { "completed" } else { "client gone" };

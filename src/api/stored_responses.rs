@@ -17,6 +17,8 @@ const BYTES_MAX: u64 = 64 << 20;
 #[derive(Debug)]
 pub struct StoredResponse {
     pub response: Response,
+    /// The name of the key that it was asked for with, whose alone it is.
+    pub owner: Option<String>,
     pub conversation: Vec<ChatMessage>,
 }
 
@@ -37,13 +39,13 @@ impl StoredResponses {
         self.0.insert(stored.response.id.clone(), Arc::new(stored));
     }
 
-    pub fn get(&self, id: &str) -> Option<Arc<StoredResponse>> {
-        self.0.get(id)
+    pub fn get(&self, id: &str, owner: Option<&str>) -> Option<Arc<StoredResponse>> {
+        self.0.get(id).filter(|stored| stored.owner.as_deref() == owner)
     }
 
     /// Whether it was there.
-    pub fn remove(&self, id: &str) -> bool {
-        self.0.remove(id).is_some()
+    pub fn remove(&self, id: &str, owner: Option<&str>) -> bool {
+        self.get(id, owner).is_some() && self.0.remove(id).is_some()
     }
 }
 

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use xenoglot::api::{Clock, KeyHash};
 
-use super::server::{MODEL, Server, completion, long};
+use super::server::{MODEL, MODEL_FOLDER, Server, completion, long, merge};
+use crate::real_weights::real_model;
 
 const COMPLETIONS: &str = "/v1/completions";
 
@@ -249,6 +250,58 @@ async fn a_key_may_be_held_to_some_models() {
     let (_, unknown) =
         refused(keyed.complete("xg-a", &json!({"model": "nobody"})), 403, "permission_error").await;
     assert!(unknown["error"]["message"].as_str().unwrap().contains("another"), "{unknown}");
+}
+
+/// Its id is in no list, but it stands in logs and in clients' files.
+#[tokio::test]
+async fn a_stored_response_is_its_keys_alone() {
+    let keyed = Keyed::start(&[table("a", ""), table("b", "")]).await;
+    let respond = |key: &str, more: &Value| {
+        let body = merge(&json!({"model": MODEL, "input": "Hello", "max_output_tokens": 5}), more);
+        keyed.server.post("/v1/responses", &body).bearer_auth(key)
+    };
+    let stored: Value = respond("xg-a", &json!({})).send().await.unwrap().json().await.unwrap();
+    let path = format!("/v1/responses/{}", stored["id"].as_str().unwrap());
+    let after = json!({"previous_response_id": stored["id"]});
+    let delete =
+        |key: &str| keyed.server.client.delete(format!("{}{path}", keyed.server.url)).bearer_auth(key);
+    refused(keyed.server.get(&path).bearer_auth("xg-b"), 404, "not_found_error").await;
+    refused(respond("xg-b", &after), 404, "not_found_error").await;
+    refused(delete("xg-b"), 404, "not_found_error").await;
+    assert_eq!(keyed.server.get(&path).bearer_auth("xg-a").send().await.unwrap().status(), 200);
+    assert_eq!(respond("xg-a", &after).send().await.unwrap().status(), 200);
+    assert_eq!(delete("xg-a").send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn tokens_of_embedded_texts_are_the_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let tables = [table("a", "tokens_per_minute = 30"), table("b", "models = [\"another\"]")];
+    std::fs::write(file_in(&folder), tables.concat()).unwrap();
+    let server = Server::of(
+        MODEL_FOLDER,
+        |_, options| {
+            options.auth.keys_file = Some(file_in(&folder));
+            options.clock = Clock::from_fn(|| 0);
+        },
+        |registry| {
+            registry.load_encoder("e5".to_owned(), &real_model("multilingual-e5-small")).unwrap();
+        },
+    )
+    .await;
+    let embed = |key: &str, input: &str| {
+        server.post("/v1/embeddings", &json!({"model": "e5", "input": input})).bearer_auth(key)
+    };
+    let answer = embed("xg-a", "query: hello").send().await.unwrap();
+    let remaining: u64 = header(answer.headers(), "x-ratelimit-remaining-tokens").parse().unwrap();
+    let used = answer.json::<Value>().await.unwrap()["usage"]["total_tokens"].as_u64().unwrap();
+    assert_eq!(remaining, 30 - used);
+    refused(embed("xg-a", &"one two three ".repeat(8)), 429, "rate_limit_exceeded").await;
+    let (_, never) = refused(embed("xg-a", &"word ".repeat(100)), 400, "invalid_request_error").await;
+    assert_eq!(never["error"]["param"], "input");
+    refused(embed("xg-b", "query: hello"), 403, "permission_error").await;
+    let unknown = json!({"model": "nobody", "input": "a"});
+    refused(server.post("/v1/embeddings", &unknown).bearer_auth("xg-b"), 403, "permission_error").await;
 }
 
 /// Workers draw a run's samples, under nobody's key.

@@ -13,7 +13,7 @@ use xenoglot::registry::{Catalogue, EngineOptions, LoadSpec, Registry};
 use xenoglot::settings::Settings;
 
 pub const MODEL: &str = "tiny/qwen3";
-const MODEL_FOLDER: &str = "qwen3";
+pub const MODEL_FOLDER: &str = "qwen3";
 /// The tiny model's whole context.
 pub const CONTEXT: usize = 128;
 
@@ -66,7 +66,8 @@ impl Server {
         Self::of(path.to_str().unwrap(), |_, _| {}, |_| {}).await
     }
 
-    async fn of(
+    /// Any of these together.
+    pub async fn of(
         folder: &str,
         change: impl FnOnce(&mut Settings, &mut ApiOptions),
         more: impl FnOnce(&Registry),

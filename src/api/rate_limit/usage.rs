@@ -12,22 +12,23 @@ use crate::api::keys::KeyLimits;
 /// Why a request has to wait, or will never be admitted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
-    #[error("this key may send {limit} requests a minute: the next one in {wait_ms} ms")]
+    #[error("this key may send {limit} requests a minute: the next one in {} s", wait_ms.div_ceil(1000))]
     Requests { limit: u64, wait_ms: u64 },
     #[error("this key may have {limit} requests at once: wait for one to end")]
     Concurrent { limit: u64 },
     #[error(
-        "this key may use {limit} tokens a minute, and this request may take {asked}: there are as many in {wait_ms} ms"
+        "this key may use {limit} tokens a minute, and this request may take {asked}: there are as many in {} s",
+        wait_ms.div_ceil(1000)
     )]
     Tokens { limit: u64, asked: u64, wait_ms: u64 },
     #[error(
         "this key may use {limit} tokens a day, and too few of today's are left for this request, which may take {asked}: \
-             there are new ones at midnight (UTC)"
+         there are new ones at midnight (UTC)"
     )]
     Day { limit: u64, asked: u64, wait_ms: u64 },
     #[error(
-        "this request may take {asked} tokens, its prompt and `max_tokens` for each choice, and this key may use \
-             {limit} {period}: lower `max_tokens` or `n`"
+        "this request may take {asked} tokens, what it sends and all that it asks for, and this key may use {limit} \
+         {period}: send less, or lower `max_tokens` or `n`"
     )]
     TooLarge { limit: u64, asked: u64, period: &'static str },
 }

@@ -8,6 +8,7 @@ use axum::{Extension, Json};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::api::admission::Allowance;
 use crate::api::body::StrictJson;
 use crate::api::error::ApiError;
 use crate::api::prompt_text::TEXT_BYTES_MAX;
@@ -37,6 +38,9 @@ pub async fn create_embeddings(
     Extension(log): Extension<Arc<RequestLog>>,
     StrictJson(request): StrictJson<EmbeddingRequest>,
 ) -> Result<Json<EmbeddingResponse>, ApiError> {
+    if let Some(name) = &request.model {
+        check_may_use(&log, name)?;
+    }
     let encoder = encoder(&state, request.model.as_deref())?;
     check_may_use(&log, &encoder.name)?;
     let _ = log.model.set(encoder.name.clone());
@@ -51,8 +55,12 @@ pub async fn create_embeddings(
     let of = encoder.clone();
     let texts = state.blocking(move || ids(&of, input, limit, truncate)).await??;
     let tokens: u64 = texts.iter().map(|text| text.len() as u64).sum();
-    let vectors = embed(&encoder, texts).await?;
     log.prompt_tokens.store(tokens, Ordering::Relaxed);
+    let mut allowance = Allowance::none(&log);
+    allowance.reserve(tokens).map_err(|error| error.with_param("input"))?;
+    // Of a client that hangs up, too: batches of its texts may have been computed.
+    allowance.begin();
+    let vectors = embed(&encoder, texts).await?;
     let written = |vector: Vec<f32>| match encoding_format.as_deref() {
         Some("base64") => {
             let bytes: Vec<u8> = vector.iter().flat_map(|value| value.to_le_bytes()).collect();

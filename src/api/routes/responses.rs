@@ -54,7 +54,7 @@ pub async fn create_response(
     let before = match &request.previous_response_id {
         Some(id) => state
             .responses()
-            .get(id)
+            .get(id, log.key_name())
             .ok_or_else(|| not_stored(id, "previous_response_id"))?
             .conversation
             .clone(),
@@ -64,6 +64,7 @@ pub async fn create_response(
     let chat_request = chat_request(&request, &conversation);
     chat_request.check().map_err(in_own_words)?;
     let (task, writer) = chat::prepare(&state, model.clone(), chat_request).await.map_err(renamed)?;
+    let owner = log.key_name().map(str::to_owned);
     let generation = Generation::start(task, state.metrics(), log)
         .map_err(|error| renamed(error.with_prompt_param("input")))?;
     let streams = request.stream == Some(true);
@@ -73,13 +74,14 @@ pub async fn create_response(
         generation,
         writer,
         shape: ResponseWriter::new(response),
+        owner,
         conversation,
         finish: String::new(),
     };
     if streams { Ok(streamed(running)) } else { Ok(Json(running.whole().await?).into_response()) }
 }
 
-/// A stored response.
+/// A stored response, for the key that it was asked for with.
 #[utoipa::path(
     get,
     path = "/v1/responses/{response_id}",
@@ -89,9 +91,10 @@ pub async fn create_response(
 )]
 pub async fn get_response(
     State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
     Path(id): Path<String>,
 ) -> Result<Json<Response>, ApiError> {
-    let stored = state.responses().get(&id).ok_or_else(|| not_stored(&id, "response_id"))?;
+    let stored = state.responses().get(&id, log.key_name()).ok_or_else(|| not_stored(&id, "response_id"))?;
     Ok(Json(stored.response.clone()))
 }
 
@@ -109,9 +112,10 @@ pub async fn get_response(
 )]
 pub async fn delete_response(
     State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
     Path(id): Path<String>,
 ) -> Result<Json<DeletedResponse>, ApiError> {
-    if !state.responses().remove(&id) {
+    if !state.responses().remove(&id, log.key_name()) {
         return Err(not_stored(&id, "response_id"));
     }
     Ok(Json(DeletedResponse { id, object: "response".to_owned(), deleted: true }))
@@ -122,6 +126,7 @@ struct Running {
     generation: Generation,
     writer: ChatWriter,
     shape: ResponseWriter,
+    owner: Option<String>,
     /// Up to the input.
     conversation: Vec<ChatMessage>,
     finish: String,
@@ -155,7 +160,11 @@ impl Running {
         if response.store {
             let mut conversation = std::mem::take(&mut self.conversation);
             conversation.extend(answered(&response.output));
-            self.state.responses().put(StoredResponse { response: response.clone(), conversation });
+            self.state.responses().put(StoredResponse {
+                response: response.clone(),
+                owner: self.owner.take(),
+                conversation,
+            });
         }
         events
     }
