@@ -22,6 +22,7 @@ mod language_watch;
 mod limits;
 mod line_service;
 mod metrics;
+mod prompt_embeds;
 mod prompt_text;
 mod rate_limit;
 mod request_log;
