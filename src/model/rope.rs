@@ -113,8 +113,8 @@ impl RopeConfig {
         Ok(())
     }
 
-    /// For a table of so many positions.
-    pub fn frequencies(&self, head_dim: usize, positions: usize) -> RopeFrequencies {
+    /// For a longest context of so many tokens.
+    pub fn frequencies(&self, head_dim: usize, context: usize) -> RopeFrequencies {
         let wavelengths = wavelengths(self.theta, self.rotary_dim(head_dim));
         let plain: Vec<f32> = wavelengths.iter().map(|w| 1.0 / w).collect();
         let (inverse_frequencies, attention_scale) = match &self.scaling {
@@ -138,7 +138,7 @@ impl RopeConfig {
                 (yarn.inverse_frequencies(&wavelengths, self.theta), yarn.attention_scale())
             }
             RopeScaling::LongRope(long) => {
-                let factors = long.factors(positions).iter().zip(&wavelengths);
+                let factors = long.factors(context).iter().zip(&wavelengths);
                 (factors.map(|(factor, w)| 1.0 / (factor * w)).collect(), long.attention_scale())
             }
         };
@@ -213,8 +213,8 @@ impl YarnScaling {
 }
 
 impl LongRopeScaling {
-    fn factors(&self, positions: usize) -> &[f32] {
-        if positions > self.original_max_position_embeddings { &self.long_factor } else { &self.short_factor }
+    fn factors(&self, context: usize) -> &[f32] {
+        if context > self.original_max_position_embeddings { &self.long_factor } else { &self.short_factor }
     }
 
     fn attention_scale(&self) -> f32 {
