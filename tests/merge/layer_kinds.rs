@@ -33,7 +33,7 @@ fn model(folder: &Path, name: &str, fixture: &str, changes: &Value) -> PathBuf {
 fn plan(slices: &[(&Path, usize, usize)]) -> Result<MergeJob, MergeError> {
     let slice = |(model, start, end): &(&Path, usize, usize)| {
         let model = model.display();
-        format!("- sources: [{{model: {model}, layer_range: [{start}, {end}]}}]\n")
+        format!("- sources:\n  - model: {model}\n    layer_range:\n    - {start}\n    - {end}\n")
     };
     let text =
         format!("merge_method: passthrough\nslices:\n{}", slices.iter().map(slice).collect::<String>());
