@@ -96,9 +96,13 @@ impl RopeConfig {
                 "RoPE turns pairs of them, and some; take it from the original config",
             ));
         }
-        let RopeScaling::LongRope(scaling) = &self.scaling else { return Ok(()) };
-        for (key, factors) in [("short_factor", &scaling.short_factor), ("long_factor", &scaling.long_factor)]
-        {
+        let lists = match &self.scaling {
+            RopeScaling::LongRope(scaling) => {
+                vec![("short_factor", &scaling.short_factor), ("long_factor", &scaling.long_factor)]
+            }
+            _ => Vec::new(),
+        };
+        for (key, factors) in lists {
             if factors.len() != turns / 2 {
                 return Err(ModelError::contradiction(
                     format!(
@@ -109,6 +113,14 @@ impl RopeConfig {
                     "it has one a pair: `head_dim` times `partial_rotary_factor`, halved; take all from the original config",
                 ));
             }
+        }
+        let is_finite =
+            |context| self.frequencies(head_dim, context).inverse_frequencies.iter().all(|f| f.is_finite());
+        if ![0, usize::MAX].into_iter().all(is_finite) {
+            return Err(ModelError::contradiction(
+                "RoPE's frequencies are no finite numbers",
+                "a factor of its scaling is too close to 0; take all from the original config",
+            ));
         }
         Ok(())
     }

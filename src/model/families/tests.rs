@@ -435,6 +435,8 @@ fn wrong_rope_keys_are_named() {
     error(json!({"rope_type": "longrope", "short_factor": [1.0]}), &[ORIGINAL, "missing"]);
     error(json!({"type": "linear"}), &["rope_scaling.factor", "missing"]);
     error(json!({"type": "linear", "factor": -1.0}), &["rope_scaling.factor", "-1.0", "above 0"]);
+    error(json!({"type": "linear", "factor": 1e-40}), &["frequencies", "too close to 0"]);
+    error(json!({"type": "yarn", "factor": 1e-40}), &["frequencies", "too close to 0"]);
     error(json!({"type": "linear", "factor": "2"}), &["rope_scaling.factor", "\"2\""]);
     error(json!({"type": "linear", "rope_type": "yarn", "factor": 2.0}), &["rope_scaling.type", "keep"]);
     error(json!({"type": "linear", "factor": 2.0, "beta_fast": 3}), &["beta_fast", "remove"]);
