@@ -24,25 +24,25 @@ const HOW: &str = "send `base64(safetensors.torch.save({\"prompt_embeds\": tenso
 pub fn read(model: &ServedModel, field: &str, sent: &str) -> Result<PromptIds, ApiError> {
     if model.augmented.is_some() {
         let name = &model.name;
-        return Err(invalid(field, format!("`{name}` is a MindMerger model: send the prompt as text")));
+        return Err(invalid(field, &format!("`{name}` is a MindMerger model: send the prompt as text")));
     }
     let bytes = STANDARD
         .decode(sent)
-        .map_err(|error| invalid(field, format!("this is no base64 ({error}): {HOW}")))?;
-    let (values, positions) = vectors(&bytes).map_err(|problem| invalid(field, problem))?;
+        .map_err(|error| invalid(field, &format!("this is no base64 ({error}): {HOW}")))?;
+    let (values, positions) = vectors(&bytes).map_err(|problem| invalid(field, &problem))?;
     let hidden = model.handle.info().hidden_size;
     if values.len() != positions * hidden {
         let width = values.len() / positions;
         return Err(invalid(
             field,
-            format!("its vectors have {width} numbers, and the model's have {hidden}"),
+            &format!("its vectors have {width} numbers, and the model's have {hidden}"),
         ));
     }
     let values = Arc::from(values);
     Ok(PromptIds { ids: Vec::new(), soft_prefix: Some(SoftPrefix::Vectors { values, positions }) })
 }
 
-fn invalid(field: &str, problem: String) -> ApiError {
+fn invalid(field: &str, problem: &str) -> ApiError {
     ApiError::invalid(FIELD, format!("`{field}`: {problem}"))
 }
 

@@ -70,12 +70,16 @@ impl SoftRows {
         let (start, encoder_ids, vectors) = match prefix {
             SoftPrefix::Text { encoder_ids } => {
                 hash.update(b"text");
-                encoder_ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
+                for id in &encoder_ids {
+                    hash.update(id.to_le_bytes());
+                }
                 (1, encoder_ids, OnceLock::new())
             }
             SoftPrefix::Vectors { values, .. } => {
                 hash.update(b"vectors");
-                values.iter().for_each(|value| hash.update(value.to_bits().to_le_bytes()));
+                for value in values.iter() {
+                    hash.update(value.to_bits().to_le_bytes());
+                }
                 (0, Vec::new(), OnceLock::from(values))
             }
         };

@@ -179,7 +179,7 @@ impl GenerateSampling {
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum GenerateAnswer {
-    One(Generated),
+    One(Box<Generated>),
     Many(Vec<Generated>),
 }
 

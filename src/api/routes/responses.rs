@@ -358,9 +358,6 @@ fn own_words(message: &str) -> String {
 }
 
 fn own_name(param: &str) -> String {
-    if let Some(tool) = param.strip_prefix("tools.") {
-        return format!("tools.{}", tool.replace(".function", ""));
-    }
     const NAMES: [(&str, &str); 5] = [
         ("response_format.json_schema", "text.format"),
         ("chat_template_kwargs.reasoning_effort", "reasoning.effort"),
@@ -368,6 +365,9 @@ fn own_name(param: &str) -> String {
         ("max_completion_tokens", "max_output_tokens"),
         ("max_tokens", "max_output_tokens"),
     ];
+    if let Some(tool) = param.strip_prefix("tools.") {
+        return format!("tools.{}", tool.replace(".function", ""));
+    }
     // Messages are not items: instructions and what was before stand among them.
     if param == "messages" || param.starts_with("messages.") {
         return "input".to_owned();

@@ -109,12 +109,11 @@ impl Calls<'_> {
         let key = self.format.arguments_key();
         for (at, tool) in self.tools.iter().enumerate() {
             let name = json!(tool.function.name);
-            lines.push(match self.format.arguments_mark() {
-                Some(mark) => format!("call_{at}: {name} {} arguments_{at}", self.mark(mark)),
-                None => {
-                    let head = format!("{{\"name\": {name}, \"{key}\": ");
-                    format!("call_{at}: {} arguments_{at} \"}}\"", json!(head))
-                }
+            lines.push(if let Some(mark) = self.format.arguments_mark() {
+                format!("call_{at}: {name} {} arguments_{at}", self.mark(mark))
+            } else {
+                let head = format!("{{\"name\": {name}, \"{key}\": ");
+                format!("call_{at}: {} arguments_{at} \"}}\"", json!(head))
             });
             let schema = if self.follows(tool) { tool.function.schema() } else { json!({"type": "object"}) };
             lines.push(format!("arguments_{at}: %json {}", bounded_schema(&schema)));

@@ -42,7 +42,8 @@ impl Decoder {
         let mut seen = HashSet::new();
         // Of a fused tensor, whether one of its parts has come.
         let mut comes_twice = |name: &str| match parts.get(name) {
-            Some(parts) => parts.iter().fold(false, |twice, part| !seen.insert(part.clone()) || twice),
+            // Every part is noted, also behind one that was there.
+            Some(parts) => parts.iter().filter(|part| !seen.insert((*part).clone())).count() > 0,
             None => !seen.insert(name.to_owned()),
         };
         let in_blocks = |name: &str| match parts.get(name) {

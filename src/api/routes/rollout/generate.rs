@@ -59,7 +59,7 @@ pub async fn generate(
     if many || choices.len() > 1 {
         return Ok(Json(GenerateAnswer::Many(choices)).into_response());
     }
-    Ok(Json(GenerateAnswer::One(choices.pop().unwrap_or_default())).into_response())
+    Ok(Json(GenerateAnswer::One(Box::new(choices.pop().unwrap_or_default()))).into_response())
 }
 
 async fn task(
