@@ -10,12 +10,20 @@ use reqwest::RequestBuilder;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use xenoglot::api::{Clock, KeyHash};
+use xenoglot::api::{Clock, DataOptions, EvalOptions, KeyHash};
+use xenoglot::eval::ScorerOptions;
+use xenoglot::store::{NewEval, Store};
 
 use super::server::{MODEL, MODEL_FOLDER, Server, completion, long, merge};
 use crate::real_weights::real_model;
 
 const COMPLETIONS: &str = "/v1/completions";
+const SUITE: &str = "xeno-word-problems";
+
+/// A table of a key that opens everything.
+fn admin(name: &str) -> String {
+    table(name, "").replace("inference", "admin")
+}
 
 /// A server with a keys file, and a clock that stands still unless it is told to go on.
 struct Keyed {
@@ -35,16 +43,67 @@ fn file_in(folder: &TempDir) -> PathBuf {
 
 impl Keyed {
     async fn start(tables: &[String]) -> Self {
+        Self::with(tables, None).await
+    }
+
+    /// With a store, in which nobody works; the id is an eval's that was made without a key.
+    async fn evaluating(tables: &[String]) -> (Self, String) {
         let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("store.db").display());
+        let store = Store::open(&url).await.unwrap();
+        let (spec, metadata) = (json!({"suite": SUITE}), json!({}));
+        let nobodys = NewEval { name: "old".to_owned(), spec, metadata, owner: None };
+        let nobodys = store.create_eval(nobodys).await.unwrap().id;
+        let keyed = Self::with(tables, Some((store, folder))).await;
+        (keyed, nobodys)
+    }
+
+    async fn with(tables: &[String], evals: Option<(Store, TempDir)>) -> Self {
+        let (store, folder) = match evals {
+            Some((store, folder)) => (Some(store), folder),
+            None => (None, tempfile::tempdir().unwrap()),
+        };
         std::fs::write(file_in(&folder), tables.concat()).unwrap();
+        let data = DataOptions { folder: folder.path().to_owned(), file_bytes_max: 1 << 20 };
         // Noon of a day.
         let now_ms = Arc::new(AtomicU64::new(20_000 * 86_400_000 + 43_200_000));
         let (file, hands) = (file_in(&folder), now_ms.clone());
         let server = Server::with(|_, options| {
             options.auth.keys_file = Some(file);
             options.clock = Clock::from_fn(move || hands.load(Ordering::Relaxed));
+            let scorers = ScorerOptions::default();
+            options.evals =
+                store.map(|store| EvalOptions { store, workers: 0, endpoints: Vec::new(), scorers, data });
         });
         Self { server: server.await, folder, now_ms }
+    }
+
+    fn request(&self, method: &str, path: &str, key: &str) -> RequestBuilder {
+        let url = format!("{}{path}", self.server.url);
+        self.server.client.request(method.parse().unwrap(), url).bearer_auth(key)
+    }
+
+    /// The path of an eval that is made with this key.
+    async fn new_eval(&self, key: &str) -> String {
+        let body =
+            json!({"data_source_config": {"type": "xenoglot_suite", "suite": SUITE}, "testing_criteria": []});
+        let made = self.request("POST", "/v1/evals", key).json(&body).send().await.unwrap();
+        assert_eq!(made.status(), 201);
+        format!("/v1/evals/{}", made.json::<Value>().await.unwrap()["id"].as_str().unwrap())
+    }
+
+    fn begin(&self, eval: &str, key: &str, source: &Value) -> RequestBuilder {
+        let source = merge(&json!({"type": "xenoglot_suite", "languages": ["en"], "limit": 1}), source);
+        self.request("POST", &format!("{eval}/runs"), key).json(&json!({"data_source": source}))
+    }
+
+    /// The path of a run that is made with this key.
+    async fn new_run(&self, eval: &str, key: &str) -> String {
+        let made = self.begin(eval, key, &json!({"model": MODEL})).send().await.unwrap();
+        let (status, text) = (made.status(), made.text().await.unwrap());
+        assert_eq!(status, 201, "{text}");
+        let run: Value = serde_json::from_str(&text).unwrap();
+        format!("{eval}/runs/{}", run["id"].as_str().unwrap())
     }
 
     fn later(&self, seconds: u64) {
@@ -306,10 +365,108 @@ async fn tokens_of_embedded_texts_are_the_keys() {
 
 /// Workers draw a run's samples, under nobody's key.
 #[tokio::test]
-async fn a_key_whose_tokens_are_counted_begins_no_evaluations() {
-    let keyed = Keyed::start(&[table("a", "tokens_per_day = 1000")]).await;
+async fn a_key_with_limits_begins_no_evaluations() {
+    let keyed =
+        Keyed::start(&[table("a", "tokens_per_day = 1000"), table("b", "requests_per_minute = 60")]).await;
     let body = json!({"data_source": {"type": "xenoglot_suite"}});
     for path in ["/v1/evals/eval_1/runs", "/v1/evals/eval_1/runs/run_1/resume"] {
-        refused(keyed.server.post(path, &body).bearer_auth("xg-a"), 403, "permission_error").await;
+        for key in ["xg-a", "xg-b"] {
+            refused(keyed.server.post(path, &body).bearer_auth(key), 403, "permission_error").await;
+        }
     }
+}
+
+#[tokio::test]
+async fn evaluations_are_changed_by_their_own_key_and_by_admins() {
+    let (keyed, nobodys) = Keyed::evaluating(&[table("a", ""), table("b", ""), admin("root")]).await;
+    let eval = keyed.new_eval("xg-a").await;
+    let run = keyed.new_run(&eval, "xg-a").await;
+    let nobodys = format!("/v1/evals/{nobodys}");
+    let rename = json!({"name": "mine"});
+    for path in [&eval, &run, &format!("{run}/output_items"), &format!("{eval}/runs"), &nobodys] {
+        assert_eq!(keyed.request("GET", path, "xg-b").send().await.unwrap().status(), 200, "{path}");
+    }
+    for (method, path) in [
+        ("POST", run.clone()),
+        ("POST", format!("{run}/cancel")),
+        ("POST", format!("{run}/pause")),
+        ("POST", format!("{run}/resume")),
+        ("DELETE", run.clone()),
+        ("DELETE", eval.clone()),
+        ("DELETE", nobodys.clone()),
+    ] {
+        refused(keyed.request(method, &path, "xg-b"), 403, "permission_error").await;
+    }
+    for path in [&eval, &nobodys] {
+        refused(keyed.request("POST", path, "xg-b").json(&rename), 403, "permission_error").await;
+    }
+    let done = async |request: RequestBuilder| assert_eq!(request.send().await.unwrap().status(), 200);
+    done(keyed.request("POST", &eval, "xg-a").json(&rename)).await;
+    done(keyed.request("POST", &nobodys, "xg-root").json(&rename)).await;
+    for (key, action) in [("xg-a", "pause"), ("xg-a", "resume"), ("xg-root", "pause"), ("xg-root", "cancel")]
+    {
+        done(keyed.request("POST", &format!("{run}/{action}"), key)).await;
+    }
+    // Another key's run goes with nobody's eval but an admin's.
+    keyed.new_run(&eval, "xg-b").await;
+    refused(keyed.request("DELETE", &eval, "xg-a"), 403, "permission_error").await;
+    done(keyed.request("DELETE", &run, "xg-a")).await;
+    done(keyed.request("DELETE", &eval, "xg-root")).await;
+}
+
+#[tokio::test]
+async fn runs_of_models_that_a_key_may_not_use_are_not_there_for_it() {
+    let held = format!("models = [\"{MODEL}\"]");
+    let tables = [table("a", &held), table("b", "models = [\"another\"]")];
+    let (keyed, _) = Keyed::evaluating(&tables).await;
+    let eval = keyed.new_eval("xg-a").await;
+    let run = keyed.new_run(&eval, "xg-a").await;
+    let listed = async |key: &str| {
+        let list = keyed.request("GET", &format!("{eval}/runs"), key).send().await.unwrap();
+        list.json::<Value>().await.unwrap()["data"].as_array().unwrap().len()
+    };
+    assert_eq!((listed("xg-a").await, listed("xg-b").await), (1, 0));
+    for more in ["", "/events", "/output_items", "/output_items/outputitem_0_0"] {
+        refused(keyed.request("GET", &format!("{run}{more}"), "xg-b"), 404, "not_found_error").await;
+    }
+    for action in ["", "/cancel", "/pause", "/resume"] {
+        refused(keyed.request("POST", &format!("{run}{action}"), "xg-b"), 404, "not_found_error").await;
+    }
+    refused(keyed.request("DELETE", &run, "xg-b"), 404, "not_found_error").await;
+    // Nor is it told which models there are.
+    for source in
+        [json!({"model": MODEL}), json!({"model": "nobody"}), json!({"model": "another"}), json!({})]
+    {
+        let answer = keyed.begin(&eval, "xg-b", &source).send().await.unwrap();
+        let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
+        assert!((400..500).contains(&status), "{source}: {text}");
+        assert!(!text.contains("tiny") || source["model"] == MODEL, "{source}: {text}");
+    }
+    assert_eq!(
+        keyed.begin(&eval, "xg-a", &json!({})).send().await.unwrap().status(),
+        201,
+        "the only one it may use"
+    );
+}
+
+#[tokio::test]
+async fn a_key_has_so_many_runs_at_once() {
+    let (keyed, _) = Keyed::evaluating(&[table("a", ""), table("b", ""), admin("root")]).await;
+    let eval = keyed.new_eval("xg-a").await;
+    let mut runs = Vec::new();
+    for _ in 0..8 {
+        runs.push(keyed.new_run(&eval, "xg-a").await);
+    }
+    let ninth = keyed.begin(&eval, "xg-a", &json!({"model": MODEL}));
+    let (_, error) = refused(ninth, 429, "rate_limit_error").await;
+    assert!(error["error"]["message"].as_str().unwrap().contains("`a`"), "{error}");
+    keyed.new_run(&eval, "xg-b").await;
+    for _ in 0..9 {
+        keyed.new_run(&eval, "xg-root").await;
+    }
+    let pause = |run: &str| keyed.request("POST", &format!("{run}/pause"), "xg-a");
+    assert_eq!(pause(&runs[0]).send().await.unwrap().status(), 200);
+    keyed.new_run(&eval, "xg-a").await;
+    let resume = keyed.request("POST", &format!("{}/resume", runs[0]), "xg-a");
+    refused(resume, 429, "rate_limit_error").await;
 }
