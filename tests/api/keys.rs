@@ -10,7 +10,7 @@ use reqwest::RequestBuilder;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use xenoglot::api::{Clock, DataOptions, EvalOptions, KeyHash};
+use xenoglot::api::{ApiKeys, Clock, DataOptions, EvalOptions, KeyHash};
 use xenoglot::eval::ScorerOptions;
 use xenoglot::store::{NewEval, Store};
 
@@ -171,7 +171,8 @@ async fn keys_are_rotated_without_a_restart_and_a_broken_file_changes_nothing() 
     assert_eq!(status("xg-old").await, 401);
     for broken in ["[new\n", "[new]\nhash = 'sha256:00'\n"] {
         std::fs::write(file_in(&keyed.folder), broken).unwrap();
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        // Two looks.
+        tokio::time::sleep(Duration::from_secs(3)).await;
         assert_eq!(status("xg-new").await, 200, "{broken}");
     }
     std::fs::write(file_in(&keyed.folder), "").unwrap();
@@ -236,6 +237,122 @@ async fn tokens_are_reserved_when_a_request_comes_and_settled_when_it_ends() {
     streamed.text().await.unwrap();
     let (_, body) = refused(keyed.complete("xg-a", &json!({"n": 7})), 400, "invalid_request_error").await;
     assert_eq!(body["error"]["param"], "max_tokens", "never admitted, so no 429: {body}");
+}
+
+#[tokio::test]
+async fn refusals_of_a_known_key_are_counted_under_its_name() {
+    let scrape = table("scrape", "").replace("inference", "metrics");
+    let old = table("old", "expires = 2020-01-01T00:00:00Z");
+    let keyed = Keyed::start(&[table("a", "models = [\"another\"]"), old, admin("root"), scrape]).await;
+    refused(keyed.models("xg-old"), 401, "authentication_error").await;
+    refused(keyed.request("GET", "/v1/files", "xg-a"), 403, "permission_error").await;
+    refused(keyed.complete("xg-a", &json!({})), 403, "permission_error").await;
+    refused(keyed.models("xg-nobody"), 401, "authentication_error").await;
+    let counted = async |key: &str| keyed.metric("api_key_refused_total", key).await;
+    assert_eq!((counted("old").await, counted("a").await, counted("root").await), (1.0, 2.0, 0.0));
+}
+
+#[tokio::test]
+async fn an_inference_key_sees_no_others_series() {
+    let keyed = Keyed::start(&[table("a", ""), table("b", ""), admin("root")]).await;
+    let seen = async |key: &str| {
+        let text = keyed.request("GET", "/metrics", key).send().await.unwrap().text().await.unwrap();
+        ["a", "b", "root"].map(|name| text.contains(&format!("api_key=\"{name}\"")))
+    };
+    assert_eq!(seen("xg-a").await, [true, false, false]);
+    assert_eq!(seen("xg-root").await, [true; 3]);
+}
+
+#[tokio::test]
+async fn probes_name_models_to_callers_with_a_key() {
+    let held = |models: &str| format!("models = [\"{models}\"]");
+    let old = table("old", "expires = 2020-01-01T00:00:00Z");
+    let keyed =
+        Keyed::start(&[table("a", ""), table("b", &held(MODEL)), table("c", &held("another")), old]).await;
+    for path in ["/health", "/ping"] {
+        let named = async |key: &str| {
+            let answer = keyed.request("GET", path, key).send().await.unwrap();
+            assert_eq!(answer.status(), 200);
+            answer.text().await.unwrap().contains(MODEL)
+        };
+        assert!(named("xg-a").await && named("xg-b").await);
+        assert!(!named("xg-c").await && !named("xg-old").await && !named("none").await);
+        let stranger: Value = keyed.server.get(path).send().await.unwrap().json().await.unwrap();
+        assert_eq!((&stranger["status"], &stranger["models"]), (&json!("ok"), &json!([])));
+    }
+    let keyless = Server::start().await;
+    assert!(keyless.get("/health").send().await.unwrap().text().await.unwrap().contains(MODEL));
+}
+
+#[tokio::test]
+async fn a_request_over_a_keys_tokens_names_the_field_at_fault() {
+    let keyed = Keyed::start(&[table("a", "tokens_per_minute = 20"), table("b", "")]).await;
+    let long = vec![5; 50];
+    let message = json!([{"role": "user", "content": "a ".repeat(25)}]);
+    for (path, body, param) in [
+        (COMPLETIONS, json!({"prompt": "Hello", "max_tokens": 60}), "max_tokens"),
+        (COMPLETIONS, json!({"prompt": long, "max_tokens": 1}), "prompt"),
+        ("/v1/chat/completions", json!({"messages": message, "max_tokens": 1}), "messages"),
+        ("/generate", json!({"input_ids": long, "sampling_params": {"max_new_tokens": 1}}), "input_ids"),
+        (
+            "/generate",
+            json!({"text": "Hello", "sampling_params": {"max_new_tokens": 60}}),
+            "sampling_params.max_new_tokens",
+        ),
+        (
+            "/generate",
+            json!({"text": "Hello", "sampling_params": {"max_new_tokens": 1, "temperature": -1}}),
+            "sampling_params.temperature",
+        ),
+    ] {
+        let sent = keyed.server.post(path, &body).bearer_auth("xg-a");
+        let (_, error) = refused(sent, 400, "invalid_request_error").await;
+        assert_eq!(error["error"]["param"], param, "{path} {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_does_not_go_before_others_unless_it_may() {
+    let keyed = Keyed::start(&[table("a", ""), table("b", "priority = true"), admin("root")]).await;
+    let message = json!([{"role": "user", "content": "a"}]);
+    for (path, body) in [
+        (COMPLETIONS, json!({"prompt": "a", "max_tokens": 1})),
+        ("/v1/chat/completions", json!({"messages": message, "max_tokens": 1})),
+        ("/generate", json!({"text": "a", "sampling_params": {"max_new_tokens": 1}})),
+    ] {
+        let send = |key: &str, priority: i32| {
+            let body = merge(&body, &json!({"priority": priority}));
+            keyed.server.post(path, &body).bearer_auth(key)
+        };
+        let (_, error) = refused(send("xg-a", -1), 400, "invalid_request_error").await;
+        assert_eq!(error["error"]["param"], "priority", "{path}");
+        for (key, priority) in [("xg-a", 0), ("xg-a", 3), ("xg-b", -1), ("xg-root", -1)] {
+            assert_eq!(send(key, priority).send().await.unwrap().status(), 200, "{path} {key} {priority}");
+        }
+    }
+    let keyless = Server::start().await;
+    keyless.ok(COMPLETIONS, &completion(&json!({"priority": -1}))).await;
+}
+
+#[tokio::test]
+async fn the_prefix_cache_is_a_keys_own_unless_it_is_shared() {
+    let shared = "shared_cache = true";
+    let keyed = Keyed::start(&[table("a", ""), table("b", ""), table("c", shared), table("d", shared)]).await;
+    let cached = async |key: &str, more: &Value| {
+        let body = merge(&json!({"prompt": vec![5; 100], "max_tokens": 1}), more);
+        let answer: Value = keyed.complete(key, &body).send().await.unwrap().json().await.unwrap();
+        answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap_or(0) > 0
+    };
+    assert!(!cached("xg-a", &json!({})).await);
+    assert!(cached("xg-a", &json!({})).await);
+    for key in ["xg-b", "xg-c"] {
+        assert!(!cached(key, &json!({})).await, "{key}");
+    }
+    assert!(cached("xg-d", &json!({})).await, "as c's");
+    for (key, salt) in [("xg-b", "key:a"), ("xg-d", "key:a"), ("xg-a", "x"), ("xg-d", "x")] {
+        assert!(!cached(key, &json!({"cache_salt": salt})).await, "{key} {salt}");
+    }
+    assert!(cached("xg-a", &json!({"cache_salt": "x"})).await);
 }
 
 #[tokio::test]
@@ -305,6 +422,10 @@ async fn a_key_may_be_held_to_some_models() {
     assert_eq!(listed("xg-b").await[0]["id"], MODEL);
     let looked_at = keyed.server.get(&format!("/v1/models/{MODEL}")).bearer_auth("xg-a");
     refused(looked_at, 403, "permission_error").await;
+    // One that it may use and that is not served: told without the names of others.
+    let (_, absent) =
+        refused(keyed.complete("xg-a", &json!({"model": "another"})), 404, "not_found_error").await;
+    assert!(!absent.to_string().contains(MODEL), "{absent}");
     // The same answer, so that nobody learns what is served.
     let (_, unknown) =
         refused(keyed.complete("xg-a", &json!({"model": "nobody"})), 403, "permission_error").await;
@@ -333,10 +454,21 @@ async fn a_stored_response_is_its_keys_alone() {
 }
 
 #[tokio::test]
+async fn keys_of_the_settings_do_not_read_each_others_responses() {
+    let server = Server::with(|_, options| options.auth.inference = ApiKeys::new(["sk-one", "sk-two"])).await;
+    let body = json!({"model": MODEL, "input": "Hello", "max_output_tokens": 5});
+    let stored = server.post("/v1/responses", &body).bearer_auth("sk-one").send().await.unwrap();
+    let path = format!("/v1/responses/{}", stored.json::<Value>().await.unwrap()["id"].as_str().unwrap());
+    refused(server.get(&path).bearer_auth("sk-two"), 404, "not_found_error").await;
+    assert_eq!(server.get(&path).bearer_auth("sk-one").send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
 async fn tokens_of_embedded_texts_are_the_keys() {
     let folder = tempfile::tempdir().unwrap();
     let tables = [table("a", "tokens_per_minute = 30"), table("b", "models = [\"another\"]")];
     std::fs::write(file_in(&folder), tables.concat()).unwrap();
+    let mut encoder = None;
     let server = Server::of(
         MODEL_FOLDER,
         |_, options| {
@@ -344,7 +476,8 @@ async fn tokens_of_embedded_texts_are_the_keys() {
             options.clock = Clock::from_fn(|| 0);
         },
         |registry| {
-            registry.load_encoder("e5".to_owned(), &real_model("multilingual-e5-small")).unwrap();
+            let loaded = registry.load_encoder("e5".to_owned(), &real_model("multilingual-e5-small"));
+            encoder = Some(loaded.unwrap());
         },
     )
     .await;
@@ -355,6 +488,14 @@ async fn tokens_of_embedded_texts_are_the_keys() {
     let remaining: u64 = header(answer.headers(), "x-ratelimit-remaining-tokens").parse().unwrap();
     let used = answer.json::<Value>().await.unwrap()["usage"]["total_tokens"].as_u64().unwrap();
     assert_eq!(remaining, 30 - used);
+    let places = encoder.unwrap().places.clone().try_acquire_many_owned(256).unwrap();
+    let (full, _) = refused(embed("xg-a", "query: hello"), 429, "rate_limit_error").await;
+    assert_eq!(
+        header(&full, "x-ratelimit-remaining-tokens"),
+        remaining.to_string(),
+        "not begun, not charged"
+    );
+    drop(places);
     refused(embed("xg-a", &"one two three ".repeat(8)), 429, "rate_limit_exceeded").await;
     let (_, never) = refused(embed("xg-a", &"word ".repeat(100)), 400, "invalid_request_error").await;
     assert_eq!(never["error"]["param"], "input");

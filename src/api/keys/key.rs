@@ -127,6 +127,10 @@ pub struct Key {
     pub limits: KeyLimits,
     /// Served names that it may use; `None` is all.
     pub models: Option<Vec<String>>,
+    /// Its prompts share the prefix cache with those of all that share it.
+    pub shared_cache: bool,
+    /// Its requests may go before those of others.
+    pub priority: bool,
     pub expires: Option<Expiry>,
 }
 

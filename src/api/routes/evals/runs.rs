@@ -62,7 +62,7 @@ pub async fn create_run(
     }
     let model = model(&state, evals, &log, source.model.as_deref())?;
     let spec = tokio::task::spawn_blocking(move || spec(suite, source)).await;
-    let spec = spec.map_err(|error| ApiError::internal(error.to_string()))??;
+    let spec = spec.map_err(ApiError::panicked)??;
     let n_max = state.options().limits.n_max;
     if state.registry().get(&model).is_ok() && spec.n as usize > n_max {
         let message = format!("`data_source.n` must be at most {n_max} for a model of this server");
@@ -212,8 +212,7 @@ pub async fn list_runs(
     let status = status.map_err(|message| ApiError::invalid("status", format!("`status`: {message}")))?;
     let store = &state.evals()?.store;
     store.eval(&eval_id).await?;
-    let models = log.key.get().and_then(|held| held.key.models.as_deref());
-    let page = store.runs(&eval_id, status, models, &query.page(Order::Ascending)?).await?;
+    let page = store.runs(&eval_id, status, log.held_to(), &query.page(Order::Ascending)?).await?;
     let data: Vec<Run> =
         page.rows.into_iter().map(|row| shape::run(row, None, false)).collect::<Result<_, _>>()?;
     Ok(Json(List::of(data, page.has_more, |run| &run.id)))
