@@ -484,6 +484,8 @@ fn keys_are_made_once_and_listed() {
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     run.fails(&with_file, 2, &["[alice] already"]);
+    let flags = text(&run.output(&[&new[..], &["--shared-cache", "--priority"]].concat()).stdout);
+    assert!(flags.contains("shared_cache = true\npriority = true\n") && !shown.contains("true"), "{flags}");
     let admin = ["keys", "new", "root", "--scope", "admin", "--file", "keys.toml"];
     assert_eq!(run.output(&admin).status.code(), Some(0));
     let listed = run.output(&["keys", "list", "--file", "keys.toml", "--json"]);

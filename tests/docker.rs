@@ -88,6 +88,20 @@ fn what_the_compose_file_mounts_is_there() {
     assert!(context.join(build["dockerfile"].as_str().unwrap()).exists());
 }
 
+/// Secrets are made from examples that are committed, and are not.
+#[test]
+fn secrets_are_ignored_and_their_examples_work() {
+    let ignored = std::fs::read_to_string(folder().join("../.gitignore")).unwrap();
+    for path in ["/docker/.env", "/docker/keys/keys.toml"] {
+        assert!(ignored.lines().any(|line| line == path), "{path}");
+    }
+    assert!(xenoglot::api::read_keys(&folder().join("keys/keys.toml.example")).unwrap().is_empty());
+    let compose = yaml(&folder().join("compose.yaml"));
+    let xenoglot = &compose["services"]["xenoglot"];
+    assert_eq!(xenoglot["environment"]["XENOGLOT_KEYS_FILE"], "/etc/xenoglot/keys.toml");
+    assert!(strings(&xenoglot["volumes"]).contains(&"./keys:/etc/xenoglot:ro"));
+}
+
 /// A name that the compose file wants is one that docker/env.example gives.
 #[test]
 fn variables_without_a_default_are_in_the_example() {

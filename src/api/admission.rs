@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
 use super::keys::HeldKey;
-use super::rate_limit::{KeyUsage, Reservation, Standing};
+use super::rate_limit::{KeyUsage, LimitError, Reservation, Standing};
 use super::request_log::RequestLog;
 
 /// Runs a request under its key. Its place is kept by the log, which the answer's body keeps until it has gone out.
@@ -20,7 +20,11 @@ pub async fn admit(held: Arc<HeldKey>, log: &RequestLog, request: Request, next:
     let mut response = match held.usage.admit() {
         Ok(place) => {
             let _ = log.place.set(place);
-            next.run(request).await
+            let response = next.run(request).await;
+            if response.status() == StatusCode::FORBIDDEN {
+                held.usage.count_refused();
+            }
+            response
         }
         Err(error) => ApiError::from(error).into_response(),
     };
@@ -68,6 +72,30 @@ fn duration(milliseconds: u64) -> String {
     }
 }
 
+/// What the caches of a request's prompt are named with. A key of the file has its own, so that nobody learns by the time of an
+/// answer what others asked; what a client sends stands behind the name, and imitates none.
+pub fn cache_salt(log: &RequestLog, asked: Option<String>) -> Option<String> {
+    let own = log.key.get().map(|held| &held.key).filter(|key| !key.shared_cache);
+    match (own, asked) {
+        (None, None) => None,
+        (None, Some(asked)) => Some(format!("salt:{asked}")),
+        (Some(key), None) => Some(format!("key:{}", key.name)),
+        (Some(key), Some(asked)) => Some(format!("key:{}:{asked}", key.name)),
+    }
+}
+
+/// # Errors
+/// 400 for what goes before others, with a key that may not.
+pub fn check_priority(log: &RequestLog, priority: i32) -> Result<(), ApiError> {
+    match log.key.get() {
+        Some(held) if priority < 0 && !held.key.priority && !held.key.scopes.admin => {
+            let message = "`priority` must be 0 or more for this key: lower runs before what others asked";
+            Err(ApiError::invalid("priority", message))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The tokens that a request may use under its key. They are taken when it is admitted and settled when it is dropped, at its
 /// end or when its client hangs up.
 pub struct Allowance {
@@ -83,10 +111,16 @@ impl Allowance {
     }
 
     /// # Errors
-    /// 429, or 400 for more tokens than the key ever has.
-    pub fn reserve(&mut self, tokens: u64) -> Result<(), ApiError> {
+    /// 429, or 400 for more tokens than the key ever has, which names the prompt where it alone has more.
+    pub fn reserve(&mut self, prompt: u64, completion: u64) -> Result<(), ApiError> {
         if let Some(held) = self.log.key.get() {
-            self.reservation = Some(held.usage.reserve(tokens)?);
+            let reserved = held.usage.reserve(prompt.saturating_add(completion));
+            self.reservation = Some(reserved.map_err(|error| match error {
+                LimitError::TooLarge { limit, .. } if prompt > limit => {
+                    ApiError::from(error).with_param("prompt")
+                }
+                error => error.into(),
+            })?);
         }
         Ok(())
     }

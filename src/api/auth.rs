@@ -4,7 +4,8 @@
 //! key or a keys file, callers on this machine may use the model and nobody else may; admin routes answer 403 until an
 //! admin key exists. A browser page cannot ride on the open door: no CORS header is ever sent, bodies must be declared
 //! as JSON (which makes browsers ask first), and a foreign `Host` (DNS rebinding) or `Origin` is refused. Nor can the world
-//! behind a proxy on this machine: what says that it was forwarded is refused.
+//! behind a proxy on this machine that says so: what was forwarded is refused. A proxy that adds no header cannot be told from
+//! a caller on this machine.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -87,7 +88,8 @@ pub fn scope_of(route: Option<&str>) -> Scope {
 }
 
 /// What proxies put on the requests of others.
-const FORWARDED_HEADERS: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip"];
+const FORWARDED_HEADERS: [&str; 6] =
+    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
 /// The caller's address, put on each request by the accept loop.
 #[derive(Debug, Clone, Copy)]
@@ -157,6 +159,18 @@ impl AuthOptions {
         }
     }
 
+    /// Whether a caller of a public route is told of a model: with a valid key that may use it, or where no key is asked for.
+    pub fn may_know(&self, keys: &KeyRing, headers: &HeaderMap, model: &str) -> bool {
+        if self.inference.is_empty() && self.keys_file.is_none() {
+            return true;
+        }
+        presented_key(headers).and_then(|key| keys.find(key)).is_some_and(|held| {
+            let is_over = held.key.expires.is_some_and(|expires| expires.is_over(keys.clock.now_ms()));
+            let models = held.key.models.as_ref();
+            !is_over && models.is_none_or(|models| models.iter().any(|allowed| allowed == model))
+        })
+    }
+
     /// No key is configured: this machine only.
     fn check_keyless(headers: &HeaderMap, peer: Option<IpAddr>) -> Result<(), ApiError> {
         if !peer.is_some_and(|address| address.to_canonical().is_loopback()) {
@@ -224,7 +238,16 @@ pub async fn require_scope(State(state): State<AppState>, request: Request, next
     match (checked, request.extensions().get::<Arc<RequestLog>>().cloned()) {
         (Ok(Some(held)), Some(log)) => admission::admit(held, &log, request, next).await,
         (Ok(_), _) => next.run(request).await,
-        (Err(error), _) => error.into_response(),
+        (Err(error), log) => {
+            if let Some(held) = presented_key(request.headers()).and_then(|key| state.keys().find(key)) {
+                held.usage.count_refused();
+                if let Some(log) = log {
+                    // For its line in the log.
+                    let _ = log.key.set(held);
+                }
+            }
+            error.into_response()
+        }
     }
 }
 
@@ -326,7 +349,7 @@ mod tests {
             assert_eq!(checked(options, Scope::Inference, &headers, LOOPBACK), expected, "{name} {key}");
         };
         let keyless = AuthOptions::default();
-        for name in ["forwarded", "x-forwarded-for", "x-real-ip"] {
+        for name in FORWARDED_HEADERS {
             check(&keyless, name, "none", 403);
             check(&options(), name, "sk-use", 200);
         }

@@ -6,7 +6,7 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use futures::StreamExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::error::ApiError;
 use super::limits::Limits;
@@ -79,8 +79,10 @@ async fn read(body: Body, limits: &Limits, expects_continue: bool) -> Result<Vec
     let mut kept = Vec::with_capacity((announced as usize).min(limit));
     let mut received = 0;
     let mut pieces = body.into_data_stream();
+    let end = Instant::now() + limits.body_timeout;
     loop {
-        let piece = match timeout(limits.body_idle_timeout, pieces.next()).await {
+        let idle_end = Instant::now() + limits.body_idle_timeout;
+        let piece = match timeout_at(idle_end.min(end), pieces.next()).await {
             Err(_) => return Err(ApiError::body_too_slow()),
             Ok(Some(Err(_))) => return Err(ApiError::body_broken()),
             Ok(Some(Ok(piece))) => piece,
@@ -101,6 +103,8 @@ async fn read(body: Body, limits: &Limits, expects_continue: bool) -> Result<Vec
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test]
@@ -118,6 +122,19 @@ mod tests {
         check(10, Ok(10)).await;
         check(11, Err(413)).await;
         check(5_000_000, Err(413)).await;
+    }
+
+    /// Each piece comes in time, and all of them do not.
+    #[tokio::test]
+    async fn a_body_that_trickles_ends() {
+        let limits = Limits { body_timeout: Duration::from_millis(100), ..Limits::default() };
+        let trickle = futures::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Some((Ok::<_, std::io::Error>(" "), ()))
+        });
+        let got =
+            tokio::time::timeout(Duration::from_secs(20), read(Body::from_stream(trickle), &limits, false));
+        assert_eq!(got.await.unwrap().unwrap_err().status, 408);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use tokio::task::JoinError;
 
 use super::rate_limit::LimitError;
 use crate::engine::EngineError;
@@ -188,6 +189,13 @@ impl ApiError {
     /// Our own fault; the details are in the log, not in the answer.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", Some("internal_error"), message)
+    }
+
+    /// Work on another thread panicked, with a text that is nobody's but the log's.
+    #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+    pub fn panicked(error: JoinError) -> Self {
+        tracing::error!(%error, "the work of a request panicked");
+        Self::internal("the server failed on this request; its log says why")
     }
 
     /// The body alone, for an event in the middle of a stream.
@@ -379,5 +387,18 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_panic_says_is_not_told() {
+        let error = tokio::task::spawn_blocking(|| panic!("a secret")).await.unwrap_err();
+        let told = ApiError::panicked(error);
+        assert_eq!(told.status, 500);
+        assert!(!told.body.message.contains("secret"), "{}", told.body.message);
     }
 }

@@ -3,18 +3,18 @@
 //! The first prompt decides whether the request is taken (429 when the queue is full). The others of a long list
 //! wait here for room in the queue, so that a list longer than the queue can be served at all; and a list has its
 //! share of the queue and no more, so that others are served beside it. Dropping a [`Generation`] cancels what
-//! still runs.
+//! still runs, and charges what was computed of it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::{BoxStream, SelectAll};
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::admission::Allowance;
+use super::admission::{self, Allowance};
 use super::error::ApiError;
 use super::metrics::{ABORT, LENGTH, Meter, Metrics, STOP};
 use super::request_log::RequestLog;
@@ -28,6 +28,17 @@ const RETRY_EVERY: Duration = Duration::from_millis(20);
 
 /// One request's prompts take at most one place in so many of the queue's.
 const QUEUE_SHARE: usize = 4;
+
+/// Beginnings of what engines say that clients are told.
+const TOLD_CAUSES: [&str; 5] = [
+    "the model produced logits that are not finite numbers",
+    "the model was unloaded",
+    "the engine has stopped",
+    "the engine stopped before",
+    "the engine was shut down",
+];
+
+const ENGINE_FAILED: &str = "the engine failed on this request; the log has the details under its id";
 
 /// How many tokens a choice may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +92,8 @@ pub struct Generation {
     output: OutputOptions,
     meters: Vec<Meter>,
     counts: Counts,
+    /// Tokens that the engine computed, a counter a prompt that it has.
+    computed: Vec<Arc<AtomicU64>>,
     log: Arc<RequestLog>,
     allowance: Allowance,
 }
@@ -95,7 +108,9 @@ struct Counts {
 impl Generation {
     /// # Errors
     /// What the engine says about a prompt. Prompts already taken are cancelled.
-    pub fn start(task: Task, metrics: &Metrics, log: Arc<RequestLog>) -> Result<Self, ApiError> {
+    pub fn start(mut task: Task, metrics: &Metrics, log: Arc<RequestLog>) -> Result<Self, ApiError> {
+        admission::check_priority(&log, task.priority)?;
+        task.cache_salt = admission::cache_salt(&log, task.cache_salt);
         // A second setting fails and changes nothing: a request has one model.
         let _ = log.model.set(task.model.name.clone());
         let counts = Counts {
@@ -116,6 +131,7 @@ impl Generation {
             output,
             meters: Vec::new(),
             counts,
+            computed: Vec::new(),
             allowance: Allowance::none(&log),
             log,
         };
@@ -126,7 +142,7 @@ impl Generation {
         let sampling = generation.pending.iter().map(|(_, request)| &request.sampling);
         let longest =
             sampling.map(|sampling| sampling.max_tokens as u64 * u64::from(sampling.n)).sum::<u64>();
-        generation.allowance.reserve(counts.prompt + longest)?;
+        generation.allowance.reserve(counts.prompt, longest)?;
         if let Some((index, first)) = generation.pending.pop_front() {
             generation.submit(index, first)?;
         }
@@ -158,7 +174,7 @@ impl Generation {
                     self.count(prompt, &output);
                     return Some(match output {
                         Output::Failed { message, fault: Fault::Engine } => {
-                            Err(self.cut_off(ApiError::internal(message)))
+                            Err(self.cut_off(ApiError::internal(self.told(message))))
                         }
                         Output::Failed { message, fault: Fault::Request } => {
                             Err(ApiError::cannot_go_on(message))
@@ -177,6 +193,7 @@ impl Generation {
 
     fn submit(&mut self, index: usize, request: Request) -> Result<(), EngineError> {
         let events = self.model.handle.generate(request)?;
+        self.computed.push(events.computed());
         let outputs = OutputStream::new(events, self.model.tokenizer.clone(), self.output.clone());
         let outputs = futures::stream::unfold(outputs, move |mut outputs| async move {
             let output = outputs.next().await?;
@@ -185,6 +202,20 @@ impl Generation {
         self.live.push(outputs.boxed());
         self.queued += 1;
         Ok(())
+    }
+
+    /// What a client is told of an engine's failure: causes that help it, and of the inside nothing.
+    fn told(&self, message: String) -> String {
+        if TOLD_CAUSES.iter().any(|cause| message.starts_with(cause)) {
+            return message;
+        }
+        tracing::error!(
+            id = self.log.id,
+            model = self.model.name,
+            cause = message,
+            "the engine failed on a request"
+        );
+        ENGINE_FAILED.to_owned()
     }
 
     /// Why a request that was taken is not finished. At the end of the process connections are cut before engines
@@ -226,6 +257,19 @@ impl Generation {
             }
             Output::Finished { reason, .. } => meter.finished(finish_reason(*reason)),
             Output::Failed { .. } => {}
+        }
+    }
+}
+
+/// What was computed is used, though nobody read it; a prompt that never came to the engine is not.
+impl Drop for Generation {
+    fn drop(&mut self) {
+        let held_back: usize = self.pending.iter().map(|(_, request)| request.prompt_tokens()).sum();
+        self.log.prompt_tokens.fetch_sub(held_back as u64, Ordering::Relaxed);
+        // Of choices that all have ended, the engine may have computed more than a stop string let through.
+        if !self.live.is_empty() {
+            let computed: u64 = self.computed.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+            self.log.completion_tokens.fetch_max(computed, Ordering::Relaxed);
         }
     }
 }

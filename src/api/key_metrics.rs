@@ -22,9 +22,11 @@ const COUNTERS: [Counter; 3] = [
     ("api_key_tokens_total", "Prompt and completion tokens used under a key.", |usage| {
         usage.tokens.load(Ordering::Relaxed)
     }),
-    ("api_key_refused_total", "Requests refused by a key's limits.", |usage| {
-        usage.refused.load(Ordering::Relaxed)
-    }),
+    (
+        "api_key_refused_total",
+        "Requests refused under a key: by its limits, its scopes, its models, or after its end.",
+        |usage| usage.refused.load(Ordering::Relaxed),
+    ),
 ];
 
 /// # Errors

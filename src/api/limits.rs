@@ -44,6 +44,10 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Between two pieces of a body.
     pub body_idle_timeout: Duration,
+    /// For all of a body; an upload has as long for every so many bytes as a body may have.
+    pub body_timeout: Duration,
+    /// Without a byte that the client takes of its answer.
+    pub write_timeout: Duration,
 }
 
 impl From<&Settings> for Limits {
@@ -73,6 +77,8 @@ impl From<&Settings> for Limits {
             connections_max: 4096,
             header_timeout: Duration::from_secs(30),
             body_idle_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_mins(5),
+            write_timeout: Duration::from_secs(60),
         }
     }
 }

@@ -38,6 +38,7 @@ mod token_text;
 mod tools;
 #[cfg(feature = "otel")]
 mod trace_parent;
+mod write_timeout;
 
 pub use auth::AuthOptions;
 pub use clock::Clock;

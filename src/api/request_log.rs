@@ -20,7 +20,7 @@ use hyper::body::{Frame, SizeHint};
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
-use super::keys::HeldKey;
+use super::keys::{HeldKey, KeyHash};
 use super::rate_limit::Place;
 
 const HEADER: &str = "x-request-id";
@@ -51,6 +51,16 @@ impl RequestLog {
     /// The name of the key that the request came with.
     pub fn key_name(&self) -> Option<&str> {
         self.key.get().map(|held| held.key.name.as_str())
+    }
+
+    /// The models that the key may use, where it has a list of them.
+    pub fn held_to(&self) -> Option<&[String]> {
+        self.key.get().and_then(|held| held.key.models.as_deref())
+    }
+
+    /// What tells that key from all others, those too that share its name.
+    pub fn key_hash(&self) -> Option<KeyHash> {
+        self.key.get().map(|held| held.key.hash)
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use axum::response::Response;
+use futures::StreamExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -58,6 +59,8 @@ fn engine(script: Vec<Event>, vocab_size: usize) -> EngineHandle {
             match command {
                 Command::Generate(arrival) => {
                     counted.stats.requests_waiting.fetch_sub(1, Ordering::AcqRel);
+                    let tokens = script.iter().filter(|event| matches!(event, Event::Token { .. })).count();
+                    arrival.computed.fetch_add(tokens as u64, Ordering::Relaxed);
                     // A closed channel is a client that has gone.
                     let _ = arrival.events.send(script.clone());
                 }
@@ -179,12 +182,55 @@ async fn a_failure_in_the_middle_of_a_stream_is_an_event() {
     let [.., error, done] = events.as_slice() else { panic!("{streamed}") };
     let error: Value = serde_json::from_str(error).unwrap();
     assert_eq!(error["error"]["type"], "server_error");
-    assert_eq!(error["error"]["message"], "step lost");
+    assert!(error["error"]["message"].as_str().unwrap().contains("under its id"), "{error}");
+    assert!(!streamed.contains("step lost"), "{streamed}");
     assert_eq!(*done, "[DONE]");
 
     let whole = chat(&state, json!({})).await;
     assert_eq!(whole.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(json_of(whole).await["error"]["message"], "step lost");
+    assert!(!text(whole).await.contains("step lost"));
+}
+
+#[tokio::test]
+async fn a_cause_that_helps_is_told() {
+    let cause = "the model produced logits that are not finite numbers: its weights may be damaged";
+    let script = vec![scheduled(), Event::Failed { message: cause.into(), fault: Fault::Engine }];
+    let state = state(model(script, "x"), ApiOptions::default());
+    assert_eq!(json_of(chat(&state, json!({})).await).await["error"]["message"], cause);
+}
+
+/// Under the key of [`send`].
+fn charged(state: &AppState) -> u64 {
+    state.keys().find(ADMIN_KEY).unwrap().usage.tokens.load(Ordering::Relaxed)
+}
+
+#[tokio::test]
+async fn tokens_that_nobody_read_are_charged() {
+    let script = says("one two three four five six seven");
+    let computed = script.iter().filter(|event| matches!(event, Event::Token { .. })).count() as u64;
+    let state = state(model(script, "x"), ApiOptions::default());
+    let whole = json_of(chat(&state, json!({})).await).await;
+    let of_prompt = whole["usage"]["prompt_tokens"].as_u64().unwrap();
+    assert_eq!(charged(&state), of_prompt + computed);
+    let mut pieces = chat(&state, json!({"stream": true})).await.into_body().into_data_stream();
+    pieces.next().await.unwrap().unwrap();
+    drop(pieces);
+    assert_eq!(charged(&state), 2 * (of_prompt + computed));
+}
+
+#[tokio::test]
+async fn prompts_that_never_came_to_the_engine_are_not_charged() {
+    let state = state(model(Vec::new(), "x"), ApiOptions::default());
+    let begin = async |prompts: usize| {
+        let body = json!({"prompt": vec!["one two three"; prompts], "stream": true, "max_tokens": 5});
+        drop(send(&state, "POST", "/v1/completions", &body).await);
+    };
+    begin(1).await;
+    let of_one = charged(&state);
+    assert!(of_one > 0);
+    // Two are a request's share of a queue of ten.
+    begin(6).await;
+    assert_eq!(charged(&state), 3 * of_one);
 }
 
 /// Log lines as they are written.
@@ -215,6 +261,9 @@ async fn every_log_line_of_a_request_has_its_id() {
     text(streamed).await;
     let written = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     let written: Vec<Value> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let detail = written.iter().find(|line| line["fields"]["message"] == "the engine failed on a request");
+    let detail = detail.unwrap_or_else(|| panic!("{written:?}"));
+    assert_eq!((&detail["fields"]["id"], &detail["level"]), (&json!(id), &json!("ERROR")), "{detail}");
     let of = |level: &str| {
         written.iter().find(|line| line["level"] == level).unwrap_or_else(|| panic!("{written:?}"))
     };
@@ -222,6 +271,24 @@ async fn every_log_line_of_a_request_has_its_id() {
     let closing = &of("INFO")["fields"];
     assert_eq!((&closing["id"], &closing["key"]), (&json!(id), &json!("admin_keys")), "{closing}");
     assert!(!written.iter().any(|line| line.to_string().contains(ADMIN_KEY)));
+}
+
+#[tokio::test]
+async fn a_refusal_of_a_known_key_has_its_name_in_the_log() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    let _installed = tracing::subscriber::set_default(subscriber);
+    let mut options = ApiOptions::default();
+    options.auth.metrics = ApiKeys::new(["sk-scrape"]);
+    let state = state(model(Vec::new(), "x"), options);
+    let request = Request::builder().uri("/v1/models").header(header::AUTHORIZATION, "Bearer sk-scrape");
+    let answer = router(state).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+    text(answer).await;
+    let written = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let mut written = written.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    assert!(written.any(|line| line["fields"]["key"] == "metrics_api_key"));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The accept loop: connections with time limits and a cap, and the drain at the end.
 //!
-//! In place of `axum::serve`, which has no header time-out. On the signal to stop the port is closed at once,
+//! In place of `axum::serve`, which has no time-outs for headers and for peers that do not read. On the signal to stop the port is closed at once,
 //! answers in progress go on for at most `drain_timeout`, and what still runs then is cut off.
 
 use std::convert::Infallible;
@@ -27,6 +27,7 @@ use super::keys;
 use super::line_service::Routes;
 use super::router::router;
 use super::state::{ApiOptions, AppState, StartError};
+use super::write_timeout::WriteTimeout;
 use crate::registry::Registry;
 
 /// A request line and its headers.
@@ -68,10 +69,11 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let (app, stopping, timeout) = (app.clone(), stopping.clone(), limits.header_timeout);
+                let (app, stopping) = (app.clone(), stopping.clone());
+                let timeouts = (limits.header_timeout, limits.write_timeout);
                 connections.spawn(async move {
                     let _permit = permit;
-                    connection(stream, peer, app, stopping, timeout).await;
+                    connection(stream, peer, app, stopping, timeouts).await;
                 });
             }
             Err(error) => {
@@ -138,7 +140,7 @@ async fn connection(
     peer: SocketAddr,
     app: Router,
     mut stopping: watch::Receiver<bool>,
-    header_timeout: Duration,
+    (header_timeout, write_timeout): (Duration, Duration),
 ) {
     // Tokens are small writes: without this each waits for the acknowledgement of the one before.
     if let Err(error) = stream.set_nodelay(true) {
@@ -154,7 +156,7 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .max_buf_size(HEADER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(WriteTimeout::new(stream, write_timeout)), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -191,7 +191,7 @@ impl AppState {
             Ok(_) => name.to_owned(),
             Err(_) => self.registry().real_name(name),
         };
-        check_may_use(log, &real)?;
+        check_may_ask(log, name, &real)?;
         if let Some(model) = self.loaded(&real) {
             return Ok(model);
         }
@@ -227,7 +227,7 @@ impl AppState {
                 failures.insert(real, (Instant::now(), error.clone()));
                 Err(error)
             }
-            None => self.model(Some(name)),
+            None => self.model_told(log, Some(name)),
         }
     }
 
@@ -269,9 +269,17 @@ impl AppState {
         if let Some(name) = name {
             check_may_use(log, name)?;
         }
-        let model = self.model(name)?;
+        let model = self.model_told(log, name)?;
         check_may_use(log, &model.name)?;
         Ok(model)
+    }
+
+    /// [`Self::model`], whose refusal names no other model, however near, to a key that is held to some.
+    fn model_told(&self, log: &RequestLog, name: Option<&str>) -> Result<Arc<ServedModel>, ApiError> {
+        self.model(name).map_err(|error| match name {
+            Some(name) if log.held_to().is_some() => ApiError::model_not_found(name, &[]),
+            _ => error,
+        })
     }
 
     /// Run CPU-bound work on a blocking thread, a bounded number at a time.
@@ -289,10 +297,17 @@ impl AppState {
 /// # Errors
 /// 403 where the caller's key has a list of models that lacks this one.
 pub fn check_may_use(log: &RequestLog, model: &str) -> Result<(), ApiError> {
-    let Some(held) = log.key.get() else { return Ok(()) };
-    match &held.key.models {
+    check_may_ask(log, model, model)
+}
+
+/// The same for a model that was asked for by an alias. The refusal does not say what it stands for.
+///
+/// # Errors
+/// As [`check_may_use`].
+pub fn check_may_ask(log: &RequestLog, asked: &str, model: &str) -> Result<(), ApiError> {
+    match log.held_to() {
         Some(models) if !models.iter().any(|allowed| allowed == model) => {
-            Err(ApiError::model_forbidden(model, models))
+            Err(ApiError::model_forbidden(asked, models))
         }
         _ => Ok(()),
     }

@@ -6,19 +6,20 @@ use std::time::Duration;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
+use super::keys::KeyHash;
 use crate::protocol::ChatMessage;
 use crate::protocol::responses::Response;
 
 const LIFETIME: Duration = Duration::from_hours(1);
-/// Of all stored conversations together.
+/// Of all stored conversations together, whosever they are.
 const BYTES_MAX: u64 = 64 << 20;
 
 /// A response and the conversation that it ended, without its instructions.
 #[derive(Debug)]
 pub struct StoredResponse {
     pub response: Response,
-    /// The name of the key that it was asked for with, whose alone it is.
-    pub owner: Option<String>,
+    /// The key that it was asked for with, whose alone it is.
+    pub owner: Option<KeyHash>,
     pub conversation: Vec<ChatMessage>,
 }
 
@@ -39,12 +40,12 @@ impl StoredResponses {
         self.0.insert(stored.response.id.clone(), Arc::new(stored));
     }
 
-    pub fn get(&self, id: &str, owner: Option<&str>) -> Option<Arc<StoredResponse>> {
-        self.0.get(id).filter(|stored| stored.owner.as_deref() == owner)
+    pub fn get(&self, id: &str, owner: Option<KeyHash>) -> Option<Arc<StoredResponse>> {
+        self.0.get(id).filter(|stored| stored.owner == owner)
     }
 
     /// Whether it was there.
-    pub fn remove(&self, id: &str, owner: Option<&str>) -> bool {
+    pub fn remove(&self, id: &str, owner: Option<KeyHash>) -> bool {
         self.get(id, owner).is_some() && self.0.remove(id).is_some()
     }
 }

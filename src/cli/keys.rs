@@ -62,6 +62,12 @@ struct NewKey {
     /// Served name that it may use; repeat for several [default: all]
     #[arg(long = "model", value_name = "NAME")]
     models: Vec<String>,
+    /// Its prompts share the prefix cache with those of other keys that share it
+    #[arg(long)]
+    shared_cache: bool,
+    /// Its requests may have a `priority` below 0, before those of others
+    #[arg(long)]
+    priority: bool,
     /// When it ends, as in 2030-01-31T00:00:00Z
     #[arg(long, value_name = "MOMENT")]
     expires: Option<Expiry>,
@@ -94,6 +100,8 @@ fn make(new: &NewKey) -> anyhow::Result<()> {
             max_concurrent: new.max_concurrent,
         },
         models: (!new.models.is_empty()).then(|| new.models.clone()),
+        shared_cache: new.shared_cache,
+        priority: new.priority,
         expires: new.expires,
     };
     let table = key_table(&key).map_err(Failure::usage)?;
@@ -169,6 +177,11 @@ fn as_text(key: &Key) -> String {
     if let Some(models) = &key.models {
         add("models", models.join(","));
     }
+    for (name, is_set) in [("shared_cache", key.shared_cache), ("priority", key.priority)] {
+        if is_set {
+            add(name, "true".to_owned());
+        }
+    }
     if let Some(expires) = key.expires {
         add("expires", expires.to_string());
     }
@@ -177,6 +190,8 @@ fn as_text(key: &Key) -> String {
 
 fn as_line_of_json(key: &Key) -> String {
     let mut line = json!({"name": key.name, "scopes": key.scopes.names(), "models": key.models});
+    line["shared_cache"] = json!(key.shared_cache);
+    line["priority"] = json!(key.priority);
     line["expires"] = json!(key.expires.map(|expires| expires.to_string()));
     for (name, limit) in limits(key) {
         line[name] = json!(limit);

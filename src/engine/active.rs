@@ -1,6 +1,7 @@
 //! A request between its arrival at the engine thread and its last event: parameters, timing, and the events of
 //! the step at hand.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,7 @@ pub struct ActiveRequest {
     queued_at: Instant,
     announced: bool,
     unfinished: u32,
+    computed: Arc<AtomicU64>,
     events: UnboundedSender<Vec<Event>>,
     outbox: Vec<Event>,
 }
@@ -39,7 +41,7 @@ pub struct ActiveRequest {
 impl ActiveRequest {
     /// Splits what arrived into what is kept here and what the scheduler needs.
     pub fn new(arrival: Arrival, engine: &EngineFacts<'_>) -> (Self, NewGroup) {
-        let Arrival { request, events, queued_at, ticket } = arrival;
+        let Arrival { request, events, computed, queued_at, ticket } = arrival;
         let Request { prompt, soft_prefix, sampling, guidance, adapter, cache_salt, priority, .. } = request;
         let eos_token_ids = if sampling.ignore_eos { Vec::new() } else { engine.eos_token_ids.to_vec() };
         let soft = soft_prefix.map(|prefix| Arc::new(SoftRows::new(prefix, engine.weight_version)));
@@ -81,6 +83,7 @@ impl ActiveRequest {
             prompt_logprobs: Vec::new(),
             queued_at,
             announced: false,
+            computed,
             events,
             outbox: Vec::new(),
         };
@@ -135,6 +138,7 @@ impl ActiveRequest {
         logprobs: Option<TokenLogprobs>,
         weight_version: u64,
     ) {
+        self.computed.fetch_add(1, Ordering::Relaxed);
         self.outbox.push(Event::Token { choice, token, logprobs, weight_version });
     }
 
@@ -180,6 +184,8 @@ impl CacheName {
 pub struct Arrival {
     pub request: Request,
     pub events: UnboundedSender<Vec<Event>>,
+    /// Tokens that were computed for it, whether anyone reads them or not.
+    pub computed: Arc<AtomicU64>,
     pub queued_at: Instant,
     pub ticket: u64,
 }

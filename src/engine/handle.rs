@@ -202,11 +202,13 @@ impl EngineHandle {
         let ticket = self.shared.next_ticket.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = events::unbounded_channel();
         let queued_at = std::time::Instant::now();
-        let command = Command::Generate(Box::new(Arrival { request, events: sender, queued_at, ticket }));
+        let computed = Arc::new(AtomicU64::new(0));
+        let arrival = Arrival { request, events: sender, computed: computed.clone(), queued_at, ticket };
+        let command = Command::Generate(Box::new(arrival));
         self.send(command).inspect_err(|_| {
             self.shared.stats.requests_waiting.fetch_sub(1, Ordering::AcqRel);
         })?;
-        Ok(EventStream::new(receiver, self.commands.clone(), ticket))
+        Ok(EventStream { computed, ..EventStream::new(receiver, self.commands.clone(), ticket) })
     }
 
     #[must_use]
@@ -362,6 +364,7 @@ pub struct EventStream {
     received: VecDeque<Event>,
     commands: mpsc::Sender<Command>,
     ticket: u64,
+    computed: Arc<AtomicU64>,
 }
 
 impl EventStream {
@@ -370,7 +373,7 @@ impl EventStream {
         commands: mpsc::Sender<Command>,
         ticket: u64,
     ) -> Self {
-        Self { receiver, received: VecDeque::new(), commands, ticket }
+        Self { receiver, received: VecDeque::new(), commands, ticket, computed: Arc::default() }
     }
 
     /// The next event; `None` after every choice has finished. Cancel safe.
@@ -387,6 +390,12 @@ impl EventStream {
             self.received = self.receiver.blocking_recv()?.into();
         }
         self.received.pop_front()
+    }
+
+    /// Counts the tokens that were computed for the request, those too that nobody took from here.
+    #[must_use]
+    pub fn computed(&self) -> Arc<AtomicU64> {
+        self.computed.clone()
     }
 
     /// Stop one choice; the engine answers with its `Finished { reason: Cancelled }` unless it was done already.

@@ -89,6 +89,8 @@ pub struct Submission {
     /// Workers that have it may work on the run.
     pub model: String,
     pub metadata: Value,
+    /// By what its maker's key is known.
+    pub owner: Option<String>,
     pub spec: EvalRunSpec,
 }
 
@@ -101,7 +103,7 @@ pub async fn submit(
     submission: Submission,
     scorers: &ScorerOptions,
 ) -> Result<RunRow, JobError> {
-    let Submission { eval, name, model, metadata, spec } = submission;
+    let Submission { eval, name, model, metadata, owner, spec } = submission;
     let (planned, scorers) = (spec.clone(), scorers.clone());
     let tasks = tokio::task::spawn_blocking(move || {
         let plan = planned.plan(&scorers)?;
@@ -114,7 +116,8 @@ pub async fn submit(
     .await??;
     let samples_per_task = spec.n;
     let spec = json_of(&JobSpec::EvalRun(spec))?;
-    Ok(store.create_run(NewRun { eval, name, model, spec, metadata, tasks, samples_per_task }).await?)
+    let new = NewRun { eval, name, model, spec, metadata, owner, tasks, samples_per_task };
+    Ok(store.create_run(new).await?)
 }
 
 /// One of our own types as JSON.

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,6 +20,9 @@ use super::{Registry, RegistryError};
 
 /// Tokens that are computed at once: one text, or several up to so many.
 const BATCH_TOKENS: usize = 2048;
+
+/// Requests of one encoder at once.
+pub const ENCODER_REQUESTS_MAX: usize = 256;
 
 /// How the states of a text's tokens become one vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,9 +45,9 @@ pub struct ServedEncoder {
     encoder: Box<dyn TextEncoder>,
     tokenizer: EncoderTokenizer,
     /// Held while a batch is computed: requests take turns, so that two do not hold two batches' working space.
-    pub turn: Semaphore,
-    /// Requests that wait for their turn.
-    pub waiting: AtomicUsize,
+    pub turn: Arc<Semaphore>,
+    /// Of its requests, those that wait for their turn included.
+    pub places: Arc<Semaphore>,
 }
 
 impl ServedEncoder {
@@ -152,10 +154,11 @@ impl Registry {
             ModelError::At { place: path.display().to_string(), problem: Box::new(problem) }
         })?;
         let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let (source, turn, waiting) = (path.to_owned(), Semaphore::new(1), AtomicUsize::new(0));
+        let [turn, places] = [1, ENCODER_REQUESTS_MAX].map(|permits| Arc::new(Semaphore::new(permits)));
+        let source = path.to_owned();
         tracing::info!("{name} from {}, an encoder of {} dimensions", path.display(), encoder.hidden_size());
-        let served = ServedEncoder { name, created, source, pooling, encoder, tokenizer, turn, waiting };
-        let served = Arc::new(served);
+        let served =
+            Arc::new(ServedEncoder { name, created, source, pooling, encoder, tokenizer, turn, places });
         self.inner.encoders.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&served));
         Ok(served)
     }

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 pub use adapters::AdapterSpec;
 pub use catalogue::{Catalogue, CatalogueEntry};
 pub use confined::{existing_below, new_below};
-pub use encoders::{Pooling, ServedEncoder, batches, is_encoder};
+pub use encoders::{ENCODER_REQUESTS_MAX, Pooling, ServedEncoder, batches, is_encoder};
 pub use error::RegistryError;
 pub use generation::GenerationDefaults;
 pub use guides::ModelGuides;

@@ -13,6 +13,8 @@ pub struct NewEval {
     pub name: String,
     pub spec: Value,
     pub metadata: Value,
+    /// By what its maker's key is known.
+    pub owner: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +25,7 @@ pub struct EvalRow {
     pub name: String,
     pub spec: Value,
     pub metadata: Value,
+    pub owner: Option<String>,
 }
 
 const OLDEST: &str = "SELECT * FROM evals WHERE (created_ms, id) > ($1, $2) ORDER BY created_ms, id LIMIT $3";
@@ -34,17 +37,21 @@ impl Store {
         plain("name", &new.name)?;
         let mut writing = self.begin().await?;
         let id = new_id("eval");
-        sqlx::query("INSERT INTO evals (id, created_ms, updated_ms, name, spec, metadata) VALUES ($1, $2, $2, $3, $4, $5)")
-            .bind(&id)
-            .bind(writing.now_ms)
-            .bind(&new.name)
-            .bind(new.spec.to_string())
-            .bind(new.metadata.to_string())
-            .execute(&mut *writing.transaction)
-            .await?;
-        let (created_ms, NewEval { name, spec, metadata }) = (writing.now_ms, new);
+        sqlx::query(
+            "INSERT INTO evals (id, created_ms, updated_ms, name, spec, metadata, owner) \
+             VALUES ($1, $2, $2, $3, $4, $5, $6)",
+        )
+        .bind(&id)
+        .bind(writing.now_ms)
+        .bind(&new.name)
+        .bind(new.spec.to_string())
+        .bind(new.metadata.to_string())
+        .bind(&new.owner)
+        .execute(&mut *writing.transaction)
+        .await?;
+        let (created_ms, NewEval { name, spec, metadata, owner }) = (writing.now_ms, new);
         writing.commit().await?;
-        Ok(EvalRow { id, created_ms, updated_ms: created_ms, name, spec, metadata })
+        Ok(EvalRow { id, created_ms, updated_ms: created_ms, name, spec, metadata, owner })
     }
 
     /// # Errors
@@ -113,6 +120,7 @@ fn eval_row(row: &AnyRow) -> Result<EvalRow, StoreError> {
         name: row.try_get("name")?,
         spec: json(row, &id, "spec")?,
         metadata: json(row, &id, "metadata")?,
+        owner: row.try_get("owner")?,
         id,
     })
 }

@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_evals.sql"),
     include_str!("migrations/0002_jobs.sql"),
     include_str!("migrations/0003_trainings.sql"),
+    include_str!("migrations/0004_owners.sql"),
 ];
 
 /// Any number that no other program locks.
@@ -111,7 +112,7 @@ mod tests {
             }
             restored.close().await;
         };
-        check("INSERT INTO store_versions VALUES (4, 'x', 0)", "has version 4").await;
+        check("INSERT INTO store_versions VALUES (5, 'x', 0)", "has version 5").await;
         check("UPDATE store_versions SET sha256 = 'x'", "made by another build").await;
         Store::open(&url).await.unwrap().close().await;
     }

@@ -18,6 +18,8 @@ pub struct NewRun {
     pub model: String,
     pub spec: Value,
     pub metadata: Value,
+    /// By what its maker's key is known.
+    pub owner: Option<String>,
     /// In the order in which they are worked on.
     pub tasks: Vec<NewTask>,
     pub samples_per_task: u32,
@@ -59,6 +61,7 @@ pub struct RunRow {
     pub refusals: i64,
     /// Number of the last thing that happened: a change of anything changes it.
     pub sequence: i64,
+    pub owner: Option<String>,
 }
 
 /// Tasks of one run at most: more would not be an evaluation but an accident.
@@ -73,19 +76,14 @@ macro_rules! listed {
         concat!(
             "SELECT id, eval, created_ms, updated_ms, started_ms, finished_ms, name, model, status, spec, metadata, \
              CAST(NULL AS TEXT) AS record, CAST(NULL AS TEXT) AS results, error, samples_per_task, samples_total, \
-             samples_done, passed, failed, errored, completion_tokens, refusals, sequence FROM runs ",
+             samples_done, passed, failed, errored, completion_tokens, refusals, sequence, owner FROM runs ",
             $rest
         )
     };
 }
 
-const OLDEST: &str = listed!(
-    "WHERE eval = $1 AND (created_ms, id) > ($2, $3) AND ($4 = '' OR status = $4) ORDER BY created_ms, id LIMIT $5"
-);
-const NEWEST: &str = listed!(
-    "WHERE eval = $1 AND (created_ms, id) < ($2, $3) AND ($4 = '' OR status = $4) \
-     ORDER BY created_ms DESC, id DESC LIMIT $5"
-);
+const AFTER: &str = listed!("WHERE eval = $1 AND (created_ms, id) > ($2, $3) AND ($4 = '' OR status = $4)");
+const BEFORE: &str = listed!("WHERE eval = $1 AND (created_ms, id) < ($2, $3) AND ($4 = '' OR status = $4)");
 const ACTIVE: &str = listed!("WHERE status IN ('queued', 'in_progress') ORDER BY created_ms, id LIMIT $1");
 
 impl Store {
@@ -98,7 +96,7 @@ impl Store {
         let id = new_id("evalrun");
         sqlx::query(
             "INSERT INTO runs (id, eval, created_ms, updated_ms, name, model, status, spec, metadata, \
-             samples_per_task, samples_total) VALUES ($1, $2, $3, $3, $4, $5, 'queued', $6, $7, $8, $9)",
+             samples_per_task, samples_total, owner) VALUES ($1, $2, $3, $3, $4, $5, 'queued', $6, $7, $8, $9, $10)",
         )
         .bind(&id)
         .bind(&new.eval)
@@ -109,6 +107,7 @@ impl Store {
         .bind(new.metadata.to_string())
         .bind(i64::from(new.samples_per_task))
         .bind(new.tasks.len() as i64 * i64::from(new.samples_per_task))
+        .bind(&new.owner)
         .execute(&mut *writing.transaction)
         .await?;
         writing.insert_tasks(&id, &new.tasks).await?;
@@ -123,7 +122,7 @@ impl Store {
         RunRow::read(&row.ok_or_else(|| StoreError::not_found("run", id))?)
     }
 
-    /// The runs of an eval by age, all of them or those of one status, without records and results.
+    /// The runs of an eval by age, all of them or those of one status and of some models, without records and results.
     ///
     /// # Errors
     /// `NotFound`, if the page begins after a run that is not there.
@@ -131,20 +130,29 @@ impl Store {
         &self,
         eval: &str,
         status: Option<RunStatus>,
+        models: Option<&[String]>,
         page: &Page,
     ) -> Result<Paged<RunRow>, StoreError> {
         let (created_ms, id) = match &page.after {
             None => before_all(page.order),
             Some(id) => (self.run(id).await?.created_ms, id.clone()),
         };
-        let rows = sqlx::query(if page.order == Order::Ascending { OLDEST } else { NEWEST })
+        let (listed, by_age) = match page.order {
+            Order::Ascending => (AFTER, "ORDER BY created_ms, id"),
+            Order::Descending => (BEFORE, "ORDER BY created_ms DESC, id DESC"),
+        };
+        let of_models = models.map(of_models).unwrap_or_default();
+        // Made of constants and numbers alone.
+        let mut query = sqlx::query(AssertSqlSafe(format!("{listed} {of_models} {by_age} LIMIT $5")))
             .bind(eval)
             .bind(created_ms)
             .bind(id)
             .bind(status.map_or("", RunStatus::as_str))
-            .bind(one_more(page.limit))
-            .fetch_all(&self.pool)
-            .await?;
+            .bind(one_more(page.limit));
+        for model in models.unwrap_or_default() {
+            query = query.bind(model);
+        }
+        let rows = query.fetch_all(&self.pool).await?;
         Ok(Paged::of(rows.iter().map(RunRow::read).collect::<Result<_, _>>()?, page.limit))
     }
 
@@ -152,6 +160,20 @@ impl Store {
     pub async fn active_runs(&self, limit: usize) -> Result<Vec<RunRow>, StoreError> {
         let rows = sqlx::query(ACTIVE).bind(limit as i64).fetch_all(&self.pool).await?;
         rows.iter().map(RunRow::read).collect()
+    }
+
+    /// How many runs of one owner wait or run.
+    pub async fn active_runs_of(&self, owner: &str) -> Result<i64, StoreError> {
+        let sql = "SELECT COUNT(*) FROM runs WHERE owner = $1 AND status IN ('queued', 'in_progress')";
+        Ok(sqlx::query_scalar(sql).bind(owner).fetch_one(&self.pool).await?)
+    }
+
+    /// Whether an eval has a run of another owner than this one.
+    pub async fn has_runs_of_others(&self, eval: &str, owner: Option<&str>) -> Result<bool, StoreError> {
+        let sql = "SELECT COUNT(*) FROM runs WHERE eval = $1 AND COALESCE(owner, '') <> $2";
+        let others: i64 =
+            sqlx::query_scalar(sql).bind(eval).bind(owner.unwrap_or_default()).fetch_one(&self.pool).await?;
+        Ok(others > 0)
     }
 
     /// Delete a run with its samples. Workers on it lose their leases.
@@ -162,6 +184,15 @@ impl Store {
         let deleted = sqlx::query("DELETE FROM runs WHERE id = $1").bind(id).execute(&self.pool).await?;
         if deleted.rows_affected() == 0 { Err(StoreError::not_found("run", id)) } else { Ok(()) }
     }
+}
+
+/// A condition that holds for runs of so many models, whose names are bound behind the five of the rest.
+fn of_models(models: &[String]) -> String {
+    if models.is_empty() {
+        return "AND 1 = 0".to_owned();
+    }
+    let places: Vec<String> = (6..6 + models.len()).map(|place| format!("${place}")).collect();
+    format!("AND model IN ({})", places.join(", "))
 }
 
 impl NewRun {
@@ -235,6 +266,7 @@ impl RunRow {
             completion_tokens: row.try_get("completion_tokens")?,
             refusals: row.try_get("refusals")?,
             sequence: row.try_get("sequence")?,
+            owner: row.try_get("owner")?,
             id,
         })
     }

@@ -10,12 +10,20 @@ use reqwest::RequestBuilder;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use xenoglot::api::{Clock, KeyHash};
+use xenoglot::api::{ApiKeys, Clock, DataOptions, EvalOptions, KeyHash};
+use xenoglot::eval::ScorerOptions;
+use xenoglot::store::{NewEval, Store};
 
 use super::server::{MODEL, MODEL_FOLDER, Server, completion, long, merge};
 use crate::real_weights::real_model;
 
 const COMPLETIONS: &str = "/v1/completions";
+const SUITE: &str = "xeno-word-problems";
+
+/// A table of a key that opens everything.
+fn admin(name: &str) -> String {
+    table(name, "").replace("inference", "admin")
+}
 
 /// A server with a keys file, and a clock that stands still unless it is told to go on.
 struct Keyed {
@@ -35,16 +43,67 @@ fn file_in(folder: &TempDir) -> PathBuf {
 
 impl Keyed {
     async fn start(tables: &[String]) -> Self {
+        Self::with(tables, None).await
+    }
+
+    /// With a store, in which nobody works; the id is an eval's that was made without a key.
+    async fn evaluating(tables: &[String]) -> (Self, String) {
         let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("store.db").display());
+        let store = Store::open(&url).await.unwrap();
+        let (spec, metadata) = (json!({"suite": SUITE}), json!({}));
+        let nobodys = NewEval { name: "old".to_owned(), spec, metadata, owner: None };
+        let nobodys = store.create_eval(nobodys).await.unwrap().id;
+        let keyed = Self::with(tables, Some((store, folder))).await;
+        (keyed, nobodys)
+    }
+
+    async fn with(tables: &[String], evals: Option<(Store, TempDir)>) -> Self {
+        let (store, folder) = match evals {
+            Some((store, folder)) => (Some(store), folder),
+            None => (None, tempfile::tempdir().unwrap()),
+        };
         std::fs::write(file_in(&folder), tables.concat()).unwrap();
+        let data = DataOptions { folder: folder.path().to_owned(), file_bytes_max: 1 << 20 };
         // Noon of a day.
         let now_ms = Arc::new(AtomicU64::new(20_000 * 86_400_000 + 43_200_000));
         let (file, hands) = (file_in(&folder), now_ms.clone());
         let server = Server::with(|_, options| {
             options.auth.keys_file = Some(file);
             options.clock = Clock::from_fn(move || hands.load(Ordering::Relaxed));
+            let scorers = ScorerOptions::default();
+            options.evals =
+                store.map(|store| EvalOptions { store, workers: 0, endpoints: Vec::new(), scorers, data });
         });
         Self { server: server.await, folder, now_ms }
+    }
+
+    fn request(&self, method: &str, path: &str, key: &str) -> RequestBuilder {
+        let url = format!("{}{path}", self.server.url);
+        self.server.client.request(method.parse().unwrap(), url).bearer_auth(key)
+    }
+
+    /// The path of an eval that is made with this key.
+    async fn new_eval(&self, key: &str) -> String {
+        let body =
+            json!({"data_source_config": {"type": "xenoglot_suite", "suite": SUITE}, "testing_criteria": []});
+        let made = self.request("POST", "/v1/evals", key).json(&body).send().await.unwrap();
+        assert_eq!(made.status(), 201);
+        format!("/v1/evals/{}", made.json::<Value>().await.unwrap()["id"].as_str().unwrap())
+    }
+
+    fn begin(&self, eval: &str, key: &str, source: &Value) -> RequestBuilder {
+        let source = merge(&json!({"type": "xenoglot_suite", "languages": ["en"], "limit": 1}), source);
+        self.request("POST", &format!("{eval}/runs"), key).json(&json!({"data_source": source}))
+    }
+
+    /// The path of a run that is made with this key.
+    async fn new_run(&self, eval: &str, key: &str) -> String {
+        let made = self.begin(eval, key, &json!({"model": MODEL})).send().await.unwrap();
+        let (status, text) = (made.status(), made.text().await.unwrap());
+        assert_eq!(status, 201, "{text}");
+        let run: Value = serde_json::from_str(&text).unwrap();
+        format!("{eval}/runs/{}", run["id"].as_str().unwrap())
     }
 
     fn later(&self, seconds: u64) {
@@ -112,7 +171,8 @@ async fn keys_are_rotated_without_a_restart_and_a_broken_file_changes_nothing() 
     assert_eq!(status("xg-old").await, 401);
     for broken in ["[new\n", "[new]\nhash = 'sha256:00'\n"] {
         std::fs::write(file_in(&keyed.folder), broken).unwrap();
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        // Two looks.
+        tokio::time::sleep(Duration::from_secs(3)).await;
         assert_eq!(status("xg-new").await, 200, "{broken}");
     }
     std::fs::write(file_in(&keyed.folder), "").unwrap();
@@ -177,6 +237,122 @@ async fn tokens_are_reserved_when_a_request_comes_and_settled_when_it_ends() {
     streamed.text().await.unwrap();
     let (_, body) = refused(keyed.complete("xg-a", &json!({"n": 7})), 400, "invalid_request_error").await;
     assert_eq!(body["error"]["param"], "max_tokens", "never admitted, so no 429: {body}");
+}
+
+#[tokio::test]
+async fn refusals_of_a_known_key_are_counted_under_its_name() {
+    let scrape = table("scrape", "").replace("inference", "metrics");
+    let old = table("old", "expires = 2020-01-01T00:00:00Z");
+    let keyed = Keyed::start(&[table("a", "models = [\"another\"]"), old, admin("root"), scrape]).await;
+    refused(keyed.models("xg-old"), 401, "authentication_error").await;
+    refused(keyed.request("GET", "/v1/files", "xg-a"), 403, "permission_error").await;
+    refused(keyed.complete("xg-a", &json!({})), 403, "permission_error").await;
+    refused(keyed.models("xg-nobody"), 401, "authentication_error").await;
+    let counted = async |key: &str| keyed.metric("api_key_refused_total", key).await;
+    assert_eq!((counted("old").await, counted("a").await, counted("root").await), (1.0, 2.0, 0.0));
+}
+
+#[tokio::test]
+async fn an_inference_key_sees_no_others_series() {
+    let keyed = Keyed::start(&[table("a", ""), table("b", ""), admin("root")]).await;
+    let seen = async |key: &str| {
+        let text = keyed.request("GET", "/metrics", key).send().await.unwrap().text().await.unwrap();
+        ["a", "b", "root"].map(|name| text.contains(&format!("api_key=\"{name}\"")))
+    };
+    assert_eq!(seen("xg-a").await, [true, false, false]);
+    assert_eq!(seen("xg-root").await, [true; 3]);
+}
+
+#[tokio::test]
+async fn probes_name_models_to_callers_with_a_key() {
+    let held = |models: &str| format!("models = [\"{models}\"]");
+    let old = table("old", "expires = 2020-01-01T00:00:00Z");
+    let keyed =
+        Keyed::start(&[table("a", ""), table("b", &held(MODEL)), table("c", &held("another")), old]).await;
+    for path in ["/health", "/ping"] {
+        let named = async |key: &str| {
+            let answer = keyed.request("GET", path, key).send().await.unwrap();
+            assert_eq!(answer.status(), 200);
+            answer.text().await.unwrap().contains(MODEL)
+        };
+        assert!(named("xg-a").await && named("xg-b").await);
+        assert!(!named("xg-c").await && !named("xg-old").await && !named("none").await);
+        let stranger: Value = keyed.server.get(path).send().await.unwrap().json().await.unwrap();
+        assert_eq!((&stranger["status"], &stranger["models"]), (&json!("ok"), &json!([])));
+    }
+    let keyless = Server::start().await;
+    assert!(keyless.get("/health").send().await.unwrap().text().await.unwrap().contains(MODEL));
+}
+
+#[tokio::test]
+async fn a_request_over_a_keys_tokens_names_the_field_at_fault() {
+    let keyed = Keyed::start(&[table("a", "tokens_per_minute = 20"), table("b", "")]).await;
+    let long = vec![5; 50];
+    let message = json!([{"role": "user", "content": "a ".repeat(25)}]);
+    for (path, body, param) in [
+        (COMPLETIONS, json!({"prompt": "Hello", "max_tokens": 60}), "max_tokens"),
+        (COMPLETIONS, json!({"prompt": long, "max_tokens": 1}), "prompt"),
+        ("/v1/chat/completions", json!({"messages": message, "max_tokens": 1}), "messages"),
+        ("/generate", json!({"input_ids": long, "sampling_params": {"max_new_tokens": 1}}), "input_ids"),
+        (
+            "/generate",
+            json!({"text": "Hello", "sampling_params": {"max_new_tokens": 60}}),
+            "sampling_params.max_new_tokens",
+        ),
+        (
+            "/generate",
+            json!({"text": "Hello", "sampling_params": {"max_new_tokens": 1, "temperature": -1}}),
+            "sampling_params.temperature",
+        ),
+    ] {
+        let sent = keyed.server.post(path, &body).bearer_auth("xg-a");
+        let (_, error) = refused(sent, 400, "invalid_request_error").await;
+        assert_eq!(error["error"]["param"], param, "{path} {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_does_not_go_before_others_unless_it_may() {
+    let keyed = Keyed::start(&[table("a", ""), table("b", "priority = true"), admin("root")]).await;
+    let message = json!([{"role": "user", "content": "a"}]);
+    for (path, body) in [
+        (COMPLETIONS, json!({"prompt": "a", "max_tokens": 1})),
+        ("/v1/chat/completions", json!({"messages": message, "max_tokens": 1})),
+        ("/generate", json!({"text": "a", "sampling_params": {"max_new_tokens": 1}})),
+    ] {
+        let send = |key: &str, priority: i32| {
+            let body = merge(&body, &json!({"priority": priority}));
+            keyed.server.post(path, &body).bearer_auth(key)
+        };
+        let (_, error) = refused(send("xg-a", -1), 400, "invalid_request_error").await;
+        assert_eq!(error["error"]["param"], "priority", "{path}");
+        for (key, priority) in [("xg-a", 0), ("xg-a", 3), ("xg-b", -1), ("xg-root", -1)] {
+            assert_eq!(send(key, priority).send().await.unwrap().status(), 200, "{path} {key} {priority}");
+        }
+    }
+    let keyless = Server::start().await;
+    keyless.ok(COMPLETIONS, &completion(&json!({"priority": -1}))).await;
+}
+
+#[tokio::test]
+async fn the_prefix_cache_is_a_keys_own_unless_it_is_shared() {
+    let shared = "shared_cache = true";
+    let keyed = Keyed::start(&[table("a", ""), table("b", ""), table("c", shared), table("d", shared)]).await;
+    let cached = async |key: &str, more: &Value| {
+        let body = merge(&json!({"prompt": vec![5; 100], "max_tokens": 1}), more);
+        let answer: Value = keyed.complete(key, &body).send().await.unwrap().json().await.unwrap();
+        answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap_or(0) > 0
+    };
+    assert!(!cached("xg-a", &json!({})).await);
+    assert!(cached("xg-a", &json!({})).await);
+    for key in ["xg-b", "xg-c"] {
+        assert!(!cached(key, &json!({})).await, "{key}");
+    }
+    assert!(cached("xg-d", &json!({})).await, "as c's");
+    for (key, salt) in [("xg-b", "key:a"), ("xg-d", "key:a"), ("xg-a", "x"), ("xg-d", "x")] {
+        assert!(!cached(key, &json!({"cache_salt": salt})).await, "{key} {salt}");
+    }
+    assert!(cached("xg-a", &json!({"cache_salt": "x"})).await);
 }
 
 #[tokio::test]
@@ -246,6 +422,10 @@ async fn a_key_may_be_held_to_some_models() {
     assert_eq!(listed("xg-b").await[0]["id"], MODEL);
     let looked_at = keyed.server.get(&format!("/v1/models/{MODEL}")).bearer_auth("xg-a");
     refused(looked_at, 403, "permission_error").await;
+    // One that it may use and that is not served: told without the names of others.
+    let (_, absent) =
+        refused(keyed.complete("xg-a", &json!({"model": "another"})), 404, "not_found_error").await;
+    assert!(!absent.to_string().contains(MODEL), "{absent}");
     // The same answer, so that nobody learns what is served.
     let (_, unknown) =
         refused(keyed.complete("xg-a", &json!({"model": "nobody"})), 403, "permission_error").await;
@@ -274,10 +454,21 @@ async fn a_stored_response_is_its_keys_alone() {
 }
 
 #[tokio::test]
+async fn keys_of_the_settings_do_not_read_each_others_responses() {
+    let server = Server::with(|_, options| options.auth.inference = ApiKeys::new(["sk-one", "sk-two"])).await;
+    let body = json!({"model": MODEL, "input": "Hello", "max_output_tokens": 5});
+    let stored = server.post("/v1/responses", &body).bearer_auth("sk-one").send().await.unwrap();
+    let path = format!("/v1/responses/{}", stored.json::<Value>().await.unwrap()["id"].as_str().unwrap());
+    refused(server.get(&path).bearer_auth("sk-two"), 404, "not_found_error").await;
+    assert_eq!(server.get(&path).bearer_auth("sk-one").send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
 async fn tokens_of_embedded_texts_are_the_keys() {
     let folder = tempfile::tempdir().unwrap();
     let tables = [table("a", "tokens_per_minute = 30"), table("b", "models = [\"another\"]")];
     std::fs::write(file_in(&folder), tables.concat()).unwrap();
+    let mut encoder = None;
     let server = Server::of(
         MODEL_FOLDER,
         |_, options| {
@@ -285,7 +476,8 @@ async fn tokens_of_embedded_texts_are_the_keys() {
             options.clock = Clock::from_fn(|| 0);
         },
         |registry| {
-            registry.load_encoder("e5".to_owned(), &real_model("multilingual-e5-small")).unwrap();
+            let loaded = registry.load_encoder("e5".to_owned(), &real_model("multilingual-e5-small"));
+            encoder = Some(loaded.unwrap());
         },
     )
     .await;
@@ -296,6 +488,14 @@ async fn tokens_of_embedded_texts_are_the_keys() {
     let remaining: u64 = header(answer.headers(), "x-ratelimit-remaining-tokens").parse().unwrap();
     let used = answer.json::<Value>().await.unwrap()["usage"]["total_tokens"].as_u64().unwrap();
     assert_eq!(remaining, 30 - used);
+    let places = encoder.unwrap().places.clone().try_acquire_many_owned(256).unwrap();
+    let (full, _) = refused(embed("xg-a", "query: hello"), 429, "rate_limit_error").await;
+    assert_eq!(
+        header(&full, "x-ratelimit-remaining-tokens"),
+        remaining.to_string(),
+        "not begun, not charged"
+    );
+    drop(places);
     refused(embed("xg-a", &"one two three ".repeat(8)), 429, "rate_limit_exceeded").await;
     let (_, never) = refused(embed("xg-a", &"word ".repeat(100)), 400, "invalid_request_error").await;
     assert_eq!(never["error"]["param"], "input");
@@ -306,10 +506,108 @@ async fn tokens_of_embedded_texts_are_the_keys() {
 
 /// Workers draw a run's samples, under nobody's key.
 #[tokio::test]
-async fn a_key_whose_tokens_are_counted_begins_no_evaluations() {
-    let keyed = Keyed::start(&[table("a", "tokens_per_day = 1000")]).await;
+async fn a_key_with_limits_begins_no_evaluations() {
+    let keyed =
+        Keyed::start(&[table("a", "tokens_per_day = 1000"), table("b", "requests_per_minute = 60")]).await;
     let body = json!({"data_source": {"type": "xenoglot_suite"}});
     for path in ["/v1/evals/eval_1/runs", "/v1/evals/eval_1/runs/run_1/resume"] {
-        refused(keyed.server.post(path, &body).bearer_auth("xg-a"), 403, "permission_error").await;
+        for key in ["xg-a", "xg-b"] {
+            refused(keyed.server.post(path, &body).bearer_auth(key), 403, "permission_error").await;
+        }
     }
+}
+
+#[tokio::test]
+async fn evaluations_are_changed_by_their_own_key_and_by_admins() {
+    let (keyed, nobodys) = Keyed::evaluating(&[table("a", ""), table("b", ""), admin("root")]).await;
+    let eval = keyed.new_eval("xg-a").await;
+    let run = keyed.new_run(&eval, "xg-a").await;
+    let nobodys = format!("/v1/evals/{nobodys}");
+    let rename = json!({"name": "mine"});
+    for path in [&eval, &run, &format!("{run}/output_items"), &format!("{eval}/runs"), &nobodys] {
+        assert_eq!(keyed.request("GET", path, "xg-b").send().await.unwrap().status(), 200, "{path}");
+    }
+    for (method, path) in [
+        ("POST", run.clone()),
+        ("POST", format!("{run}/cancel")),
+        ("POST", format!("{run}/pause")),
+        ("POST", format!("{run}/resume")),
+        ("DELETE", run.clone()),
+        ("DELETE", eval.clone()),
+        ("DELETE", nobodys.clone()),
+    ] {
+        refused(keyed.request(method, &path, "xg-b"), 403, "permission_error").await;
+    }
+    for path in [&eval, &nobodys] {
+        refused(keyed.request("POST", path, "xg-b").json(&rename), 403, "permission_error").await;
+    }
+    let done = async |request: RequestBuilder| assert_eq!(request.send().await.unwrap().status(), 200);
+    done(keyed.request("POST", &eval, "xg-a").json(&rename)).await;
+    done(keyed.request("POST", &nobodys, "xg-root").json(&rename)).await;
+    for (key, action) in [("xg-a", "pause"), ("xg-a", "resume"), ("xg-root", "pause"), ("xg-root", "cancel")]
+    {
+        done(keyed.request("POST", &format!("{run}/{action}"), key)).await;
+    }
+    // Another key's run goes with nobody's eval but an admin's.
+    keyed.new_run(&eval, "xg-b").await;
+    refused(keyed.request("DELETE", &eval, "xg-a"), 403, "permission_error").await;
+    done(keyed.request("DELETE", &run, "xg-a")).await;
+    done(keyed.request("DELETE", &eval, "xg-root")).await;
+}
+
+#[tokio::test]
+async fn runs_of_models_that_a_key_may_not_use_are_not_there_for_it() {
+    let held = format!("models = [\"{MODEL}\"]");
+    let tables = [table("a", &held), table("b", "models = [\"another\"]")];
+    let (keyed, _) = Keyed::evaluating(&tables).await;
+    let eval = keyed.new_eval("xg-a").await;
+    let run = keyed.new_run(&eval, "xg-a").await;
+    let listed = async |key: &str| {
+        let list = keyed.request("GET", &format!("{eval}/runs"), key).send().await.unwrap();
+        list.json::<Value>().await.unwrap()["data"].as_array().unwrap().len()
+    };
+    assert_eq!((listed("xg-a").await, listed("xg-b").await), (1, 0));
+    for more in ["", "/events", "/output_items", "/output_items/outputitem_0_0"] {
+        refused(keyed.request("GET", &format!("{run}{more}"), "xg-b"), 404, "not_found_error").await;
+    }
+    for action in ["", "/cancel", "/pause", "/resume"] {
+        refused(keyed.request("POST", &format!("{run}{action}"), "xg-b"), 404, "not_found_error").await;
+    }
+    refused(keyed.request("DELETE", &run, "xg-b"), 404, "not_found_error").await;
+    // Nor is it told which models there are.
+    for source in
+        [json!({"model": MODEL}), json!({"model": "nobody"}), json!({"model": "another"}), json!({})]
+    {
+        let answer = keyed.begin(&eval, "xg-b", &source).send().await.unwrap();
+        let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
+        assert!((400..500).contains(&status), "{source}: {text}");
+        assert!(!text.contains("tiny") || source["model"] == MODEL, "{source}: {text}");
+    }
+    assert_eq!(
+        keyed.begin(&eval, "xg-a", &json!({})).send().await.unwrap().status(),
+        201,
+        "the only one it may use"
+    );
+}
+
+#[tokio::test]
+async fn a_key_has_so_many_runs_at_once() {
+    let (keyed, _) = Keyed::evaluating(&[table("a", ""), table("b", ""), admin("root")]).await;
+    let eval = keyed.new_eval("xg-a").await;
+    let mut runs = Vec::new();
+    for _ in 0..8 {
+        runs.push(keyed.new_run(&eval, "xg-a").await);
+    }
+    let ninth = keyed.begin(&eval, "xg-a", &json!({"model": MODEL}));
+    let (_, error) = refused(ninth, 429, "rate_limit_error").await;
+    assert!(error["error"]["message"].as_str().unwrap().contains("`a`"), "{error}");
+    keyed.new_run(&eval, "xg-b").await;
+    for _ in 0..9 {
+        keyed.new_run(&eval, "xg-root").await;
+    }
+    let pause = |run: &str| keyed.request("POST", &format!("{run}/pause"), "xg-a");
+    assert_eq!(pause(&runs[0]).send().await.unwrap().status(), 200);
+    keyed.new_run(&eval, "xg-a").await;
+    let resume = keyed.request("POST", &format!("{}/resume", runs[0]), "xg-a");
+    refused(resume, 429, "rate_limit_error").await;
 }

@@ -11,10 +11,13 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use xenoglot::api::{ApiKeys, DataOptions, EvalOptions};
 use xenoglot::eval::ScorerOptions;
+use xenoglot::model::Target;
 use xenoglot::settings::{Settings, UnknownFields};
 use xenoglot::store::Store;
 
-use super::server::{MODEL, Server, chat, completion, models_dir};
+use super::client::Client;
+use super::server::{MODEL, MODEL_FOLDER, Server, chat, completion, models_dir};
+use crate::model::adapters::write_adapter;
 
 const CHAT: &str = "/v1/chat/completions";
 const COMPLETIONS: &str = "/v1/completions";
@@ -30,10 +33,20 @@ async fn refused(request: RequestBuilder, status: u16) -> Value {
     body["error"].clone()
 }
 
-/// A server with every route: a models directory, a folder for trainers and a store.
+/// A server with every route: a models directory, a folder for trainers, a store and an uploaded file. What lies `outside` of
+/// its folders would serve as well as what lies inside: checkpoints of the served model's shape, and adapters of it.
 struct Whole {
     server: Server,
     folder: TempDir,
+    file: String,
+}
+
+/// A request that names a path, with the field that does and the status of its refusal.
+struct Row {
+    route: &'static str,
+    body: Value,
+    field: &'static str,
+    refusal: u16,
 }
 
 impl Whole {
@@ -44,6 +57,14 @@ impl Whole {
         }
         copy_model(&folder.path().join("models/inside"));
         copy_model(&folder.path().join("outside/model"));
+        for adapter in ["models/adapter", "outside/adapter"] {
+            write_adapter(
+                &models_dir().join(MODEL_FOLDER),
+                &folder.path().join(adapter),
+                &Target::SEPARATE,
+                1,
+            );
+        }
         let store =
             Store::open(&format!("sqlite:{}", folder.path().join("store.db").display())).await.unwrap();
         let data = DataOptions { folder: folder.path().join("data"), file_bytes_max: 1 << 20 };
@@ -59,41 +80,76 @@ impl Whole {
                 scorers: ScorerOptions::default(),
                 data,
             });
-        });
-        Self { server: server.await, folder }
+        })
+        .await;
+        let client = Client { url: server.url.clone(), http: server.client.clone() };
+        let line = json!({"prompt": "one", "completion": "two"}).to_string() + "\n";
+        let file = client.file_for("fine-tune", "a.jsonl", &line).await;
+        Self { server, folder, file }
     }
 
     fn post(&self, path: &str, body: &Value) -> RequestBuilder {
         self.server.post(path, body).bearer_auth(ADMIN)
     }
 
-    /// Every request that names a path, with the field that does.
-    fn with_path(path: &str) -> Vec<(&'static str, Value, &'static str)> {
+    /// Every request that names a path. The last leaves a second model in service.
+    fn rows(&self, model: &str, adapter: &str, output: &str) -> Vec<Row> {
         let merge = |model: &str, output: &str| {
             let config = json!({"merge_method": "passthrough", "slices": [{"sources": [{"model": model, "layer_range": [0, 1]}]}]});
             json!({"config": config, "output": output, "serve": false})
         };
-        let mapping = json!({"type": "mapping", "mapping": {"encoder": path}});
+        let mapping = json!({"type": "mapping", "mapping": {"encoder": model}});
+        let file = &self.file;
+        let row = |route, body, field, refusal| Row { route, body, field, refusal };
         vec![
-            ("/v1/admin/models", json!({"name": "a", "path": path}), "path"),
-            ("/v1/load_lora_adapter", json!({"lora_name": "a", "lora_path": path}), "lora_path"),
-            ("/update_weights", json!({"weight_dir": path}), "weight_dir"),
-            ("/update_weights_from_disk", json!({"model_path": path}), "model_path"),
-            ("/v1/merges", merge(path, "merged"), "config"),
-            ("/v1/merges", merge("inside", path), "output"),
-            ("/v1/fine_tuning/jobs", json!({"model": path, "training_file": "file-1"}), "model"),
-            (
+            row("/v1/load_lora_adapter", json!({"lora_name": "b", "lora_path": adapter}), "lora_path", 404),
+            row("/update_weights", json!({"weight_dir": model}), "weight_dir", 404),
+            row("/update_weights_from_disk", json!({"model_path": model}), "model_path", 404),
+            row("/v1/merges", merge(model, "merged"), "config", 400),
+            row("/v1/merges", merge("inside", output), "output", 400),
+            row("/v1/fine_tuning/jobs", json!({"model": model, "training_file": file}), "model", 400),
+            row(
                 "/v1/fine_tuning/jobs",
-                json!({"model": "inside", "training_file": "file-1", "method": mapping}),
+                json!({"model": "inside", "training_file": file, "method": mapping}),
                 "method.mapping.encoder",
+                400,
             ),
+            row("/v1/admin/models", json!({"name": "a", "path": model}), "path", 400),
         ]
+    }
+
+    /// Asserts that each is refused, and for its path.
+    async fn refuses(&self, rows: Vec<Row>) {
+        for Row { route, body, field, refusal } in rows {
+            let error = refused(self.post(route, &body), refusal).await;
+            assert_eq!(error["param"], field, "{route} {body}: {error}");
+            assert!(!error.to_string().contains("root:"), "{error}");
+        }
+    }
+
+    /// Asserts that the same requests are taken for what lies inside, so that refusals are about the path.
+    async fn takes_what_lies_inside(&self) {
+        for Row { route, body, field, .. } in self.rows("inside", "adapter", "made") {
+            let answer = self.post(route, &body).send().await.unwrap();
+            let (status, text) = (answer.status(), answer.text().await.unwrap());
+            if field == "method.mapping.encoder" {
+                // A decoder is none: that is found behind the door.
+                assert!(!text.contains(field), "{text}");
+                continue;
+            }
+            assert!(status.is_success(), "{route} {body}: {text}");
+            let made: Value = serde_json::from_str(&text).unwrap_or_default();
+            if made["object"] == "fine_tuning.job" {
+                let cancel = format!("{route}/{}/cancel", made["id"].as_str().unwrap());
+                assert!(self.post(&cancel, &json!({})).send().await.unwrap().status().is_success());
+            }
+        }
     }
 }
 
 fn copy_model(to: &Path) {
     std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(models_dir().join("llama2")).unwrap() {
+    for entry in std::fs::read_dir(models_dir().join(MODEL_FOLDER)).unwrap() {
         let path = entry.unwrap().path();
         std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
     }
@@ -106,14 +162,10 @@ async fn a_symlink_out_of_the_models_directory_is_not_followed() {
     for root in ["models", "weights"] {
         std::os::unix::fs::symlink(&outside, whole.folder.path().join(root).join("link")).unwrap();
     }
-    for (route, body, _) in Whole::with_path("link/model") {
-        let answer = whole.post(route, &body).send().await.unwrap();
-        let status = answer.status().as_u16();
-        let text = answer.text().await.unwrap();
-        assert!((400..500).contains(&status), "{route} {body}: {status} {text}");
-    }
+    whole.refuses(whole.rows("link/model", "link/adapter", "link/made")).await;
     let before = std::fs::read_dir(&outside).unwrap().count();
-    assert_eq!(before, 1, "nothing was written beyond the link");
+    assert_eq!(before, 2, "nothing was written beyond the link");
+    whole.takes_what_lies_inside().await;
 }
 
 #[tokio::test]
@@ -123,34 +175,26 @@ async fn a_path_with_dots_leads_nowhere_else() {
     for path in
         ["../outside/model", "inside/../../outside/model", absolute.to_str().unwrap(), "/etc", "..", "a\0b"]
     {
-        for (route, body, _) in Whole::with_path(path) {
-            let answer = whole.post(route, &body).send().await.unwrap();
-            let status = answer.status().as_u16();
-            let text = answer.text().await.unwrap();
-            assert!((400..500).contains(&status), "{route} {body}: {status} {text}");
-            assert!(!text.contains("root:"), "{text}");
-        }
+        whole.refuses(whole.rows(path, &path.replace("model", "adapter"), path)).await;
     }
-    // And what lies inside is found, so that the refusals above are about the path.
-    let inside =
-        whole.post("/v1/admin/models", &json!({"name": "a", "path": "inside"})).send().await.unwrap();
-    assert_eq!(inside.status(), 201);
+    whole.takes_what_lies_inside().await;
 }
 
 /// What is not there and what lies elsewhere have the same answer: nobody looks at the disk through the server.
 #[tokio::test]
 async fn a_file_elsewhere_is_not_told_from_one_that_is_absent() {
     let whole = Whole::start().await;
-    let answers = async |path: &str| {
+    let answers = async |model: &str, adapter: &str| {
         let mut answers = Vec::new();
-        for (route, body, _) in Whole::with_path(path) {
+        for Row { route, body, .. } in whole.rows(model, adapter, model) {
             let answer = whole.post(route, &body).send().await.unwrap();
-            let status = answer.status();
-            answers.push((route, status, answer.text().await.unwrap().replace(path, "PATH")));
+            let (status, text) = (answer.status(), answer.text().await.unwrap());
+            answers.push((route, status, text.replace(model, "PATH").replace(adapter, "PATH")));
         }
         answers
     };
-    assert_eq!(answers("../outside/model").await, answers("../outside/absent").await);
+    let elsewhere = answers("../outside/model", "../outside/adapter").await;
+    assert_eq!(elsewhere, answers("../outside/absent", "../outside/absent").await);
 }
 
 #[tokio::test]
@@ -167,7 +211,7 @@ async fn no_url_of_a_request_is_fetched() {
     let whole = Whole::start().await;
     let part = |kind: &str| json!([{"role": "user", "content": [{"type": kind, kind: {"url": url}}]}]);
     let mut requests: Vec<(&str, Value)> =
-        Whole::with_path(&url).into_iter().map(|(route, body, _)| (route, body)).collect();
+        whole.rows(&url, &url, &url).into_iter().map(|row| (row.route, row.body)).collect();
     requests.extend([
         (CHAT, chat(&json!({"messages": part("image_url")}))),
         (CHAT, chat(&json!({"messages": part("input_audio")}))),

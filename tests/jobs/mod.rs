@@ -49,13 +49,14 @@ pub fn spec(folder: &std::path::Path, n: u32) -> EvalRunSpec {
 }
 
 pub async fn submitted(store: &Store, spec: EvalRunSpec) -> RunRow {
-    let new = NewEval { name: "Sums".to_owned(), spec: json!({}), metadata: json!({}) };
+    let new = NewEval { name: "Sums".to_owned(), spec: json!({}), metadata: json!({}), owner: None };
     let eval = store.create_eval(new).await.unwrap();
     let submission = Submission {
         eval: eval.id,
         name: "a run".to_owned(),
         model: MODEL.to_owned(),
         metadata: json!({}),
+        owner: None,
         spec,
     };
     submit(store, submission, &ScorerOptions::default()).await.unwrap()

@@ -36,8 +36,12 @@ impl Drop for Process {
 }
 
 async fn run(store: &Store) -> RunRow {
-    let new =
-        NewEval { name: "words".to_owned(), spec: serde_json::json!({}), metadata: serde_json::json!({}) };
+    let new = NewEval {
+        name: "words".to_owned(),
+        spec: serde_json::json!({}),
+        metadata: serde_json::json!({}),
+        owner: None,
+    };
     let eval = store.create_eval(new).await.unwrap().id;
     let spec = EvalRunSpec {
         suite: "xeno-word-problems".to_owned(),
@@ -53,7 +57,8 @@ async fn run(store: &Store) -> RunRow {
         seed: 11,
     };
     let metadata = serde_json::json!({});
-    let submission = Submission { eval, name: "shared".to_owned(), model: MODEL.to_owned(), metadata, spec };
+    let submission =
+        Submission { eval, name: "shared".to_owned(), model: MODEL.to_owned(), metadata, owner: None, spec };
     submit(store, submission, &ScorerOptions::default()).await.unwrap()
 }
 

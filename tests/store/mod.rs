@@ -41,24 +41,32 @@ fn on<F: Future<Output = ()>>(url: &str, check: &impl Fn(Store, String) -> F) {
 }
 
 pub async fn new_eval(store: &Store) -> EvalRow {
-    let new =
-        NewEval { name: "Sums".to_owned(), spec: json!({"suite": "small"}), metadata: json!({"a": "b"}) };
+    let new = NewEval {
+        name: "Sums".to_owned(),
+        spec: json!({"suite": "small"}),
+        metadata: json!({"a": "b"}),
+        owner: None,
+    };
     store.create_eval(new).await.unwrap()
 }
 
 /// A run of so many tasks of two samples each.
 pub async fn new_run(store: &Store, eval: &str, tasks: usize) -> RunRow {
+    store.create_run(blank_run(eval, tasks)).await.unwrap()
+}
+
+pub fn blank_run(eval: &str, tasks: usize) -> NewRun {
     let task = |at: usize| NewTask { language: "en".to_owned(), problem: format!("p{at}") };
-    let new = NewRun {
+    NewRun {
         eval: eval.to_owned(),
         name: "first".to_owned(),
         model: "tiny".to_owned(),
         spec: json!({"n": 2}),
         metadata: json!({}),
+        owner: None,
         tasks: (0..tasks).map(task).collect(),
         samples_per_task: 2,
-    };
-    store.create_run(new).await.unwrap()
+    }
 }
 
 pub fn sample(sample: u32, completion: &str) -> NewSample {

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 use xenoglot::store::{
-    HappeningKind, ItemKey, ItemPage, Order, Page, RunStatus, SampleStatus, Store, StoreError,
+    HappeningKind, ItemKey, ItemPage, NewRun, Order, Page, RunStatus, SampleStatus, Store, StoreError,
 };
 
 use super::postgres::{Postgres, is_skipped};
-use super::{LONG, new_eval, new_run, on_both, sample, started};
+use super::{LONG, blank_run, new_eval, new_run, on_both, sample, started};
 
 #[test]
 fn what_is_written_is_read_back() {
@@ -35,7 +35,8 @@ fn lists_are_paged_by_key() {
         for _ in 0..7 {
             ids.push(new_run(&store, &eval.id, 1).await.id);
         }
-        let all = store.runs(&eval.id, None, &Page { limit: 100, ..Page::default() }).await.unwrap().rows;
+        let all =
+            store.runs(&eval.id, None, None, &Page { limit: 100, ..Page::default() }).await.unwrap().rows;
         let ids: Vec<String> = all.into_iter().map(|run| run.id).collect();
         for order in [Order::Ascending, Order::Descending] {
             let expected: Vec<String> =
@@ -43,7 +44,7 @@ fn lists_are_paged_by_key() {
             let (mut found, mut after) = (Vec::new(), None);
             loop {
                 let page = Page { after: after.clone(), limit: 3, order };
-                let page = store.runs(&eval.id, None, &page).await.unwrap();
+                let page = store.runs(&eval.id, None, None, &page).await.unwrap();
                 assert!(page.rows.len() <= 3);
                 found.extend(page.rows.into_iter().map(|run| run.id));
                 after = found.last().cloned();
@@ -55,13 +56,50 @@ fn lists_are_paged_by_key() {
         }
         store.cancel_run(&ids[2]).await.unwrap();
         let canceled = store
-            .runs(&eval.id, Some(RunStatus::Canceled), &Page { limit: 9, ..Page::default() })
+            .runs(&eval.id, Some(RunStatus::Canceled), None, &Page { limit: 9, ..Page::default() })
             .await
             .unwrap();
         assert_eq!((canceled.rows.len(), canceled.has_more), (1, false));
         let unknown = Page { after: Some("evalrun_x".to_owned()), limit: 3, ..Page::default() };
-        assert!(matches!(store.runs(&eval.id, None, &unknown).await, Err(StoreError::NotFound { .. })));
+        assert!(matches!(store.runs(&eval.id, None, None, &unknown).await, Err(StoreError::NotFound { .. })));
         assert_eq!(store.evals(&Page { limit: 1, ..Page::default() }).await.unwrap().rows, [eval]);
+    });
+}
+
+#[test]
+fn runs_are_told_apart_by_owner_and_by_model() {
+    on_both(async |store, _| {
+        let eval = new_eval(&store).await;
+        let mut ids = Vec::new();
+        for (owner, model) in [(Some("a"), "tiny"), (Some("b"), "large"), (None, "tiny")] {
+            let (owner, model) = (owner.map(str::to_owned), model.to_owned());
+            let new = NewRun { owner, model, ..blank_run(&eval.id, 1) };
+            ids.push(store.create_run(new).await.unwrap().id);
+        }
+        assert_eq!(store.run(&ids[0]).await.unwrap().owner.as_deref(), Some("a"));
+        assert_eq!(store.run(&ids[2]).await.unwrap().owner, None);
+        for order in [Order::Ascending, Order::Descending] {
+            let check = async |models: &[&str], expected: usize| {
+                let models: Vec<String> = models.iter().map(|model| (*model).to_owned()).collect();
+                let page = Page { limit: 9, order, ..Page::default() };
+                let found = store.runs(&eval.id, None, Some(&models), &page).await.unwrap().rows;
+                assert_eq!(found.len(), expected, "{models:?}");
+                assert!(found.iter().all(|run| models.contains(&run.model)));
+            };
+            check(&[], 0).await;
+            check(&["tiny"], 2).await;
+            check(&["none", "large"], 1).await;
+            check(&["large", "tiny"], 3).await;
+        }
+        assert_eq!(store.active_runs_of("a").await.unwrap(), 1);
+        store.cancel_run(&ids[0]).await.unwrap();
+        assert_eq!(store.active_runs_of("a").await.unwrap(), 0);
+        assert!(store.has_runs_of_others(&eval.id, Some("a")).await.unwrap());
+        store.delete_run(&ids[1]).await.unwrap();
+        assert!(store.has_runs_of_others(&eval.id, Some("a")).await.unwrap(), "nobody's is another's");
+        assert!(store.has_runs_of_others(&eval.id, None).await.unwrap());
+        store.delete_run(&ids[2]).await.unwrap();
+        assert!(!store.has_runs_of_others(&eval.id, Some("a")).await.unwrap());
     });
 }
 
@@ -164,7 +202,12 @@ fn processes_that_start_together_take_turns() {
 #[test]
 fn names_that_no_database_takes_are_refused() {
     on_both(async |store, _| {
-        let new = xenoglot::store::NewEval { name: "a\0b".to_owned(), spec: json!({}), metadata: json!({}) };
+        let new = xenoglot::store::NewEval {
+            name: "a\0b".to_owned(),
+            spec: json!({}),
+            metadata: json!({}),
+            owner: None,
+        };
         let error = store.create_eval(new).await.unwrap_err();
         assert!(matches!(error, StoreError::Invalid { field: "name", .. }), "{error}");
     });

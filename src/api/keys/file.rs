@@ -10,7 +10,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::fs::Metadata;
 use std::num::NonZeroU32;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -32,6 +34,8 @@ pub enum KeysError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("{}: has {bytes} bytes, more than {FILE_BYTES_MAX}: this is no keys file", path.display())]
     TooLarge { path: PathBuf, bytes: u64 },
+    #[error("{}: is being written to: it is read again when that has ended", path.display())]
+    Changing { path: PathBuf },
     #[error("{}: holds {keys} keys, more than {KEYS_MAX}", path.display())]
     TooMany { path: PathBuf, keys: usize },
     #[error("{}:{line}: {message}", path.display())]
@@ -48,6 +52,10 @@ struct Entry {
     tokens_per_day: Option<NonZeroU32>,
     max_concurrent: Option<NonZeroU32>,
     models: Option<Vec<String>>,
+    #[serde(default)]
+    shared_cache: bool,
+    #[serde(default)]
+    priority: bool,
     expires: Option<Expiry>,
 }
 
@@ -55,11 +63,24 @@ struct Entry {
 /// The line at fault.
 pub fn read(path: &Path) -> Result<Vec<Key>, KeysError> {
     let failed = |source| KeysError::Read { path: path.to_owned(), source };
-    let bytes = std::fs::metadata(path).map_err(failed)?.len();
+    let before = std::fs::metadata(path).map_err(failed)?;
+    let bytes = before.len();
     if bytes > FILE_BYTES_MAX {
         return Err(KeysError::TooLarge { path: path.to_owned(), bytes });
     }
-    parse(path, &std::fs::read_to_string(path).map_err(failed)?)
+    let text = std::fs::read_to_string(path).map_err(failed)?;
+    let after = std::fs::metadata(path).map_err(failed)?;
+    if before.is_file() && (version(&before) != version(&after) || text.len() as u64 != bytes) {
+        return Err(KeysError::Changing { path: path.to_owned() });
+    }
+    parse(path, &text)
+}
+
+/// Which content a file has, as far as its entry tells.
+pub(super) type Version = (u64, i64, i64, i64, u64);
+
+pub(super) fn version(metadata: &Metadata) -> Version {
+    (metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.ctime_nsec(), metadata.len())
 }
 
 fn parse(path: &Path, text: &str) -> Result<Vec<Key>, KeysError> {
@@ -113,6 +134,8 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Key>, KeysError> {
                 max_concurrent: entry.max_concurrent,
             },
             models: entry.models,
+            shared_cache: entry.shared_cache,
+            priority: entry.priority,
             expires: entry.expires,
         });
     }
@@ -165,6 +188,11 @@ pub fn table(key: &Key) -> Result<String, KeysError> {
         let models: Vec<&str> = models.iter().map(String::as_str).collect();
         let _ = writeln!(text, "models = {}", list(&models));
     }
+    for (name, is_set) in [("shared_cache", key.shared_cache), ("priority", key.priority)] {
+        if is_set {
+            let _ = writeln!(text, "{name} = true");
+        }
+    }
     if let Some(expires) = key.expires {
         let _ = writeln!(text, "expires = {expires}");
     }
@@ -190,7 +218,7 @@ mod tests {
         let text = format!(
             "[alice]\n{}\nscopes = [\"inference\", \"metrics\"]\nrequests_per_minute = 60\n\
              tokens_per_minute = 20_000\ntokens_per_day = 1_000_000\nmax_concurrent = 4\nmodels = [\"m\", \"org/n\"]\n\
-             expires = 2030-01-31T00:00:00Z\n\n[root]\n{}\nscopes = [\"admin\"]\n",
+             shared_cache = true\npriority = true\nexpires = 2030-01-31T00:00:00Z\n\n[root]\n{}\nscopes = [\"admin\"]\n",
             hash("a"),
             hash("b")
         );
@@ -201,6 +229,7 @@ mod tests {
         assert_eq!(alice.limits.tokens_per_day.map(NonZeroU32::get), Some(1_000_000));
         assert_eq!(alice.models.as_deref(), Some(&["m".to_owned(), "org/n".to_owned()][..]));
         assert_eq!(alice.expires, Some("2030-01-31T00:00:00Z".parse().unwrap()));
+        assert!(alice.shared_cache && alice.priority && !root.shared_cache && !root.priority);
         assert_eq!((root.limits, &root.models, root.expires), (KeyLimits::default(), &None, None));
         for key in keys {
             assert_eq!(parse(Path::new("x"), &table(&key).unwrap()).unwrap(), [key]);

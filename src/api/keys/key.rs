@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::Expiry;
+use super::file::GIVEN_NAMES;
 
 /// SHA-256 of a key, written `sha256:` and 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -117,12 +118,6 @@ pub struct KeyLimits {
     pub max_concurrent: Option<NonZeroU32>,
 }
 
-impl KeyLimits {
-    pub fn counts_tokens(&self) -> bool {
-        self.tokens_per_minute.is_some() || self.tokens_per_day.is_some()
-    }
-}
-
 #[derive(Debug, Clone, PartialEq)]
 pub struct Key {
     /// For logs and metrics.
@@ -132,7 +127,23 @@ pub struct Key {
     pub limits: KeyLimits,
     /// Served names that it may use; `None` is all.
     pub models: Option<Vec<String>>,
+    /// Its prompts share the prefix cache with those of all that share it.
+    pub shared_cache: bool,
+    /// Its requests may go before those of others.
+    pub priority: bool,
     pub expires: Option<Expiry>,
+}
+
+impl Key {
+    /// By what things that are kept name the key that they were made with: a key of the file by its name, which outlives a
+    /// rotation; one of the settings, whose name others share, by its hash too.
+    pub fn identity(&self) -> String {
+        if GIVEN_NAMES.contains(&self.name.as_str()) {
+            format!("{}:{}", self.name, self.hash)
+        } else {
+            self.name.clone()
+        }
+    }
 }
 
 /// Hashes of keys of one scope, from the settings.

@@ -1,8 +1,8 @@
 //! The keys of a running server: found by what a caller presents, replaced as a whole when their file changes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
@@ -19,12 +19,17 @@ pub struct HeldKey {
     pub usage: Arc<KeyUsage>,
 }
 
+/// As many as a file may have.
+const GONE_MAX: usize = 1024;
+
 #[derive(Debug)]
 pub struct KeyRing {
     /// Of the settings. Keys of one scope have one name.
     given: Vec<Arc<HeldKey>>,
     file: Option<PathBuf>,
     held: RwLock<Arc<[Arc<HeldKey>]>>,
+    /// What keys used whose entries are gone, by name, the latest last: an entry that comes back is not a new one.
+    gone: Mutex<VecDeque<(String, Arc<KeyUsage>)>>,
     pub clock: Clock,
 }
 
@@ -41,8 +46,8 @@ impl KeyRing {
             given(admin, &options.admin, KeyScopes { admin: true, ..none }, &clock),
         ]
         .concat();
-        let ring =
-            Self { held: RwLock::new(given.clone().into()), given, file: options.keys_file.clone(), clock };
+        let (held, gone) = (RwLock::new(given.clone().into()), Mutex::default());
+        let ring = Self { held, given, file: options.keys_file.clone(), gone, clock };
         ring.reload()?;
         Ok(ring)
     }
@@ -51,7 +56,8 @@ impl KeyRing {
         self.file.as_deref()
     }
 
-    /// Reads the keys file again, and answers how many keys it has. Keys keep what they have used by their names.
+    /// Reads the keys file again, and answers how many keys it has. Keys keep what they have used by their names, also over a
+    /// time without an entry.
     ///
     /// # Errors
     /// What is wrong with the file; the old keys stay.
@@ -64,14 +70,21 @@ impl KeyRing {
     }
 
     fn replace(&self, keys: Vec<Key>) {
+        // Held to the end: two that replace take turns.
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.all();
-        let known: HashMap<&str, &Arc<HeldKey>> =
-            old.iter().map(|held| (held.key.name.as_str(), held)).collect();
+        let of_file = old.iter().filter(|held| !GIVEN_NAMES.contains(&held.key.name.as_str()));
+        gone.extend(of_file.map(|held| (held.key.name.clone(), held.usage.clone())));
+        let known: HashMap<String, Arc<KeyUsage>> = gone.iter().cloned().collect();
+        let there: HashSet<&str> = keys.iter().map(|key| key.name.as_str()).collect();
+        gone.retain(|(name, _)| !there.contains(name.as_str()));
+        let too_many = gone.len().saturating_sub(GONE_MAX);
+        gone.drain(..too_many);
         let hold = |key: Key| {
-            let usage = match known.get(key.name.as_str()) {
-                Some(held) => {
-                    held.usage.limit(&key.limits);
-                    held.usage.clone()
+            let usage = match known.get(&key.name) {
+                Some(usage) => {
+                    usage.limit(&key.limits);
+                    usage.clone()
                 }
                 None => Arc::new(KeyUsage::new(&key.limits, self.clock.clone())),
             };
@@ -102,7 +115,16 @@ fn given(name: &str, keys: &ApiKeys, scopes: KeyScopes, clock: &Clock) -> Vec<Ar
     let limits = KeyLimits::default();
     let usage = Arc::new(KeyUsage::new(&limits, clock.clone()));
     let hold = |hash: &KeyHash| {
-        let key = Key { name: name.to_owned(), hash: *hash, scopes, limits, models: None, expires: None };
+        let key = Key {
+            name: name.to_owned(),
+            hash: *hash,
+            scopes,
+            limits,
+            models: None,
+            shared_cache: true,
+            priority: true,
+            expires: None,
+        };
         Arc::new(HeldKey { key, usage: usage.clone() })
     };
     keys.hashes().iter().map(hold).collect()
@@ -170,6 +192,18 @@ mod tests {
         assert_eq!(name("xg-given").as_deref(), Some("api_keys"));
         let standing = ring.find("xg-new").unwrap().usage.standing().1.unwrap();
         assert_eq!((standing.limit, standing.remaining), (90, 40));
+
+        written(folder.path(), &[("b", "xg-b", 100)]);
+        ring.reload().unwrap();
+        assert_eq!(name("xg-new"), None);
+        written(folder.path(), &[("a", "xg-new", 90)]);
+        ring.reload().unwrap();
+        let standing = ring.find("xg-new").unwrap().usage.standing().1.unwrap();
+        assert_eq!(
+            (standing.limit, standing.remaining),
+            (90, 40),
+            "an entry that comes back is not a new one"
+        );
 
         std::fs::write(folder.path().join("keys.toml"), "[a\n").unwrap();
         assert!(ring.reload().unwrap_err().to_string().contains("keys.toml:1: "));

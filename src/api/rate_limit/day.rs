@@ -4,20 +4,21 @@ const DAY_MS: u64 = 86_400_000;
 
 #[derive(Debug, Clone)]
 pub struct DayQuota {
-    pub per_day: u64,
+    /// `None`: without a bound, but counted, so that a bound that is set counts the whole day.
+    pub per_day: Option<u64>,
     /// Since 1970.
     day: u64,
     used: u64,
 }
 
 impl DayQuota {
-    pub fn new(per_day: u64, now_ms: u64) -> Self {
-        Self { per_day, day: now_ms / DAY_MS, used: 0 }
+    pub fn new(now_ms: u64) -> Self {
+        Self { per_day: None, day: now_ms / DAY_MS, used: 0 }
     }
 
     pub fn has(&mut self, units: u64, now_ms: u64) -> bool {
         self.turn(now_ms);
-        units <= self.per_day.saturating_sub(self.used)
+        self.per_day.is_none_or(|per_day| units <= per_day.saturating_sub(self.used))
     }
 
     /// Answers the day that it was taken from.
@@ -40,8 +41,8 @@ impl DayQuota {
 
     fn turn(&mut self, now_ms: u64) {
         let day = now_ms / DAY_MS;
-        // A clock that is put back over midnight makes no day new.
-        if day > self.day {
+        // A clock that is put back over midnight makes no day new. One that had run ahead for longer is not waited for.
+        if day > self.day || day + 1 < self.day {
             (self.day, self.used) = (day, 0);
         }
     }
@@ -54,7 +55,7 @@ mod tests {
     #[test]
     fn a_day_has_its_own() {
         let noon = DAY_MS * 100 + DAY_MS / 2;
-        let mut quota = DayQuota::new(100, noon);
+        let mut quota = DayQuota { per_day: Some(100), ..DayQuota::new(noon) };
         assert!(quota.has(100, noon) && !quota.has(101, noon));
         let day = quota.take(80);
         assert!(quota.has(20, noon) && !quota.has(21, noon));
@@ -67,5 +68,24 @@ mod tests {
         quota.give_back(50, day, tomorrow);
         assert!(!quota.has(1, tomorrow), "yesterday's");
         assert!(!quota.has(1, noon), "put back");
+    }
+
+    #[test]
+    fn a_clock_that_had_run_ahead_locks_nothing() {
+        let today = DAY_MS * 100;
+        let mut quota = DayQuota { per_day: Some(10), ..DayQuota::new(DAY_MS * 20_000) };
+        quota.take(10);
+        assert!(quota.has(10, today));
+        quota.take(10);
+        assert!(!quota.has(1, today));
+    }
+
+    #[test]
+    fn a_bound_that_is_set_counts_what_was_used_today() {
+        let mut quota = DayQuota::new(0);
+        assert!(quota.has(1 << 40, 0));
+        quota.take(7);
+        quota.per_day = Some(10);
+        assert!(quota.has(3, 0) && !quota.has(4, 0));
     }
 }

@@ -54,16 +54,45 @@ pub struct KeyUsage {
 
 #[derive(Debug)]
 struct State {
-    requests: Option<Bucket>,
-    tokens: Option<Bucket>,
-    day: Option<DayQuota>,
+    requests: ByMinute,
+    tokens: ByMinute,
+    day: DayQuota,
     running: u64,
     running_max: Option<u64>,
 }
 
+/// A limit by the minute. Its bucket stays when it is lifted, so that one that is set again is not a new one.
+#[derive(Debug, Default)]
+struct ByMinute {
+    bucket: Option<Bucket>,
+    is_lifted: bool,
+}
+
+impl ByMinute {
+    fn set(&mut self, limit: Option<NonZeroU32>, now_ms: u64) {
+        self.is_lifted = limit.is_none();
+        let Some(limit) = limit.map(|limit| u64::from(limit.get())) else { return };
+        match &mut self.bucket {
+            Some(bucket) => bucket.resize(limit, now_ms),
+            None => self.bucket = Some(Bucket::new(limit, now_ms)),
+        }
+    }
+
+    /// What is taken from now.
+    fn bucket(&mut self) -> Option<&mut Bucket> {
+        if self.is_lifted { None } else { self.bucket.as_mut() }
+    }
+}
+
 impl KeyUsage {
     pub fn new(limits: &KeyLimits, clock: Clock) -> Self {
-        let state = State { requests: None, tokens: None, day: None, running: 0, running_max: None };
+        let state = State {
+            requests: ByMinute::default(),
+            tokens: ByMinute::default(),
+            day: DayQuota::new(clock.now_ms()),
+            running: 0,
+            running_max: None,
+        };
         let usage = Self {
             clock,
             state: Mutex::new(state),
@@ -79,16 +108,9 @@ impl KeyUsage {
     pub fn limit(&self, limits: &KeyLimits) {
         let now_ms = self.clock.now_ms();
         let mut state = self.state();
-        let bucket = |bucket: &mut Option<Bucket>, limit: Option<NonZeroU32>| match (&mut *bucket, limit) {
-            (Some(bucket), Some(limit)) => bucket.resize(limit.get().into(), now_ms),
-            (_, limit) => *bucket = limit.map(|limit| Bucket::new(limit.get().into(), now_ms)),
-        };
-        bucket(&mut state.requests, limits.requests_per_minute);
-        bucket(&mut state.tokens, limits.tokens_per_minute);
-        match (&mut state.day, limits.tokens_per_day) {
-            (Some(day), Some(limit)) => day.per_day = limit.get().into(),
-            (day, limit) => *day = limit.map(|limit| DayQuota::new(limit.get().into(), now_ms)),
-        }
+        state.requests.set(limits.requests_per_minute, now_ms);
+        state.tokens.set(limits.tokens_per_minute, now_ms);
+        state.day.per_day = limits.tokens_per_day.map(|limit| limit.get().into());
         state.running_max = limits.max_concurrent.map(|limit| limit.get().into());
     }
 
@@ -107,7 +129,7 @@ impl KeyUsage {
         if let Some(limit) = state.running_max.filter(|limit| state.running >= *limit) {
             return Err(LimitError::Concurrent { limit });
         }
-        if let Some(bucket) = &mut state.requests {
+        if let Some(bucket) = state.requests.bucket() {
             let wait_ms = bucket.wait_ms(1, now_ms);
             if wait_ms > 0 {
                 return Err(LimitError::Requests { limit: bucket.per_minute(), wait_ms });
@@ -123,36 +145,35 @@ impl KeyUsage {
     /// # Errors
     /// `Tokens`, `Day` or `TooLarge`; nothing is taken then.
     pub fn reserve(self: &Arc<Self>, tokens: u64) -> Result<Reservation, LimitError> {
-        let day = self.try_reserve(tokens, self.clock.now_ms()).inspect_err(|_| self.count_refused())?;
-        Ok(Reservation { usage: self.clone(), tokens, day, used: 0 })
+        let taken = self.try_reserve(tokens, self.clock.now_ms()).inspect_err(|_| self.count_refused())?;
+        Ok(Reservation { usage: self.clone(), tokens, taken, used: 0 })
     }
 
-    fn try_reserve(&self, asked: u64, now_ms: u64) -> Result<Option<u64>, LimitError> {
+    fn try_reserve(&self, asked: u64, now_ms: u64) -> Result<Taken, LimitError> {
         let mut state = self.state();
         let State { tokens, day, .. } = &mut *state;
+        let mut bucket = tokens.bucket();
         let limits = [
-            tokens.as_ref().map(|bucket| (bucket.per_minute(), "a minute")),
-            day.as_ref().map(|day| (day.per_day, "a day")),
+            bucket.as_ref().map(|bucket| (bucket.per_minute(), "a minute")),
+            day.per_day.map(|per_day| (per_day, "a day")),
         ];
         for (limit, period) in limits.into_iter().flatten() {
             if asked > limit {
                 return Err(LimitError::TooLarge { limit, asked, period });
             }
         }
-        if let Some(day) = day
-            && !day.has(asked, now_ms)
-        {
-            let (limit, wait_ms) = (day.per_day, DayQuota::midnight_in_ms(now_ms));
+        if !day.has(asked, now_ms) {
+            let (limit, wait_ms) = (day.per_day.unwrap_or(0), DayQuota::midnight_in_ms(now_ms));
             return Err(LimitError::Day { limit, asked, wait_ms });
         }
-        if let Some(bucket) = tokens {
+        if let Some(bucket) = &mut bucket {
             let wait_ms = bucket.wait_ms(asked, now_ms);
             if wait_ms > 0 {
                 return Err(LimitError::Tokens { limit: bucket.per_minute(), asked, wait_ms });
             }
             bucket.take(asked);
         }
-        Ok(day.as_mut().map(|day| day.take(asked)))
+        Ok(Taken { from_bucket: bucket.is_some(), day: day.take(asked) })
     }
 
     /// Of requests and of tokens a minute, where they are limited.
@@ -165,14 +186,14 @@ impl KeyUsage {
             remaining: bucket.remaining(now_ms),
             reset_ms: bucket.full_in_ms(now_ms),
         };
-        (requests.as_mut().map(standing), tokens.as_mut().map(standing))
+        (requests.bucket().map(standing), tokens.bucket().map(standing))
     }
 
     pub fn running(&self) -> u64 {
         self.state().running
     }
 
-    fn count_refused(&self) {
+    pub fn count_refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -200,9 +221,16 @@ impl Drop for Place {
 pub struct Reservation {
     usage: Arc<KeyUsage>,
     tokens: u64,
-    /// That the day's were taken from.
-    day: Option<u64>,
+    taken: Taken,
     used: u64,
+}
+
+/// Where a reservation's tokens are from, for they go back there and nowhere else.
+#[derive(Debug)]
+struct Taken {
+    /// There was a limit by the minute. A key has one bucket, as long as it lives.
+    from_bucket: bool,
+    day: u64,
 }
 
 impl Reservation {
@@ -216,12 +244,10 @@ impl Drop for Reservation {
         self.usage.tokens.fetch_add(self.used, Ordering::Relaxed);
         let (unused, now_ms) = (self.tokens.saturating_sub(self.used), self.usage.clock.now_ms());
         let mut state = self.usage.state();
-        if let Some(bucket) = &mut state.tokens {
+        if let Some(bucket) = state.tokens.bucket.as_mut().filter(|_| self.taken.from_bucket) {
             bucket.give_back(unused, now_ms);
         }
-        if let (Some(quota), Some(day)) = (&mut state.day, self.day) {
-            quota.give_back(unused, day, now_ms);
-        }
+        state.day.give_back(unused, self.taken.day, now_ms);
     }
 }
 
@@ -312,5 +338,36 @@ mod tests {
         usage.limit(&KeyLimits::default());
         usage.reserve(1 << 40).unwrap().settle(1 << 40);
         assert_eq!(usage.standing(), (None, None));
+    }
+
+    #[test]
+    fn a_limit_that_is_lifted_and_set_again_is_not_a_new_one() {
+        let (usage, now) = usage(&limits(60, 600, 0, 0));
+        drop(usage.admit().unwrap());
+        usage.reserve(500).unwrap().settle(500);
+        usage.limit(&KeyLimits::default());
+        assert_eq!(usage.standing(), (None, None));
+        now.store(1_000, Ordering::Relaxed);
+        usage.limit(&limits(60, 600, 0, 0));
+        let (requests, tokens) = usage.standing();
+        assert_eq!((requests.unwrap().remaining, tokens.unwrap().remaining), (60, 110));
+    }
+
+    #[test]
+    fn what_was_taken_from_no_bucket_comes_back_to_none() {
+        let (usage, _) = usage(&KeyLimits::default());
+        let unlimited = usage.reserve(1000).unwrap();
+        usage.limit(&limits(0, 600, 0, 0));
+        let limited = usage.reserve(500).unwrap();
+        drop(unlimited);
+        assert_eq!(usage.standing().1.unwrap().remaining, 100);
+        usage.limit(&KeyLimits::default());
+        drop(limited);
+        usage.limit(&limits(0, 600, 0, 0));
+        assert_eq!(
+            usage.standing().1.unwrap().remaining,
+            600,
+            "back where it is from, though lifted meanwhile"
+        );
     }
 }

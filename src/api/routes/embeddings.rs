@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api::admission::Allowance;
 use crate::api::body::StrictJson;
@@ -17,7 +18,7 @@ use crate::api::sampling::at_most;
 use crate::api::state::{AppState, check_may_use};
 use crate::protocol::embeddings::{Embedding, EmbeddingRequest, EmbeddingResponse, EmbeddingUsage, Vector};
 use crate::protocol::{ErrorResponse, Prompt};
-use crate::registry::{ServedEncoder, batches};
+use crate::registry::{ENCODER_REQUESTS_MAX, ServedEncoder, batches};
 
 /// Vectors of texts.
 #[utoipa::path(
@@ -41,8 +42,7 @@ pub async fn create_embeddings(
     if let Some(name) = &request.model {
         check_may_use(&log, name)?;
     }
-    let encoder = encoder(&state, request.model.as_deref())?;
-    check_may_use(&log, &encoder.name)?;
+    let encoder = encoder(&state, &log, request.model.as_deref())?;
     let _ = log.model.set(encoder.name.clone());
     let EmbeddingRequest { input, encoding_format, dimensions, truncate_prompt_tokens, .. } = request;
     if dimensions.is_some_and(|asked| asked as usize != encoder.dimensions()) {
@@ -56,11 +56,12 @@ pub async fn create_embeddings(
     let texts = state.blocking(move || ids(&of, input, limit, truncate)).await??;
     let tokens: u64 = texts.iter().map(|text| text.len() as u64).sum();
     log.prompt_tokens.store(tokens, Ordering::Relaxed);
+    let place = place(&encoder)?;
     let mut allowance = Allowance::none(&log);
-    allowance.reserve(tokens).map_err(|error| error.with_param("input"))?;
+    allowance.reserve(tokens, 0).map_err(|error| error.with_param("input"))?;
     // Of a client that hangs up, too: batches of its texts may have been computed.
     allowance.begin();
-    let vectors = embed(&encoder, texts).await?;
+    let vectors = embed(&encoder, place, texts).await?;
     let written = |vector: Vec<f32>| match encoding_format.as_deref() {
         Some("base64") => {
             let bytes: Vec<u8> = vector.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -81,49 +82,48 @@ pub async fn create_embeddings(
     }))
 }
 
+/// A place among the requests that an encoder has at once.
+fn place(encoder: &ServedEncoder) -> Result<Arc<OwnedSemaphorePermit>, ApiError> {
+    let place = encoder.places.clone().try_acquire_owned().map_err(|_| {
+        ApiError::too_many(format!("the encoder has {ENCODER_REQUESTS_MAX} requests: retry later"))
+    })?;
+    Ok(Arc::new(place))
+}
+
 /// Batch by batch, so that others are served in between and a client that hangs up ends it.
-async fn embed(encoder: &Arc<ServedEncoder>, texts: Vec<Vec<u32>>) -> Result<Vec<Vec<f32>>, ApiError> {
-    let _place = Place::take(encoder)?;
+async fn embed(
+    encoder: &Arc<ServedEncoder>,
+    place: Arc<OwnedSemaphorePermit>,
+    texts: Vec<Vec<u32>>,
+) -> Result<Vec<Vec<f32>>, ApiError> {
     let mut vectors = Vec::with_capacity(texts.len());
     for batch in batches(texts) {
-        let turn = encoder.turn.acquire().await.map_err(|_| ApiError::internal("shutting down"))?;
         let of = encoder.clone();
-        let computed = tokio::task::spawn_blocking(move || of.embed(&batch)).await;
-        drop(turn);
-        let computed = computed.map_err(|error| {
-            tracing::error!(%error, "an encoder panicked");
-            ApiError::internal("the server failed on this request; its log says why")
-        })?;
+        let computed = in_turn(&encoder.turn, &place, move || of.embed(&batch)).await?;
         vectors.extend(computed.map_err(|error| ApiError::invalid("input", error.to_string()))?);
     }
     Ok(vectors)
 }
 
-/// A place among the requests that an encoder has at once.
-struct Place<'a>(&'a ServedEncoder);
-
-impl<'a> Place<'a> {
-    fn take(encoder: &'a ServedEncoder) -> Result<Self, ApiError> {
-        if encoder.waiting.fetch_add(1, Ordering::AcqRel) >= REQUESTS_MAX {
-            encoder.waiting.fetch_sub(1, Ordering::AcqRel);
-            return Err(ApiError::too_many(format!("the encoder has {REQUESTS_MAX} requests: retry later")));
-        }
-        Ok(Self(encoder))
-    }
+/// Computes on a blocking thread. A client that hangs up drops this future and not the work: turn and place go with the work.
+async fn in_turn<T: Send + 'static>(
+    turns: &Arc<Semaphore>,
+    place: &Arc<OwnedSemaphorePermit>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let turn = turns.clone().acquire_owned().await.map_err(|_| ApiError::internal("shutting down"))?;
+    let held = (turn, place.clone());
+    let computed = tokio::task::spawn_blocking(move || {
+        let _held = held;
+        work()
+    });
+    computed.await.map_err(ApiError::panicked)
 }
 
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// Requests of one encoder, those that wait included.
-const REQUESTS_MAX: usize = 256;
-
-/// The encoder that a request names; without a name the only one there is.
-fn encoder(state: &AppState, name: Option<&str>) -> Result<Arc<ServedEncoder>, ApiError> {
+/// The encoder that a request names; without a name the only one that its key may use.
+fn encoder(state: &AppState, log: &RequestLog, name: Option<&str>) -> Result<Arc<ServedEncoder>, ApiError> {
     let mut encoders = state.registry().encoders();
+    encoders.retain(|encoder| check_may_use(log, &encoder.name).is_ok());
     let names = || encoders.iter().map(|encoder| encoder.name.clone()).collect::<Vec<_>>();
     let Some(name) = name else {
         return match (encoders.pop(), encoders.is_empty()) {
@@ -208,4 +208,37 @@ fn ids(
         }
     }
     Ok(texts)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_batch_whose_client_hung_up_keeps_its_turn_and_its_place() {
+        let (turns, places) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
+        let place = Arc::new(places.clone().try_acquire_owned().unwrap());
+        let (started, has_started) = tokio::sync::oneshot::channel::<()>();
+        let (finish, told_to_finish) = std::sync::mpsc::channel::<()>();
+        let work = {
+            let turns = turns.clone();
+            tokio::spawn(async move {
+                let work = move || {
+                    let _ = started.send(());
+                    let _ = told_to_finish.recv();
+                };
+                in_turn(&turns, &place, work).await
+            })
+        };
+        has_started.await.unwrap();
+        work.abort();
+        assert!(work.await.unwrap_err().is_cancelled());
+        assert_eq!((turns.available_permits(), places.available_permits()), (0, 0));
+        finish.send(()).unwrap();
+        for freed in [turns.acquire(), places.acquire()] {
+            assert!(tokio::time::timeout(Duration::from_secs(10), freed).await.is_ok());
+        }
+    }
 }

@@ -56,8 +56,15 @@ const DISCARD_BYTES_MAX: u64 = 256 << 20;
 )]
 pub async fn create_file(
     State(state): State<AppState>,
-    mut request: Request,
+    request: Request,
 ) -> Result<Json<FileObject>, ApiError> {
+    let limits = &state.options().limits;
+    let bodies = state.evals()?.data.file_bytes_max / limits.body_bytes_max.max(1) as u64 + 1;
+    let whole = limits.body_timeout.saturating_mul(u32::try_from(bodies).unwrap_or(u32::MAX));
+    timeout(whole, upload(&state, request)).await.map_err(|_| ApiError::body_too_slow())?
+}
+
+async fn upload(state: &AppState, mut request: Request) -> Result<Json<FileObject>, ApiError> {
     let evals = state.evals()?;
     let limit = evals.data.file_bytes_max;
     let body_max = limit.saturating_add(DISCARD_BYTES_MAX + OVERHEAD_BYTES_MAX);

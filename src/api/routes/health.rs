@@ -1,37 +1,40 @@
 //! `/health`, `/ping`, `/load`, `/version`, `/metrics`: for probes and dashboards.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 
 use crate::api::error::ApiError;
+use crate::api::request_log::RequestLog;
 use crate::api::state::AppState;
 use crate::engine::EngineHandle;
 use crate::protocol::ErrorResponse;
 use crate::protocol::health::{Health, ModelHealth, ServerLoad, Version};
 
-/// 200 while every model's engine is alive, 503 naming the one that is not.
+/// 200 while every model's engine is alive, else 503. Models are named to callers with a key, and where no key is asked for.
 #[utoipa::path(
     get,
     path = "/health",
     tag = "server",
     responses((status = 200, body = Health), (status = 503, body = Health))
 )]
-pub async fn health(State(state): State<AppState>) -> (StatusCode, Json<Health>) {
+pub async fn health(State(state): State<AppState>, headers: HeaderMap) -> (StatusCode, Json<Health>) {
     let watchdog = state.options().watchdog;
     let model = |name: &str, engine: &EngineHandle| {
         let reason = problem(engine, watchdog);
         ModelHealth { name: name.to_owned(), healthy: reason.is_none(), reason }
     };
-    let models: Vec<_> =
+    let mut models: Vec<_> =
         state.registry().list().iter().map(|served| model(&served.name, &served.handle)).collect();
     let healthy = models.iter().all(|model| model.healthy);
     let (status, code) =
         if healthy { ("ok", StatusCode::OK) } else { ("unhealthy", StatusCode::SERVICE_UNAVAILABLE) };
+    models.retain(|model| state.options().auth.may_know(state.keys(), &headers, &model.name));
     (code, Json(Health { status: status.to_owned(), models }))
 }
 
@@ -42,8 +45,8 @@ pub async fn health(State(state): State<AppState>) -> (StatusCode, Json<Health>)
     tag = "server",
     responses((status = 200, body = Health), (status = 503, body = Health))
 )]
-pub async fn ping(state: State<AppState>) -> (StatusCode, Json<Health>) {
-    health(state).await
+pub async fn ping(state: State<AppState>, headers: HeaderMap) -> (StatusCode, Json<Health>) {
+    health(state, headers).await
 }
 
 /// What is wrong with an engine. One without work may sleep as long as it likes.
@@ -81,7 +84,7 @@ pub async fn version() -> Json<Version> {
     Json(Version { version: env!("CARGO_PKG_VERSION").to_owned() })
 }
 
-/// Counters, gauges and histograms in Prometheus' text format.
+/// Counters, gauges and histograms in Prometheus' text format. An inference key sees no series of other keys.
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -91,10 +94,19 @@ pub async fn version() -> Json<Version> {
         (status = 401, body = ErrorResponse)
     )
 )]
-pub async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
+pub async fn metrics(
+    State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
+) -> Result<Response, ApiError> {
     let models = state.registry().list();
     let engines = models.iter().map(|model| (model.name.as_str(), &model.handle));
-    let text = state.metrics().scrape(engines, &state.keys().all());
+    let mut keys = state.keys().all().to_vec();
+    if let Some(own) =
+        log.key.get().map(|held| &held.key).filter(|key| !key.scopes.metrics && !key.scopes.admin)
+    {
+        keys.retain(|held| held.key.name == own.name);
+    }
+    let text = state.metrics().scrape(engines, &keys);
     let text = text.map_err(|error| ApiError::internal(error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }

@@ -63,7 +63,7 @@ pub async fn create_merge(
         folder.map_err(|problem| ApiError::invalid("output", format!("`output` {problem}")))?;
         checked.plan(&root).map(drop).map_err(wrong_config)
     });
-    planned.await.map_err(|error| ApiError::internal(error.to_string()))??;
+    planned.await.map_err(ApiError::panicked)??;
     let row = submit_merge(&evals.store, &spec).await?;
     evals.wake_merger();
     Ok((StatusCode::CREATED, Json(shown(row)?)))

@@ -7,7 +7,7 @@ use axum::{Extension, Json};
 
 use crate::api::error::ApiError;
 use crate::api::request_log::RequestLog;
-use crate::api::state::{AppState, check_may_use};
+use crate::api::state::{AppState, check_may_ask, check_may_use};
 use crate::protocol::ErrorResponse;
 use crate::protocol::models::{ModelCard, ModelList};
 use crate::registry::{CatalogueEntry, ServedEncoder, ServedModel};
@@ -43,7 +43,7 @@ pub async fn get_model(
     Extension(log): Extension<Arc<RequestLog>>,
     Path(name): Path<String>,
 ) -> Result<Json<ModelCard>, ApiError> {
-    check_may_use(&log, &state.registry().real_name(&name))?;
+    check_may_ask(&log, &name, &state.registry().real_name(&name))?;
     if let Some(encoder) = state.registry().encoder(&name) {
         return Ok(Json(encoder_card(&encoder)));
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
 
-use super::runs::{check_not_metered, run_of};
+use super::runs::{check_has_room, check_may_begin, own_run_of};
 use super::shape;
 use crate::api::error::ApiError;
 use crate::api::request_log::RequestLog;
-use crate::api::state::{AppState, check_may_use};
+use crate::api::state::AppState;
 use crate::protocol::ErrorResponse;
 use crate::protocol::evals::Run;
 use crate::store::RunRow;
@@ -20,14 +20,20 @@ use crate::store::RunRow;
     path = "/v1/evals/{eval_id}/runs/{run_id}",
     tag = "evals",
     params(("eval_id" = String, Path), ("run_id" = String, Path)),
-    responses((status = 200, body = Run), (status = 404, body = ErrorResponse), (status = 409, body = ErrorResponse))
+    responses(
+        (status = 200, body = Run),
+        (status = 403, body = ErrorResponse),
+        (status = 404, body = ErrorResponse),
+        (status = 409, body = ErrorResponse)
+    )
 )]
 pub async fn cancel_run(
     State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
     Path((eval_id, run_id)): Path<(String, String)>,
 ) -> Result<Json<Run>, ApiError> {
     let evals = state.evals()?;
-    run_of(evals, &eval_id, &run_id).await?;
+    own_run_of(evals, &log, &eval_id, &run_id).await?;
     answer(evals.store.cancel_run(&run_id).await?)
 }
 
@@ -37,13 +43,19 @@ pub async fn cancel_run(
     path = "/v1/evals/{eval_id}/runs/{run_id}/cancel",
     tag = "evals",
     params(("eval_id" = String, Path), ("run_id" = String, Path)),
-    responses((status = 200, body = Run), (status = 404, body = ErrorResponse), (status = 409, body = ErrorResponse))
+    responses(
+        (status = 200, body = Run),
+        (status = 403, body = ErrorResponse),
+        (status = 404, body = ErrorResponse),
+        (status = 409, body = ErrorResponse)
+    )
 )]
 pub async fn cancel_run_by_name(
     state: State<AppState>,
+    log: Extension<Arc<RequestLog>>,
     path: Path<(String, String)>,
 ) -> Result<Json<Run>, ApiError> {
-    cancel_run(state, path).await
+    cancel_run(state, log, path).await
 }
 
 /// Let a run stand still. Samples that are under way may still come; nothing is lost.
@@ -52,14 +64,20 @@ pub async fn cancel_run_by_name(
     path = "/v1/evals/{eval_id}/runs/{run_id}/pause",
     tag = "evals",
     params(("eval_id" = String, Path), ("run_id" = String, Path)),
-    responses((status = 200, body = Run), (status = 404, body = ErrorResponse), (status = 409, body = ErrorResponse))
+    responses(
+        (status = 200, body = Run),
+        (status = 403, body = ErrorResponse),
+        (status = 404, body = ErrorResponse),
+        (status = 409, body = ErrorResponse)
+    )
 )]
 pub async fn pause_run(
     State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
     Path((eval_id, run_id)): Path<(String, String)>,
 ) -> Result<Json<Run>, ApiError> {
     let evals = state.evals()?;
-    run_of(evals, &eval_id, &run_id).await?;
+    own_run_of(evals, &log, &eval_id, &run_id).await?;
     answer(evals.store.pause_run(&run_id).await?)
 }
 
@@ -69,17 +87,25 @@ pub async fn pause_run(
     path = "/v1/evals/{eval_id}/runs/{run_id}/resume",
     tag = "evals",
     params(("eval_id" = String, Path), ("run_id" = String, Path)),
-    responses((status = 200, body = Run), (status = 404, body = ErrorResponse), (status = 409, body = ErrorResponse))
+    responses(
+        (status = 200, body = Run),
+        (status = 403, body = ErrorResponse),
+        (status = 404, body = ErrorResponse),
+        (status = 409, body = ErrorResponse),
+        (status = 429, body = ErrorResponse)
+    )
 )]
 pub async fn resume_run(
     State(state): State<AppState>,
     Extension(log): Extension<Arc<RequestLog>>,
     Path((eval_id, run_id)): Path<(String, String)>,
 ) -> Result<Json<Run>, ApiError> {
-    check_not_metered(&log)?;
+    check_may_begin(&log)?;
     let evals = state.evals()?;
-    let run = run_of(evals, &eval_id, &run_id).await?;
-    check_may_use(&log, &run.model)?;
+    let run = own_run_of(evals, &log, &eval_id, &run_id).await?;
+    if !run.status.is_active() {
+        check_has_room(evals, &log).await?;
+    }
     let row = evals.store.resume_run(&run_id).await?;
     evals.wake();
     answer(row)

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::Event;
@@ -19,6 +20,7 @@ use super::runs::run_of;
 use super::shape;
 use crate::api::error::ApiError;
 use crate::api::evals::Evals;
+use crate::api::request_log::RequestLog;
 use crate::api::sse;
 use crate::api::state::AppState;
 use crate::protocol::ErrorResponse;
@@ -50,13 +52,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 )]
 pub async fn run_events(
     State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
     Path((eval_id, run_id)): Path<(String, String)>,
     headers: HeaderMap,
     query: Pairs,
 ) -> Result<Response, ApiError> {
     let query = query.only(&["after"])?;
     let evals = state.shared_evals()?;
-    let run = run_of(&evals, &eval_id, &run_id).await?;
+    let run = run_of(&evals, &log, &eval_id, &run_id).await?;
     let seen = match headers.get("last-event-id").map(|value| value.to_str().unwrap_or("?")) {
         Some(sent) => Some(number("Last-Event-ID", sent)?),
         None => query.get("after").map(|sent| number("after", sent)).transpose()?,

@@ -1,13 +1,16 @@
 //! The samples of a run: a page at a time without their texts, or one with everything.
 
-use axum::Json;
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::query::Pairs;
 use super::runs::run_of;
 use super::shape;
 use crate::api::error::ApiError;
+use crate::api::request_log::RequestLog;
 use crate::api::state::AppState;
 use crate::eval::EvalError;
 use crate::protocol::ErrorResponse;
@@ -33,13 +36,14 @@ use crate::store::{ItemPage, Order, SampleStatus};
 )]
 pub async fn list_output_items(
     State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
     Path((eval_id, run_id)): Path<(String, String)>,
     query: Pairs,
 ) -> Result<Json<List<OutputItem>>, ApiError> {
     let query = query.only(&["after", "limit", "order", "status", "include"])?;
     let page = page(&query)?;
     let evals = state.evals()?;
-    let run = run_of(evals, &eval_id, &run_id).await?;
+    let run = run_of(evals, &log, &eval_id, &run_id).await?;
     let spec = shape::spec_of(&run)?;
     let rows = evals.store.samples(&run_id, &page).await?;
     let items = rows.rows.into_iter().map(|row| shape::item(&run, &spec, row, Vec::new()));
@@ -78,10 +82,11 @@ fn page(query: &Pairs) -> Result<ItemPage, ApiError> {
 )]
 pub async fn get_output_item(
     State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
     Path((eval_id, run_id, item_id)): Path<(String, String, String)>,
 ) -> Result<Json<OutputItem>, ApiError> {
     let evals = state.evals()?;
-    let run = run_of(evals, &eval_id, &run_id).await?;
+    let run = run_of(evals, &log, &eval_id, &run_id).await?;
     let key = shape::item_key(&item_id).ok_or_else(|| ApiError::not_found("output item", &item_id))?;
     let row = evals.store.sample(&run_id, key).await?;
     let spec = shape::spec_of(&run)?;

@@ -1,14 +1,18 @@
 //! Evaluations themselves: a name and a suite.
 
-use axum::Json;
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
+use super::ownership::{check_may_change, is_admin, owner};
 use super::query::Pairs;
 use super::shape;
 use crate::api::body::StrictJson;
 use crate::api::error::ApiError;
+use crate::api::request_log::RequestLog;
 use crate::api::state::AppState;
 use crate::eval::Suite;
 use crate::protocol::ErrorResponse;
@@ -27,6 +31,7 @@ use crate::store::{NewEval, Order};
 )]
 pub async fn create_eval(
     State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
     StrictJson(request): StrictJson<CreateEvalRequest>,
 ) -> Result<(StatusCode, Json<Eval>), ApiError> {
     let suite = request.data_source_config.suite;
@@ -48,6 +53,7 @@ pub async fn create_eval(
         name: request.name.unwrap_or_else(|| suite.clone()),
         spec: json!({"suite": suite}),
         metadata: Value::Object(request.metadata.unwrap_or_default()),
+        owner: owner(&log),
     };
     let row = state.evals()?.store.create_eval(new).await?;
     Ok((StatusCode::CREATED, Json(shape::eval(row))))
@@ -88,36 +94,52 @@ pub async fn get_eval(State(state): State<AppState>, Path(id): Path<String>) -> 
     Ok(Json(shape::eval(state.evals()?.store.eval(&id).await?)))
 }
 
-/// Change an evaluation's name or metadata.
+/// Change an evaluation's name or metadata. With the key that it was made with, or an admin's.
 #[utoipa::path(
     post,
     path = "/v1/evals/{eval_id}",
     tag = "evals",
     params(("eval_id" = String, Path)),
     request_body = UpdateEvalRequest,
-    responses((status = 200, body = Eval), (status = 400, body = ErrorResponse), (status = 404, body = ErrorResponse))
+    responses(
+        (status = 200, body = Eval),
+        (status = 400, body = ErrorResponse),
+        (status = 403, body = ErrorResponse),
+        (status = 404, body = ErrorResponse)
+    )
 )]
 pub async fn update_eval(
     State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
     Path(id): Path<String>,
     StrictJson(request): StrictJson<UpdateEvalRequest>,
 ) -> Result<Json<Eval>, ApiError> {
+    let store = &state.evals()?.store;
+    check_may_change(&log, "eval", &id, store.eval(&id).await?.owner.as_deref())?;
     let metadata = request.metadata.map(Value::Object);
-    Ok(Json(shape::eval(state.evals()?.store.update_eval(&id, request.name, metadata).await?)))
+    Ok(Json(shape::eval(store.update_eval(&id, request.name, metadata).await?)))
 }
 
-/// Delete an evaluation with its runs and all their samples.
+/// Delete an evaluation with its runs and all their samples. With the key that all of them were made with, or an admin's.
 #[utoipa::path(
     delete,
     path = "/v1/evals/{eval_id}",
     tag = "evals",
     params(("eval_id" = String, Path)),
-    responses((status = 200, body = DeletedEval), (status = 404, body = ErrorResponse))
+    responses((status = 200, body = DeletedEval), (status = 403, body = ErrorResponse), (status = 404, body = ErrorResponse))
 )]
 pub async fn delete_eval(
     State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
     Path(id): Path<String>,
 ) -> Result<Json<DeletedEval>, ApiError> {
-    state.evals()?.store.delete_eval(&id).await?;
+    let store = &state.evals()?.store;
+    check_may_change(&log, "eval", &id, store.eval(&id).await?.owner.as_deref())?;
+    if !is_admin(&log) && store.has_runs_of_others(&id, owner(&log).as_deref()).await? {
+        return Err(ApiError::forbidden(
+            "other keys have runs of this eval, which would go with it: ask an admin",
+        ));
+    }
+    store.delete_eval(&id).await?;
     Ok(Json(DeletedEval { eval_id: id, object: "eval.deleted".to_owned(), deleted: true }))
 }

@@ -4,6 +4,7 @@ mod control;
 mod events;
 mod items;
 mod list;
+mod ownership;
 pub(super) mod query;
 mod runs;
 mod shape;

@@ -8,11 +8,13 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde_json::Value;
 
+use super::ownership::{check_may_change, is_admin, may_see, owner};
 use super::query::Pairs;
 use super::shape;
 use crate::api::body::StrictJson;
 use crate::api::error::ApiError;
 use crate::api::evals::Evals;
+use crate::api::keys::KeyLimits;
 use crate::api::request_log::RequestLog;
 use crate::api::state::{AppState, check_may_use};
 use crate::eval::{Preset, Protocol, Suite, SuiteError};
@@ -25,6 +27,8 @@ use crate::store::{Order, RunRow, RunStatus};
 
 /// Runs that may wait or run; more are refused with 429.
 const ACTIVE_RUNS_MAX: usize = 1000;
+/// Of one key that is no admin's.
+const ACTIVE_RUNS_OF_A_KEY_MAX: i64 = 8;
 
 /// Measure a model on the eval's suite. The run begins as soon as a worker is free.
 #[utoipa::path(
@@ -36,6 +40,7 @@ const ACTIVE_RUNS_MAX: usize = 1000;
     responses(
         (status = 201, body = Run),
         (status = 400, body = ErrorResponse),
+        (status = 403, body = ErrorResponse),
         (status = 404, body = ErrorResponse),
         (status = 429, description = "Too many runs wait", body = ErrorResponse)
     )
@@ -46,7 +51,7 @@ pub async fn create_run(
     Path(eval_id): Path<String>,
     StrictJson(request): StrictJson<CreateRunRequest>,
 ) -> Result<(StatusCode, Json<Run>), ApiError> {
-    check_not_metered(&log)?;
+    check_may_begin(&log)?;
     let evals = state.evals()?;
     let eval = evals.store.eval(&eval_id).await?;
     let suite = shape::suite_of(&eval);
@@ -55,10 +60,9 @@ pub async fn create_run(
         let message = format!("`data_source.suite` must be the eval's own, `{suite}`, or left out");
         return Err(ApiError::invalid("data_source.suite", message));
     }
-    let model = model(&state, evals, source.model.as_deref())?;
-    check_may_use(&log, &model).map_err(|error| error.with_param("data_source.model"))?;
+    let model = model(&state, evals, &log, source.model.as_deref())?;
     let spec = tokio::task::spawn_blocking(move || spec(suite, source)).await;
-    let spec = spec.map_err(|error| ApiError::internal(error.to_string()))??;
+    let spec = spec.map_err(ApiError::panicked)??;
     let n_max = state.options().limits.n_max;
     if state.registry().get(&model).is_ok() && spec.n as usize > n_max {
         let message = format!("`data_source.n` must be at most {n_max} for a model of this server");
@@ -67,9 +71,10 @@ pub async fn create_run(
     if evals.store.active_runs(ACTIVE_RUNS_MAX).await?.len() >= ACTIVE_RUNS_MAX {
         return Err(ApiError::too_many(format!("{ACTIVE_RUNS_MAX} runs wait already: cancel some, or wait")));
     }
+    check_has_room(evals, &log).await?;
     let name = request.name.unwrap_or_else(|| format!("{} on {}", model, spec.suite));
     let metadata = Value::Object(request.metadata.unwrap_or_default());
-    let submission = Submission { eval: eval_id, name, model, metadata, spec };
+    let submission = Submission { eval: eval_id, name, model, metadata, owner: owner(&log), spec };
     let row = submit(&evals.store, submission, &evals.scorers).await?;
     evals.wake();
     Ok((StatusCode::CREATED, Json(shape::run(row, None, false)?)))
@@ -78,23 +83,41 @@ pub async fn create_run(
 /// Workers draw a run's samples under nobody's key.
 ///
 /// # Errors
-/// 403 for a key whose tokens are counted.
-pub fn check_not_metered(log: &RequestLog) -> Result<(), ApiError> {
+/// 403 for a key with limits.
+pub fn check_may_begin(log: &RequestLog) -> Result<(), ApiError> {
     match log.key.get() {
-        Some(held) if held.key.limits.counts_tokens() => Err(ApiError::forbidden(format!(
-            "the key `{}` has limits of tokens, which the samples of a run do not count against: use a key without",
+        Some(held) if held.key.limits != KeyLimits::default() => Err(ApiError::forbidden(format!(
+            "the key `{}` has limits, which the samples of a run do not count against: use a key without",
             held.key.name
         ))),
         _ => Ok(()),
     }
 }
 
-/// A model of this server or an endpoint of its settings, by name; without one, the only one there is.
-fn model(state: &AppState, evals: &Evals, asked: Option<&str>) -> Result<String, ApiError> {
+/// # Errors
+/// 429 for a key that has as many runs as one may.
+pub async fn check_has_room(evals: &Evals, log: &RequestLog) -> Result<(), ApiError> {
+    let Some(held) = log.key.get().filter(|_| !is_admin(log)) else { return Ok(()) };
+    if evals.store.active_runs_of(&held.key.identity()).await? < ACTIVE_RUNS_OF_A_KEY_MAX {
+        return Ok(());
+    }
+    let name = &held.key.name;
+    Err(ApiError::too_many(format!(
+        "{ACTIVE_RUNS_OF_A_KEY_MAX} runs of the key `{name}` wait or run: cancel some, or wait"
+    )))
+}
+
+/// A model of this server or an endpoint of its settings, by name; without one, the only one that the key may use.
+fn model(state: &AppState, evals: &Evals, log: &RequestLog, asked: Option<&str>) -> Result<String, ApiError> {
+    // Before anything is looked up: what a key may not use it hears nothing of.
+    if let Some(name) = asked {
+        check_may_use(log, name).map_err(|error| error.with_param("data_source.model"))?;
+    }
     let served = state.registry().list();
     let adapters = state.registry().adapters();
     let mut known: Vec<String> = served.iter().chain(&adapters).map(|model| model.name.clone()).collect();
     known.extend(evals.endpoints.iter().map(|endpoint| endpoint.name.clone()));
+    known.retain(|name| check_may_use(log, name).is_ok());
     match asked {
         Some(name) if known.iter().any(|known| known == name) => Ok(name.to_owned()),
         Some(name) => Err(ApiError::model_not_found(name, &known).with_param("data_source.model")),
@@ -180,6 +203,7 @@ fn languages(codes: Vec<String>) -> Result<Vec<Language>, ApiError> {
 )]
 pub async fn list_runs(
     State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
     Path(eval_id): Path<String>,
     query: Pairs,
 ) -> Result<Json<List<Run>>, ApiError> {
@@ -188,7 +212,7 @@ pub async fn list_runs(
     let status = status.map_err(|message| ApiError::invalid("status", format!("`status`: {message}")))?;
     let store = &state.evals()?.store;
     store.eval(&eval_id).await?;
-    let page = store.runs(&eval_id, status, &query.page(Order::Ascending)?).await?;
+    let page = store.runs(&eval_id, status, log.held_to(), &query.page(Order::Ascending)?).await?;
     let data: Vec<Run> =
         page.rows.into_iter().map(|row| shape::run(row, None, false)).collect::<Result<_, _>>()?;
     Ok(Json(List::of(data, page.has_more, |run| &run.id)))
@@ -209,11 +233,12 @@ pub async fn list_runs(
 )]
 pub async fn get_run(
     State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
     Path((eval_id, run_id)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let evals = state.evals()?;
-    let row = run_of(evals, &eval_id, &run_id).await?;
+    let row = run_of(evals, &log, &eval_id, &run_id).await?;
     let snapshot = evals.scores.current(&row).await?;
     // Everything that happens to a run takes a number.
     let tag = format!("\"{}-{}\"", row.sequence, snapshot.as_ref().map_or(0, |scores| scores.sequence));
@@ -238,26 +263,44 @@ fn matches(headers: &HeaderMap, tag: &str) -> bool {
     tags.any(|sent| sent == "*" || sent.strip_prefix("W/").unwrap_or(sent) == tag)
 }
 
-/// Delete a run with its samples.
+/// Delete a run with its samples. With the key that it was made with, or an admin's.
 #[utoipa::path(
     delete,
     path = "/v1/evals/{eval_id}/runs/{run_id}",
     tag = "evals",
     params(("eval_id" = String, Path), ("run_id" = String, Path)),
-    responses((status = 200, body = DeletedRun), (status = 404, body = ErrorResponse))
+    responses((status = 200, body = DeletedRun), (status = 403, body = ErrorResponse), (status = 404, body = ErrorResponse))
 )]
 pub async fn delete_run(
     State(state): State<AppState>,
+    Extension(log): Extension<Arc<RequestLog>>,
     Path((eval_id, run_id)): Path<(String, String)>,
 ) -> Result<Json<DeletedRun>, ApiError> {
     let evals = state.evals()?;
-    run_of(evals, &eval_id, &run_id).await?;
+    own_run_of(evals, &log, &eval_id, &run_id).await?;
     evals.store.delete_run(&run_id).await?;
     Ok(Json(DeletedRun { run_id, object: "eval.run.deleted".to_owned(), deleted: true }))
 }
 
-/// A run of this eval.
-pub async fn run_of(evals: &Evals, eval_id: &str, run_id: &str) -> Result<RunRow, ApiError> {
+/// A run of this eval that the caller may see.
+pub async fn run_of(
+    evals: &Evals,
+    log: &RequestLog,
+    eval_id: &str,
+    run_id: &str,
+) -> Result<RunRow, ApiError> {
     let row = evals.store.run(run_id).await?;
-    if row.eval == eval_id { Ok(row) } else { Err(ApiError::not_found("run", run_id)) }
+    if row.eval == eval_id && may_see(log, &row) { Ok(row) } else { Err(ApiError::not_found("run", run_id)) }
+}
+
+/// A run of this eval that the caller may change.
+pub async fn own_run_of(
+    evals: &Evals,
+    log: &RequestLog,
+    eval_id: &str,
+    run_id: &str,
+) -> Result<RunRow, ApiError> {
+    let row = run_of(evals, log, eval_id, run_id).await?;
+    check_may_change(log, "run", run_id, row.owner.as_deref())?;
+    Ok(row)
 }

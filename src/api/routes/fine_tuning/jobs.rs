@@ -50,7 +50,7 @@ pub async fn create_fine_tuning_job(
         })?;
         Ok::<_, ApiError>(spec)
     });
-    let spec = planned.await.map_err(|error| ApiError::internal(error.to_string()))??;
+    let spec = planned.await.map_err(ApiError::panicked)??;
     let row = submit_training(&evals.store, &id, &spec).await?;
     evals.wake_trainer();
     Ok(Json(shape::job(row)?))

@@ -49,8 +49,11 @@ pub async fn generate(
     let field = if request.text.is_some() { "text" } else { "input_ids" };
     let task = task(&state, model, &request, prompt, field).await?;
     let mut answers = Answers::new(&request, &task, &log.id);
-    let mut generation =
-        Generation::start(task, state.metrics(), log).map_err(|error| error.with_prompt_param(field))?;
+    let mut generation = Generation::start(task, state.metrics(), log).map_err(|error| {
+        let error = error.with_prompt_param(field);
+        let is_own = error.body.param.as_deref().is_some_and(|param| [field, "priority"].contains(&param));
+        if is_own { error } else { nested(error) }
+    })?;
     while let Some(output) = generation.next().await {
         let (prompt, output) = output?;
         answers.take(prompt, output);
@@ -92,10 +95,6 @@ async fn task(
         prompts: count,
         logprobs_mode: LogprobsMode::Scaled,
     };
-    let nested = |mut error: ApiError| {
-        error.body.param = error.body.param.map(|param| format!("sampling_params.{}", sglang_name(&param)));
-        error
-    };
     let params = sampling_params(&fields, asked, &model.generation_defaults, limits).map_err(nested)?;
     let output = output_options(&fields, limits).map_err(nested)?;
     let for_text = model.clone();
@@ -103,6 +102,12 @@ async fn task(
     let length = Length::Exactly(fields.max_tokens.unwrap_or(0) as usize);
     let priority = request.priority.unwrap_or(0);
     Ok(Task { model, prompts, params, length, guidance: None, output, cache_salt: None, priority })
+}
+
+/// The general answers, with this route's names of fields.
+fn nested(mut error: ApiError) -> ApiError {
+    error.body.param = error.body.param.map(|param| format!("sampling_params.{}", sglang_name(&param)));
+    error
 }
 
 fn sglang_name(param: &str) -> &str {
