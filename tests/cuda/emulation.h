@@ -2,8 +2,8 @@
 //
 // The threads of a block are fibers that run one at a time; they change where a warp or the block meets. What a warp does together
 // (shuffles, matrix products, loads of matrices) happens when its last lane arrives, by plain loops over the fragments as the PTX
-// manual lays them out. Copies that are asynchronous on the device happen when they are waited for, not before, and threads run
-// forwards or backwards, so that a wait or a barrier that is missing shows.
+// manual lays them out. Threads run forwards, and copies that are asynchronous on the device happen when they are waited for; or
+// backwards, and copies happen at once: so a wait or a barrier that is missing shows.
 //
 // Not here: races within one stretch between barriers, ex2.approx's rounding, how tensor cores round their sums, speed.
 #pragma once
@@ -44,7 +44,7 @@ constexpr int LANES = 32;
 constexpr size_t STACK = 128 << 10;
 constexpr size_t SHARED_MAX = 227 << 10;
 
-// The order in which a block's threads run.
+// The order in which a block's threads run, and whether copies happen early.
 static bool backwards = false;
 
 [[noreturn]] inline void fail(const char* what) {
@@ -57,6 +57,11 @@ struct Copy {
     const void* from;
     bool present;
 };
+
+inline void perform(const Copy& copy) {
+    if (copy.present) std::memcpy(copy.to, copy.from, 16);
+    else std::memset(copy.to, 0, 16);
+}
 
 struct Fiber {
     ucontext_t start;
@@ -335,7 +340,9 @@ inline void load_matrices_transposed(uint32_t (&to)[4], const void* row) { emula
 inline void copy_16_async(void* shared, const void* global, bool present) {
     if (reinterpret_cast<uintptr_t>(shared) % 16 != 0 || (present && reinterpret_cast<uintptr_t>(global) % 16 != 0))
         emulation::fail("copies are aligned to 16 bytes");
-    emulation::self().copies.back().push_back({shared, global, present});
+    const emulation::Copy copy = {shared, global, present};
+    if (emulation::backwards) emulation::perform(copy);
+    emulation::self().copies.back().push_back(copy);
 }
 inline void commit_copies() { emulation::self().copies.emplace_back(); }
 template <int LEFT>
@@ -343,10 +350,8 @@ inline void wait_for_copies() {
     auto& groups = emulation::self().copies;
     // The last is open and holds what was not committed.
     while (static_cast<int>(groups.size()) - 1 > LEFT) {
-        for (const emulation::Copy& copy : groups.front()) {
-            if (copy.present) std::memcpy(copy.to, copy.from, 16);
-            else std::memset(copy.to, 0, 16);
-        }
+        if (!emulation::backwards)
+            for (const emulation::Copy& copy : groups.front()) emulation::perform(copy);
         groups.erase(groups.begin());
     }
 }

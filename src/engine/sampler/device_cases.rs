@@ -39,7 +39,7 @@ fn row(seed: u64, kind: u64, vocab: usize) -> Vec<f32> {
         match kind {
             1 => (z >> 60) as f32,
             2 => flat * flat * flat / 16.0,
-            3 if z % 8 == 0 => f32::NEG_INFINITY,
+            3 if z.is_multiple_of(8) => f32::NEG_INFINITY,
             4 if at == 3 => f32::NAN,
             5 => f32::NEG_INFINITY,
             _ => flat,
@@ -115,7 +115,8 @@ fn record(case: &Case) -> String {
     let mut line = format!("{row_seed} {kind} {vocab}");
     let mut put = |number: i64| write!(line, " {number}").expect("a string takes all");
     let bits = |value: f32| i64::from(value.to_bits());
-    for number in [bits(params.temperature), i64::from(params.top_k), bits(params.top_p), bits(params.min_p)] {
+    for number in [bits(params.temperature), i64::from(params.top_k), bits(params.top_p), bits(params.min_p)]
+    {
         put(number);
     }
     for penalty in [params.repetition_penalty, params.presence_penalty, params.frequency_penalty] {
@@ -132,7 +133,9 @@ fn record(case: &Case) -> String {
     }
     let put_ids = |put: &mut dyn FnMut(i64), ids: &[u32]| {
         put(ids.len() as i64);
-        ids.iter().for_each(|&id| put(i64::from(id)));
+        for &id in ids {
+            put(i64::from(id));
+        }
     };
     put_ids(&mut put, &suppressed);
     put(params.logit_bias.len() as i64);
