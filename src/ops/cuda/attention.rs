@@ -1,6 +1,6 @@
 //! Launches of paged attention: a plan's narrow and wide items, then the merge of what was split.
 
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView, CudaViewMut};
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView, CudaViewMut, DeviceRepr};
 use half::bf16;
 
 use super::attention_plan::{AttentionPlan, PlannedBatch, WARP_LANES, WIDE_WARPS};
@@ -16,14 +16,17 @@ const WARP: usize = 32;
 const TILE: usize = 32;
 
 /// Dynamic shared memory of a block: two stages of K and V, the queries, and what was folded so far.
-pub(super) fn shared_bytes(head_dim: usize, warps: usize) -> usize {
+pub(super) const fn shared_bytes(head_dim: usize, warps: usize) -> usize {
     let row = (head_dim + 8) * size_of::<bf16>();
     2 * 2 * TILE * row + warps * WARP_LANES * row + warps * WARP_LANES * head_dim * size_of::<f32>()
 }
 
-/// Memory for a plan's partial results.
-pub fn merge_splits_bytes(plan: &AttentionPlan, heads: usize, head_dim: usize) -> usize {
-    plan.slot_count * heads * (head_dim + 2) * size_of::<f32>()
+/// A block may have so much on the smallest of the GPUs (compute capability 8.0).
+const _: () = assert!(shared_bytes(256, WIDE_WARPS) <= 163 * 1024);
+
+/// Floats that a plan's partial results take.
+pub fn partial_floats(plan: &AttentionPlan, heads: usize, head_dim: usize) -> usize {
+    plan.slot_count * heads * (head_dim + 2)
 }
 
 /// A planned batch on the device, for all layers of a step that have one window.
@@ -72,13 +75,7 @@ impl AttentionBatch {
 }
 
 /// To the device; never empty, for which there is no allocation. What there is none of is not launched.
-fn upload<
-    T: candle_core::cuda_backend::cudarc::driver::DeviceRepr
-        + candle_core::cuda_backend::cudarc::driver::ValidAsZeroBits,
->(
-    gpu: &Gpu,
-    values: &[T],
-) -> Result<CudaSlice<T>, CudaError> {
+fn upload<T: DeviceRepr>(gpu: &Gpu, values: &[T]) -> Result<CudaSlice<T>, CudaError> {
     let made = if values.is_empty() { gpu.stream().null() } else { gpu.stream().clone_htod(values) };
     made.map_err(CudaError::driver("uploading a batch"))
 }
@@ -97,7 +94,7 @@ pub struct Attention<'a> {
 }
 
 impl Attention<'_> {
-    /// Into `[rows, heads, head_dim]`. `partial` has `merge_splits_bytes` at least, in floats.
+    /// Into `[rows, heads, head_dim]`. `partial` is scratch of `partial_floats` at least.
     pub fn launch(
         &self,
         gpu: &Gpu,

@@ -1,5 +1,7 @@
 //! One way to launch a kernel: its grid within the device's limits, its arguments in the kernel's order.
 
+use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
+
 use super::gpu::CudaError;
 
 /// Blocks along y at most.
@@ -16,9 +18,7 @@ pub(super) struct Launch {
 
 impl Launch {
     /// `None` if there is nothing to do, which a launch may not be asked for.
-    pub fn config(
-        self,
-    ) -> Result<Option<candle_core::cuda_backend::cudarc::driver::LaunchConfig>, CudaError> {
+    pub fn config(self) -> Result<Option<LaunchConfig>, CudaError> {
         let [x, y] = self.grid;
         let Ok(blocks) = i32::try_from(x) else {
             return Err(CudaError::shape(self.op, format!("{x} blocks are too many")));
@@ -26,7 +26,7 @@ impl Launch {
         if y > GRID_Y_MAX {
             return Err(CudaError::shape(self.op, format!("{y} are too many, {GRID_Y_MAX} is the limit")));
         }
-        Ok((x > 0 && y > 0).then_some(candle_core::cuda_backend::cudarc::driver::LaunchConfig {
+        Ok((x > 0 && y > 0).then_some(LaunchConfig {
             grid_dim: (blocks as u32, y as u32, 1),
             block_dim: (self.threads as u32, 1, 1),
             shared_mem_bytes: self.shared_bytes as u32,

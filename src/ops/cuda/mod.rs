@@ -27,7 +27,7 @@ mod row_kernels;
 mod sampling;
 
 #[cfg(feature = "cuda")]
-pub use attention::{Attention, AttentionBatch, merge_splits_bytes};
+pub use attention::{Attention, AttentionBatch, partial_floats};
 #[cfg(any(test, feature = "cuda"))]
 pub use attention_plan::{AttentionPlan, PlanShape, PlannedBatch};
 #[cfg(feature = "cuda")]
