@@ -7,7 +7,7 @@ BUILD_DIR := target/$(if $(filter release,$(PROFILE)),release,debug)
 XENOGLOT := $(BUILD_DIR)/xenoglot
 export XENOGLOT_MODELS ?= models
 
-.PHONY: help build models demo test lint ci clients clients-trl bench bench-peers bench-compare openapi otel-check deny clean
+.PHONY: help build models demo test lint ci clients clients-trl bench bench-peers bench-compare openapi otel-check cuda-check cuda-kernels deny clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /'
@@ -60,6 +60,17 @@ openapi: ## regenerate the committed API description
 
 otel-check: ## the build that exports traces, which CI leaves out
 	cargo clippy --all-targets --locked --features otel -- -D warnings
+
+CUDA_TOOLKIT := target-cuda/toolkit
+cuda-check: ## the CUDA kernels on the CPU, their PTX, and clippy with the feature, without a GPU (docs/cuda.md)
+	tests/cuda/run
+	scripts/cuda-toolkit $(CUDA_TOOLKIT)
+	scripts/cuda-kernels $(CUDA_TOOLKIT) --check
+	scripts/with-cuda $(CUDA_TOOLKIT) cargo clippy --all-targets --locked --features cuda --target-dir target-cuda -- -D warnings
+
+cuda-kernels: ## regenerate the committed PTX
+	scripts/cuda-toolkit $(CUDA_TOOLKIT)
+	scripts/cuda-kernels $(CUDA_TOOLKIT)
 
 deny: ## licences, advisories, sources (needs cargo-deny)
 	cargo deny check

@@ -9,6 +9,8 @@ mod chat;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod cuda;
+#[cfg(test)]
 mod docker;
 #[cfg(test)]
 mod engine;

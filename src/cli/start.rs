@@ -53,14 +53,26 @@ pub(super) fn workers(settings: &Settings) -> anyhow::Result<Arc<Workers>> {
 /// The pool on a given instruction set; candle's own is sized to it before its first use.
 pub(super) fn workers_on(settings: &Settings, isa: Isa) -> anyhow::Result<Arc<Workers>> {
     if settings.device == Device::Cuda {
-        return Err(Failure::usage("device: this build computes on the CPU only")
-            .hint("use --device cpu")
-            .into());
+        return Err(Failure::usage(format!("device: {}", why_no_cuda())).hint("use --device cpu").into());
     }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = settings.threads.unwrap_or(cores);
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("sizing the thread pool")?;
     Ok(Workers::with_isa(threads, isa))
+}
+
+/// What is missing for the model to run on a GPU.
+#[cfg(feature = "cuda")]
+fn why_no_cuda() -> String {
+    match crate::ops::cuda::Gpu::open(0) {
+        Ok(gpu) => format!("{gpu:?} is ready, but models do not run on GPUs yet (docs/cuda.md)"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn why_no_cuda() -> String {
+    "this build computes on the CPU only; GPUs need one with --features cuda (docs/cuda.md)".to_owned()
 }
 
 /// An empty registry with these settings.

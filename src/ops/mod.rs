@@ -22,6 +22,8 @@
 mod adamw;
 mod aligned;
 mod cross_entropy;
+#[cfg(any(test, feature = "cuda"))]
+pub mod cuda;
 mod dense_attention;
 mod dropout;
 mod error;

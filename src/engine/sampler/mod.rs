@@ -5,6 +5,8 @@
 //! then top-p over what top-k kept, then min-p; only entries that can survive are sorted. Processed logprobs of a greedy choice are read after bias and penalties, at temperature 1, untruncated
 //! (as vLLM does): the point mass it is drawn from would say 0 for every token.
 
+#[cfg(test)]
+mod device_cases;
 mod philox;
 mod processors;
 mod softmax;
