@@ -22,6 +22,7 @@ mod language_watch;
 mod limits;
 mod line_service;
 mod metrics;
+mod process_metrics;
 mod prompt_text;
 mod rate_limit;
 mod request_log;
@@ -37,6 +38,7 @@ mod token_text;
 mod tools;
 #[cfg(feature = "otel")]
 mod trace_parent;
+mod web;
 
 pub use auth::AuthOptions;
 pub use clock::Clock;
