@@ -71,6 +71,11 @@ function boxEnd(text: string, at: number): number | null {
   return null;
 }
 
+/** What a box holds where that is plain text: KaTeX has no measures for the digits and letters of many scripts. */
+export function plainBox(formula: string): string | null {
+  return /^\\boxed\s*\{([^\\^_{}$&#%~]*)\}$/.exec(formula)?.[1] ?? null;
+}
+
 /** What stands in the last `\boxed{..}`, as the page reads it: evaluations read answers on the server, by more rules than this one. */
 export function lastBox(text: string): string | null {
   for (let at = text.lastIndexOf('\\boxed'); at >= 0; at = at > 0 ? text.lastIndexOf('\\boxed', at - 1) : -1) {
