@@ -11,10 +11,10 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 use super::error::ApiError;
 
 /// Scripts and styles from here alone, none of them inline; nothing may be sent elsewhere. Where browsers know trusted types, only
-/// Svelte's own templates are parsed as HTML, whatever a model says.
+/// Svelte's own templates are parsed as HTML, whatever a model says (`default` is the page's, and takes the empty text alone).
 pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
-     require-trusted-types-for 'script'; trusted-types svelte-trusted-html";
+     require-trusted-types-for 'script'; trusted-types svelte-trusted-html default";
 
 const ASSETS: &str = "/assets/";
 const NOT_BUILT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Xenoglot</title>\

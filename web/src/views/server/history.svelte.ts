@@ -13,6 +13,8 @@ export const history = $state({ scrapes: [] as Metrics[], error: '' });
 export function watchMetrics(): () => void {
   const abort = new AbortController();
   const scrape = async () => {
+    // A page that nobody sees asks nothing: requests count against a key.
+    if (document.hidden) return;
     try {
       const text = await (await request('/metrics', { signal: abort.signal })).text();
       history.scrapes = [...history.scrapes, new Metrics(text, Date.now())].slice(-SCRAPES_MAX);
