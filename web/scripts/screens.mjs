@@ -13,10 +13,10 @@ const mixed = '12 − 5 = 7 なので、残りは7個です。 So seven apples a
 const playground = (query) => `/#/playground?${new URLSearchParams(query)}`;
 const shots = [
   { name: 'sign-in', path: '/', key: null },
-  { name: 'playground', path: playground({ language: 'ja', n: '2', colours: 'true', max_tokens: '90', temperature: '0.6', extra: answers(mixed) }), ask: 'りんごが12個あります。5個食べました。残りは何個ですか。' },
+  { name: 'playground', path: playground({ language: 'ja', n: '2', colours: 'true', max_tokens: '140', temperature: '0.6', extra: answers(mixed) }), ask: 'りんごが12個あります。5個食べました。残りは何個ですか。' },
   { name: 'side-by-side', path: playground({ columns: '2', language: 'es', language2: 'sw', colours: 'true', logprobs: 'true', max_tokens: '40', temperature: '0', seed: '1' }), ask: 'What is 12 − 5?', tokens: true },
   { name: 'playground-ar', path: playground({ language: 'ar', colours: 'true', max_tokens: '120', extra: answers('لدينا ١٢ تفاحة وأكلنا ٥، إذن يبقى $12 - 5 = 7$ تفاحات. الجواب هو \\boxed{٧}') }), ask: 'عندي ١٢ تفاحة وأكلت ٥. كم بقي؟', language: 'ar' },
-  { name: 'phone', path: playground({ language: 'th', colours: 'true', max_tokens: '90', extra: answers('มีแอปเปิล 12 ผล กินไป 5 ผล เหลือ $12 - 5 = 7$ ผล คำตอบคือ \\boxed{7}') }), ask: 'มีแอปเปิล 12 ผล กินไป 5 ผล เหลือกี่ผล', language: 'th', width: 390 },
+  { name: 'phone', path: playground({ language: 'th', colours: 'true', max_tokens: '200', extra: answers('มีแอปเปิล 12 ผล กินไป 5 ผล เหลือ $12 - 5 = 7$ ผล คำตอบคือ \\boxed{7}') }), ask: 'มีแอปเปิล 12 ผล กินไป 5 ผล เหลือกี่ผล', language: 'th', width: 390 },
   { name: 'server', path: '/#/server', wait: 11_000 },
 ];
 

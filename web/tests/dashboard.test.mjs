@@ -24,6 +24,21 @@ async function ask(page, question) {
 const answer = (page, index = 0) => page.locator(`[data-sample="${index}"] .answer`).last();
 const done = (page) => page.getByRole('status').filter({ hasText: 'Done' }).first().waitFor();
 
+test('a first visit paints soon, and the keyboard finds its way', async (t) => {
+  const page = await open(browser, server.url);
+  await page.getByLabel('Message', { exact: true }).waitFor();
+  const [paint, ready] = await page.evaluate(() => [performance.getEntriesByName('first-contentful-paint')[0]?.startTime, performance.now()]);
+  t.diagnostic(`first contentful paint ${Math.round(paint)} ms, usable ${Math.round(ready)} ms`);
+  await page.keyboard.press('Tab');
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Skip to content');
+  await page.keyboard.press('Enter');
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'main');
+  assert.match(page.url(), /#\/playground$/);
+  await page.goto(`${server.url}/#/nothing`);
+  await page.getByText('There is no such view').waitFor();
+  await close(page);
+});
+
 test('a chat streams in, and its address is the conversation’s settings', async () => {
   const page = await open(browser, playground({ temperature: '0', max_tokens: '48', language: 'es', seed: '7' }));
   assert.equal(await page.getByLabel('temperature').inputValue(), '0');
