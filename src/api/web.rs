@@ -44,7 +44,11 @@ pub async fn index(headers: HeaderMap) -> Response {
 }
 
 /// Kept for ever: a name has the hash of its content.
-pub async fn asset(method: Method, Path(name): Path<String>, headers: HeaderMap) -> Result<Response, ApiError> {
+pub async fn asset(
+    method: Method,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let found = content_type(&name).and_then(|kind| Some((kind, stored(&name, takes_gzip(&headers))?)));
     let Some((kind, (file, is_packed))) = found else {
         let shown: String = name.chars().take(200).collect();
@@ -82,7 +86,8 @@ fn content_type(name: &str) -> Option<&'static str> {
 }
 
 fn takes_gzip(headers: &HeaderMap) -> bool {
-    let taken = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let taken =
+        headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
     taken.split(',').any(|coding| coding.trim() == "gzip")
 }
 
@@ -114,7 +119,9 @@ mod tests {
     #[test]
     fn nothing_inline_runs() {
         assert!(!POLICY.contains("unsafe") && !POLICY.contains("data:") && !POLICY.contains('*'));
-        for rule in ["script-src 'self';", "style-src 'self';", "frame-ancestors 'none';", "default-src 'none';"] {
+        for rule in
+            ["script-src 'self';", "style-src 'self';", "frame-ancestors 'none';", "default-src 'none';"]
+        {
             assert!(POLICY.contains(rule), "{rule}");
         }
     }

@@ -26,9 +26,10 @@ pub async fn measure_language(
     StrictJson(request): StrictJson<LanguageRequest>,
 ) -> Result<Json<MeasuredLanguage>, ApiError> {
     at_most("text", request.text.len(), state.options().limits.language_bytes_max, "bytes")?;
-    let target: Language = request.target.parse().map_err(|error: UnknownLanguage| {
-        ApiError::invalid("target", format!("`target`: {error}"))
-    })?;
+    let target: Language = request
+        .target
+        .parse()
+        .map_err(|error: UnknownLanguage| ApiError::invalid("target", format!("`target`: {error}")))?;
     let measured = state.blocking(move || {
         let scored = LanguageScorer::with_all_languages().score_completion(&request.text, target);
         MeasuredLanguage { segments: segments(&scored), report: report(&scored, target) }
