@@ -2,7 +2,7 @@
 import { session } from '../session.svelte';
 
 const FIRST_WAIT_MS = 300;
-const LONGEST_WAIT_MS = 5000;
+const LONGEST_WAIT_MS = 3000;
 
 let coming: Promise<void> | null = null;
 
