@@ -73,7 +73,7 @@ fn greedy(model: &ServedModel, queries: &[&str], max_tokens: usize) -> Vec<Vec<u
         Request {
             id: "test".to_owned(),
             prompt: prompt.ids,
-            soft_prefix: Some(SoftPrefix { encoder_ids: prompt.encoder_ids }),
+            soft_prefix: Some(SoftPrefix::Text { encoder_ids: prompt.encoder_ids }),
             sampling,
             adapter: None,
             guidance: None,
@@ -87,7 +87,7 @@ fn greedy(model: &ServedModel, queries: &[&str], max_tokens: usize) -> Vec<Vec<u
         while let Some(event) = stream.blocking_next() {
             match event {
                 Event::Token { token, .. } => tokens.push(token),
-                Event::Failed { message } => panic!("{message}"),
+                Event::Failed { message, .. } => panic!("{message}"),
                 _ => {}
             }
         }

@@ -41,7 +41,7 @@ pub fn read(
             ModelError::NoLanguageTag { .. } => ApiError::invalid("language", error.to_string()),
             error => ApiError::internal(error.to_string()),
         })?;
-    Ok(PromptIds { ids, soft_prefix: Some(SoftPrefix { encoder_ids }) })
+    Ok(PromptIds { ids, soft_prefix: Some(SoftPrefix::Text { encoder_ids }) })
 }
 
 /// The last user message, and what the client began the answer with: a last message of the assistant's that is to be

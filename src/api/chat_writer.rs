@@ -13,6 +13,7 @@ use crate::protocol::chat::{ChatAnswer, ChatChoice, ChatChunk, ChatChunkChoice, 
 use crate::protocol::language::LanguageReport;
 use crate::protocol::logprobs::PromptLogprobs;
 use crate::protocol::tools::{CalledFunction, ToolCall};
+use crate::protocol::usage::CompletionTokensDetails;
 
 /// How a choice ends that calls tools.
 const TOOL_CALLS: &str = "tool_calls";
@@ -100,6 +101,12 @@ impl ChatWriter {
         }
     }
 
+    fn counted(&self, usage: Usage) -> Usage {
+        let tells_apart = self.choices.iter().any(ChoiceText::tells_reasoning);
+        let details = CompletionTokensDetails { reasoning_tokens: self.reasoning_tokens };
+        Usage { completion_tokens_details: tells_apart.then_some(details), ..usage }
+    }
+
     /// Of each choice, once they are whole.
     pub async fn languages(&mut self) -> Vec<LanguageReport> {
         match &mut self.language {
@@ -109,6 +116,7 @@ impl ChatWriter {
     }
 
     pub async fn response(mut self, mut choices: Vec<ChatChoice>, usage: Usage) -> ChatResponse {
+        let usage = Some(self.counted(usage));
         for message in choices.iter_mut().map(|choice| &mut choice.message) {
             // As OpenAI says it where a model calls and says nothing.
             if message.tool_calls.is_some() && message.content.as_deref() == Some("") {
@@ -129,7 +137,7 @@ impl ChatWriter {
             created: self.created,
             model: self.model,
             choices,
-            usage: Some(usage),
+            usage,
             prompt_token_ids: self.prompt_token_ids,
             prompt_logprobs: self.prompt_logprobs,
             language,
@@ -166,11 +174,11 @@ impl ChunkWriter for ChatWriter {
     }
 
     fn usage_chunk(&self, usage: Usage) -> ChatChunk {
-        self.chunk(Vec::new(), Some(usage))
+        self.chunk(Vec::new(), Some(self.counted(usage)))
     }
 
     fn set_usage(&self, chunk: &mut ChatChunk, usage: Usage) {
-        chunk.usage = Some(usage);
+        chunk.usage = Some(self.counted(usage));
     }
 
     async fn last_chunks(&mut self) -> Vec<ChatChunk> {

@@ -32,6 +32,11 @@ impl ChoiceText {
         self.delta(rest.0, rest.1, true)
     }
 
+    /// Whether thinking is told apart from what is said.
+    pub fn tells_reasoning(&self) -> bool {
+        self.splitter.is_some()
+    }
+
     pub fn in_reasoning(&self) -> bool {
         self.splitter.as_ref().is_some_and(ReasoningSplitter::in_reasoning)
     }

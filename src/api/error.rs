@@ -179,6 +179,12 @@ impl ApiError {
         Self { retry_after_s: Some(30), ..mapped }.with_param("model")
     }
 
+    /// What a request asks for could not be met in the middle of its answer. No 5xx: sent again it fails again.
+    pub fn cannot_go_on(message: impl Into<String>) -> Self {
+        let code = Some("cannot_go_on");
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", code, message)
+    }
+
     /// Our own fault; the details are in the log, not in the answer.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", Some("internal_error"), message)

@@ -19,7 +19,7 @@ use super::error::ApiError;
 use super::metrics::{ABORT, LENGTH, Meter, Metrics, STOP};
 use super::request_log::RequestLog;
 use crate::engine::output::{Output, OutputOptions, OutputStream};
-use crate::engine::{EngineError, FinishReason, Guidance, Request, SamplingParams, SoftPrefix};
+use crate::engine::{EngineError, Fault, FinishReason, Guidance, Request, SamplingParams, SoftPrefix};
 use crate::protocol::Usage;
 use crate::registry::ServedModel;
 
@@ -39,7 +39,7 @@ pub enum Length {
 }
 
 /// A prompt as the engine reads it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PromptIds {
     pub ids: Vec<u32>,
     /// Of a MindMerger model.
@@ -157,7 +157,12 @@ impl Generation {
                     let Some((prompt, output)) = output else { continue };
                     self.count(prompt, &output);
                     return Some(match output {
-                        Output::Failed { message } => Err(self.cut_off(ApiError::internal(message))),
+                        Output::Failed { message, fault: Fault::Engine } => {
+                            Err(self.cut_off(ApiError::internal(message)))
+                        }
+                        Output::Failed { message, fault: Fault::Request } => {
+                            Err(ApiError::cannot_go_on(message))
+                        }
                         output => Ok((prompt, output)),
                     });
                 }

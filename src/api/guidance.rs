@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use super::error::ApiError;
+use super::tools::ToolPlan;
 use crate::chat::{CLOSE, OPEN};
 use crate::engine::{Guidance, Steer, Trace, TraceBudget, TraceMarks};
-use crate::guide::{Grammar, Guide, GuideError};
+use crate::guide::{Grammar, Guide, Guides};
 use crate::language::Language;
 use crate::protocol::structured::{AskedForm, Form};
 use crate::registry::ServedModel;
@@ -20,21 +21,21 @@ pub struct TraceWishes {
     pub steer: f32,
 }
 
-/// `calls` is the grammar of tool calls that must come. `prompt` is the text that the model goes on from; it decides whether the answer begins with a trace. `None`: nothing to guide.
+/// `prompt` is the text that the model goes on from; it decides whether the answer begins with a trace. `None`: nothing to guide.
 ///
 /// # Errors
-/// A form that cannot be, by its field.
+/// A form or a tool that cannot be, by its field.
 pub fn of_chat(
     model: &ServedModel,
     form: Option<AskedForm>,
-    calls: Option<&Grammar>,
+    tools: Option<&ToolPlan>,
     wishes: TraceWishes,
     prompt: &str,
     begins_open: bool,
 ) -> Result<Option<Arc<Guidance>>, ApiError> {
-    let grammar = match calls {
-        Some(calls) => Some(compile(model, "tools", calls)?),
-        None => form.map(|form| grammar(model, form)).transpose()?,
+    let grammar = match tools {
+        Some(plan) => of_tools(model, plan, form)?,
+        None => form.map(|form| compile(model, &form)).transpose()?,
     };
     // A prompt that ends with a closed block leaves no room for another.
     let may_think = begins_open || !prompt.trim_end().ends_with(CLOSE);
@@ -51,30 +52,49 @@ pub fn of_completion(
     model: &ServedModel,
     form: Option<AskedForm>,
 ) -> Result<Option<Arc<Guidance>>, ApiError> {
-    let grammar = form.map(|form| grammar(model, form)).transpose()?;
+    let grammar = form.map(|form| compile(model, &form)).transpose()?;
     Ok(grammar.map(|grammar| Arc::new(Guidance { grammar: Some(grammar), trace: None })))
 }
 
-fn grammar(model: &ServedModel, AskedForm { field, form }: AskedForm) -> Result<Guide, ApiError> {
-    let grammar = match form {
+fn of_tools(
+    model: &ServedModel,
+    plan: &ToolPlan,
+    form: Option<AskedForm>,
+) -> Result<Option<Guide>, ApiError> {
+    let grammar = plan.grammar(&model.tokenizer, form.as_ref().map(grammar));
+    let Some(grammar) = grammar else { return Ok(None) };
+    let guides = guides(model, "tools")?;
+    match guides.compile(&grammar) {
+        Ok(guide) => Ok(Some(guide)),
+        Err(error) => {
+            // Which of the two it is.
+            form.map(|form| compile(model, &form)).transpose()?;
+            Err(plan.fault(&model.tokenizer, guides, &error))
+        }
+    }
+}
+
+fn grammar(AskedForm { form, .. }: &AskedForm) -> Grammar {
+    match form.clone() {
         Form::JsonSchema(schema) => Grammar::JsonSchema(schema),
         Form::Regex(expression) => Grammar::Regex(expression),
         Form::Choice(texts) => Grammar::Choice(texts),
         Form::Grammar(text) => Grammar::Lark(text),
-    };
-    compile(model, field, &grammar)
+    }
 }
 
 /// # Errors
-/// What is wrong with the grammar, by the field that it came from.
-fn compile(model: &ServedModel, field: &str, grammar: &Grammar) -> Result<Guide, ApiError> {
-    let compiled = model.grammars().and_then(|grammars| grammars.compile(grammar));
-    compiled.map_err(|error| match &error {
-        GuideError::Vocabulary(_) => {
-            let name = &model.name;
-            ApiError::invalid(field, format!("the model `{name}` takes no form for its answers: {error}"))
-        }
-        _ => ApiError::invalid(field, format!("`{field}` {error}")),
+/// What is wrong with the form, by the field that it came from.
+fn compile(model: &ServedModel, form: &AskedForm) -> Result<Guide, ApiError> {
+    let field = form.field;
+    let compiled = guides(model, field)?.compile(&grammar(form));
+    compiled.map_err(|error| ApiError::invalid(field, format!("`{field}` {error}")))
+}
+
+fn guides<'a>(model: &'a ServedModel, field: &str) -> Result<&'a Guides, ApiError> {
+    model.grammars().map_err(|error| {
+        let name = &model.name;
+        ApiError::invalid(field, format!("the model `{name}` takes no form for its answers: {error}"))
     })
 }
 

@@ -23,6 +23,7 @@ mod limits;
 mod line_service;
 mod metrics;
 mod process_metrics;
+mod prompt_embeds;
 mod prompt_text;
 mod rate_limit;
 mod request_log;

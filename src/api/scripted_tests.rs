@@ -18,7 +18,7 @@ use super::router::router;
 use super::state::{ApiOptions, AppState};
 use crate::chat::ChatTemplate;
 use crate::engine::handle::{Command, Shared};
-use crate::engine::{EngineHandle, EngineInfo, EngineStats, Event, FinishReason, MemoryPlan};
+use crate::engine::{EngineHandle, EngineInfo, EngineStats, Event, Fault, FinishReason, MemoryPlan};
 use crate::model::families;
 use crate::ops::Workers;
 use crate::registry::{EngineOptions, GenerationDefaults, Registry, ServedModel};
@@ -34,6 +34,7 @@ fn engine(script: Vec<Event>, vocab_size: usize) -> EngineHandle {
     let info = EngineInfo {
         max_model_len: 1000,
         vocab_size,
+        hidden_size: 8,
         block_size: 32,
         num_blocks: 100,
         encoder_tokens_max: None,
@@ -168,7 +169,7 @@ async fn a_failure_in_the_middle_of_a_stream_is_an_event() {
     let script = vec![
         scheduled(),
         Event::Token { choice: 0, token: 40, logprobs: None, weight_version: 0 },
-        Event::Failed { message: "step lost".into() },
+        Event::Failed { message: "step lost".into(), fault: Fault::Engine },
     ];
     let state = state(model(script, "x"), ApiOptions::default());
     let streamed = chat(&state, json!({"stream": true})).await;
@@ -207,7 +208,7 @@ async fn every_log_line_of_a_request_has_its_id() {
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
     let _installed = tracing::subscriber::set_default(subscriber);
-    let script = vec![scheduled(), Event::Failed { message: "step lost".into() }];
+    let script = vec![scheduled(), Event::Failed { message: "step lost".into(), fault: Fault::Engine }];
     let state = state(model(script, "x"), ApiOptions::default());
     let streamed = chat(&state, json!({"stream": true})).await;
     let id = streamed.headers()["x-request-id"].to_str().unwrap().to_owned();

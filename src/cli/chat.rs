@@ -156,7 +156,7 @@ async fn answer(model: &ServedModel, arguments: &Arguments, messages: &[Value]) 
         };
         match output {
             Some(Output::Delta { text, .. }) => screen.show(&text)?,
-            Some(Output::Failed { message }) => bail!(message),
+            Some(Output::Failed { message, .. }) => bail!(message),
             Some(Output::Scheduled { .. } | Output::Finished { .. }) => {}
             None => break,
         }
@@ -179,7 +179,7 @@ fn read(model: &ServedModel, messages: &[Value]) -> anyhow::Result<Prompt> {
     };
     let question = messages.last().and_then(|message| message["content"].as_str()).unwrap_or_default();
     let AugmentedPrompt { ids, encoder_ids } = prompts.read(question, None, "")?;
-    Ok(Prompt { text: prompts.text(question), ids, soft_prefix: Some(SoftPrefix { encoder_ids }) })
+    Ok(Prompt { text: prompts.text(question), ids, soft_prefix: Some(SoftPrefix::Text { encoder_ids }) })
 }
 
 fn render(model: &ServedModel, messages: &[Value]) -> anyhow::Result<String> {

@@ -10,7 +10,7 @@ use crate::model::Adapter;
 
 use super::guidance::ChoiceGuidance;
 use super::prefix_cache::BlockKey;
-use super::request::{Event, FinishReason, Request, SamplingParams, TokenLogprobs};
+use super::request::{Event, Fault, FinishReason, Request, SamplingParams, TokenLogprobs};
 use super::scheduler::NewGroup;
 use super::sequence::{SequenceKey, StopRules};
 use super::soft_prefix::{SoftKey, SoftRows};
@@ -154,8 +154,8 @@ impl ActiveRequest {
         }
     }
 
-    pub fn fail(mut self, message: &str) {
-        self.outbox.push(Event::Failed { message: message.to_owned() });
+    pub fn fail(mut self, message: &str, fault: Fault) {
+        self.outbox.push(Event::Failed { message: message.to_owned(), fault });
         self.flush();
     }
 }

@@ -130,16 +130,16 @@ fn start_models(
     config: EngineConfig,
     workers: Arc<Workers>,
 ) -> Result<EngineHandle, StartError> {
-    let vocab_size = decoder.config().vocab_size;
+    let shape = (decoder.config().vocab_size, decoder.config().hidden_size);
     let runner = Runner::new(decoder, &config, &workers)?;
     let encoder = augmented.map(|augmented| SoftEncoder::new(augmented, soft_encoder::CACHE_BYTES));
-    start_with(runner, encoder, vocab_size, config, workers)
+    start_with(runner, encoder, shape, config, workers)
 }
 
 pub(super) fn start_with(
     model: impl StepModel + Send + 'static,
     encoder: Option<SoftEncoder>,
-    vocab_size: usize,
+    (vocab_size, hidden_size): (usize, usize),
     config: EngineConfig,
     workers: Arc<Workers>,
 ) -> Result<EngineHandle, StartError> {
@@ -154,6 +154,7 @@ pub(super) fn start_with(
         info: EngineInfo {
             max_model_len: config.max_model_len,
             vocab_size,
+            hidden_size,
             block_size: BLOCK_SIZE,
             num_blocks: config.num_blocks,
             encoder_tokens_max: encoder.as_ref().map(SoftEncoder::tokens_max),

@@ -57,6 +57,8 @@ pub enum EngineError {
 pub struct EngineInfo {
     pub max_model_len: usize,
     pub vocab_size: usize,
+    /// Width of a position's vector.
+    pub hidden_size: usize,
     pub block_size: usize,
     pub num_blocks: usize,
     /// The longest text, in tokens, that the encoder of a MindMerger model reads; `None`: there is no encoder.

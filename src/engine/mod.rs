@@ -39,7 +39,8 @@ pub use handle::{EngineError, EngineHandle, EngineInfo, EngineStats, EventStream
 pub use memory_plan::{MemoryError, MemoryPlan, MemoryRequest, memory_plan};
 pub use output::{Output, OutputOptions, OutputStream, StopCause};
 pub use request::{
-    Event, FinishReason, LogprobsMode, Request, RequestAdapter, SamplingParams, TokenLogprob, TokenLogprobs,
+    Event, Fault, FinishReason, LogprobsMode, Request, RequestAdapter, SamplingParams, TokenLogprob,
+    TokenLogprobs,
 };
 pub use soft_encoder::soft_prefix_bytes;
 pub use soft_prefix::SoftPrefix;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::weights::{IncrementalDecoder, Tokenizer, WeightsError};
 
 use super::handle::EventStream;
-use super::request::{Event, FinishReason, TokenLogprobs};
+use super::request::{Event, Fault, FinishReason, TokenLogprobs};
 use super::stop_strings::StopMatcher;
 
 /// How tokens become text. `n` and `min_tokens` must be the request's.
@@ -48,7 +48,7 @@ pub enum Output {
         weight_version: Option<u64>,
     },
     /// Nothing follows.
-    Failed { message: String },
+    Failed { message: String, fault: Fault },
 }
 
 /// What of the request's own stops ended a choice.
@@ -138,12 +138,12 @@ impl OutputStream {
                 self.take_token(choice, token, logprobs)
             }
             Some(Event::Finished { choice, reason }) => self.take_finished(choice, reason),
-            Some(Event::Failed { message }) => {
-                self.fail(message);
+            Some(Event::Failed { message, fault }) => {
+                self.fail(message, fault);
                 Ok(())
             }
             None => {
-                self.fail("the engine stopped before the request was done".to_owned());
+                self.fail("the engine stopped before the request was done".to_owned(), Fault::Engine);
                 Ok(())
             }
         };
@@ -151,7 +151,7 @@ impl OutputStream {
             for choice in (0..self.options.n).filter(|&choice| !self.choices[choice as usize].finished) {
                 self.events.finish_choice(choice);
             }
-            self.fail(format!("a generated token could not be decoded: {error}"));
+            self.fail(format!("a generated token could not be decoded: {error}"), Fault::Engine);
         }
         self.ended |= self.choices.iter().all(|choice| choice.finished);
     }
@@ -217,8 +217,8 @@ impl OutputStream {
         });
     }
 
-    fn fail(&mut self, message: String) {
-        self.ready.push_back(Output::Failed { message });
+    fn fail(&mut self, message: String, fault: Fault) {
+        self.ready.push_back(Output::Failed { message, fault });
         self.ended = true;
     }
 }

@@ -156,10 +156,20 @@ pub enum Event {
         choice: u32,
         reason: FinishReason,
     },
-    /// The engine could not go on with this request (a step failed, the model was removed, a shutdown).
+    /// The engine could not go on with this request.
     Failed {
         message: String,
+        fault: Fault,
     },
+}
+
+/// Who can mend what ended a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The client: a grammar too costly, parameters that leave no token. Sent again it fails again.
+    Request,
+    /// Nobody who sends it: a step failed, the weights are damaged, a shutdown.
+    Engine,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

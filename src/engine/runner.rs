@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn vectors_lie_in_the_rows_of_their_positions() {
-        let soft = Arc::new(SoftRows::new(SoftPrefix { encoder_ids: vec![3, 4] }, 0));
+        let soft = Arc::new(SoftRows::new(SoftPrefix::Text { encoder_ids: vec![3, 4] }, 0));
         let second = Scheduled { soft: Some(Arc::clone(&soft)), ..scheduled(&[9, 9, 8], 2, &[], false) };
         let sequences = [scheduled(&[5, 6], 0, &[], false), second];
         let mut ids = vec![5, 6, 9, 9, 8];

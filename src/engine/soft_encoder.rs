@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn texts_are_batched_up_to_a_number_of_tokens() {
         let check = |lengths: &[usize], expected: &[usize]| {
-            let rows = |length: &usize| SoftRows::new(SoftPrefix { encoder_ids: vec![1; *length] }, 0);
+            let rows = |length: &usize| SoftRows::new(SoftPrefix::Text { encoder_ids: vec![1; *length] }, 0);
             let rows: Vec<SoftRows> = lengths.iter().map(rows).collect();
             let rows: Vec<&SoftRows> = rows.iter().collect();
             assert_eq!(batches(&rows).map(<[_]>::len).collect::<Vec<_>>(), expected, "{lengths:?}");

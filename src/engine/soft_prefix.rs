@@ -1,9 +1,9 @@
 //! A soft prefix: positions of a prompt that hold vectors in place of tokens. They are what an encoder's states of a text
-//! become in the decoder's space, and the end boundary behind them (MindMerger, `model::augmented`).
+//! become in the decoder's space, and the end boundary behind them (MindMerger, `model::augmented`), or a client's own.
 //!
 //! Scheduler, blocks and prefix cache see positions as any others: in a sequence's tokens each is a [`PLACEHOLDER`], which no
-//! vocabulary has, and the names of the sequence's blocks begin with the text's own name. No tensor: the vectors,
-//! which `soft_encoder` computes when a step first reads them, are plain numbers that live as long as a sequence that needs
+//! vocabulary has, and the names of the sequence's blocks begin with the prefix's own name. No tensor: the vectors,
+//! which `soft_encoder` computes of a text when a step first reads them, are plain numbers that live as long as a sequence that needs
 //! them.
 
 use std::ops::Range;
@@ -15,22 +15,36 @@ use sha2::{Digest, Sha256};
 /// before it.
 pub const PLACEHOLDER: u32 = u32::MAX - 1;
 
-/// A text that the engine's encoder reads. Its mapped states and the end boundary stand behind the prompt's first token,
-/// which is the beginning of the sequence.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SoftPrefix {
-    /// Ids of the encoder's vocabulary, special tokens and language tag included. Must not be empty.
-    pub encoder_ids: Vec<u32>,
+/// Where the vectors come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SoftPrefix {
+    /// A text that the engine's encoder reads. Its mapped states and the end boundary stand behind the prompt's first token,
+    /// which is the beginning of the sequence.
+    Text {
+        /// Ids of the encoder's vocabulary, special tokens and language tag included. Must not be empty.
+        encoder_ids: Vec<u32>,
+    },
+    /// The client's own, before the prompt's tokens, of which there may be none. What the first layer reads: where a family
+    /// scales its embeddings, they are scaled.
+    Vectors {
+        /// `[positions][hidden]`, flat. Every value finite.
+        values: Vectors,
+        /// At least 1.
+        positions: usize,
+    },
 }
 
 impl SoftPrefix {
-    /// Positions it takes of the context: one a token of the encoder's, one for the end boundary.
+    /// Positions it takes of the context: of a text one a token of the encoder's, and one for the end boundary.
     pub fn positions(&self) -> usize {
-        self.encoder_ids.len() + 1
+        match self {
+            Self::Text { encoder_ids } => encoder_ids.len() + 1,
+            Self::Vectors { positions, .. } => *positions,
+        }
     }
 }
 
-/// What a text's vectors depend on: the weights and the ids.
+/// What a prefix's vectors depend on: the weights and the ids, or themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SoftKey(pub [u8; 32]);
 
@@ -40,6 +54,7 @@ pub type Vectors = Arc<[f32]>;
 /// A soft prefix in its sequences.
 #[derive(Debug)]
 pub struct SoftRows {
+    /// None where the vectors were given.
     pub encoder_ids: Vec<u32>,
     pub key: SoftKey,
     /// Of the sequence.
@@ -49,15 +64,23 @@ pub struct SoftRows {
 
 impl SoftRows {
     pub fn new(prefix: SoftPrefix, weight_version: u64) -> Self {
-        let positions = 1..1 + prefix.positions();
-        let SoftPrefix { encoder_ids } = prefix;
+        let count = prefix.positions();
         let mut hash = Sha256::new();
         hash.update(weight_version.to_le_bytes());
-        for id in &encoder_ids {
-            hash.update(id.to_le_bytes());
-        }
+        let (start, encoder_ids, vectors) = match prefix {
+            SoftPrefix::Text { encoder_ids } => {
+                hash.update(b"text");
+                encoder_ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
+                (1, encoder_ids, OnceLock::new())
+            }
+            SoftPrefix::Vectors { values, .. } => {
+                hash.update(b"vectors");
+                values.iter().for_each(|value| hash.update(value.to_bits().to_le_bytes()));
+                (0, Vec::new(), OnceLock::from(values))
+            }
+        };
         let key = SoftKey(hash.finalize().into());
-        Self { encoder_ids, key, positions, vectors: OnceLock::new() }
+        Self { encoder_ids, key, positions: start..start + count, vectors }
     }
 
     /// The prompt with placeholders where the vectors stand.
@@ -103,7 +126,7 @@ mod tests {
     use super::*;
 
     fn rows(ids: &[u32], version: u64) -> SoftRows {
-        SoftRows::new(SoftPrefix { encoder_ids: ids.to_vec() }, version)
+        SoftRows::new(SoftPrefix::Text { encoder_ids: ids.to_vec() }, version)
     }
 
     #[test]
@@ -133,5 +156,18 @@ mod tests {
         let distinct: std::collections::HashSet<_> = keys.iter().collect();
         assert_eq!(distinct.len(), keys.len());
         assert_eq!(rows(&[7, 8], 0).key, keys[0]);
+    }
+
+    #[test]
+    fn given_vectors_stand_before_all_tokens() {
+        let given = |values: [f32; 4]| {
+            SoftRows::new(SoftPrefix::Vectors { values: Arc::from(values), positions: 2 }, 0)
+        };
+        let soft = given([0.0, 0.5, 1.0, 1.5]);
+        assert_eq!(soft.laid_into(Vec::new()), [PLACEHOLDER; 2]);
+        assert_eq!(soft.laid_into(vec![5]), [PLACEHOLDER, PLACEHOLDER, 5]);
+        assert_eq!(soft.vectors_at(&(1..2)), Some(&[1.0, 1.5][..]));
+        assert_eq!(soft.key, given([0.0, 0.5, 1.0, 1.5]).key);
+        assert_ne!(soft.key, given([0.0, 0.5, 1.0, 1.25]).key);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::handle::{EngineError, EngineInfo};
 use super::request::{Request, SamplingParams};
+use super::soft_prefix::SoftPrefix;
 
 /// # Errors
 /// The first field found wrong, by its wire name, or the context or cache that cannot hold the request.
@@ -9,7 +10,7 @@ pub(super) fn validate(request: &Request, info: &EngineInfo) -> Result<(), Engin
     check_numbers(&request.sampling)?;
     check_limits(&request.sampling, info)?;
     check_ids(request, info)?;
-    check_text(request, info)?;
+    check_soft_prefix(request, info)?;
     check_room(request, info)
 }
 
@@ -67,7 +68,7 @@ fn check_limits(sampling: &SamplingParams, info: &EngineInfo) -> Result<(), Engi
 }
 
 fn check_ids(request: &Request, info: &EngineInfo) -> Result<(), EngineError> {
-    if request.prompt.is_empty() {
+    if request.prompt.is_empty() && !matches!(request.soft_prefix, Some(SoftPrefix::Vectors { .. })) {
         return invalid("prompt", "must have at least one token".to_owned());
     }
     let biased = request.sampling.logit_bias.iter().map(|(id, _)| ("logit_bias", *id));
@@ -82,10 +83,15 @@ fn check_ids(request: &Request, info: &EngineInfo) -> Result<(), EngineError> {
     }
 }
 
-/// A soft prefix needs an encoder that reads as much. A text is never cut: what it asks for would be lost silently.
-fn check_text(request: &Request, info: &EngineInfo) -> Result<(), EngineError> {
-    let Some(prefix) = &request.soft_prefix else { return Ok(()) };
-    match (info.encoder_tokens_max, prefix.encoder_ids.len()) {
+/// A text needs an encoder that reads as much, and is never cut: what it asks for would be lost silently. Vectors must be the
+/// decoder's.
+fn check_soft_prefix(request: &Request, info: &EngineInfo) -> Result<(), EngineError> {
+    let encoder_ids = match &request.soft_prefix {
+        None => return Ok(()),
+        Some(SoftPrefix::Text { encoder_ids }) => encoder_ids,
+        Some(SoftPrefix::Vectors { values, positions }) => return check_vectors(values, *positions, info),
+    };
+    match (info.encoder_tokens_max, encoder_ids.len()) {
         (None, _) => invalid("prompt", "the model has no encoder to read a soft prefix with".to_owned()),
         (_, 0) => invalid("prompt", "the encoder's text must have at least one token".to_owned()),
         (Some(most), tokens) if tokens > most => invalid(
@@ -93,6 +99,25 @@ fn check_text(request: &Request, info: &EngineInfo) -> Result<(), EngineError> {
             format!("the text has {tokens} tokens for the encoder, which reads at most {most}: shorten it"),
         ),
         _ => Ok(()),
+    }
+}
+
+fn check_vectors(values: &[f32], positions: usize, info: &EngineInfo) -> Result<(), EngineError> {
+    const FIELD: &str = "prompt_embeds";
+    let hidden = info.hidden_size;
+    if positions == 0 || values.len() != positions * hidden {
+        let numbers = values.len();
+        return invalid(
+            FIELD,
+            format!("{positions} vectors of {numbers} numbers together, and the model's have {hidden} each"),
+        );
+    }
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(at) => {
+            let (row, column, value) = (at / hidden, at % hidden, values[at]);
+            invalid(FIELD, format!("the number at [{row}, {column}] is {value}: every one must be finite"))
+        }
+        None => Ok(()),
     }
 }
 
@@ -120,6 +145,7 @@ mod tests {
     const INFO: EngineInfo = EngineInfo {
         max_model_len: 100,
         vocab_size: 50,
+        hidden_size: 2,
         block_size: 32,
         num_blocks: 3,
         encoder_tokens_max: Some(20),
@@ -186,7 +212,7 @@ mod tests {
     #[test]
     fn soft_prefixes_count_and_need_an_encoder() {
         let with = |tokens: usize, info: &EngineInfo| {
-            let soft_prefix = Some(SoftPrefix { encoder_ids: vec![3; tokens] });
+            let soft_prefix = Some(SoftPrefix::Text { encoder_ids: vec![3; tokens] });
             let asked = Request {
                 soft_prefix,
                 ..request(SamplingParams { max_tokens: 80, ..SamplingParams::default() })

@@ -22,8 +22,9 @@ use super::active::{ActiveRequest, Arrival, EngineFacts};
 use super::block_pool::BLOCK_SIZE;
 use super::config::EngineConfig;
 use super::handle::{Command, EngineError, Shared};
-use super::request::{FinishReason, TokenLogprobs};
+use super::request::{Fault, FinishReason, TokenLogprobs};
 use super::runner::{Adapters, Logits};
+use super::sampler::SampleError;
 use super::scheduler::{Progress, Scheduled, Scheduler, Step};
 use super::soft_encoder::SoftEncoder;
 use super::step_sampling::{StepSample, sample_step};
@@ -113,22 +114,20 @@ impl<M: StepModel> Worker<M> {
     fn encode(&mut self, step: &mut Step) {
         let Some(encoder) = &self.encoder else { return };
         for (ticket, message) in encoder.fill(step, &|| self.shared.beat()) {
-            self.fail(ticket, &message);
+            self.fail(ticket, &message, Fault::Engine);
             step.scheduled.retain(|scheduled| scheduled.key.ticket != ticket);
         }
     }
 
     /// Forward and sample.
-    fn compute(&mut self, step: &Step) -> Result<Vec<Result<StepSample, String>>, String> {
+    fn compute(&mut self, step: &Step) -> Result<Vec<Result<StepSample, SampleError>>, String> {
         let adapters = self.adapters(step);
         let computed = catch_unwind(AssertUnwindSafe(|| {
             let logits = self.model.forward(step, &adapters, &|| self.shared.beat())?;
             sample_step(step, &logits, &self.scheduler, &self.requests, &self.workers)
         }));
         match computed {
-            Ok(Ok(samples)) => {
-                Ok(samples.into_iter().map(|sample| sample.map_err(|error| error.to_string())).collect())
-            }
+            Ok(Ok(samples)) => Ok(samples),
             Ok(Err(error)) => Err(format!("the model failed: {error}")),
             Err(panic) => Err(format!("the model failed: {}", panic_text(&*panic))),
         }
@@ -141,13 +140,17 @@ impl<M: StepModel> Worker<M> {
 
     /// Sorts out what was sampled: requests whose sampling failed are removed, prompt logprobs and `Scheduled`
     /// events filed; the tokens go on to the scheduler and their logprobs wait for `emit`.
-    fn accept(&mut self, step: &Step, samples: Vec<Result<StepSample, String>>) -> (Vec<Vec<u32>>, Logprobs) {
+    fn accept(
+        &mut self,
+        step: &Step,
+        samples: Vec<Result<StepSample, SampleError>>,
+    ) -> (Vec<Vec<u32>>, Logprobs) {
         let mut logprobs = Logprobs::new();
         let mut tokens = Vec::with_capacity(samples.len());
         for (scheduled, sample) in step.scheduled.iter().zip(samples) {
             let ticket = scheduled.key.ticket;
-            let sample = sample.unwrap_or_else(|message| {
-                self.fail(ticket, &message);
+            let sample = sample.unwrap_or_else(|error| {
+                self.fail(ticket, &error.to_string(), error.fault());
                 StepSample::default()
             });
             if let Some(request) = self.requests.get_mut(&ticket) {
@@ -272,17 +275,17 @@ impl<M: StepModel> Worker<M> {
         }
     }
 
-    fn fail(&mut self, ticket: u64, message: &str) {
+    fn fail(&mut self, ticket: u64, message: &str, fault: Fault) {
         self.scheduler.remove(ticket);
         if let Some(request) = self.forget(ticket) {
-            request.fail(message);
+            request.fail(message, fault);
         }
     }
 
     fn fail_step(&mut self, step: &Step, message: &str) {
         tracing::error!(message, sequences = step.scheduled.len(), "a step failed");
         for scheduled in &step.scheduled {
-            self.fail(scheduled.key.ticket, message);
+            self.fail(scheduled.key.ticket, message, Fault::Engine);
         }
     }
 
@@ -295,7 +298,7 @@ impl<M: StepModel> Worker<M> {
 
     fn fail_all(&mut self, message: &str) {
         for ticket in self.requests.keys().copied().collect::<Vec<_>>() {
-            self.fail(ticket, message);
+            self.fail(ticket, message, Fault::Engine);
         }
     }
 
@@ -381,7 +384,7 @@ impl<M> Drop for Worker<M> {
         let _ = self.shared.stopped.set(reason.to_owned());
         let message = format!("the engine has stopped: {reason}");
         for (_, request) in std::mem::take(&mut self.requests) {
-            request.fail(&message);
+            request.fail(&message, Fault::Engine);
         }
         for done in self.drains.drain(..) {
             let _ = done.send(());

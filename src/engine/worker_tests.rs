@@ -73,7 +73,7 @@ fn poisoned_engine(mut config: EngineConfig, poison: u32) -> Engine {
     let gate = Arc::new(Mutex::new(()));
     config.eos_token_ids = vec![EOS];
     let model = Scripted { gate: Arc::clone(&gate), poison, weights: None };
-    let handle = start_with(model, None, VOCAB, config, Workers::new(1)).unwrap();
+    let handle = start_with(model, None, (VOCAB, 8), config, Workers::new(1)).unwrap();
     Engine { handle, gate }
 }
 
@@ -105,7 +105,7 @@ fn told(events: &[Event], choice: u32) -> Result<(Vec<u32>, Option<FinishReason>
         match event {
             Event::Token { choice: of, token, .. } if *of == choice => tokens.push(*token),
             Event::Finished { choice: of, reason } if *of == choice => finished = Some(*reason),
-            Event::Failed { message } => return Err(message.clone()),
+            Event::Failed { message, .. } => return Err(message.clone()),
             _ => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::api::{GrammarWithLexer, ParserLimits, TopLevelGrammar};
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{Map, Value, json};
 
@@ -42,7 +42,7 @@ pub(super) fn matcher(factory: &ParserFactory, grammar: &Grammar) -> Result<Matc
     };
     let (path, problem) = match grammar {
         Grammar::JsonSchema(schema) => smallest_fault(factory, schema, problem),
-        Grammar::Regex(_) | Grammar::Lark(_) | Grammar::Choice(_) => (String::new(), problem),
+        _ => (String::new(), problem),
     };
     Err(GuideError::Grammar { path, problem })
 }
@@ -55,6 +55,14 @@ fn top_level(grammar: &Grammar) -> TopLevelGrammar {
         Grammar::Choice(texts) => {
             let quoted: Vec<String> = texts.iter().map(|text| json!(text).to_string()).collect();
             TopLevelGrammar::from_lark(format!("start: {}", quoted.join(" | ")))
+        }
+        Grammar::Composed { lark, parts } => {
+            let mut whole = TopLevelGrammar::from_lark(lark.clone());
+            for (name, part) in parts {
+                let named = |part| GrammarWithLexer { name: Some(name.clone()), ..part };
+                whole.grammars.extend(top_level(part).grammars.into_iter().map(named));
+            }
+            whole
         }
     }
 }

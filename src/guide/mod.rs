@@ -36,6 +36,8 @@ pub enum Grammar {
     Lark(String),
     /// One of these texts.
     Choice(Vec<String>),
+    /// Lark that names its parts by `@name`.
+    Composed { lark: String, parts: Vec<(String, Grammar)> },
 }
 
 /// Compiles grammars for one tokenizer. Costs memory for a tree of its vocabulary (some 10 bytes a byte of it).

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use super::error::MergeError;
 use super::inputs::InputModel;
 use super::job::{FileOptions, MergeJob};
+use super::layer_kinds::set_layers;
 use super::method::Method;
-use super::plan::index;
+use super::plan::{Plan, index};
 use super::vocabulary::{chat_template, write_tokenizer};
 
 /// The configuration's copy, under the name that mergekit gives it.
@@ -25,7 +26,7 @@ pub(super) fn write(job: &MergeJob, folder: &Path, options: FileOptions) -> Resu
         let index = index(&job.plan.shards, &job.plan.tensors);
         write_json(&folder.join("model.safetensors.index.json"), &index)?;
     }
-    write_json(&folder.join("config.json"), &config_of(job, donor))?;
+    write_json(&folder.join("config.json"), &config_of(&job.models, &job.plan)?)?;
     let vocabulary = job.plan.vocabulary.as_ref();
     let template = match &job.config.chat_template {
         Some(said) => chat_template(said, &job.models, base_of(job))?,
@@ -46,40 +47,26 @@ fn base_of(job: &MergeJob) -> Option<usize> {
 }
 
 /// The donor's configuration, as the output is.
-fn config_of(job: &MergeJob, donor: &InputModel) -> Value {
+///
+/// # Errors
+/// `Model` for layers that it cannot describe.
+pub(super) fn config_of(models: &[InputModel], plan: &Plan) -> Result<Value, MergeError> {
+    let donor = &models[plan.donor];
     let mut config = donor.config.clone();
-    let dtypes: Vec<&str> = job.plan.tensors.iter().map(|tensor| tensor.dtype.torch_name()).collect();
+    let dtypes: Vec<&str> = plan.tensors.iter().map(|tensor| tensor.dtype.torch_name()).collect();
     if let Some(dtype) = most_frequent(&dtypes) {
         // transformers 5 writes `dtype`, older ones `torch_dtype`.
         let key = if config.get("dtype").is_some() { "dtype" } else { "torch_dtype" };
         config[key] = json!(dtype);
     }
-    if let Some(layers) = &job.plan.layers {
+    if let Some(layers) = &plan.layers {
         let nested = config.get("text_config").is_some_and(Value::is_object);
-        set_layers(if nested { &mut config["text_config"] } else { &mut config }, layers, &job.models);
+        set_layers(if nested { &mut config["text_config"] } else { &mut config }, layers, models, donor)?;
     }
-    if job.plan.unties {
+    if plan.unties {
         config["tie_word_embeddings"] = json!(false);
     }
-    config
-}
-
-/// How many layers there are, and of which kind each is where the configuration lists that.
-fn set_layers(config: &mut Value, layers: &[(usize, usize)], models: &[InputModel]) {
-    let key =
-        ["num_hidden_layers", "n_layer", "num_layers"].into_iter().find(|key| config.get(*key).is_some());
-    config[key.unwrap_or("num_hidden_layers")] = json!(layers.len());
-    if config.get("layer_types").is_none() {
-        return;
-    }
-    let kind = |(model, layer): &(usize, usize)| {
-        let config = &models[*model].config;
-        let kinds = config.get("layer_types").or_else(|| config["text_config"].get("layer_types"))?;
-        kinds.get(*layer).cloned()
-    };
-    if let Some(kinds) = layers.iter().map(kind).collect::<Option<Vec<Value>>>() {
-        config["layer_types"] = json!(kinds);
-    }
+    Ok(config)
 }
 
 fn most_frequent<'a>(names: &[&'a str]) -> Option<&'a str> {

@@ -36,6 +36,8 @@ impl MergeJob {
         let config = MergeConfig::parse(text)?;
         let models = open_all(&config, locate, options.crimes)?;
         let plan = Plan::new(&config, &models, options)?;
+        // What it cannot describe is told before anything is written.
+        files::config_of(&models, &plan)?;
         Ok(Self { config, models, plan })
     }
 

@@ -10,6 +10,7 @@ mod execute;
 mod files;
 mod inputs;
 mod job;
+mod layer_kinds;
 pub mod lora;
 pub mod maet;
 pub mod method;

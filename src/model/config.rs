@@ -2,7 +2,7 @@
 //! Face config (`families/` translates that) and not what the server may override (context length, types).
 
 use super::ModelError;
-use super::rope::RopeConfig;
+use super::rope::{RopeConfig, RopeScaling};
 use crate::ops::Activation;
 
 /// The largest sizes accepted. They only keep a corrupt config from asking for absurd memory; every published
@@ -16,6 +16,8 @@ pub(super) mod limits {
     pub const HEAD_DIM: usize = 1 << 10;
     pub const POSITIONS: usize = 1 << 24;
     pub const EXPERTS: usize = 1 << 12;
+    /// Of all layers together.
+    pub const ALL_EXPERTS: usize = 1 << 17;
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -119,6 +121,14 @@ impl DecoderConfig {
         experts.chain([dense]).max().unwrap_or(0)
     }
 
+    /// Which of LongRoPE's lists a context of so many tokens is computed with, and the original context, up to which it would be
+    /// the short one; `None` without LongRoPE.
+    pub fn longrope_list(&self, context: usize) -> Option<(&'static str, usize)> {
+        let RopeScaling::LongRope(scaling) = &self.rope.scaling else { return None };
+        let original = scaling.original_max_position_embeddings;
+        Some((if context > original { "long_factor" } else { "short_factor" }, original))
+    }
+
     /// The memory of RoPE's tables for so many positions: a cosine and a sine for each pair of dimensions, in f32.
     pub fn rope_table_bytes(&self, positions: usize) -> usize {
         let tables = std::iter::once(&self.rope).chain(&self.sliding_rope);
@@ -179,6 +189,20 @@ impl DecoderConfig {
                 ),
                 "take both from the original config",
             ));
+        }
+        if let Some(ExpertsConfig { experts, names, layers, .. }) = &self.experts {
+            let sparse = layers.iter().filter(|is_sparse| **is_sparse).count();
+            if sparse * experts > limits::ALL_EXPERTS {
+                return Err(ModelError::contradiction(
+                    format!(
+                        "`{}` = {experts} in {sparse} layers (`num_hidden_layers`) make {} experts, at most {} are supported",
+                        names.count_key,
+                        sparse * experts,
+                        limits::ALL_EXPERTS
+                    ),
+                    "take both from the original config",
+                ));
+            }
         }
         if self.layer_windows.len() != self.layers {
             return Err(ModelError::contradiction(

@@ -8,6 +8,7 @@
 
 mod attention;
 mod experts;
+mod fused_experts;
 mod layer;
 mod mlp;
 mod norm;
@@ -60,9 +61,12 @@ impl Decoder {
         // Before the weights, since it may be refused.
         let positions = options.max_positions.unwrap_or(config.max_position_embeddings);
         check_rope_tables(&config, positions)?;
-        let rope = rope_table(&config.rope, config.head_dim, positions);
-        let sliding_rope =
-            config.sliding_rope.as_ref().map(|rope| rope_table(rope, config.head_dim, positions));
+        let context = options.context.unwrap_or(positions);
+        let table = |rope: &RopeConfig| {
+            let frequencies = rope.frequencies(config.head_dim, context);
+            RopeTable::new(&frequencies.inverse_frequencies, frequencies.attention_scale, positions)
+        };
+        let (rope, sliding_rope) = (table(&config.rope), config.sliding_rope.as_ref().map(table));
         let embed_tokens = loader.linear("model.embed_tokens", false)?; // [vocab, hidden]
         let stored = source.dtype("model.embed_tokens.weight")?;
         let embedding_scale =
@@ -190,11 +194,6 @@ fn check_rope_tables(config: &DecoderConfig, positions: usize) -> Result<(), Mod
         });
     }
     Ok(())
-}
-
-fn rope_table(rope: &RopeConfig, head_dim: usize, positions: usize) -> Arc<RopeTable> {
-    let frequencies = rope.frequencies(head_dim, positions);
-    RopeTable::new(&frequencies.inverse_frequencies, frequencies.attention_scale, positions)
 }
 
 /// The root of the hidden size, rounded to the type of the weights as transformers does: 55.5 in bf16 for a size of 3072.

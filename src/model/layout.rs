@@ -175,23 +175,42 @@ pub(super) fn check_specs(
     layers: &str,
     unknown: impl Fn(&str) -> Option<&'static str>,
 ) -> Result<(), ModelError> {
-    let mut problems = Vec::new();
+    // The first few in words, the others counted.
+    let (mut problems, mut more) = (Vec::new(), 0_usize);
     for spec in specs {
-        problems.extend(problem(spec, source)?);
+        if is_as_asked(spec, source)? {
+            continue;
+        }
+        if problems.len() < PROBLEMS_MAX {
+            problems.push(problem(spec, source)?);
+        } else {
+            more += 1;
+        }
     }
-    problems.extend(unknown_tensors(specs, source, layers, unknown));
+    for (name, keys) in unknown_tensors(specs, source, layers, unknown) {
+        if problems.len() < PROBLEMS_MAX {
+            let quoted = quoted(&name, source);
+            problems
+                .push(format!("  {quoted} is in the checkpoint, but the config ({keys}) has no use for it"));
+        } else {
+            more += 1;
+        }
+    }
     if problems.is_empty() {
         return Ok(());
     }
-    let more = problems.len().saturating_sub(PROBLEMS_MAX);
-    problems.truncate(PROBLEMS_MAX);
     if more > 0 {
         problems.push(format!("  .. and {more} more; are config and tensors of the same checkpoint?"));
     }
     Err(ModelError::Tensors { problems })
 }
 
-fn problem(spec: &TensorSpec, source: &dyn TensorSource) -> Result<Option<String>, ModelError> {
+fn is_as_asked(spec: &TensorSpec, source: &dyn TensorSource) -> Result<bool, ModelError> {
+    Ok(source.contains(&spec.name) && source.shape(&spec.name)? == spec.shape)
+}
+
+/// What is wrong with a tensor that is not as it was asked for.
+fn problem(spec: &TensorSpec, source: &dyn TensorSource) -> Result<String, ModelError> {
     let TensorSpec { name, shape, keys, .. } = spec;
     let quoted = quoted(name, source);
     if !source.contains(name) {
@@ -200,10 +219,10 @@ fn problem(spec: &TensorSpec, source: &dyn TensorSource) -> Result<Option<String
         } else {
             ""
         };
-        return Ok(Some(format!("  {quoted} is missing, the config ({keys}) asks for {shape:?}{hint}")));
+        return Ok(format!("  {quoted} is missing, the config ({keys}) asks for {shape:?}{hint}"));
     }
     let found = source.shape(name)?;
-    Ok((found != *shape).then(|| format!("  {quoted} is {found:?}, the config ({keys}) asks for {shape:?}")))
+    Ok(format!("  {quoted} is {found:?}, the config ({keys}) asks for {shape:?}"))
 }
 
 /// A tensor as messages name it: as the config's reader knows it and, where that differs, as the file has it.
@@ -212,23 +231,20 @@ pub(super) fn quoted(name: &str, source: &dyn TensorSource) -> String {
     if stored == name { format!("`{name}`") } else { format!("`{name}` (`{stored}` in the file)") }
 }
 
-/// Tensors inside the layers that the config knows nothing of: a bias or a norm left out gives wrong text
+/// Tensors inside the layers that the config knows nothing of, and its keys: a bias or a norm left out gives wrong text
 /// without any error. The tied head's own copy and old checkpoints' RoPE tables are known to be redundant.
 fn unknown_tensors(
     specs: &[TensorSpec],
     source: &dyn TensorSource,
     layers: &str,
     keys_of: impl Fn(&str) -> Option<&'static str>,
-) -> Vec<String> {
+) -> Vec<(String, &'static str)> {
     let known: std::collections::HashSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
     source
         .names()
         .into_iter()
         .filter(|name| name.starts_with(layers) && !known.contains(name.as_str()))
-        .filter_map(|name| {
-            let (quoted, keys) = (quoted(&name, source), keys_of(&name)?);
-            Some(format!("  {quoted} is in the checkpoint, but the config ({keys}) has no use for it"))
-        })
+        .filter_map(|name| keys_of(&name).map(|keys| (name, keys)))
         .collect()
 }
 

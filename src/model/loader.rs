@@ -29,11 +29,13 @@ pub struct LoadOptions {
     pub workers: Arc<Workers>,
     /// Positions that RoPE's table covers; `None` for the whole context of the config.
     pub max_positions: Option<usize>,
+    /// The longest context, by which LongRoPE's factors are chosen; `None` for that of the table.
+    pub context: Option<usize>,
 }
 
 impl LoadOptions {
     pub fn new(dtype: ComputeDtype, workers: &Arc<Workers>) -> Self {
-        Self { dtype, workers: Arc::clone(workers), max_positions: None }
+        Self { dtype, workers: Arc::clone(workers), max_positions: None, context: None }
     }
 }
 
@@ -120,11 +122,11 @@ pub(super) fn pack(
         .map_err(|source| ModelError::Pack { tensor: quoted(), source })
 }
 
-/// What a weight is kept in that is not quantised with the others.
+/// What a weight is kept in that is not quantised with the others. F16 has more digits than bf16.
 pub(super) fn unquantised(dtype: ComputeDtype, stored: TensorType) -> ComputeDtype {
     match (dtype, stored) {
-        (ComputeDtype::Int8(_), TensorType::F16 | TensorType::Bf16) => ComputeDtype::Bf16,
-        (ComputeDtype::Int8(_), TensorType::F32 | TensorType::Ggml(_)) => ComputeDtype::F32,
+        (ComputeDtype::Int8(_), TensorType::Bf16) => ComputeDtype::Bf16,
+        (ComputeDtype::Int8(_), _) => ComputeDtype::F32,
         (dtype, _) => dtype,
     }
 }
@@ -147,5 +149,20 @@ fn borrow<'v>(view: &'v TensorView<'_>) -> Option<WeightData<'v>> {
         TensorType::F16 => view.as_f16().map(WeightData::F16),
         TensorType::Bf16 => view.as_bf16().map(WeightData::Bf16),
         TensorType::Ggml(dtype) => Some(WeightData::Blocks { dtype, bytes: &view.bytes }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_quantised_keeps_its_digits() {
+        let int8 = ComputeDtype::Int8(Int8Scales::PerChannel);
+        let check = |dtype, stored, expected| assert_eq!(unquantised(dtype, stored), expected);
+        check(int8, TensorType::F16, ComputeDtype::F32);
+        check(int8, TensorType::F32, ComputeDtype::F32);
+        check(int8, TensorType::Bf16, ComputeDtype::Bf16);
+        check(ComputeDtype::Bf16, TensorType::F16, ComputeDtype::Bf16);
     }
 }

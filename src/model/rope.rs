@@ -96,9 +96,13 @@ impl RopeConfig {
                 "RoPE turns pairs of them, and some; take it from the original config",
             ));
         }
-        let RopeScaling::LongRope(scaling) = &self.scaling else { return Ok(()) };
-        for (key, factors) in [("short_factor", &scaling.short_factor), ("long_factor", &scaling.long_factor)]
-        {
+        let lists = match &self.scaling {
+            RopeScaling::LongRope(scaling) => {
+                vec![("short_factor", &scaling.short_factor), ("long_factor", &scaling.long_factor)]
+            }
+            _ => Vec::new(),
+        };
+        for (key, factors) in lists {
             if factors.len() != turns / 2 {
                 return Err(ModelError::contradiction(
                     format!(
@@ -110,11 +114,19 @@ impl RopeConfig {
                 ));
             }
         }
+        let is_finite =
+            |context| self.frequencies(head_dim, context).inverse_frequencies.iter().all(|f| f.is_finite());
+        if ![0, usize::MAX].into_iter().all(is_finite) {
+            return Err(ModelError::contradiction(
+                "RoPE's frequencies are no finite numbers",
+                "a factor of its scaling is too close to 0; take all from the original config",
+            ));
+        }
         Ok(())
     }
 
-    /// For a table of so many positions.
-    pub fn frequencies(&self, head_dim: usize, positions: usize) -> RopeFrequencies {
+    /// For a longest context of so many tokens.
+    pub fn frequencies(&self, head_dim: usize, context: usize) -> RopeFrequencies {
         let wavelengths = wavelengths(self.theta, self.rotary_dim(head_dim));
         let plain: Vec<f32> = wavelengths.iter().map(|w| 1.0 / w).collect();
         let (inverse_frequencies, attention_scale) = match &self.scaling {
@@ -138,7 +150,7 @@ impl RopeConfig {
                 (yarn.inverse_frequencies(&wavelengths, self.theta), yarn.attention_scale())
             }
             RopeScaling::LongRope(long) => {
-                let factors = long.factors(positions).iter().zip(&wavelengths);
+                let factors = long.factors(context).iter().zip(&wavelengths);
                 (factors.map(|(factor, w)| 1.0 / (factor * w)).collect(), long.attention_scale())
             }
         };
@@ -213,8 +225,8 @@ impl YarnScaling {
 }
 
 impl LongRopeScaling {
-    fn factors(&self, positions: usize) -> &[f32] {
-        if positions > self.original_max_position_embeddings { &self.long_factor } else { &self.short_factor }
+    fn factors(&self, context: usize) -> &[f32] {
+        if context > self.original_max_position_embeddings { &self.long_factor } else { &self.short_factor }
     }
 
     fn attention_scale(&self) -> f32 {

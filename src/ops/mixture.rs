@@ -76,12 +76,10 @@ impl Mixture {
     }
 
     fn run(&self, x: &[f32], tokens: usize) -> Result<Vec<f32>> {
-        let hidden = self.router.in_features();
         let mut out = vec![0.0; x.len()];
         let by_expert = self.route(&product(x, tokens, &self.router)?);
         for (expert, routed) in self.experts.iter().zip(&by_expert).filter(|(_, routed)| !routed.is_empty()) {
-            let rows: Vec<f32> =
-                routed.iter().flat_map(|of| &x[of.token * hidden..][..hidden]).copied().collect();
+            let rows = self.gather(x, routed);
             let results = expert.forward(&rows, routed.len(), self.activation)?;
             self.add(&results, routed, &mut out);
         }
@@ -118,10 +116,31 @@ impl Mixture {
         order.into_iter().map(|expert| (expert, weights[expert] / sum)).collect()
     }
 
+    /// The rows of an expert's tokens, `[routed, hidden]`.
+    fn gather(&self, x: &[f32], routed: &[Routed]) -> Vec<f32> {
+        let hidden = self.router.in_features();
+        let mut rows = vec![0.0; routed.len() * hidden];
+        let parts = self.parts(rows.len());
+        let out = SharedMut::new(&mut rows);
+        self.workers().run(parts, &|part| {
+            for index in share(routed.len(), parts, part) {
+                // SAFETY: each part takes rows of its own.
+                let row = unsafe { out.slice(index * hidden, hidden) };
+                row.copy_from_slice(&x[routed[index].token * hidden..][..hidden]);
+            }
+        });
+        rows
+    }
+
+    /// Threads that so many elements are worth.
+    fn parts(&self, elements: usize) -> usize {
+        (elements / PART_ELEMENTS).clamp(1, self.workers().threads())
+    }
+
     /// Adds results `[routed, hidden]`, weighted, to those of their tokens.
     fn add(&self, results: &[f32], routed: &[Routed], out: &mut [f32]) {
         let hidden = self.router.in_features();
-        let parts = (results.len() / PART_ELEMENTS).clamp(1, self.workers().threads());
+        let parts = self.parts(results.len());
         let out = SharedMut::new(out);
         self.workers().run(parts, &|part| {
             for index in share(routed.len(), parts, part) {
@@ -290,6 +309,18 @@ mod tests {
                 }
                 assert!(run(&one, &[]).is_empty());
             }
+        }
+    }
+
+    #[test]
+    fn rows_are_gathered_on_any_number_of_threads() {
+        let tokens = 4 * PART_ELEMENTS / HIDDEN;
+        let x = numbers(9, tokens * HIDDEN);
+        let routed: Vec<Routed> = (0..tokens).rev().map(|token| Routed { token, weight: 1.0 }).collect();
+        let expected: Vec<f32> = x.chunks_exact(HIDDEN).rev().flatten().copied().collect();
+        for threads in [1, 3] {
+            let mixture = mixture(Storage::F32, false, &Workers::new(threads));
+            assert!(mixture.gather(&x, &routed) == expected, "{threads} threads");
         }
     }
 

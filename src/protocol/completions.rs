@@ -15,7 +15,12 @@ pub struct CompletionRequest {
     /// May be left out when the server has one model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    pub prompt: Prompt,
+    /// Or `prompt_embeds`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<Prompt>,
+    /// Prompts as vectors, one or a list: each a safetensors file in base64, with one tensor `[tokens, hidden]` of F32, F16 or BF16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_embeds: Option<PromptEmbeds>,
     /// Put the prompt before the completion; with `logprobs` its tokens are scored too, raw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub echo: Option<bool>,
@@ -36,7 +41,6 @@ impl RequestBody for CompletionRequest {
     const UNSUPPORTED: &'static [Unsupported] = &[
         Unsupported { name: "best_of", harmless: &["1"] },
         Unsupported { name: "suffix", harmless: &[] },
-        Unsupported { name: "prompt_embeds", harmless: &[] },
         Unsupported { name: "use_beam_search", harmless: &[] },
         Unsupported { name: "length_penalty", harmless: &["1", "1.0"] },
         Unsupported { name: "logits_processors", harmless: &[] },
@@ -54,6 +58,7 @@ impl RequestBody for CompletionRequest {
 
     fn check(&self) -> Result<(), BadRequest> {
         self.sampling.check()?;
+        self.check_prompt()?;
         let mixes = self.echo == Some(true) && self.logprobs.is_some();
         if mixes && self.sampling.logprobs_mode.is_some_and(|mode| mode != LogprobsMode::Raw) {
             let message = "`logprobs` with `echo` is one list, and a prompt's logprobs are raw: leave out \
@@ -61,6 +66,49 @@ impl RequestBody for CompletionRequest {
             return Err(BadRequest::invalid("logprobs_mode", message));
         }
         Ok(())
+    }
+}
+
+/// Of base64 texts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged, expecting = "a string in base64 or a list of them")]
+pub enum PromptEmbeds {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl PromptEmbeds {
+    pub fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+}
+
+impl CompletionRequest {
+    /// A prompt is text, ids or vectors. Clients whose types want a `prompt` send an empty one beside vectors.
+    fn check_prompt(&self) -> Result<(), BadRequest> {
+        let Some(_) = &self.prompt_embeds else {
+            return self.prompt.as_ref().map(drop).ok_or_else(|| BadRequest::missing("prompt"));
+        };
+        if self.prompt.as_ref().is_some_and(|prompt| !prompt.is_empty()) {
+            let message = "`prompt` and `prompt_embeds` are two prompts: send them as two requests";
+            return Err(BadRequest::invalid("prompt_embeds", message));
+        }
+        let sampling = &self.sampling;
+        let of_tokens = [
+            ("echo", self.echo == Some(true)),
+            ("prompt_logprobs", sampling.prompt_logprobs.is_some()),
+            ("truncate_prompt_tokens", sampling.truncate_prompt_tokens.is_some()),
+        ];
+        match of_tokens.into_iter().find(|(_, asked)| *asked) {
+            Some((name, _)) => {
+                let message = format!("`{name}` is about a prompt's tokens, and `prompt_embeds` has none");
+                Err(BadRequest::invalid(name, message))
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -175,7 +175,15 @@ impl GenerateSampling {
     }
 }
 
-/// One choice. The answer is one of these, or a list of them, prompt-major, where several prompts or choices were asked for.
+/// One choice, or a list of them, prompt-major, where a list of prompts or several choices were asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum GenerateAnswer {
+    One(Generated),
+    Many(Vec<Generated>),
+}
+
+/// One choice.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Generated {
     pub text: String,

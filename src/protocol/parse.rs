@@ -352,6 +352,15 @@ mod tests {
         check(r#"{"prompt": "a", "seed": 18446744073709551615}"#, "ok");
         check(r#"{"prompt": "a", "seed": 1e30}"#, "seed: 64 bits");
         check(r#"{"prompt": "a", "user": "u", "best_of": 1, "suffix": null, "echo": true}"#, "ok");
+        check(r#"{"max_tokens": 1}"#, "prompt: required");
+        check(r#"{"prompt": null, "prompt_embeds": "aa"}"#, "ok");
+        check(r#"{"prompt": "", "prompt_embeds": ["aa", "bb"]}"#, "ok");
+        check(r#"{"prompt": [], "prompt_embeds": []}"#, "ok");
+        check(r#"{"prompt_embeds": 5}"#, "prompt_embeds: a string in base64 or a list of them");
+        check(r#"{"prompt": "a", "prompt_embeds": "aa"}"#, "prompt_embeds: two prompts");
+        check(r#"{"prompt_embeds": "aa", "echo": true}"#, "echo: about a prompt's tokens");
+        check(r#"{"prompt_embeds": "aa", "prompt_logprobs": 1}"#, "prompt_logprobs: about");
+        check(r#"{"prompt_embeds": "aa", "truncate_prompt_tokens": 9}"#, "truncate_prompt_tokens: about");
         check(r#"{"prompt": "a", "best_of": 3}"#, "best_of: not supported yet");
         check(r#"{"prompt": "a", "temprature": 1}"#, "temprature: did you mean `temperature`");
         check(r#"{"prompt": "a", "promt": 1}"#, "promt: did you mean `prompt`");

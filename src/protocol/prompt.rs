@@ -15,6 +15,18 @@ pub enum Prompt {
     IdLists(Vec<Vec<u32>>),
 }
 
+impl Prompt {
+    /// No text and no list.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Text(text) => text.is_empty(),
+            Self::Texts(texts) => texts.is_empty(),
+            Self::Ids(ids) => ids.is_empty(),
+            Self::IdLists(lists) => lists.is_empty(),
+        }
+    }
+}
+
 impl Default for Prompt {
     fn default() -> Self {
         Prompt::Text(String::new())

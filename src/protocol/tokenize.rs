@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::chat::{check_messages, check_opening};
 use super::content::ChatMessage;
 use super::parse::{BadRequest, RequestBody, Unsupported};
+use super::tools::{Tool, check_tools};
 
 /// Exactly one of `prompt` and `messages`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -29,6 +30,9 @@ pub struct TokenizeRequest {
     pub add_generation_prompt: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub continue_final_message: Option<bool>,
+    /// As a chat's: the template is told of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<Tool>>,
     /// The language of the messages, for MindMerger models whose encoder is told it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
@@ -91,7 +95,6 @@ pub struct TokenizerInfo {
 
 impl RequestBody for TokenizeRequest {
     const UNSUPPORTED: &'static [Unsupported] = &[
-        Unsupported { name: "tools", harmless: &[] },
         Unsupported { name: "chat_template", harmless: &[] },
         Unsupported { name: "mm_processor_kwargs", harmless: &[] },
     ];
@@ -102,6 +105,13 @@ impl RequestBody for TokenizeRequest {
 
     fn check(&self) -> Result<(), BadRequest> {
         check_opening(self.add_generation_prompt, self.continue_final_message)?;
+        check_tools(self.tools.as_deref().unwrap_or_default(), None)?;
+        if self.tools.is_some() && self.messages.is_none() {
+            return Err(BadRequest::invalid(
+                "tools",
+                "`tools` needs `messages`, whose template is told of them",
+            ));
+        }
         match (&self.prompt, &self.messages) {
             (Some(_), None) => Ok(()),
             (None, Some(messages)) => check_messages(messages),

@@ -33,7 +33,7 @@ pub struct Function {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub parameters: Option<Value>,
-    /// Taken for compatibility: with `tool_choice` `required` or a function's name the schema is always followed exactly.
+    /// The arguments of a call follow the schema exactly, as they always do with `tool_choice` `required` or a function's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,
 }

@@ -66,6 +66,9 @@ fn load_beside(
     let (shown, dtype_name) = (path.display(), dtype_name(dtype));
     tracing::info!("{name} from {shown}, {dtype_name}, context {max_model_len}; memory plan:\n{plan}");
 
+    if let Some(warning) = longrope_warning(&config, max_model_len) {
+        tracing::warn!("{name}: {warning}");
+    }
     let (template, template_problem) = compile_template(&checkpoint);
     let load_options = LoadOptions { max_positions: Some(max_model_len), ..LoadOptions::new(dtype, workers) };
     let decoder =
@@ -203,6 +206,17 @@ fn engine_config(options: &EngineOptions, kv_dtype: PoolDtype, max_model_len: us
     }
 }
 
+/// What to say where LongRoPE's long factors are taken for all requests, short ones too.
+fn longrope_warning(config: &DecoderConfig, max_model_len: usize) -> Option<String> {
+    let (list, original) = config.longrope_list(max_model_len)?;
+    (list == "long_factor").then(|| {
+        format!(
+            "a context of {max_model_len} tokens is above the original one of {original}, so RoPE's `{list}` is used for all \
+             requests; with --max-model-len {original} or less, `short_factor` is, as transformers does for short sequences"
+        )
+    })
+}
+
 /// What must fit into the memory that is free now; where the system does not say how much that is, everything does.
 fn memory_request(
     checkpoint: &Checkpoint,
@@ -309,6 +323,17 @@ fn writes_reasoning(checkpoint: &Checkpoint) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_factors_are_told() {
+        let open =
+            |text: &str| crate::model::families::translate(&serde_json::from_str(text).unwrap()).unwrap();
+        let long = open(include_str!("../../tests/fixtures/models/phi3_longrope/config.json"));
+        let plain = open(include_str!("../../tests/fixtures/models/phi3/config.json"));
+        assert!(longrope_warning(&long, 24).is_none() && longrope_warning(&plain, 128).is_none());
+        let warning = longrope_warning(&long, 25).unwrap();
+        assert!(warning.contains("--max-model-len 24") && warning.contains("`long_factor`"), "{warning}");
+    }
 
     #[test]
     fn types_follow_the_checkpoint_unless_asked() {

@@ -1,11 +1,14 @@
 //! The settings of a training with every default filled in.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::data::{BatchOptions, Packing, TooLong};
 use super::policy::{lengths, lora_of};
 use super::{AdamWSettings, Decline, Length, Recompute, RunSettings, TrainError, TrainerSettings, Warmup};
-use crate::model::{ComputeDtype, DecoderConfig};
+use crate::model::{ComputeDtype, DecoderConfig, LoadOptions};
+use crate::ops::Workers;
 use crate::protocol::fine_tuning::{CreateFineTuningJob, Hyperparameters, MethodKind};
 use crate::protocol::reinforcement::Reinforcement;
 use crate::weights::CheckpointDtype;
@@ -170,6 +173,28 @@ impl Resolved {
         })
     }
 
+    pub fn load_options(&self, workers: &Arc<Workers>) -> LoadOptions {
+        LoadOptions {
+            max_positions: Some(self.positions),
+            // A mapping's sequences have what frames them on top, which is no longer context.
+            context: Some(self.max_length),
+            ..LoadOptions::new(self.dtype, workers)
+        }
+    }
+
+    /// What to say where a model is trained with other factors of LongRoPE than a server takes by default.
+    pub fn longrope_warning(&self, config: &DecoderConfig) -> Option<String> {
+        let (list, original) = config.longrope_list(self.max_length)?;
+        (list == "short_factor" && config.max_position_embeddings > original).then(|| {
+            format!(
+                "sequences of at most {} tokens (`max_length`) are within the original context of {original}, so RoPE's \
+                 `short_factor` is trained with; serve the result with --max-model-len {original} or less, without which \
+                 `long_factor` is used",
+                self.max_length
+            )
+        })
+    }
+
     pub fn batches(&self) -> BatchOptions {
         let packing =
             if self.packing { Packing::BestFit { tokens_max: self.max_length as u32 } } else { Packing::Off };
@@ -249,5 +274,44 @@ fn trainer(
         },
         accumulation,
         seed: request.seed.unwrap_or(defaults.seed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::families;
+
+    /// LongRoPE's list follows `max_length`, also where the table is longer.
+    #[test]
+    fn max_length_chooses_the_factors() {
+        let config = include_str!("../../tests/fixtures/models/phi3_longrope/config.json");
+        let config = families::translate(&serde_json::from_str(config).unwrap()).unwrap();
+        let check = |kind: &str, max_length: usize, positions: usize, warns: bool| {
+            let hyperparameters = json!({"max_length": max_length});
+            let method = match kind {
+                "mapping" => json!({"encoder": "e", "hyperparameters": hyperparameters}),
+                _ => json!({"hyperparameters": hyperparameters}),
+            };
+            let request = json!({"model": "m", "training_file": "f", "method": {"type": kind, kind: method}});
+            let request: CreateFineTuningJob = serde_json::from_value(request).unwrap();
+            let resolved = Resolved::of(&request, &config, CheckpointDtype::F32).unwrap();
+            let options = resolved.load_options(&Workers::new(1));
+            assert_eq!(
+                (options.max_positions, options.context),
+                (Some(positions), Some(max_length)),
+                "{kind}"
+            );
+            let warning = resolved.longrope_warning(&config);
+            assert_eq!(warning.is_some(), warns, "{kind} {max_length}: {warning:?}");
+            assert!(
+                warning
+                    .is_none_or(|text| text.contains("--max-model-len 24") && text.contains("`max_length`"))
+            );
+        };
+        for (max_length, warns) in [(24, true), (25, false), (128, false)] {
+            check("supervised", max_length, max_length, warns);
+            check("mapping", max_length, 128, warns);
+        }
     }
 }

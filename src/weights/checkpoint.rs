@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::directory::{open_tensors, read_json, read_object_if_present};
+use super::end_of_generation;
 use super::gguf::{GgufFile, is_gguf};
 use super::source::{TensorSource, TensorType};
 use super::{Tokenizer, WeightsError};
@@ -119,13 +120,16 @@ fn open_directory(path: &Path) -> Result<Checkpoint, WeightsError> {
     if eos_token_ids.is_empty() {
         eos_token_ids = token_ids(&config["eos_token_id"], "eos_token_id", &config_path)?;
     }
-    // A base model's generation_config can lack the token that ends a turn in the chat template.
+    let chat_template = chat_template(path, &tokenizer_config)?;
+    // A generation_config can lack the token that ends a turn in the chat template: a base model's, those of the first Gemma 2.
     eos_token_ids.extend(special.eos.as_ref().and_then(|eos| tokenizer.token_to_id(eos)));
+    let template = chat_template.as_deref().unwrap_or_default();
+    eos_token_ids.extend(end_of_generation::in_template(template, &tokenizer));
     remove_repeats(&mut eos_token_ids);
     Ok(Checkpoint {
         path: path.to_owned(),
         dtype: dominant_dtype(&*tensors)?,
-        chat_template: chat_template(path, &tokenizer_config)?,
+        chat_template,
         config_place: config_path.display().to_string(),
         config,
         generation_config,

@@ -14,6 +14,7 @@ mod convert;
 mod cursor;
 mod directory;
 mod e5s1;
+mod end_of_generation;
 mod error;
 mod gguf;
 mod incremental;

@@ -78,6 +78,8 @@ async fn bad_fields_are_400_by_name() {
         "invalid_value",
     )
     .await;
+    let told = json!({"prompt": "a", "tools": []});
+    check(server.post("/tokenize", &told), 400, Some("tools"), "invalid_value").await;
     check(server.post("/tokenize", &json!({})), 400, Some("prompt"), "missing_required_parameter").await;
     bad_completion(json!({"repetition_penalty": 1e-40}), "repetition_penalty", "invalid_value").await;
     let ranged = bad_completion(json!({"n": 1_000_000_000_000_u64}), "n", "invalid_type").await;

@@ -16,6 +16,7 @@ mod life_cycle;
 mod merges;
 mod mindmerger;
 mod openapi;
+mod prompt_embeds;
 mod responses;
 mod rollout;
 mod security;

@@ -362,9 +362,8 @@ async fn a_hostile_schema_or_regex_never_kills_the_server() {
         let answer = server.post(CHAT, &chat(&more)).timeout(Duration::from_secs(20)).send().await;
         let answer = answer.unwrap_or_else(|error| panic!("{more}: {error}"));
         let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
-        // What is found too costly while it is answered ends the answer with words.
-        let in_words = status == 500 && text.contains("grammar");
-        assert!(status == 200 || status == 400 || in_words, "{status}: {text}");
+        // Also where it is found too costly while it is answered.
+        assert!(status == 200 || status == 400, "{status}: {text}");
         server.ok(CHAT, &chat(&json!({}))).await;
     }
 }

@@ -99,7 +99,16 @@ async fn a_form_that_cannot_be_is_a_400_that_says_where() {
     check(json!({"guided_grammar": "begin: \"a\""}), "guided_grammar", "start").await;
     check(json!({"guided_regex": "a", "ignore_eos": true}), "ignore_eos", "ends").await;
     let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "nmber"}}});
-    check(json!({"tools": [tool], "tool_choice": "required"}), "tools", "tools").await;
+    let fine = json!({"type": "function", "function": {"name": "g"}});
+    let (param, part) = ("tools.1.function.parameters", "nmber");
+    check(json!({"tools": [fine, tool], "tool_choice": "required"}), param, part).await;
+    let mut strict = tool.clone();
+    strict["function"]["strict"] = json!(true);
+    check(json!({"tools": [fine, strict]}), param, part).await;
+    check(json!({"tools": [fine, strict], "response_format": {"type": "json_object"}}), param, part).await;
+    let wrong = json!({"type": "json_schema", "json_schema": {"schema": {"type": "nmber"}}});
+    check(json!({"tools": [fine], "response_format": wrong}), "response_format", part).await;
+    server.ok(CHAT, &chat(&json!({"tools": [tool], "max_tokens": 2}))).await;
     check(json!({"reasoning_language": "tlh"}), "reasoning_language", "known: ar, bn").await;
     server.idle().await;
 }
@@ -142,6 +151,36 @@ async fn a_call_that_must_come_comes() {
         assert_eq!(streamed, call["function"]["arguments"].as_str().unwrap());
         assert_eq!(chunks.last().unwrap()["choices"][0]["finish_reason"], "tool_calls");
     }
+}
+
+#[tokio::test]
+async fn with_a_form_and_tools_an_answer_is_either() {
+    let server = Server::of_path(&real_model("SmolLM2-135M-Instruct.Q4_1.gguf")).await;
+    let schema = |name: &str, values: Value| {
+        json!({"type": "object", "properties": {name: {"enum": values}}, "required": [name],
+            "additionalProperties": false, "x-guidance": {"whitespace_flexible": false}})
+    };
+    let function = json!({"name": "add", "parameters": schema("x", json!([1, 2])), "strict": true});
+    let format = json!({"type": "json_schema", "json_schema": {"schema": schema("y", json!(["a", "b"]))}});
+    let mark = server.ok("/tokenize", &json!({"prompt": "<tool_call>", "add_special_tokens": false})).await;
+    let answer = async |bias: f32| {
+        let body = json!({"tools": [{"type": "function", "function": function}], "response_format": format,
+            "logit_bias": {mark["tokens"][0].to_string(): bias}, "max_tokens": 120, "seed": 3, "temperature": 1.5,
+            "parallel_tool_calls": false});
+        server.ok(CHAT, &chat(&body)).await["choices"][0].clone()
+    };
+    let read = |text: &Value| serde_json::from_str::<Value>(text.as_str().unwrap()).unwrap();
+    let formed = answer(-100.0).await;
+    let said = read(&formed["message"]["content"]);
+    assert!(said == json!({"y": "a"}) || said == json!({"y": "b"}), "{formed}");
+    assert_eq!(formed["finish_reason"], "stop");
+    let called = answer(100.0).await;
+    let arguments = read(&called["message"]["tool_calls"][0]["function"]["arguments"]);
+    assert!(arguments == json!({"x": 1}) || arguments == json!({"x": 2}), "{called}");
+    assert_eq!(
+        (&called["finish_reason"], &called["message"]["content"]),
+        (&json!("tool_calls"), &Value::Null)
+    );
 }
 
 #[tokio::test]

@@ -95,7 +95,7 @@ pub fn read(mut stream: EventStream) -> Told {
                 choice.logprobs.extend(logprobs.as_ref().map(bits));
             }
             Event::Finished { choice, reason } => told.choice(choice).finished = Some(reason),
-            Event::Failed { message } => told.failed = Some(message),
+            Event::Failed { message, .. } => told.failed = Some(message),
         }
     }
     told

@@ -59,7 +59,7 @@ fn engine(dtype: ComputeDtype, config: EngineConfig) -> EngineHandle {
 
 fn soft(encoder_ids: Vec<u32>, prompt: &[u32], sampling: SamplingParams) -> Request {
     let prompt = [&[1], prompt].concat();
-    Request { soft_prefix: Some(SoftPrefix { encoder_ids }), ..request(prompt, sampling) }
+    Request { soft_prefix: Some(SoftPrefix::Text { encoder_ids }), ..request(prompt, sampling) }
 }
 
 fn run(engine: &EngineHandle, requests: Vec<Request>) -> Vec<Told> {
@@ -268,8 +268,9 @@ fn with_a_warm_prefix_cache() {
         let engine = engine(dtype, EngineConfig::default());
         // Other texts of the same lengths: their placeholders are the same, their blocks are not.
         let others = subjects().into_iter().map(|mut subject| {
-            let length = subject.soft_prefix.as_ref().unwrap().encoder_ids.len() as u32;
-            subject.soft_prefix = Some(SoftPrefix { encoder_ids: text(77, length) });
+            // The end boundary is no token of the text.
+            let length = subject.soft_prefix.as_ref().unwrap().positions() as u32 - 1;
+            subject.soft_prefix = Some(SoftPrefix::Text { encoder_ids: text(77, length) });
             subject
         });
         run(&engine, others.collect());

@@ -3,6 +3,7 @@
 mod config;
 mod faults;
 mod golden;
+mod layer_kinds;
 mod lora;
 mod maet;
 mod runs;

@@ -297,6 +297,9 @@ fn projections_that_the_model_does_not_have_are_named() {
     write_adapter(&fixture("qwen2"), &files, &[Target::Gate], 1);
     let error = Adapter::open(&files, &config_of(&fixture("qwen2_moe")), &options()).unwrap_err().to_string();
     assert!(error.contains("model.layers.0.mlp.gate_proj"), "{error}");
+    assert!(error.contains("(q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj)"), "{error}");
+    let error = Adapter::open(&files, &config_of(&fixture("mixtral")), &options()).unwrap_err().to_string();
+    assert!(error.contains("(q_proj, k_proj, v_proj, o_proj) can be adapted, experts cannot"), "{error}");
     let settings =
         LoraSettings { rank: 4, alpha: 8.0, dropout: 0.0, targets: vec![Target::Up], rslora: false };
     let error = settings.check(&config_of(&fixture("phi3"))).unwrap_err().to_string();

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use safetensors::SafeTensors;
+use serde_json::json;
 use xenoglot::model::{
     Batch, ComputeDtype, Decoder, DecoderConfig, ExpertsConfig, LoadOptions, LongRopeScaling, RopeScaling,
     families,
@@ -167,15 +168,66 @@ fn short_contexts_have_factors_of_their_own() {
     for (found, expected) in found.inverse_frequencies.iter().zip(&expected.inverse_frequencies) {
         assert!((found - expected).abs() <= 1e-6 * expected, "{found} is not {expected}");
     }
-    let options = LoadOptions {
-        max_positions: Some(original),
-        ..LoadOptions::new(ComputeDtype::F32, &Workers::new(2))
+    // A table of that length, or a longer one for which a shorter context is said.
+    for (max_positions, context) in [(Some(original), None), (None, Some(original))] {
+        let options =
+            LoadOptions { max_positions, context, ..LoadOptions::new(ComputeDtype::F32, &Workers::new(2)) };
+        let decoder = Decoder::load(config.clone(), checkpoint.tensors.as_ref(), &options).unwrap();
+        let batch = prefill(&expected.ids[..original]);
+        let logits = decoder.forward(&batch, &mut DenseAttention(&decoder)).unwrap();
+        let difference =
+            largest_difference(&logits.flatten_all().unwrap().to_vec1().unwrap(), &expected.logits);
+        assert!(difference <= TOLERANCE, "{max_positions:?}: logits differ by {difference}");
+    }
+}
+
+/// As transformers 5.19 writes the configurations of these fixtures.
+#[test]
+fn configurations_of_transformers_5_are_the_same_models() {
+    let check = |name: &str, gone: &[&str], keys: serde_json::Value| {
+        let checkpoint = Checkpoint::open(&fixture(name)).unwrap();
+        let mut config = checkpoint.config.clone();
+        for key in gone {
+            config.as_object_mut().unwrap().remove(*key).unwrap();
+        }
+        for (key, value) in keys.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        let config = families::translate(&config).unwrap();
+        assert_eq!(config, families::translate(&checkpoint.config).unwrap(), "{name}");
+        let options = LoadOptions::new(ComputeDtype::F32, &Workers::new(2));
+        let decoder = Decoder::load(config, checkpoint.tensors.as_ref(), &options).unwrap();
+        let expected = expected(name);
+        let logits = decoder.forward(&prefill(&expected.ids), &mut DenseAttention(&decoder)).unwrap();
+        let difference =
+            largest_difference(&logits.flatten_all().unwrap().to_vec1().unwrap(), &expected.logits);
+        assert!(difference <= TOLERANCE, "{name}: logits differ by {difference}");
     };
-    let decoder = Decoder::load(config, checkpoint.tensors.as_ref(), &options).unwrap();
-    let batch = prefill(&expected.ids[..original]);
-    let logits = decoder.forward(&batch, &mut DenseAttention(&decoder)).unwrap();
-    let difference = largest_difference(&logits.flatten_all().unwrap().to_vec1().unwrap(), &expected.logits);
-    assert!(difference <= TOLERANCE, "logits differ by {difference}");
+    check(
+        "phi3_longrope",
+        &["rope_theta", "rope_scaling"],
+        json!({"rope_parameters": {
+            "long_factor": [1.2, 1.5, 2.5, 4.0, 5.5, 6.0],
+            "original_max_position_embeddings": 24,
+            "partial_rotary_factor": 0.75,
+            "rope_theta": 300.0,
+            "rope_type": "longrope",
+            "short_factor": [1.0, 1.05, 1.1, 1.3, 1.7, 2.0],
+            "type": "longrope",
+        }}),
+    );
+    check(
+        "gemma3",
+        &["rope_theta", "rope_local_base_freq", "rope_scaling", "sliding_window_pattern"],
+        json!({
+            "_sliding_window_pattern": 3,
+            "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+            "rope_parameters": {
+                "full_attention": {"factor": 4.0, "rope_theta": 10000.0, "rope_type": "linear"},
+                "sliding_attention": {"rope_theta": 100.0, "rope_type": "default"},
+            },
+        }),
+    );
 }
 
 /// The fixtures can tell a wrong setting: each of these, off by a little, moves the logits well beyond the

@@ -89,6 +89,65 @@ fn a_bias_alone_is_replaced() {
     }
 }
 
+/// The experts of `changed` in the tensors that transformers 5 has in memory.
+fn fused(model: &str, block: &str, names: [&str; 3]) -> StagedTensors {
+    let split = changed(model, |name| name.contains(&format!(".{block}.")));
+    let mut fused = StagedTensors::default();
+    for name in split.names().iter().filter(|name| !name.contains(".experts.")) {
+        let view = split.tensor(name).unwrap();
+        let name = name.replace(&format!("{block}.gate.weight"), "mlp.gate.weight");
+        fused.insert(name, view.dtype, view.shape.clone(), view.bytes.to_vec());
+    }
+    for layer in 0..8 {
+        let of = |expert: usize, part: &str| {
+            let name = format!("model.layers.{layer}.{block}.experts.{expert}.{part}.weight");
+            split.contains(&name).then(|| split.tensor(&name).unwrap())
+        };
+        for (name, parts) in [("gate_up_proj", &names[..2]), ("down_proj", &names[2..])] {
+            let views: Vec<_> =
+                (0..8).flat_map(|expert| parts.iter().filter_map(move |part| of(expert, part))).collect();
+            let Some(first) = views.first() else { continue };
+            let shape = vec![views.len() / parts.len(), parts.len() * first.shape[0], first.shape[1]];
+            let bytes = views.iter().flat_map(|view| view.bytes.to_vec()).collect();
+            fused.insert(format!("model.layers.{layer}.mlp.experts.{name}"), first.dtype, shape, bytes);
+        }
+    }
+    fused
+}
+
+#[test]
+fn experts_come_in_one_tensor_too() {
+    let qwen = ["gate_proj", "up_proj", "down_proj"];
+    for (model, block, names) in [
+        ("mixtral", "block_sparse_moe", ["w1", "w3", "w2"]),
+        ("qwen2_moe", "mlp", qwen),
+        ("qwen3_moe", "mlp", qwen),
+    ] {
+        for dtype in DTYPES {
+            let old = load(&fixture(model), dtype);
+            let expected =
+                old.with_tensors(&changed(model, |name| name.contains(&format!(".{block}.")))).unwrap();
+            let found = old.with_tensors(&fused(model, block, names)).unwrap();
+            assert_eq!(logits(&found), logits(&expected), "{model} {dtype:?}");
+            assert!(logits(&found) != logits(&old), "{model} {dtype:?}");
+        }
+    }
+    let decoder = load(&fixture("mixtral"), ComputeDtype::F32);
+    let (gate_up, part) =
+        ("model.layers.0.mlp.experts.gate_up_proj", "model.layers.0.block_sparse_moe.experts.1.w3.weight");
+    let check = |tensors: &[(&str, &[usize])], expected: &str| {
+        let error = decoder.check_update(tensors.iter().copied()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    assert!(decoder.check_update([(gate_up, [4, 48, 32].as_slice())]).is_ok());
+    check(&[(gate_up, &[4, 32, 48])], "the model's is [4, 48, 32]");
+    check(
+        &[(gate_up, &[4, 48, 32]), (part, &[24, 32])],
+        "`model.layers.0.block_sparse_moe.experts.1.w3.weight` comes twice",
+    );
+    check(&[("model.layers.2.mlp.experts.gate_up_proj", &[4, 48, 32])], "the model has no");
+}
+
 #[test]
 fn a_tied_head_goes_by_either_name() {
     let old = load(&fixture("qwen2"), ComputeDtype::F32);

@@ -104,6 +104,25 @@ fn a_training_is_written_for_trl() {
     fails(folder.path(), &["export", "training.json", "out"], &["out", "not empty"]);
 }
 
+/// Elsewhere it is trained with its own linears, and with soft caps too.
+#[test]
+fn a_model_is_exported_by_its_own_names() {
+    for (model, modules) in [
+        ("phi3", json!(["qkv_proj", "o_proj", "gate_up_proj", "down_proj"])),
+        ("gemma2", json!(["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"])),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        describe(folder.path(), &|all| {
+            all["model"] = json!(MODEL.replace("qwen3", model));
+            all["method"]["reinforcement"]["lora"] = json!({"r": 4});
+        });
+        succeeds(folder.path(), &["export", "training.json", "out"]);
+        let text = std::fs::read_to_string(folder.path().join("out/training.json")).unwrap();
+        let training: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(training["lora"]["target_modules"], modules, "{model}");
+    }
+}
+
 #[test]
 fn what_cannot_be_exported_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -120,6 +139,10 @@ fn what_cannot_be_exported_leaves_nothing() {
         &["prompts.jsonl:1", "gold"],
     );
     refused(&|all| all["training_file"] = json!("none.jsonl"), &["none.jsonl"]);
+    refused(
+        &|all| all["model"] = json!(MODEL.replace("qwen3", "mixtral")),
+        &["`model`", "`num_local_experts` = 4"],
+    );
 }
 
 #[test]

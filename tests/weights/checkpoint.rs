@@ -114,6 +114,29 @@ fn the_ids_that_end_a_generation() {
     );
 }
 
+/// As in the first files of Gemma 2, whose generation_config has the end of a text alone.
+#[test]
+fn an_end_of_turn_that_the_template_writes_ends_a_generation() {
+    let check = |token: &str, is_special: bool, template: &str, expected: &[u32]| {
+        let mut tokenizer = tokenizer_json();
+        tokenizer["added_tokens"].as_array_mut().expect("a list").push(serde_json::json!({
+            "id": 4, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": is_special
+        }));
+        let checkpoint = open_with(&[
+            ("tokenizer.json", &tokenizer.to_string()),
+            ("generation_config.json", r#"{"eos_token_id":1}"#),
+            ("chat_template.jinja", template),
+        ]);
+        assert_eq!(checkpoint.eos_token_ids, expected, "{token} in {template}");
+    };
+    check("<end_of_turn>", true, "{{ m }}<end_of_turn>", &[1, 4]);
+    check("<|end|>", true, "{{ m + '<|end|>' }}", &[1, 4]);
+    check("<|end|>", true, "{{ m }}", &[1]);
+    check("<|end|>", false, "{{ m + '<|end|>' }}", &[1]);
+    check("<|user|>", true, "<|user|>{{ m }}", &[1]);
+}
+
 #[test]
 fn chat_templates_are_found() {
     let check = |files: &[(&str, &str)], expected: Option<&str>| {

@@ -167,6 +167,25 @@ fn rotary_scaling_is_translated() {
     );
 }
 
+/// transformers reads the original context at the top level, and a list alone is no LongRoPE.
+#[test]
+fn longrope_is_whole() {
+    let mut gguf = tiny("phi3");
+    gguf.tensors.retain(|tensor| !tensor.name.starts_with("blk."));
+    gguf.set("phi3.rope.scaling.original_context_length", Meta::U32(32));
+    let [short, long] = ["rope_factors_short.weight", "rope_factors_long.weight"];
+    for (there, missing) in [(short, long), (long, short)] {
+        let mut gguf = gguf.clone();
+        gguf.f32_tensor(there, &[4], &[1.0; 4]);
+        check_bytes(&gguf.bytes(), &[missing, "is missing"]);
+    }
+    gguf.f32_tensor(short, &[4], &[1.0; 4]).f32_tensor(long, &[4], &[2.0; 4]);
+    let config = open(&gguf).config;
+    assert_eq!(config["original_max_position_embeddings"], 32);
+    assert_eq!(config["rope_scaling"]["original_max_position_embeddings"], 32);
+    assert_eq!(config["rope_scaling"]["long_factor"], json!([2.0, 2.0, 2.0, 2.0]));
+}
+
 #[test]
 fn wrong_metadata_is_named() {
     check(

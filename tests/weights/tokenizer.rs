@@ -52,6 +52,38 @@ fn sentence_piece_is_transformers_conversion() {
     assert!(!checkpoint.tokenizer.is_special(think) && checkpoint.tokenizer.is_special(1));
 }
 
+/// llama.cpp knows it by the model's name; a file says nothing of it.
+#[test]
+fn added_tokens_of_phi3_take_the_space_behind_them() {
+    let added: Value = serde_json::from_str(include_str!("../fixtures/weights/phi3.json")).expect("JSON");
+    let mut gguf = sentence_piece();
+    gguf.tensors.retain(|tensor| !tensor.name.starts_with("blk."));
+    for (key, value) in &mut gguf.metadata {
+        *key = key.replace("llama.", "phi3.");
+        let names = texts(&added["added"]);
+        match (key.as_str(), value) {
+            ("tokenizer.ggml.scores", Meta::F32s(scores)) => scores.extend(names.iter().map(|_| -1000.0)),
+            ("tokenizer.ggml.token_type", Meta::I32s(types)) => types.extend(names.iter().map(|_| 3)),
+            ("tokenizer.ggml.tokens", Meta::Texts(tokens)) => tokens.extend(names),
+            _ => {}
+        }
+    }
+    let check = |architecture: &str, is_reference: bool| {
+        let mut gguf = gguf.clone();
+        for (key, _) in &mut gguf.metadata {
+            *key = key.replace("phi3.", &format!("{architecture}."));
+        }
+        gguf.text("general.architecture", architecture);
+        let tokenizer = open(&gguf).tokenizer;
+        let ids: Vec<Vec<u32>> = serde_json::from_value(added["ids"].clone()).expect("ids");
+        for (text, ids) in texts(&added["texts"]).iter().zip(&ids) {
+            assert_eq!(&tokenizer.encode(text, true).expect("ids") == ids, is_reference, "{text:?}");
+        }
+    };
+    check("phi3", true);
+    check("llama", false);
+}
+
 #[test]
 fn byte_level_adds_no_space() {
     let tokenizer = open(&tiny_llama()).tokenizer;
@@ -103,6 +135,24 @@ fn ends_of_turns_end_generations() {
         &[10],
     );
     check(&|gguf| gguf.set("tokenizer.ggml.eot_token_id", Meta::U32(258)), &[259, 258]);
+    // Phi-3's and Gemma's, which older files have as user-defined tokens; a plain token is text.
+    for (token, kind, ends) in
+        [("<|end|>", 3, true), ("<end_of_turn>", 3, true), ("<end_of_turn>", 4, true), ("<|end|>", 1, false)]
+    {
+        let mut gguf = tiny_llama();
+        for (key, value) in &mut gguf.metadata {
+            match (key.as_str(), value) {
+                ("tokenizer.ggml.tokens", Meta::Texts(tokens)) => token.clone_into(&mut tokens[100]),
+                ("tokenizer.ggml.token_type", Meta::I32s(types)) => types[100] = kind,
+                _ => {}
+            }
+        }
+        assert_eq!(
+            open(&gguf).eos_token_ids,
+            if ends { vec![259, 100] } else { vec![259] },
+            "{token} {kind}"
+        );
+    }
 }
 
 #[test]

@@ -113,7 +113,7 @@ pub async fn prepare(
     let (cache_salt, priority) = (fields.cache_salt.clone(), fields.priority.unwrap_or(0));
     let separate = request.separate_reasoning.unwrap_or(model.default_reasoning);
     let language = reasoning_language(&model, &request)?;
-    let (tools, formed) = (ToolPlan::new(&model, &request), fields.form()?.is_some());
+    let tools = ToolPlan::new(&model, &request);
     output.skip_special_tokens &= !tools.as_ref().is_some_and(|tools| tools.keeps_special_tokens);
     let wishes = TraceWishes {
         language,
@@ -125,8 +125,7 @@ pub async fn prepare(
         let continued = continues_trace(&request) || request.thinking_prefix == Some(true);
         let (text, prompt) = read_prompt(&for_text, request, plan.as_ref(), language, truncate)?;
         let in_trace = continued || opens_reasoning(&text);
-        let calls = plan.as_ref().and_then(|plan| plan.grammar.as_ref());
-        let guidance = guidance::of_chat(&for_text, form, calls, wishes, &text, in_trace)?;
+        let guidance = guidance::of_chat(&for_text, form, plan.as_ref(), wishes, &text, in_trace)?;
         Ok::<_, ApiError>((prompt, in_trace, guidance))
     });
     let (prompt, in_trace, guidance) = read.await??;
@@ -139,10 +138,7 @@ pub async fn prepare(
         tokens,
         logprobs: wants_logprobs,
         prompt_token_ids: token_ids.then(|| prompt.ids.clone()),
-        // An answer of a form is no call.
-        choices: (0..params.n)
-            .map(|_| ChoiceText::new(splitter.clone(), tools.as_ref().filter(|_| !formed)))
-            .collect(),
+        choices: (0..params.n).map(|_| ChoiceText::new(splitter.clone(), tools.as_ref())).collect(),
         prompt_logprobs: None,
         prompt_logprobs_asked,
         reasoning_tokens: 0,

@@ -13,6 +13,7 @@ use crate::api::completion_writer::{CompletionWriter, PromptText, fold};
 use crate::api::error::ApiError;
 use crate::api::generation::{Generation, Length, PromptIds, Task};
 use crate::api::guidance;
+use crate::api::prompt_embeds;
 use crate::api::prompt_text::{encode_prompt, truncate_front, truncation};
 use crate::api::request_log::RequestLog;
 use crate::api::sampling::{
@@ -23,7 +24,7 @@ use crate::api::token_text::TokenText;
 use crate::api::{now_s, sse};
 use crate::engine::LogprobsMode;
 use crate::model::augmented::AugmentedPrompts;
-use crate::protocol::completions::{CompletionRequest, CompletionResponse};
+use crate::protocol::completions::{CompletionRequest, CompletionResponse, PromptEmbeds};
 use crate::protocol::{ErrorResponse, Prompt};
 use crate::registry::ServedModel;
 
@@ -53,13 +54,18 @@ pub async fn create_completion(
 ) -> Result<Response, ApiError> {
     let model = state.ready_model(&log, request.model.as_deref()).await?;
     let (task, writer) = prepare(&state, model, &request).await?;
-    let generation =
-        Generation::start(task, state.metrics(), log).map_err(|error| error.with_prompt_param("prompt"))?;
+    let generation = Generation::start(task, state.metrics(), log)
+        .map_err(|error| error.with_prompt_param(prompt_field(&request)))?;
     let fields = &request.sampling;
     if fields.stream == Some(true) {
         return Ok(sse::respond(generation, writer, fields.stream_options.unwrap_or_default()));
     }
     Ok(Json(collect(generation, writer).await?).into_response())
+}
+
+/// Where the request's prompts are.
+fn prompt_field(request: &CompletionRequest) -> &'static str {
+    if request.prompt_embeds.is_some() { "prompt_embeds" } else { "prompt" }
 }
 
 async fn prepare(
@@ -72,15 +78,18 @@ async fn prepare(
     check_logprobs("logprobs", request.logprobs, limits)?;
     check_logprobs("prompt_logprobs", fields.prompt_logprobs, limits)?;
     check_cache_salt(fields, limits)?;
-    let count = match &request.prompt {
-        Prompt::Text(_) | Prompt::Ids(_) => 1,
-        Prompt::Texts(texts) => texts.len(),
-        Prompt::IdLists(lists) => lists.len(),
+    let (prompt, embeds) = (request.prompt.clone().unwrap_or_default(), request.prompt_embeds.clone());
+    let field = prompt_field(request);
+    let count = match (&embeds, &prompt) {
+        (Some(embeds), _) => embeds.as_slice().len(),
+        (None, Prompt::Text(_) | Prompt::Ids(_)) => 1,
+        (None, Prompt::Texts(texts)) => texts.len(),
+        (None, Prompt::IdLists(lists)) => lists.len(),
     };
     if count == 0 {
-        return Err(ApiError::invalid("prompt", "`prompt` must not be an empty list"));
+        return Err(ApiError::invalid(field, format!("`{field}` must not be an empty list")));
     }
-    at_most("prompt", count, limits.prompts_max, "prompts")?;
+    at_most(field, count, limits.prompts_max, "prompts")?;
 
     // `max_tokens: 0` with `echo` scores the prompt; the engine always makes a token, which is then not shown.
     let score_only = echo && fields.max_tokens() == Some(0);
@@ -104,14 +113,14 @@ async fn prepare(
     }
     let truncate = truncation(fields.truncate_prompt_tokens, model.max_model_len, room)?;
 
-    let prompt = request.prompt.clone();
     let add_special_tokens = fields.add_special_tokens.unwrap_or(true);
     let (for_text, language, form) = (model.clone(), fields.language.clone(), fields.form()?);
     let read = state.blocking(move || {
         let guidance = guidance::of_completion(&for_text, form)?;
-        let prompts = match &for_text.augmented {
-            Some(augmented) => read_queries(&for_text, augmented, prompt, echo, language.as_deref()),
-            None => read_prompts(&for_text, prompt, echo, add_special_tokens, truncate),
+        let prompts = match (&for_text.augmented, embeds) {
+            (_, Some(embeds)) => read_embeds(&for_text, &embeds),
+            (Some(augmented), None) => read_queries(&for_text, augmented, prompt, echo, language.as_deref()),
+            (None, None) => read_prompts(&for_text, prompt, echo, add_special_tokens, truncate),
         };
         Ok::<_, ApiError>((guidance, prompts?))
     });
@@ -172,6 +181,17 @@ fn read_prompts(
         Prompt::Ids(ids) => Ok(vec![list(ids)?]),
         Prompt::IdLists(prompts) => prompts.into_iter().map(list).collect(),
     }
+}
+
+fn read_embeds(model: &ServedModel, embeds: &PromptEmbeds) -> Result<Vec<PromptText>, ApiError> {
+    let one = |(at, sent): (usize, &String)| {
+        let field = match embeds {
+            PromptEmbeds::One(_) => "prompt_embeds".to_owned(),
+            PromptEmbeds::Many(_) => format!("prompt_embeds.{at}"),
+        };
+        Ok(PromptText { prompt: prompt_embeds::read(model, &field, sent)?, echo: None })
+    };
+    embeds.as_slice().iter().enumerate().map(one).collect()
 }
 
 fn from_ids(model: &ServedModel, ids: Vec<u32>, echo: bool) -> Result<PromptText, ApiError> {

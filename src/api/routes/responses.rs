@@ -358,6 +358,9 @@ fn own_words(message: &str) -> String {
 }
 
 fn own_name(param: &str) -> String {
+    if let Some(tool) = param.strip_prefix("tools.") {
+        return format!("tools.{}", tool.replace(".function", ""));
+    }
     const NAMES: [(&str, &str); 5] = [
         ("response_format.json_schema", "text.format"),
         ("chat_template_kwargs.reasoning_effort", "reasoning.effort"),

@@ -13,6 +13,7 @@ use crate::api::prompt_text::{ChatPrompt, check_message_counts, check_template_a
 use crate::api::request_log::RequestLog;
 use crate::api::sampling::at_most;
 use crate::api::state::AppState;
+use crate::api::tools::ToolPlan;
 use crate::model::augmented::AugmentedPrompts;
 use crate::protocol::tokenize::{
     DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse, TokenizerInfo,
@@ -43,6 +44,7 @@ pub async fn tokenize(
             return tokenize_turn(&model, prompts, messages, &request);
         }
         let is_chat = request.messages.is_some();
+        let tools = ToolPlan::telling(&model, request.tools.as_deref().unwrap_or_default());
         let text = match request.messages {
             Some(messages) => render(
                 &model,
@@ -51,7 +53,7 @@ pub async fn tokenize(
                     add_generation_prompt: request.add_generation_prompt,
                     continue_final_message: request.continue_final_message.unwrap_or(false),
                     arguments: request.chat_template_kwargs.unwrap_or_default(),
-                    tools: None,
+                    tools: tools.as_ref(),
                 },
             )?,
             None => request.prompt.unwrap_or_default(),

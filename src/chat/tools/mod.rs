@@ -11,6 +11,8 @@ mod parser;
 pub use fallback::without_template_support;
 pub use parser::{ToolEvent, ToolParser};
 
+const ARGUMENTS: &str = "[ARGS]";
+
 /// How calls are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToolFormat {
@@ -18,8 +20,10 @@ pub enum ToolFormat {
     Hermes,
     /// The whole answer is `{"name": .., "parameters": {..}}`, perhaps after `<|python_tag|>`, several parted by `;`: Llama 3.
     Llama,
-    /// `[TOOL_CALLS]` and a list of objects with `name` and `arguments`: Mistral.
+    /// `[TOOL_CALLS]` and a list of objects with `name` and `arguments`: Mistral 7B, Nemo, Small 3.
     Mistral,
+    /// `[TOOL_CALLS]`, the name, `[ARGS]` and the arguments, once a call: Mistral Small 3.1 and later, Magistral, Ministral.
+    MistralNamed,
 }
 
 impl ToolFormat {
@@ -28,7 +32,7 @@ impl ToolFormat {
         if source.contains("<tool_call>") {
             Some(Self::Hermes)
         } else if source.contains("[TOOL_CALLS]") {
-            Some(Self::Mistral)
+            Some(if source.contains(ARGUMENTS) { Self::MistralNamed } else { Self::Mistral })
         } else if source.contains("tools") {
             Some(Self::Llama)
         } else {
@@ -41,8 +45,13 @@ impl ToolFormat {
         match self {
             Self::Hermes => "<tool_call>",
             Self::Llama => "<|python_tag|>",
-            Self::Mistral => "[TOOL_CALLS]",
+            Self::Mistral | Self::MistralNamed => "[TOOL_CALLS]",
         }
+    }
+
+    /// Between a call's name and its arguments, where they are no members of an object.
+    pub fn arguments_mark(self) -> Option<&'static str> {
+        (self == Self::MistralNamed).then_some(ARGUMENTS)
     }
 
     /// Behind each object.
@@ -59,7 +68,7 @@ impl ToolFormat {
     fn is_between(self, c: char) -> bool {
         c.is_whitespace()
             || match self {
-                Self::Hermes => false,
+                Self::Hermes | Self::MistralNamed => false,
                 Self::Llama => c == ';',
                 Self::Mistral => matches!(c, '[' | ',' | ']'),
             }
@@ -80,5 +89,7 @@ mod tests {
         assert_eq!(template("llama3_style"), Some(ToolFormat::Llama));
         assert_eq!(template("mistral_style"), Some(ToolFormat::Mistral));
         assert_eq!(ToolFormat::of_template("{% if tools %}<tool_call>"), Some(ToolFormat::Hermes));
+        let named = "{{ '[TOOL_CALLS]' + name + '[ARGS]' + arguments }}";
+        assert_eq!(ToolFormat::of_template(named), Some(ToolFormat::MistralNamed));
     }
 }

@@ -16,9 +16,23 @@ pub(super) struct CallObject {
     token: String,
     key: Option<String>,
     reads_value: bool,
+    /// Only the arguments are written out: the object ends where they do.
+    unwrapped: bool,
 }
 
 impl CallObject {
+    /// Of a call whose name is known; what is pushed are the arguments.
+    pub fn of_name(name: &str) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            depth: 1,
+            key: Some("arguments".to_owned()),
+            reads_value: true,
+            unwrapped: true,
+            ..Self::default()
+        }
+    }
+
     /// Takes a character of the object; the first is its brace. Not to be called once it is complete.
     pub fn push(&mut self, c: char) {
         if self.depth == 0 {
@@ -46,6 +60,7 @@ impl CallObject {
             '}' | ']' => {
                 self.depth -= 1;
                 self.keep(c);
+                self.complete = self.unwrapped && self.depth == 1;
             }
             ':' if self.depth == 1 && !self.reads_value => {
                 self.key = decoded(&std::mem::take(&mut self.token));
@@ -132,5 +147,11 @@ mod tests {
         check(r#"{"x": {"name": "b", "arguments": 1}, "name": "a"}"#, Some("a"), "", true);
         check(r#"{"name": 5, "arguments": 12 }"#, None, "12", true);
         check("{}", None, "", true);
+        let mut unwrapped = CallObject::of_name("a");
+        for c in r#" {"x": {"y": "}"}}"#.chars() {
+            assert!(!unwrapped.complete);
+            unwrapped.push(c);
+        }
+        assert!(unwrapped.complete && unwrapped.arguments == r#"{"x": {"y": "}"}}"#);
     }
 }

@@ -39,6 +39,8 @@ enum Place {
     Text,
     /// Behind a mark, or an object.
     Between,
+    /// Behind a mark, where a name stands before the arguments.
+    Name,
     Object,
     /// Behind an object, before the mark that closes it.
     Closing,
@@ -79,7 +81,7 @@ impl ToolParser {
         let mut events = Vec::new();
         self.tell_arguments(&mut events);
         let is_told = self.place == Place::Object && self.is_call();
-        let no_call = !is_told && matches!(self.place, Place::Object | Place::Between);
+        let no_call = !is_told && matches!(self.place, Place::Object | Place::Between | Place::Name);
         let rest = if no_call { std::mem::take(&mut self.raw) } else { String::new() }
             + &std::mem::take(&mut self.held);
         let only_marks = self.calls > 0 && rest.chars().all(|c| self.format.is_between(c));
@@ -110,6 +112,7 @@ impl ToolParser {
                 }
                 self.take_text(c, events);
             }
+            Place::Name => self.take_name(c, events),
             Place::Object => self.take_object(c, events),
             Place::Closing => self.take_closing(c, events),
         }
@@ -131,7 +134,7 @@ impl ToolParser {
             // Line breaks before a call are the format's.
             self.say(before.trim_end_matches('\n'), events);
             open.clone_into(&mut self.raw);
-            self.place = Place::Between;
+            self.place = if self.format.arguments_mark().is_some() { Place::Name } else { Place::Between };
             return;
         }
         let keep = held_back(&self.held, open);
@@ -150,6 +153,30 @@ impl ToolParser {
         }
         self.said_something |= !text.trim().is_empty();
         events.push(ToolEvent::Text(text.to_owned()));
+    }
+
+    /// What stands between the marks is a name, perhaps with `[CALL_ID]` and an id behind it; a long text is none.
+    fn take_name(&mut self, c: char, events: &mut Vec<ToolEvent>) {
+        const BYTES_MAX: usize = 256;
+        self.raw.push(c);
+        let mark = self.format.arguments_mark().unwrap_or_default();
+        let between = &self.raw[self.format.open().len()..];
+        if let Some(between) = between.strip_suffix(mark) {
+            let name = between.split("[CALL_ID]").next().unwrap_or_default().trim().to_owned();
+            (self.object, self.told) = (CallObject::of_name(&name), 0);
+            if self.is_call() {
+                events.push(ToolEvent::Call { index: self.calls, name });
+                self.calls += 1;
+                self.raw.clear();
+                self.place = Place::Object;
+                return;
+            }
+        }
+        if between.ends_with(mark) || between.len() > BYTES_MAX {
+            let raw = std::mem::take(&mut self.raw);
+            self.place = Place::Text;
+            self.say(&raw, events);
+        }
     }
 
     fn take_object(&mut self, c: char, events: &mut Vec<ToolEvent>) {
@@ -180,7 +207,11 @@ impl ToolParser {
             events.push(ToolEvent::Arguments { index: self.calls - 1, piece: "{}".to_owned() });
         }
         self.raw.clear();
-        self.place = if self.format.close().is_some() { Place::Closing } else { Place::Between };
+        self.place = match self.format {
+            ToolFormat::Hermes => Place::Closing,
+            ToolFormat::Llama | ToolFormat::Mistral => Place::Between,
+            ToolFormat::MistralNamed => Place::Text,
+        };
     }
 
     /// The object at hand names a tool that there is.
@@ -291,7 +322,7 @@ mod tests {
 
     #[test]
     fn calls_in_each_format() {
-        use ToolFormat::{Hermes, Llama, Mistral};
+        use ToolFormat::{Hermes, Llama, Mistral, MistralNamed};
         let one = r#"<tool_call>
 {"name": "a", "arguments": {"x": 1}}
 </tool_call>"#;
@@ -317,17 +348,26 @@ mod tests {
         check(Llama, r#"Say {"name": "a"}"#, r#"Say {"name": "a"}"#, &[]);
         let list = r#"[TOOL_CALLS][{"name": "a", "arguments": {"x": [1]}}, {"name": "b", "arguments": "{\"y\": 2}"}]"#;
         check(Mistral, list, "", &[("a", r#"{"x": [1]}"#), ("b", r#"{"y": 2}"#)]);
+        let named = r#"Let me see.[TOOL_CALLS]a[ARGS]{"x": [1, "}"]}[TOOL_CALLS]b[CALL_ID]123456789[ARGS]{}"#;
+        check(MistralNamed, named, "Let me see.", &[("a", r#"{"x": [1, "}"]}"#), ("b", "{}")]);
+        check(MistralNamed, r#"[TOOL_CALLS]a[ARGS]{"x""#, "", &[("a", r#"{"x""#)]);
+        check(MistralNamed, "[TOOL_CALLS]c[ARGS]{}", "[TOOL_CALLS]c[ARGS]{}", &[]);
+        check(MistralNamed, "[TOOL_CALLS]a", "[TOOL_CALLS]a", &[]);
+        let long = format!("[TOOL_CALLS]{}", "é".repeat(200));
+        check(MistralNamed, &long, &long, &[]);
     }
 
     proptest! {
         #[test]
         fn pieces_do_not_matter(
             parts in prop::collection::vec(prop::sample::select(vec![
-                "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "<|python_tag|>", "\n", " ", "[", "]", ";", "{", "}", "\"", "\\",
+                "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "a[ARGS]", "<|python_tag|>", "\n", " ", "[", "]", ";", "{", "}", "\"", "\\",
                 "{\"name\": \"a\", \"arguments\": {\"x\": \"1\"}}", "{\"name\": \"b\", \"parameters\": ", "é", "<", "tool_call", ",",
             ]), 0..12),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
-            format in prop::sample::select(vec![ToolFormat::Hermes, ToolFormat::Llama, ToolFormat::Mistral]),
+            format in prop::sample::select(vec![
+                ToolFormat::Hermes, ToolFormat::Llama, ToolFormat::Mistral, ToolFormat::MistralNamed,
+            ]),
         ) {
             let text = parts.concat();
             let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();

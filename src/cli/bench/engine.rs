@@ -112,7 +112,7 @@ fn read_prompt(path: &Path, workload: &mut Workload, model: &ServedModel) -> any
         None => Prompt { ids: model.tokenizer.encode(&text, true)?, soft_prefix: None },
         Some(prompts) => {
             let AugmentedPrompt { ids, encoder_ids } = prompts.read(&text, None, "")?;
-            Prompt { ids, soft_prefix: Some(SoftPrefix { encoder_ids }) }
+            Prompt { ids, soft_prefix: Some(SoftPrefix::Text { encoder_ids }) }
         }
     };
     let [prompt] = &mut workload.prompts[..] else {
@@ -140,7 +140,7 @@ fn made_up(model: &ServedModel, tokens: usize, run: u32, client: usize) -> Promp
     };
     let read = (tokens / 2).clamp(1, most);
     let encoder_ids = prompt(read, run, client, size(prompts.encoder_vocab_size()));
-    let soft_prefix = SoftPrefix { encoder_ids };
+    let soft_prefix = SoftPrefix::Text { encoder_ids };
     Prompt { ids: ids(tokens.saturating_sub(soft_prefix.positions())), soft_prefix: Some(soft_prefix) }
 }
 
@@ -200,7 +200,7 @@ fn generate(handle: &EngineHandle, request: Request, started: Instant) -> anyhow
                 first_token.get_or_insert_with(|| started.elapsed());
                 tokens += 1;
             }
-            Event::Failed { message } => bail!(message),
+            Event::Failed { message, .. } => bail!(message),
             Event::Scheduled { .. } | Event::Finished { .. } => {}
         }
     }

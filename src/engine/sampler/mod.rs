@@ -11,7 +11,7 @@ mod softmax;
 mod widest;
 
 use super::guidance::Constraint;
-use super::request::{LogprobsMode, SamplingParams, TokenLogprob, TokenLogprobs};
+use super::request::{Fault, LogprobsMode, SamplingParams, TokenLogprob, TokenLogprobs};
 use crate::guide::GuideError;
 use softmax::{Entry, SUM_BLOCK, Softmax};
 
@@ -55,6 +55,15 @@ pub enum SampleError {
     NothingLeft,
     #[error(transparent)]
     Guide(#[from] GuideError),
+}
+
+impl SampleError {
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::NotANumber => Fault::Engine,
+            Self::OverflowByParameters | Self::NothingLeft | Self::Guide(_) => Fault::Request,
+        }
+    }
 }
 
 /// # Errors

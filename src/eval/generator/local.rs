@@ -14,8 +14,8 @@ use sha2::{Digest, Sha256};
 
 use crate::chat::{ChatTemplate, RenderOptions, opens_reasoning};
 use crate::engine::{
-    EngineError, EngineHandle, EventStream, FinishReason, Output, OutputOptions, OutputStream, Request,
-    RequestAdapter, SamplingParams, SoftPrefix,
+    EngineError, EngineHandle, EventStream, Fault, FinishReason, Output, OutputOptions, OutputStream,
+    Request, RequestAdapter, SamplingParams, SoftPrefix,
 };
 use crate::language::Language;
 use crate::model::augmented::{AugmentedPrompt, AugmentedPrompts};
@@ -122,7 +122,12 @@ impl LocalGenerator {
                     });
                 }
                 Output::Scheduled { .. } | Output::Finished { .. } => {}
-                Output::Failed { message } => return Err(GeneratorError::Unavailable { message }),
+                Output::Failed { message, fault: Fault::Request } => {
+                    return Err(GeneratorError::Refused { message });
+                }
+                Output::Failed { message, fault: Fault::Engine } => {
+                    return Err(GeneratorError::Unavailable { message });
+                }
             }
         }
         events(GenerationEvent::Usage(usage));
@@ -216,7 +221,7 @@ fn augmented_prompt(prompts: &AugmentedPrompts, request: &GenerationRequest) -> 
     let AugmentedPrompt { ids, encoder_ids } =
         prompts.read(&question.content, language, opening).map_err(|error| error.to_string())?;
     let opens_reasoning = opens_reasoning(&prompts.text(&question.content));
-    Ok(Prompt { ids, soft_prefix: Some(SoftPrefix { encoder_ids }), opens_reasoning })
+    Ok(Prompt { ids, soft_prefix: Some(SoftPrefix::Text { encoder_ids }), opens_reasoning })
 }
 
 fn finish(reason: FinishReason) -> Result<Finish, GeneratorError> {

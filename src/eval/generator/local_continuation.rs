@@ -39,7 +39,7 @@ impl LocalGenerator {
         };
         let AugmentedPrompt { ids, encoder_ids } =
             prompts.read(context, None, rest).map_err(|error| refused(error.to_string()))?;
-        Ok((ids, Some(SoftPrefix { encoder_ids })))
+        Ok((ids, Some(SoftPrefix::Text { encoder_ids })))
     }
 
     async fn score_prompt(
@@ -78,7 +78,7 @@ impl LocalGenerator {
                         .collect();
                     return Ok(sum_up(context_tokens, &tokens));
                 }
-                Some(Event::Failed { message }) => return unavailable(message),
+                Some(Event::Failed { message, .. }) => return unavailable(message),
                 Some(_) => {}
                 None => return unavailable("the engine stopped before a prompt was scored".to_owned()),
             }

@@ -100,12 +100,18 @@ fn check_targets(stored: &weights::Adapter, config: &DecoderConfig) -> Result<()
     let unknown: Vec<String> =
         changed.iter().map(|weight| module(weight)).filter(|name| !known.contains(name)).collect();
     if !unknown.is_empty() {
+        let is_adaptable = |target: &&Target| {
+            (0..config.layers).any(|layer| Target::of_layer(config, layer).any(|other| other == **target))
+        };
+        let names: Vec<&str> =
+            Target::of(config).iter().filter(is_adaptable).map(|target| target.name()).collect();
         return refuse(format!(
-            "changes {}, and in a served model only the linears of its {} layers ({}) can be adapted; merge it into its base \
+            "changes {}, and in a served model only the linears of its {} layers ({}) can be adapted{}; merge it into its base \
              (`xenoglot lora merge`), or name the model that it is for",
             listed(&unknown),
             config.layers,
-            Target::of(config).iter().map(|target| target.name()).collect::<Vec<_>>().join(", ")
+            names.join(", "),
+            if config.experts.is_some() { ", experts cannot" } else { "" },
         ));
     }
     if stored.config().target_modules.is_empty() {

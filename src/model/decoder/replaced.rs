@@ -1,7 +1,7 @@
 //! A decoder with some of its weights replaced: by what a trainer sends, or by a checkpoint of a later step.
 //!
 //! The old decoder stays as it is and shares with the new one what is not replaced, so that an update that fails costs
-//! nothing. Names are those of the Hugging Face checkpoint. Weights are kept in the types in which the old ones were, whatever
+//! nothing. Names are those of the Hugging Face checkpoint, and of experts those of transformers' memory too. Weights are kept in the types in which the old ones were, whatever
 //! type they come in.
 
 use std::collections::{HashMap, HashSet};
@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
+use super::fused_experts::{self, Unfused};
 use super::{Decoder, Parameter};
 use crate::model::{ModelError, layout, loader};
 use crate::ops::{PackedLinear, Storage};
@@ -34,15 +35,27 @@ impl Decoder {
         if let Some(embedding) = shapes.get(EMBEDDING).filter(|_| self.config.tie_word_embeddings) {
             shapes.insert(HEAD.to_owned(), embedding.clone());
         }
+        let fused = fused_experts::of(&self.config);
+        shapes.extend(fused.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())));
+        let parts = fused_experts::parts(&fused);
         let blocks = self.weights_in_blocks();
         let mut seen = HashSet::new();
+        // Of a fused tensor, whether one of its parts has come.
+        let mut comes_twice = |name: &str| match parts.get(name) {
+            Some(parts) => parts.iter().fold(false, |twice, part| !seen.insert(part.clone()) || twice),
+            None => !seen.insert(name.to_owned()),
+        };
+        let in_blocks = |name: &str| match parts.get(name) {
+            Some(parts) => parts.iter().any(|part| blocks.contains(part)),
+            None => blocks.contains(name),
+        };
         let problem = |(name, shape): (&'a str, &'a [usize])| match shapes.get(name) {
             None => {
                 Some(format!("  the model has no `{name}`; names are those of its Hugging Face checkpoint"))
             }
             Some(own) if own != shape => Some(format!("  `{name}` is {shape:?}, the model's is {own:?}")),
-            _ if !seen.insert(name) => Some(format!("  `{name}` comes twice")),
-            _ if blocks.contains(name) => Some(format!(
+            _ if comes_twice(name) => Some(format!("  `{name}` comes twice")),
+            _ if in_blocks(name) => Some(format!(
                 "  the model's `{name}` is kept in GGUF blocks: serve the model with --dtype f32 or bf16, or from safetensors"
             )),
             _ => None,
@@ -69,6 +82,7 @@ impl Decoder {
         let names: Vec<String> = source.names().into_iter().filter(|name| !is_buffer(name)).collect();
         let shapes = names.iter().map(|name| source.shape(name)).collect::<Result<Vec<_>, _>>()?;
         self.check_update(names.iter().map(String::as_str).zip(shapes.iter().map(Vec::as_slice)))?;
+        let source = &Unfused::new(source, fused_experts::of(&self.config));
         let head_alone = self.config.tie_word_embeddings && !source.contains(EMBEDDING);
         let mut changed = self.clone();
         for (name, parameter) in changed.parameters_mut() {

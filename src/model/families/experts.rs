@@ -41,3 +41,16 @@ pub(super) fn sparse_layers(config: &Reader, layers: usize) -> Result<Vec<bool>,
         .map(|layer| (layer + 1).is_multiple_of(step) && !dense.contains(&(layer as u64)))
         .collect())
 }
+
+/// Of a layer's experts: `num_experts` or `num_local_experts`, as versions of transformers write one or the other.
+pub(super) fn count(config: &Reader) -> Result<Option<usize>, ModelError> {
+    let [plain, local] =
+        ["num_experts", "num_local_experts"].map(|key| config.optional_size(key, limits::EXPERTS));
+    match (plain?, local?) {
+        (Some(plain), Some(local)) if plain != local => Err(ModelError::contradiction(
+            format!("`num_experts` is {plain}, `num_local_experts` is {local}"),
+            "keep the one of the original config",
+        )),
+        (plain, local) => Ok(plain.or(local)),
+    }
+}

@@ -20,10 +20,8 @@ pub(super) fn translate(config: &Reader) -> Result<DecoderConfig, ModelError> {
         let hint = "transformers passes over it in this family; remove it, or correct `model_type`";
         return Err(ModelError::unsupported("attn_logit_softcapping", found, hint));
     }
-    let named = ["sliding_window_pattern", "_sliding_window_pattern"]
-        .map(|key| config.optional_size(key, limits::LAYERS));
-    let [pattern, underscored] = named;
-    let pattern = pattern?.or(underscored?).unwrap_or(PATTERN);
+    // transformers writes `_sliding_window_pattern` too, and does not read it: what it stands for is in `layer_types`.
+    let pattern = config.optional_size("sliding_window_pattern", limits::LAYERS)?.unwrap_or(PATTERN);
     let window = gemma::window(config)?;
     let is_sliding = |layer: usize| !(layer + 1).is_multiple_of(pattern);
     Ok(DecoderConfig {

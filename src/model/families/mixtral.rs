@@ -15,7 +15,7 @@ pub(super) fn translate(config: &Reader) -> Result<DecoderConfig, ModelError> {
     let rope = |config: &Reader, context: usize| rope_keys::read_from(config, context, THETA);
     let decoder = common::read(config, Family { rope, ..Family::default() })?;
     let window = config.optional_size("sliding_window", limits::POSITIONS)?;
-    let count = config.optional_size("num_local_experts", limits::EXPERTS)?;
+    let count = experts::count(config)?;
     let per_token = config.optional_size("num_experts_per_tok", limits::EXPERTS)?;
     Ok(DecoderConfig {
         layer_windows: windows::of_layers(config, decoder.layers, window, |_| true)?,

@@ -8,5 +8,6 @@ use crate::model::{DecoderConfig, ModelError};
 
 pub(super) fn translate(config: &Reader) -> Result<DecoderConfig, ModelError> {
     let decoder = common::read(config, Family::default())?;
-    Ok(DecoderConfig { layer_windows: windows::of_qwen(config, decoder.layers)?, qkv_bias: true, ..decoder })
+    let layer_windows = windows::of_qwen(config, decoder.layers, |layer, first| layer >= first)?;
+    Ok(DecoderConfig { layer_windows, qkv_bias: true, ..decoder })
 }

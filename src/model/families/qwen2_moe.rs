@@ -7,21 +7,12 @@ use super::{experts, windows};
 use crate::model::config::limits;
 use crate::model::{DecoderConfig, ExpertsConfig, ModelError};
 
-/// What transformers takes where the key is missing.
-const MAX_WINDOW_LAYERS: usize = 28;
-
 pub(super) fn translate(config: &Reader) -> Result<DecoderConfig, ModelError> {
     let decoder = common::read(config, Family::default())?;
-    let window = if config.flag("use_sliding_window", false)? {
-        Some(config.size("sliding_window", limits::POSITIONS)?)
-    } else {
-        None
-    };
     // Unlike Qwen2's: every other one of the lower layers.
-    let below = config.optional_size("max_window_layers", limits::POSITIONS)?.unwrap_or(MAX_WINDOW_LAYERS);
-    let slides = |layer: usize| layer.is_multiple_of(2) && layer < below;
+    let slides = |layer: usize, below: usize| layer.is_multiple_of(2) && layer < below;
     Ok(DecoderConfig {
-        layer_windows: windows::of_layers(config, decoder.layers, window, slides)?,
+        layer_windows: windows::of_qwen(config, decoder.layers, slides)?,
         qkv_bias: config.flag("qkv_bias", true)?,
         experts: Some(ExpertsConfig {
             experts: config.size("num_experts", limits::EXPERTS)?,

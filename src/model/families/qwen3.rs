@@ -13,7 +13,7 @@ pub(super) fn translate(config: &Reader) -> Result<DecoderConfig, ModelError> {
     let decoder = common::read(config, Family { head_dim: Some(DEFAULT_HEAD_DIM), ..Family::default() })?;
     let attention_bias = config.flag("attention_bias", false)?;
     Ok(DecoderConfig {
-        layer_windows: windows::of_qwen(config, decoder.layers)?,
+        layer_windows: windows::of_qwen(config, decoder.layers, |layer, first| layer >= first)?,
         qkv_bias: attention_bias,
         output_bias: attention_bias,
         qk_norm: true,

@@ -21,7 +21,7 @@ pub(super) fn translate(config: &Reader) -> Result<DecoderConfig, ModelError> {
         output_bias: attention_bias,
         qk_norm: true,
         experts: Some(ExpertsConfig {
-            experts: count(config)?,
+            experts: experts::count(config)?.ok_or_else(|| config.missing("num_experts"))?,
             experts_per_token: config.size("num_experts_per_tok", limits::EXPERTS)?,
             intermediate_size: config.size("moe_intermediate_size", limits::INTERMEDIATE)?,
             norm_topk_prob: config.flag("norm_topk_prob", false)?,
@@ -31,18 +31,4 @@ pub(super) fn translate(config: &Reader) -> Result<DecoderConfig, ModelError> {
         }),
         ..decoder
     })
-}
-
-/// `num_experts`, which later versions of transformers write as `num_local_experts`.
-fn count(config: &Reader) -> Result<usize, ModelError> {
-    let [old, new] =
-        ["num_experts", "num_local_experts"].map(|key| config.optional_size(key, limits::EXPERTS));
-    match (old?, new?) {
-        (Some(old), Some(new)) if old != new => Err(ModelError::contradiction(
-            format!("`num_experts` is {old}, `num_local_experts` is {new}"),
-            "keep the one of the original config",
-        )),
-        (Some(count), _) | (None, Some(count)) => Ok(count),
-        (None, None) => Err(config.missing("num_experts")),
-    }
 }

@@ -106,6 +106,7 @@ fn gemmas_are_data_too() {
             && c.sliding_rope.as_ref().is_some_and(|rope| rope.theta == 1e4)
             && c.qk_norm
     });
+    check("gemma3_text", &json!({"_sliding_window_pattern": 2}), |c| c.layer_windows == [Some(4096); 3]);
     check("gemma3_text", &json!({"num_hidden_layers": 7}), |c| {
         c.layer_windows.iter().filter(|w| w.is_none()).count() == 1
     });
@@ -198,6 +199,8 @@ fn experts_are_data_too() {
             && c.layer_windows == [None; 3]
     });
     check("mixtral", json!({"sliding_window": 7}), &|c, _| c.layer_windows == [Some(7); 3]);
+    check("mixtral", json!({"num_local_experts": null, "num_experts": 3}), &|_, e| e.experts == 3);
+    check("mixtral", json!({"num_local_experts": null}), &|_, e| e.experts == 8);
     check("qwen2_moe", json!({}), &|c, e| {
         (e.experts, e.experts_per_token, e.intermediate_size) == (6, 2, 16)
             && !e.norm_topk_prob
@@ -211,6 +214,10 @@ fn experts_are_data_too() {
     check("qwen2_moe", json!({"mlp_only_layers": [0]}), &|_, e| e.layers == [false, true, true]);
     let window = json!({"use_sliding_window": true, "sliding_window": 9, "max_window_layers": 2});
     check("qwen2_moe", window.clone(), &|c, _| c.layer_windows == [Some(9), None, None]);
+    let none = json!({"use_sliding_window": true, "sliding_window": 9, "max_window_layers": 0});
+    check("qwen2_moe", none, &|c, _| c.layer_windows == [None; 3]);
+    check("qwen2_moe", json!({"max_window_layers": 0}), &|c, _| c.layer_windows == [None; 3]);
+    check("qwen2_moe", json!({"max_window_layers": "unused"}), &|c, _| c.layer_windows == [None; 3]);
     check("qwen3_moe", window, &|c, _| c.layer_windows == [Some(9); 3]);
     check(
         "qwen3_moe",
@@ -255,6 +262,11 @@ fn wrong_keys_of_experts_are_named() {
         &["num_experts_per_tok", "2", "`num_local_experts` = 1"],
     );
     error("qwen3_moe", json!({"num_local_experts": 5}), &["num_experts", "6", "5"]);
+    error("mixtral", json!({"num_experts": 5}), &["num_local_experts", "4", "5"]);
+    for (family, key) in [("mixtral", "num_local_experts"), ("qwen3_moe", "num_experts")] {
+        let many = json!({key: 4096, "num_hidden_layers": 33});
+        error(family, many, &[key, "num_hidden_layers", "135168", "131072"]);
+    }
     error("mixtral", json!({"num_local_experts": 1u64 << 40}), &["num_local_experts", "4096"]);
 }
 
@@ -423,6 +435,8 @@ fn wrong_rope_keys_are_named() {
     error(json!({"rope_type": "longrope", "short_factor": [1.0]}), &[ORIGINAL, "missing"]);
     error(json!({"type": "linear"}), &["rope_scaling.factor", "missing"]);
     error(json!({"type": "linear", "factor": -1.0}), &["rope_scaling.factor", "-1.0", "above 0"]);
+    error(json!({"type": "linear", "factor": 1e-40}), &["frequencies", "too close to 0"]);
+    error(json!({"type": "yarn", "factor": 1e-40}), &["frequencies", "too close to 0"]);
     error(json!({"type": "linear", "factor": "2"}), &["rope_scaling.factor", "\"2\""]);
     error(json!({"type": "linear", "rope_type": "yarn", "factor": 2.0}), &["rope_scaling.type", "keep"]);
     error(json!({"type": "linear", "factor": 2.0, "beta_fast": 3}), &["beta_fast", "remove"]);
@@ -491,8 +505,17 @@ fn any_value() -> impl Strategy<Value = Value> {
         (0u64..200).prop_map(Value::from),
         any::<f64>().prop_map(Value::from),
         (0.0..10.0).prop_map(Value::from),
-        prop::sample::select(vec!["yarn", "longrope", "llama3", "linear", "default", "full_attention", "x"])
-            .prop_map(Value::from),
+        prop::sample::select(vec![
+            "yarn",
+            "longrope",
+            "llama3",
+            "linear",
+            "default",
+            "full_attention",
+            "sliding_attention",
+            "x",
+        ])
+        .prop_map(Value::from),
     ];
     let keys = prop::sample::select(ROPE_KEYS.to_vec()).prop_map(str::to_owned);
     leaf.prop_recursive(2, 8, 4, move |inner| {
@@ -502,6 +525,34 @@ fn any_value() -> impl Strategy<Value = Value> {
                 .prop_map(|map| Value::Object(map.into_iter().collect())),
         ]
     })
+}
+
+/// RoPE parameters of a known type, some of whose keys are any number.
+fn rope_parameters() -> impl Strategy<Value = Value> {
+    let kind = prop::sample::select(vec!["default", "linear", "yarn", "llama3", "longrope"]);
+    let keys = prop::sample::select(ROPE_KEYS[2..].to_vec());
+    let number = prop_oneof![any::<f64>().prop_map(Value::from), (1u64..300).prop_map(Value::from)];
+    (kind, any::<bool>(), prop::collection::hash_map(keys, number, 0..3)).prop_map(
+        |(kind, is_whole, others)| {
+            let mut parameters = match kind {
+                "linear" => json!({"factor": 8.0}),
+                "yarn" => json!({"factor": 8.0, ORIGINAL: 16}),
+                "llama3" => json!({"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}),
+                "longrope" => {
+                    let factors = vec![1.5; 128];
+                    json!({"short_factor": factors, "long_factor": factors, ORIGINAL: 16})
+                }
+                _ => json!({}),
+            };
+            parameters["rope_type"] = json!(kind);
+            if !is_whole {
+                for (key, value) in others {
+                    parameters[key] = value;
+                }
+            }
+            parameters
+        },
+    )
 }
 
 const ROPE_KEYS: &[&str] = &[
@@ -521,6 +572,8 @@ const ROPE_KEYS: &[&str] = &[
     "partial_rotary_factor",
     "attention_factor",
     "truncate",
+    "full_attention",
+    "sliding_attention",
 ];
 
 const KEYS: &[&str] = &[
@@ -566,6 +619,24 @@ proptest! {
             let rope = config.rope.frequencies(config.head_dim, config.max_position_embeddings);
             prop_assert_eq!(rope.inverse_frequencies.len(), config.rope.rotary_dim(config.head_dim) / 2);
             prop_assert!(rope.inverse_frequencies.iter().all(|f| !f.is_nan()));
+        }
+    }
+
+    /// The same of Gemma 3's, a RoPE for each type of layers.
+    #[test]
+    fn no_nested_rope_panics(
+        full in rope_parameters(),
+        sliding in prop_oneof![rope_parameters(), any_value()],
+        other in any_value(),
+    ) {
+        let by_type = json!({"full_attention": full, "sliding_attention": sliding});
+        for changes in [json!({"rope_parameters": by_type}), json!({"rope_parameters": other})] {
+            let Ok(config) = translate(&with("gemma3_text", &changes)) else { continue };
+            for rope in [&config.rope, config.sliding_rope.as_ref().expect("Gemma 3 has one")] {
+                let found = rope.frequencies(config.head_dim, config.max_position_embeddings);
+                prop_assert_eq!(found.inverse_frequencies.len(), rope.rotary_dim(config.head_dim) / 2);
+                prop_assert!(found.inverse_frequencies.iter().all(|f| !f.is_nan()));
+            }
         }
     }
 }

@@ -35,21 +35,23 @@ pub(super) fn of_layers(
         .collect()
 }
 
-/// Qwen's rule: `sliding_window` counts only with `use_sliding_window`, and only from layer
-/// `max_window_layers` on.
-pub(super) fn of_qwen(config: &Reader, layers: usize) -> Result<Vec<Option<usize>>, ModelError> {
+/// Qwen's rule: `sliding_window` counts only with `use_sliding_window`, and where `slides` says so of a layer and
+/// `max_window_layers`.
+pub(super) fn of_qwen(
+    config: &Reader,
+    layers: usize,
+    slides: impl Fn(usize, usize) -> bool,
+) -> Result<Vec<Option<usize>>, ModelError> {
     /// What transformers takes where the key is missing.
     const MAX_WINDOW_LAYERS: usize = 28;
-    let window = if config.flag("use_sliding_window", false)? {
-        Some(config.size("sliding_window", limits::POSITIONS)?)
-    } else {
-        None
-    };
-    // 0 is allowed: all layers slide.
-    let first = match config.get("max_window_layers") {
+    if !config.flag("use_sliding_window", false)? {
+        return of_layers(config, layers, None, |_| false);
+    }
+    let window = config.size("sliding_window", limits::POSITIONS)?;
+    let bound = match config.get("max_window_layers") {
         None => MAX_WINDOW_LAYERS,
         Some(value) if value.as_u64() == Some(0) => 0,
         Some(_) => config.size("max_window_layers", limits::POSITIONS)?,
     };
-    of_layers(config, layers, window, |layer| layer >= first)
+    of_layers(config, layers, Some(window), |layer| slides(layer, bound))
 }

@@ -222,6 +222,9 @@ fn follows_f64() {
         (32, 1, 16, 40),
         (4, 2, 128, 70),
         (3, 1, 150, 40),
+        // Phi-3-mini's, and Gemma's.
+        (4, 4, 96, 70),
+        (4, 2, 256, 70),
     ] {
         for dtype in [KvDtype::F32, KvDtype::Bf16] {
             let case = Case { dtype, ..Case::new(heads, kv_heads, head_dim, length) };
@@ -230,8 +233,11 @@ fn follows_f64() {
                 let settings = AttentionSettings { sliding_window: Some(window), ..SETTINGS };
                 check_against_f64(&Case { settings, ..case.clone() });
             }
-            let settings = AttentionSettings { logit_softcap: Some(2.0), ..SETTINGS };
-            check_against_f64(&Case { settings, ..case });
+            for window in [None, Some(33)] {
+                let settings =
+                    AttentionSettings { logit_softcap: Some(2.0), sliding_window: window, ..SETTINGS };
+                check_against_f64(&Case { settings, ..case.clone() });
+            }
         }
     }
 }
@@ -276,9 +282,16 @@ fn check_grouping(case: &Case, threads: usize) {
 #[test]
 fn grouping_changes_no_bit() {
     for dtype in [KvDtype::F32, KvDtype::Bf16] {
-        for (heads, kv_heads, head_dim) in
-            [(9, 3, 64), (4, 4, 80), (8, 1, 20), (32, 1, 16), (6, 2, 128), (5, 1, 33)]
-        {
+        for (heads, kv_heads, head_dim) in [
+            (9, 3, 64),
+            (4, 4, 80),
+            (8, 1, 20),
+            (32, 1, 16),
+            (6, 2, 128),
+            (5, 1, 33),
+            (4, 4, 96),
+            (4, 2, 256),
+        ] {
             let case = Case { dtype, ..Case::new(heads, kv_heads, head_dim, 1) };
             for threads in [1, 2, 7] {
                 check_grouping(&case, threads);

@@ -154,7 +154,7 @@ impl Sampler for EngineSampler {
                             rollout.is_truncated = reason == FinishReason::Length;
                         }
                     }
-                    Event::Failed { message } => return Err(failed(message)),
+                    Event::Failed { message, .. } => return Err(failed(message)),
                 }
             }
             groups.push(rollouts);

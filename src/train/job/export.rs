@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::reinforcement::GraderReward;
-use super::{Job, check_settings};
-use crate::model::ComputeDtype;
+use super::{Job, check_description};
+use crate::model::{ComputeDtype, DecoderConfig, Target};
 use crate::protocol::fine_tuning::{Lora, MethodKind};
 use crate::train::data::ModelText;
 use crate::train::grpo::{Correction, GrpoSettings, PromptLines, PromptOptions};
@@ -84,7 +84,14 @@ impl Job<'_> {
                 .to_owned();
             return Err(TrainError::option("method.type", problem));
         }
-        check_settings(self.request, &self.checkpoint, &self.config)?;
+        if let Some(experts) = &self.config.experts {
+            let problem = format!(
+                "has experts (`{}` = {}), whose training by TRL is not exported",
+                experts.names.count_key, experts.experts
+            );
+            return Err(TrainError::option("model", problem));
+        }
+        check_description(self.request, &self.checkpoint, &self.config)?;
         let resolved = Resolved::of(self.request, &self.config, self.checkpoint.dtype)?;
         let method = policy_method(self.request, resolved.dtype)?;
         let text = ModelText::of(&self.checkpoint)?;
@@ -145,21 +152,21 @@ impl Job<'_> {
             "completions_per_update": group.saturating_mul(prompts),
             "completions_at_once": at_once,
             "updates_per_generation": steps_per_generation,
-            "lora": method.lora.as_ref().map(peft),
+            "lora": method.lora.as_ref().map(|lora| peft(lora, &self.config)),
             "grpo": grpo(resolved, method),
         })
     }
 }
 
 /// PEFT's `LoraConfig`.
-fn peft(lora: &Lora) -> Value {
-    let all = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+fn peft(lora: &Lora, config: &DecoderConfig) -> Value {
+    let all = || Target::of(config).iter().map(|target| target.name().to_owned()).collect();
     let rank = lora.r.unwrap_or(16);
     json!({
         "r": rank,
         "lora_alpha": lora.alpha.unwrap_or(2.0 * rank as f64),
         "lora_dropout": lora.dropout.unwrap_or(0.0),
-        "target_modules": lora.target_modules.clone().unwrap_or_else(|| all.map(str::to_owned).to_vec()),
+        "target_modules": lora.target_modules.clone().unwrap_or_else(all),
         "use_rslora": lora.use_rslora.unwrap_or(false),
         "task_type": "CAUSAL_LM",
     })

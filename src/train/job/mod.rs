@@ -26,7 +26,7 @@ use super::tensorboard::TensorBoard;
 use super::trainer::check_options;
 use super::{Event, Examples, Masks, Objective, Observer, Outcome, RunSettings, TrainError, Trainer};
 use crate::model::augmented::QueryTemplate;
-use crate::model::{Decoder, DecoderConfig, LoadOptions};
+use crate::model::{Decoder, DecoderConfig};
 use crate::ops::Workers;
 use crate::protocol::fine_tuning::{CreateFineTuningJob, MethodKind};
 use crate::score::grader::{Grader, GraderError};
@@ -82,6 +82,15 @@ pub fn check_settings(
     config: &DecoderConfig,
 ) -> Result<(), TrainError> {
     config.check_trainable().map_err(|error| error.at(checkpoint))?;
+    check_description(request, checkpoint, config)
+}
+
+/// The same, wherever the model is trained.
+fn check_description(
+    request: &CreateFineTuningJob,
+    checkpoint: &Checkpoint,
+    config: &DecoderConfig,
+) -> Result<(), TrainError> {
     let resolved = Resolved::of(request, config, checkpoint.dtype)?;
     check_options(&resolved.trainer, &resolved.run)?;
     if let Some(lora) = lora_of(request) {
@@ -117,6 +126,9 @@ impl Job<'_> {
     pub fn run(self, observer: &mut dyn Observer) -> Result<Finished, TrainError> {
         check_settings(self.request, &self.checkpoint, &self.config)?;
         let resolved = Resolved::of(self.request, &self.config, self.checkpoint.dtype)?;
+        if let Some(warning) = resolved.longrope_warning(&self.config) {
+            tracing::warn!("{warning}");
+        }
         let _lock = self.lock()?;
         let _memory = KeptMemory::new();
         match self.request.kind() {
@@ -181,10 +193,7 @@ impl Job<'_> {
     }
 
     fn decoder(&self, resolved: &Resolved) -> Result<Decoder, TrainError> {
-        let options = LoadOptions {
-            max_positions: Some(resolved.positions),
-            ..LoadOptions::new(resolved.dtype, &self.workers)
-        };
+        let options = resolved.load_options(&self.workers);
         let loaded = Decoder::load(self.config.clone(), &*self.checkpoint.tensors, &options);
         Ok(loaded.map_err(|error| error.at(&self.checkpoint))?)
     }

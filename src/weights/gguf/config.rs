@@ -106,6 +106,9 @@ pub fn translate(
     let default_theta = if architecture == Architecture::Gemma3 { 1_000_000.0 } else { 10_000.0 };
     let rope_theta = metadata.float(&shape.key("rope.freq_base"))?.unwrap_or(default_theta);
     let scaling = rope::scaling(metadata, architecture.name(), rope_theta, shape.head_dim, rotary)?;
+    // transformers reads LongRoPE's at the top level.
+    let original = scaling.get("original_max_position_embeddings").cloned();
+    let original = original.filter(|_| scaling["rope_type"] == "longrope");
     let mut config = json!({
         "architectures": [class],
         "model_type": model_type,
@@ -124,6 +127,7 @@ pub fn translate(
         "tie_word_embeddings": !tensors.contains_key("output.weight"),
     });
     if let Some(config) = config.as_object_mut() {
+        config.extend(original.map(|original| ("original_max_position_embeddings".to_owned(), original)));
         add_family_keys(config, architecture, is_mistral, sliding_window, tensors);
         match architecture {
             Architecture::Phi3 => add_phi3_keys(config, &shape, sliding_window),

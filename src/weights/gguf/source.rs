@@ -56,13 +56,16 @@ impl GgufFile {
         let architecture = Architecture::of(&metadata)?;
         let factors =
             |name: &str| tensors.get(name).map(|stored| view(name, &file, stored).to_f32()).transpose();
-        let short = factors("rope_factors_short.weight")?;
-        let rotary = RotaryTensors {
-            frequencies: factors("rope_freqs.weight")?,
-            short_and_long: short
-                .zip(factors("rope_factors_long.weight")?)
-                .map(|(short, long)| [short, long]),
+        let [short_name, long_name] = ["rope_factors_short.weight", "rope_factors_long.weight"];
+        let missing =
+            |name: &str| WeightsError::MissingTensor { path: path.to_owned(), name: name.to_owned() };
+        let short_and_long = match (factors(short_name)?, factors(long_name)?) {
+            (Some(short), Some(long)) => Some([short, long]),
+            (None, None) => None,
+            (None, Some(_)) => return Err(missing(short_name)),
+            (Some(_), None) => return Err(missing(long_name)),
         };
+        let rotary = RotaryTensors { frequencies: factors("rope_freqs.weight")?, short_and_long };
         let config = config::translate(architecture, &metadata, &tensors, &rotary)?;
         let tensors = name_tensors(&file, architecture, &config, tensors)?;
         Ok(Self { file, metadata, tensors, architecture, config })
@@ -75,7 +78,7 @@ impl GgufFile {
 
     /// The tokenizer.json that the metadata describes, as text, and what else belongs to it.
     pub fn tokenizer_files(&self) -> Result<tokenizer::TokenizerFiles, WeightsError> {
-        tokenizer::translate(&self.metadata)
+        tokenizer::translate(self.architecture, &self.metadata)
     }
 
     /// The whole checkpoint.

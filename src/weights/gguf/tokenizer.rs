@@ -7,33 +7,19 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Map, Value, json};
 
+use super::config::Architecture;
 use super::metadata::{self, Metadata};
 use super::{pre_tokenizers, sentencepiece};
 use crate::weights::WeightsError;
 use crate::weights::checkpoint::{SpecialTokens, remove_repeats};
-
-/// Texts that end a generation in one chat format or another, as llama.cpp lists them. They count when the vocabulary
-/// marks them as control tokens and the file has a chat template.
-const END_OF_GENERATION: [&str; 14] = [
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<|end|>",
-    "<|return|>",
-    "<end_of_turn>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "<|eos|>",
-    "<EOT>",
-    "_<EOT>",
-    "<end_of_utterance>",
-    "<\u{ff5c}end\u{2581}of\u{2581}sentence\u{ff5c}>",
-    "</s>",
-];
+use crate::weights::end_of_generation::END_OF_GENERATION;
 
 /// Splitting a token into the two it is merged from takes the square of its length. The longest tokens of published
 /// vocabularies, runs of spaces or dashes, have a few hundred bytes.
 const TOKEN_BYTES_MAX: usize = 4096;
+
+/// Of Phi-3's added tokens, those that leave the white space behind them.
+const KEEPS_SPACE: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
 
 /// llama.cpp's token types.
 const UNKNOWN: i64 = 2;
@@ -93,8 +79,8 @@ impl TokenizerFiles {
 }
 
 /// Builds the tokenizer files.
-pub fn translate(metadata: &Metadata) -> Result<TokenizerFiles, WeightsError> {
-    let vocabulary = Vocabulary::read(metadata)?;
+pub fn translate(architecture: Architecture, metadata: &Metadata) -> Result<TokenizerFiles, WeightsError> {
+    let vocabulary = Vocabulary::read(architecture, metadata)?;
     let tokenizer = match vocabulary.kind {
         Kind::ByteLevel => byte_level(metadata, &vocabulary)?,
         Kind::SentencePiece => sentence_piece(metadata, &vocabulary)?,
@@ -138,10 +124,12 @@ struct Vocabulary<'a> {
     unk: Option<u32>,
     /// End of turn and of message.
     turn_ends: Vec<u32>,
+    /// Added tokens take the white space behind them. No GGUF file says so: llama.cpp knows it of Phi-3's models.
+    strips_right: bool,
 }
 
 impl<'a> Vocabulary<'a> {
-    fn read(metadata: &'a Metadata) -> Result<Self, WeightsError> {
+    fn read(architecture: Architecture, metadata: &'a Metadata) -> Result<Self, WeightsError> {
         let model_key = "tokenizer.ggml.model";
         let kind = match metadata.string(model_key)? {
             Some("gpt2") => Kind::ByteLevel,
@@ -181,15 +169,19 @@ impl<'a> Vocabulary<'a> {
         let (bos, eos) = (token_id("bos", default(1))?, token_id("eos", default(2))?);
         let (unk, pad) = (token_id("unknown", default(0))?, token_id("padding", None)?);
         let turn_ends = [token_id("eot", None)?, token_id("eom", None)?].into_iter().flatten().collect();
-        Ok(Self { kind, tokens, types, ids, bos, eos, pad, unk, turn_ends })
+        let strips_right = architecture == Architecture::Phi3 && kind == Kind::SentencePiece;
+        Ok(Self { kind, tokens, types, ids, bos, eos, pad, unk, turn_ends, strips_right })
     }
 
-    /// Ids that end a generation.
+    /// Ids that end a generation: the file's own, and, with a chat template, known ones that are whole tokens (as llama.cpp, which
+    /// marks those as control tokens that older files have as user-defined ones).
     fn end_ids(&self, is_chat: bool) -> Vec<u32> {
         let mut ids: Vec<u32> = self.eos.into_iter().chain(self.turn_ends.iter().copied()).collect();
         if is_chat {
             let known = END_OF_GENERATION.iter().filter_map(|token| self.ids.get(token));
-            ids.extend(known.filter(|id| self.types.get(**id as usize) == Some(&CONTROL)));
+            let is_whole =
+                |id: &&u32| matches!(self.types.get(**id as usize), Some(&(CONTROL | USER_DEFINED)));
+            ids.extend(known.filter(is_whole));
         }
         remove_repeats(&mut ids);
         ids
@@ -209,7 +201,7 @@ impl<'a> Vocabulary<'a> {
                     "content": token,
                     "single_word": false,
                     "lstrip": false,
-                    "rstrip": false,
+                    "rstrip": self.strips_right && !KEEPS_SPACE.contains(token),
                     "normalized": false,
                     "special": is_special,
                 })

@@ -18,7 +18,9 @@ use crate::api::token_text::finite;
 use crate::engine::output::Output;
 use crate::engine::{FinishReason, LogprobsMode, TokenLogprob, TokenLogprobs};
 use crate::protocol::completions::StopReason;
-use crate::protocol::generate::{GenerateFinish, GenerateRequest, Generated, GeneratedLogprob};
+use crate::protocol::generate::{
+    GenerateAnswer, GenerateFinish, GenerateRequest, Generated, GeneratedLogprob,
+};
 use crate::protocol::{ErrorResponse, Prompt};
 use crate::registry::ServedModel;
 
@@ -29,7 +31,7 @@ use crate::registry::ServedModel;
     tag = "rollouts",
     request_body = GenerateRequest,
     responses(
-        (status = 200, description = "One choice, or a list of them where several were asked for", body = Generated),
+        (status = 200, description = "The choice, or the list of them", body = GenerateAnswer),
         (status = 400, body = ErrorResponse),
         (status = 401, body = ErrorResponse),
         (status = 404, body = ErrorResponse),
@@ -55,9 +57,9 @@ pub async fn generate(
     }
     let mut choices = answers.choices;
     if many || choices.len() > 1 {
-        return Ok(Json(choices).into_response());
+        return Ok(Json(GenerateAnswer::Many(choices)).into_response());
     }
-    Ok(Json(choices.pop().unwrap_or_default()).into_response())
+    Ok(Json(GenerateAnswer::One(choices.pop().unwrap_or_default())).into_response())
 }
 
 async fn task(
