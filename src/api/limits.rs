@@ -30,6 +30,8 @@ pub struct Limits {
     pub cache_salt_bytes_max: usize,
     /// Ids that one request may have turned into text.
     pub detokenize_max: usize,
+    /// A text whose language is to be measured.
+    pub language_bytes_max: usize,
     /// Template variables a request may set. A template is code, so this is an allow-list.
     pub template_arguments: Vec<String>,
     /// The value of one.
@@ -68,6 +70,7 @@ impl From<&Settings> for Limits {
             logprobs_max: settings.max_logprobs,
             cache_salt_bytes_max: 256,
             detokenize_max: 1 << 20,
+            language_bytes_max: 1 << 20,
             template_arguments: settings.chat_template_kwargs.clone(),
             template_argument_bytes_max: 1024,
             unknown_fields: settings.unknown_fields,

@@ -15,6 +15,7 @@ use prometheus::{
 
 use super::key_metrics::key_series;
 use super::keys::HeldKey;
+use super::process_metrics::memory_series;
 use crate::engine::EngineHandle;
 use crate::registry::ServedModel;
 
@@ -103,6 +104,7 @@ impl Metrics {
         let mut families = self.registry.gather();
         families.extend(now.registry.gather());
         families.extend(key_series(&self.prefix, keys)?);
+        families.extend(memory_series(&self.prefix)?);
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))

@@ -22,6 +22,7 @@ mod language_watch;
 mod limits;
 mod line_service;
 mod metrics;
+mod process_metrics;
 mod prompt_embeds;
 mod prompt_text;
 mod rate_limit;
@@ -38,6 +39,7 @@ mod token_text;
 mod tools;
 #[cfg(feature = "otel")]
 mod trace_parent;
+mod web;
 mod write_timeout;
 
 pub use auth::AuthOptions;

@@ -8,6 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
@@ -17,6 +18,7 @@ use super::error::ApiError;
 use super::request_log::log_request;
 use super::routes;
 use super::state::AppState;
+use super::web;
 
 /// The API as a service.
 pub fn router(state: AppState) -> Router {
@@ -24,6 +26,8 @@ pub fn router(state: AppState) -> Router {
     let api = describe(api);
     Router::new()
         .merge(routes)
+        .route("/", get(web::index))
+        .route("/assets/{name}", get(web::asset))
         .merge(SwaggerUi::new("/docs").url("/openapi.json", api))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
@@ -131,10 +135,12 @@ pub(super) fn on_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
     ApiError::internal("the server failed on this request; its log says why").into_response()
 }
 
-/// Answers are data: nothing may guess their type, frame them or keep them. The docs page alone runs scripts, its own.
+/// Answers are data: nothing may guess their type, frame them or keep them. The dashboard and the docs page alone run scripts, their own.
 async fn secure_headers(request: Request, next: Next) -> Response {
-    let is_docs = request.uri().path().starts_with("/docs");
-    let policy = if is_docs {
+    let path = request.uri().path();
+    let policy = if web::is_page(path) {
+        web::POLICY
+    } else if path.starts_with("/docs") {
         "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
     } else {
         "default-src 'none'; frame-ancestors 'none'"

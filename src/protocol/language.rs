@@ -1,9 +1,49 @@
-//! How an answer tells in which language it was given.
+//! How an answer tells in which language it was given, and `/v1/language`, which says it of any text.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
+
+use super::parse::RequestBody;
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LanguageRequest {
+    /// A completion, its trace included where it has one.
+    pub text: String,
+    /// The language that it should be in, as BCP 47.
+    pub target: String,
+    /// What no field took; the server refuses it.
+    #[serde(flatten, skip_serializing)]
+    #[schema(ignore)]
+    pub unknown: Map<String, Value>,
+}
+
+impl RequestBody for LanguageRequest {
+    fn unknown(&self) -> &Map<String, Value> {
+        &self.unknown
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MeasuredLanguage {
+    #[serde(flatten)]
+    pub report: LanguageReport,
+    /// In the order of the text.
+    pub segments: Vec<LanguageSegment>,
+}
+
+/// A stretch of the text in one language.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LanguageSegment {
+    /// In bytes of the text's UTF-8, as is `end`.
+    pub start: usize,
+    pub end: usize,
+    /// The language, or the name of a script that none of the known ones is written in; absent: nothing tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+}
 
 /// In how far an answer is in the language that was asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -21,6 +21,7 @@ pub mod generate;
 pub mod grader_runs;
 pub mod graders;
 pub mod health;
+pub mod key;
 pub mod language;
 pub mod list;
 pub mod logprobs;

@@ -23,3 +23,4 @@ mod security;
 pub mod server;
 mod several_models;
 mod structured;
+mod web;

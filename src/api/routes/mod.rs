@@ -9,6 +9,8 @@ mod evals;
 mod files;
 mod fine_tuning;
 mod health;
+mod key;
+mod language;
 mod lora;
 mod merges;
 mod models;
@@ -34,6 +36,8 @@ pub fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(tokenize::tokenize))
         .routes(routes!(tokenize::detokenize))
         .routes(routes!(tokenize::tokenizer_info))
+        .routes(routes!(language::measure_language))
+        .routes(routes!(key::get_key))
         .routes(routes!(health::health))
         .routes(routes!(health::ping))
         .routes(routes!(health::load))

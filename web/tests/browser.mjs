@@ -1,0 +1,31 @@
+// Chromium without a window, and a page that fails its test when a script throws, the policy refuses something or another host is asked.
+import assert from 'node:assert/strict';
+import { chromium } from 'playwright-core';
+
+export function launch() {
+  // CI runs as root in a container, where Chromium's own sandbox does not start.
+  const args = process.getuid?.() === 0 ? ['--no-sandbox'] : [];
+  return chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args });
+}
+
+export async function open(browser, url, options = {}) {
+  const context = await browser.newContext({ locale: 'en', viewport: { width: 1280, height: 900 }, reducedMotion: 'reduce', ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(15_000);
+  page.troubles = [];
+  page.on('pageerror', (error) => page.troubles.push(String(error)));
+  page.on('console', (message) => {
+    // A server that was killed, and answers that are errors, are part of some tests.
+    if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) page.troubles.push(message.text());
+  });
+  page.on('request', (request) => {
+    if (!request.url().startsWith(new URL(url).origin)) page.troubles.push(`asked ${request.url()}`);
+  });
+  await page.goto(url);
+  return page;
+}
+
+export async function close(page) {
+  assert.deepEqual(page.troubles, []);
+  await page.context().close();
+}

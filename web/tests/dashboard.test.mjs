@@ -1,0 +1,191 @@
+// The dashboard in a browser, against the real server and the real model.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { close, launch, open } from './browser.mjs';
+import { MODEL, Server } from './server.mjs';
+
+let browser, server;
+before(async () => {
+  [browser, server] = await Promise.all([launch(), Server.start()]);
+});
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+const playground = (query) => `${server.url}/#/playground?${new URLSearchParams(query)}`;
+/** One that answers as it is told. */
+const answering = (text) => JSON.stringify({ structured_outputs: { choice: [text] } });
+
+async function ask(page, question) {
+  await page.getByLabel('Message', { exact: true }).fill(question);
+  await page.getByRole('button', { name: 'Send' }).click();
+}
+const answer = (page, index = 0) => page.locator(`[data-sample="${index}"] .answer`).last();
+const done = (page) => page.getByRole('status').filter({ hasText: 'Done' }).first().waitFor();
+
+test('a first visit paints soon, and the keyboard finds its way', async (t) => {
+  const page = await open(browser, server.url);
+  await page.getByLabel('Message', { exact: true }).waitFor();
+  const [paint, ready] = await page.evaluate(() => [performance.getEntriesByName('first-contentful-paint')[0]?.startTime, performance.now()]);
+  t.diagnostic(`first contentful paint ${Math.round(paint)} ms, usable ${Math.round(ready)} ms`);
+  await page.keyboard.press('Tab');
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Skip to content');
+  await page.keyboard.press('Enter');
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'main');
+  assert.match(page.url(), /#\/playground$/);
+  await page.goto(`${server.url}/#/nothing`);
+  await page.getByText('There is no such view').waitFor();
+  await close(page);
+});
+
+test('a chat streams in, and its address is the conversation’s settings', async () => {
+  const page = await open(browser, playground({ temperature: '0', max_tokens: '48', language: 'es', seed: '7' }));
+  assert.equal(await page.getByLabel('temperature').inputValue(), '0');
+  assert.equal(await page.getByLabel('Language of thinking').inputValue(), 'es');
+  await ask(page, 'Count from one to thirty.');
+  // Seen while it grows.
+  await page.waitForFunction(() => document.querySelector('[data-sample="0"] .answer')?.textContent && document.querySelector('[aria-busy="true"]'));
+  await done(page);
+  const request = { model: MODEL, messages: [{ role: 'user', content: 'Count from one to thirty.' }], temperature: 0, max_tokens: 48, seed: 7, reasoning_language: 'es' };
+  const whole = await server.post('/v1/chat/completions', request);
+  assert.equal(await answer(page).textContent(), whole.choices[0].message.content);
+  await page.getByText(/Follows: Spanish|Does not follow: Spanish/).waitFor();
+  await page.getByLabel('n', { exact: true }).fill('3');
+  await page.getByLabel('n', { exact: true }).blur();
+  assert.match(page.url(), /n=3/);
+  await close(page);
+});
+
+test('a script in an answer does not run', async () => {
+  const attack = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script> $\\href{javascript:window.pwned=1}{x}$ \\boxed{<b onclick=1>}';
+  const page = await open(browser, playground({ extra: answering(attack), max_tokens: '200', colours: 'true' }));
+  await ask(page, 'Say it.');
+  await done(page);
+  assert.ok((await answer(page).textContent()).includes('<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>'));
+  await page.locator('.katex').first().waitFor();
+  assert.equal(await page.evaluate(() => window.pwned), undefined);
+  const held = page.locator('[data-sample]');
+  assert.equal(await held.locator('img, script, b, a').count(), 0);
+  await close(page);
+});
+
+test('markup that another script would insert is refused', async () => {
+  const page = await open(browser, playground({}));
+  const outcome = await page.evaluate(() => {
+    try {
+      document.body.insertAdjacentHTML('beforeend', '<img src=x onerror="window.pwned=1">');
+      return 'inserted';
+    } catch (error) {
+      return error.name;
+    }
+  });
+  assert.equal(outcome, 'TypeError');
+  page.troubles.length = 0; // the refusal itself
+  await close(page);
+});
+
+test('n answers are cards with what they boxed, formulas are typeset', async () => {
+  const page = await open(browser, playground({ n: '3', max_tokens: '60', extra: answering('So \\(x^2 = 16\\), thus \\boxed{\\frac{8}{2}}. It costs $5 or $6.') }));
+  await ask(page, 'How many?');
+  await done(page);
+  assert.equal(await page.locator('[data-sample]').count(), 3);
+  assert.equal(await page.getByText('Boxed answer:').count(), 3);
+  await page.locator('[data-sample="2"] .katex').first().waitFor();
+  assert.ok((await answer(page, 2).textContent()).includes('It costs $5 or $6.'));
+  await page.getByRole('radio', { name: 'Answer 2' }).check();
+  await close(page);
+});
+
+test('tokens show their probabilities to pointer and keyboard', async () => {
+  const page = await open(browser, playground({ logprobs: 'true', max_tokens: '12', temperature: '0' }));
+  await ask(page, 'Name a colour.');
+  await done(page);
+  await page.getByRole('button', { name: 'Tokens' }).click();
+  const tokens = page.locator('.tokens');
+  await tokens.locator('[data-at="2"]').hover();
+  await page.locator('.tokens .current[data-at="2"]').waitFor();
+  await tokens.focus();
+  await page.keyboard.press('ArrowRight');
+  await page.locator('.tokens .current[data-at="3"]').waitFor();
+  assert.match(await page.locator('.one').textContent(), /log-probability/);
+  assert.equal(await page.locator('.one li').count(), 5);
+  await close(page);
+});
+
+test('two languages side by side', async () => {
+  const page = await open(browser, playground({ columns: '2', language: 'ja', language2: 'sw', max_tokens: '10', colours: 'true' }));
+  await ask(page, 'What is 2 + 3?');
+  await page.getByText('Done').nth(1).waitFor();
+  assert.equal(await page.locator('[data-sample]').count(), 2);
+  await page.getByText(/follow: Japanese|Follows: Japanese/i).waitFor();
+  await page.getByText(/follow: Swahili|Follows: Swahili/i).waitFor();
+  await close(page);
+});
+
+test('an answer outlives the server that began it', async () => {
+  const query = { max_tokens: '100', temperature: '0.7', seed: '11', extra: '{"ignore_eos": true}' };
+  const page = await open(browser, playground(query));
+  await ask(page, 'Tell a long story.');
+  await page.waitForFunction(() => (document.querySelector('[data-sample="0"] .answer')?.textContent.length ?? 0) > 40);
+  const before = await answer(page).textContent();
+  await server.kill();
+  await page.getByText('The server does not answer').waitFor();
+  await page.getByText('Waiting for the server').waitFor();
+  assert.ok((await answer(page).textContent()).startsWith(before), 'what was there stays');
+  await server.resume();
+  await done(page);
+  const request = { model: MODEL, messages: [{ role: 'user', content: 'Tell a long story.' }], max_tokens: 100, temperature: 0.7, seed: 11, ignore_eos: true };
+  const whole = await server.post('/v1/chat/completions', request);
+  assert.equal(await answer(page).textContent(), whole.choices[0].message.content);
+  assert.equal(await page.getByText('The server does not answer').count(), 0);
+  await close(page);
+});
+
+test('the server view shows the engine at work', async () => {
+  const page = await open(browser, `${server.url}/#/server`);
+  await page.getByRole('heading', { name: MODEL }).waitFor();
+  await page.locator('canvas').waitFor();
+  await page.getByText('GB free').or(page.getByText('MB free')).first().waitFor();
+  assert.equal(await page.getByRole('heading', { name: 'Load', exact: true }).count(), 0, 'no admin, no forms');
+  await close(page);
+});
+
+test('keys open what they open', async () => {
+  const keyed = await Server.start('--api-key', 'sk-use', '--admin-key', 'sk-admin');
+  try {
+    const page = await open(browser, keyed.url);
+    const signIn = async (key, keep) => {
+      await page.getByLabel('API key').fill(key);
+      await page.getByLabel('Keep it').setChecked(keep);
+      await page.getByRole('button', { name: 'Sign in' }).click();
+    };
+    await signIn('sk-wrong', false);
+    await page.getByText('the API key is wrong').waitFor();
+    await signIn('sk-use', false);
+    await page.getByRole('heading', { name: 'Playground' }).waitFor();
+    await page.reload();
+    await page.getByLabel('API key').waitFor();
+    await signIn('sk-use', true);
+    await page.getByRole('heading', { name: 'Playground' }).waitFor();
+    await page.reload();
+    await page.getByRole('heading', { name: 'Playground' }).waitFor();
+    assert.equal(await page.evaluate(() => Object.values(localStorage).includes('sk-use')), false);
+    await page.getByRole('button', { name: /Sign out/ }).click();
+    await page.getByLabel('API key').waitFor();
+
+    await page.goto(`${keyed.url}/#/server`);
+    await signIn('sk-admin', false);
+    const form = page.locator('form').filter({ hasText: 'Load a model' });
+    await form.getByLabel('Name to serve it under').fill('second');
+    await form.getByLabel('Folder below').fill(MODEL);
+    await form.getByRole('button', { name: 'Load a model' }).click();
+    await page.getByRole('heading', { name: 'second' }).waitFor();
+    await page.getByRole('button', { name: 'Unload second' }).click();
+    await page.getByRole('button', { name: 'Unload second now' }).click();
+    await page.getByRole('heading', { name: 'second' }).waitFor({ state: 'detached' });
+    await close(page);
+  } finally {
+    await keyed.stop();
+  }
+});

@@ -1,0 +1,72 @@
+// The real server with the real model, as a process of its own that tests may kill.
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+
+const root = resolve(import.meta.dirname, '../..');
+const binary = process.env.XENOGLOT ?? join(root, 'target/debug/xenoglot');
+const models = process.env.XENOGLOT_MODELS ? resolve(root, process.env.XENOGLOT_MODELS) : join(root, 'models');
+export const MODEL = 'SmolLM2-135M-Instruct';
+
+export class Server {
+  static async start(...options) {
+    const server = new Server();
+    server.port = await freePort();
+    server.url = `http://127.0.0.1:${server.port}`;
+    server.folder = mkdtempSync(join(tmpdir(), 'xenoglot-web-'));
+    server.options = options;
+    await server.resume();
+    return server;
+  }
+
+  /** Also after a kill, on the same port. */
+  async resume() {
+    const known = ['--models-dir', models, '--store', `sqlite:${join(this.folder, 'store.db')}`, '--kv-cache-memory', '256MiB'];
+    const args = ['serve', MODEL, '--port', String(this.port), ...known, ...this.options];
+    this.process = spawn(binary, args, { cwd: this.folder, stdio: ['ignore', 'ignore', 'pipe'] });
+    let said = '';
+    this.process.stderr.on('data', (text) => (said = (said + text).slice(-4000)));
+    const gone = new Promise((_, reject) => {
+      this.process.once('error', reject);
+      this.process.once('exit', (code) => reject(new Error(`the server ended with ${code}\n${said}`)));
+    });
+    gone.catch(() => {});
+    await Promise.race([gone, this.#ready()]);
+  }
+
+  async #ready() {
+    for (;;) {
+      const health = await fetch(`${this.url}/health`).catch(() => null);
+      if (health?.ok) return;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  async kill(signal = 'SIGKILL') {
+    if (this.process.exitCode !== null || this.process.signalCode !== null) return;
+    const ended = new Promise((resolve) => this.process.once('exit', resolve));
+    this.process.kill(signal);
+    await ended;
+  }
+
+  async stop() {
+    await this.kill('SIGTERM');
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  async post(path, body, key) {
+    const headers = { 'content-type': 'application/json', ...(key && { authorization: `Bearer ${key}` }) };
+    return (await fetch(this.url + path, { method: 'POST', headers, body: JSON.stringify(body) })).json();
+  }
+}
+
+function freePort() {
+  return new Promise((resolve) => {
+    const probe = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = probe.address();
+      probe.close(() => resolve(port));
+    });
+  });
+}
