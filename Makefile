@@ -7,7 +7,7 @@ BUILD_DIR := target/$(if $(filter release,$(PROFILE)),release,debug)
 XENOGLOT := $(BUILD_DIR)/xenoglot
 export XENOGLOT_MODELS ?= models
 
-.PHONY: help build web web-check web-test web-screens models demo test lint ci clients clients-trl bench bench-peers bench-compare openapi otel-check cuda-check cuda-kernels deny clean
+.PHONY: help build web web-check web-test web-screens models demo test lint ci clients clients-heavy clients-trl bench bench-peers bench-compare openapi otel-check cuda-check cuda-kernels deny clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /'
@@ -50,6 +50,10 @@ ci: ## what CI runs
 clients: ## openai-python as a black box against the served default model
 	$(MAKE) models PROFILE=dev
 	tests/clients/run --xenoglot target/debug/xenoglot
+
+clients-heavy: ## other clients that people use, each in an environment of its own (docs/clients.md)
+	$(MAKE) models PROFILE=release
+	tests/clients/heavy/run --xenoglot target/release/xenoglot
 
 clients-trl: ## an unmodified TRL trains with the server for its rollouts
 	$(MAKE) models PROFILE=dev
