@@ -75,7 +75,8 @@ fn stored(name: &str, packed: bool) -> Option<(EmbeddedFile, bool)> {
 /// Of the kinds of files that a build makes; `None` for any other name, and for one that is no plain file's.
 fn content_type(name: &str) -> Option<&'static str> {
     let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    let (_, extension) = name.rsplit_once('.').filter(|(stem, _)| is_plain && !stem.starts_with('.'))?;
+    let (_, extension) =
+        name.rsplit_once('.').filter(|(stem, _)| is_plain && !stem.is_empty() && !stem.starts_with('.'))?;
     match extension {
         "js" => Some("text/javascript; charset=utf-8"),
         "css" => Some("text/css; charset=utf-8"),

@@ -92,8 +92,11 @@ mod tests {
 
     #[test]
     fn ends_of_generations_can_be_drawn() {
-        // The other place that names an end.
-        let alone = |json: &mut Value| json["eos_token"] = Value::Null;
+        // The other places that name an end.
+        let alone = |json: &mut Value| {
+            json["eos_token"] = Value::Null;
+            json["chat_template"] = Value::Null;
+        };
         let ends = |ids: Value| {
             let set = move |json: &mut Value| json["eos_token_id"] = ids.clone();
             opened(&[("tokenizer_config.json", &alone), ("generation_config.json", &set)])

@@ -240,13 +240,9 @@ async fn tokens_go_there_and_back() {
     let messages = server.ok("/tokenize", &json!({"messages": [{"role": "user", "content": "Hello"}]})).await;
     let answered = server.ok(CHAT, &chat(&json!({"return_token_ids": true}))).await;
     assert_eq!(messages["tokens"], answered["prompt_token_ids"]);
-    let tools = json!({"tools": [{"type": "function", "function": {"name": "f"}}]});
-    let told = json!({"messages": [{"role": "user", "content": "Hello"}], "tools": tools["tools"]});
-    let answered =
-        server.ok(CHAT, &chat(&merge(&tools, &json!({"return_token_ids": true, "max_tokens": 1})))).await;
-    let told = server.ok("/tokenize", &told).await;
-    assert_eq!(told["tokens"], answered["prompt_token_ids"]);
-    assert!(told["count"].as_u64() > messages["count"].as_u64());
+    let tool = json!({"type": "function", "function": {"name": "f"}});
+    let told = json!({"messages": [{"role": "user", "content": "Hello"}], "tools": [tool]});
+    assert!(server.ok("/tokenize", &told).await["count"].as_u64() > messages["count"].as_u64());
 }
 
 #[tokio::test]

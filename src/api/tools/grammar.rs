@@ -263,8 +263,8 @@ mod tests {
     fn the_tool_at_fault_is_found() {
         let tokenizer = tokenizer();
         let guides = Guides::new(&tokenizer, &[END]).unwrap();
-        let looped = json!({"type": "object", "properties": {"a": {"$ref": "#/properties/a"}}});
-        let all = [tools(true)[0].clone(), tool("b", looped.clone(), false), tool("c", looped, true)];
+        let wrong = json!({"type": "object", "properties": {"a": {"type": "nmber"}}});
+        let all = [tools(true)[0].clone(), tool("b", wrong.clone(), false), tool("c", wrong, true)];
         let fault = |exact: bool, offered: &[usize]| {
             let tools = offered.iter().map(|at| &all[*at]).collect();
             let calls =
