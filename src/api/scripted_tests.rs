@@ -192,6 +192,19 @@ async fn a_failure_in_the_middle_of_a_stream_is_an_event() {
 }
 
 #[tokio::test]
+async fn what_the_request_itself_makes_impossible_is_a_400() {
+    let why = "the grammar is too costly";
+    let script = vec![scheduled(), Event::Failed { message: why.into(), fault: Fault::Request }];
+    let state = state(model(script, "x"), ApiOptions::default());
+    let whole = chat(&state, json!({})).await;
+    assert_eq!(whole.status(), StatusCode::BAD_REQUEST);
+    let error = json_of(whole).await["error"].clone();
+    assert_eq!((&error["code"], &error["message"]), (&json!("cannot_go_on"), &json!(why)));
+    let streamed = text(chat(&state, json!({"stream": true})).await).await;
+    assert!(streamed.contains("\"type\":\"invalid_request_error\"") && streamed.contains(why), "{streamed}");
+}
+
+#[tokio::test]
 async fn a_cause_that_helps_is_told() {
     let cause = "the model produced logits that are not finite numbers: its weights may be damaged";
     let script = vec![scheduled(), Event::Failed { message: cause.into(), fault: Fault::Engine }];
@@ -299,9 +312,18 @@ async fn reasoning_is_told_apart_streamed_and_whole() {
         let message = &whole["choices"][0]["message"];
         assert_eq!(message["reasoning_content"].as_str(), reasoning, "{said}");
         assert_eq!(message["content"], content, "{said}");
+        let counted = &whole["usage"]["completion_tokens_details"]["reasoning_tokens"];
+        assert_eq!(counted.is_null(), more["separate_reasoning"] == json!(false), "{whole}");
+        // Each letter is a token; a mark is known for one with its last.
+        let expected =
+            reasoning.map_or(0, |text| text.len() + "</think>".len() * usize::from(said.contains("</")));
+        let counted = counted.as_u64().unwrap_or(0) as usize;
+        assert!((expected..=expected + 1).contains(&counted), "{said}: {counted}");
         let mut more = more;
         more["stream"] = json!(true);
+        more["stream_options"] = json!({"include_usage": true});
         let streamed = text(chat(&state, more).await).await;
+        assert!(streamed.contains(&whole["usage"].to_string()), "{streamed}");
         let join = |field: &str| -> String {
             let chunks = streamed.lines().filter_map(|line| line.strip_prefix("data: {"));
             let chunks = chunks.map(|chunk| serde_json::from_str::<Value>(&format!("{{{chunk}")).unwrap());

@@ -63,6 +63,12 @@ async fn embeddings_of_tokens_are_answered_as_the_tokens_are() {
         let cached = answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
         assert_eq!(cached > 0, round == 1, "vectors have a cache of their own: {cached}");
     }
+    let rounded = as_f32(&first, |values| {
+        values.iter_mut().for_each(|value| *value = bf16::from_f32(*value).to_f32());
+    });
+    let rounded = server.ok(PATH, &asked(&json!({"prompt_embeds": rounded}))).await;
+    let halves = server.ok(PATH, &asked(&json!({"prompt_embeds": as_bf16(&first)}))).await;
+    assert_eq!(halves["choices"], rounded["choices"]);
     let chunks =
         server.stream(PATH, &asked(&json!({"prompt_embeds": as_f32(&first, |_| ()), "stream": true}))).await;
     let text: String = chunks

@@ -163,8 +163,13 @@ async fn with_a_form_and_tools_an_answer_is_either() {
     let function = json!({"name": "add", "parameters": schema("x", json!([1, 2])), "strict": true});
     let format = json!({"type": "json_schema", "json_schema": {"schema": schema("y", json!(["a", "b"]))}});
     let mark = server.ok("/tokenize", &json!({"prompt": "<tool_call>", "add_special_tokens": false})).await;
+    let tools = json!([{"type": "function", "function": function}]);
+    let ids = json!({"tools": tools, "return_token_ids": true, "max_tokens": 1});
+    let prompt = server.ok(CHAT, &chat(&ids)).await["prompt_token_ids"].clone();
+    let told = json!({"messages": chat(&json!({}))["messages"], "tools": tools});
+    assert_eq!(server.ok("/tokenize", &told).await["tokens"], prompt);
     let answer = async |bias: f32| {
-        let body = json!({"tools": [{"type": "function", "function": function}], "response_format": format,
+        let body = json!({"tools": tools, "response_format": format,
             "logit_bias": {mark["tokens"][0].to_string(): bias}, "max_tokens": 120, "seed": 3, "temperature": 1.5,
             "parallel_tool_calls": false});
         server.ok(CHAT, &chat(&body)).await["choices"][0].clone()
