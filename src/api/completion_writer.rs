@@ -4,6 +4,8 @@
 use super::generation::{PromptIds, finish_reason};
 use super::sse::ChunkWriter;
 use super::token_text::TokenText;
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::engine::TokenLogprobs;
 use crate::engine::output::{Output, StopCause};
 use crate::protocol::Usage;
@@ -30,6 +32,9 @@ pub struct CompletionWriter {
     pub token_ids: bool,
     /// The prompt was scored; the one token the engine made for it is not shown.
     pub score_only: bool,
+    /// What prompts of vectors take of the room that there is for all.
+    #[expect(dead_code, reason = "held until the answer is done, and never looked at")]
+    pub vector_room: Option<OwnedSemaphorePermit>,
     /// By choice: how many characters its tokens have so far.
     pub offsets: Vec<usize>,
 }

@@ -66,6 +66,12 @@ impl ApiError {
         Self::forbidden(message).with_param("model")
     }
 
+    /// For a request that names no model, with a key that is held to models that are not there.
+    pub fn none_served(allowed: &[String]) -> Self {
+        let message = format!("this key may use {}, and none of them is served now", allowed.join(", "));
+        Self::forbidden(message).with_param("model")
+    }
+
     pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
         BadRequest::invalid(param, message).into()
     }

@@ -46,6 +46,8 @@ pub struct Evals {
     wake_merger: Arc<Notify>,
     wake_trainer: Arc<Notify>,
     wake_batches: Arc<Notify>,
+    /// Held from counting a key's runs until one more is there.
+    pub counting: tokio::sync::Mutex<()>,
     stop: watch::Sender<bool>,
 }
 
@@ -62,6 +64,7 @@ impl Evals {
             wake_merger: Arc::new(Notify::new()),
             wake_trainer: Arc::new(Notify::new()),
             wake_batches: Arc::new(Notify::new()),
+            counting: tokio::sync::Mutex::default(),
             stop: watch::channel(false).0,
         }
     }

@@ -29,15 +29,6 @@ const RETRY_EVERY: Duration = Duration::from_millis(20);
 /// One request's prompts take at most one place in so many of the queue's.
 const QUEUE_SHARE: usize = 4;
 
-/// Beginnings of what engines say that clients are told.
-const TOLD_CAUSES: [&str; 5] = [
-    "the model produced logits that are not finite numbers",
-    "the model was unloaded",
-    "the engine has stopped",
-    "the engine stopped before",
-    "the engine was shut down",
-];
-
 const ENGINE_FAILED: &str = "the engine failed on this request; the log has the details under its id";
 
 /// How many tokens a choice may have.
@@ -53,7 +44,7 @@ pub enum Length {
 #[derive(Debug, Clone, PartialEq)]
 pub struct PromptIds {
     pub ids: Vec<u32>,
-    /// Of a MindMerger model.
+    /// Of a MindMerger model, or of a prompt that came as vectors.
     pub soft_prefix: Option<SoftPrefix>,
 }
 
@@ -174,7 +165,10 @@ impl Generation {
                     self.count(prompt, &output);
                     return Some(match output {
                         Output::Failed { message, fault: Fault::Engine } => {
-                            Err(self.cut_off(ApiError::internal(self.told(message))))
+                            Err(self.cut_off(ApiError::internal(message)))
+                        }
+                        Output::Failed { message, fault: Fault::Inside } => {
+                            Err(self.cut_off(self.inside(message)))
                         }
                         Output::Failed { message, fault: Fault::Request } => {
                             Err(ApiError::cannot_go_on(message))
@@ -204,18 +198,10 @@ impl Generation {
         Ok(())
     }
 
-    /// What a client is told of an engine's failure: causes that help it, and of the inside nothing.
-    fn told(&self, message: String) -> String {
-        if TOLD_CAUSES.iter().any(|cause| message.starts_with(cause)) {
-            return message;
-        }
-        tracing::error!(
-            id = self.log.id,
-            model = self.model.name,
-            cause = message,
-            "the engine failed on a request"
-        );
-        ENGINE_FAILED.to_owned()
+    /// What a client is told of a failure whose words are for the log.
+    fn inside(&self, cause: String) -> ApiError {
+        tracing::error!(id = self.log.id, model = self.model.name, cause, "the engine failed on a request");
+        ApiError::internal(ENGINE_FAILED)
     }
 
     /// Why a request that was taken is not finished. At the end of the process connections are cut before engines

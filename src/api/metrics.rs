@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -88,7 +89,7 @@ impl Metrics {
         })
     }
 
-    /// The text Prometheus reads.
+    /// The text Prometheus reads; `models` leaves out the series of others.
     ///
     /// # Errors
     /// An internal error of the encoder.
@@ -96,6 +97,7 @@ impl Metrics {
         &self,
         engines: impl Iterator<Item = (&'a str, &'a EngineHandle)>,
         keys: &[Arc<HeldKey>],
+        models: Option<&[String]>,
     ) -> Result<String, prometheus::Error> {
         let now = EngineSeries::new(&self.prefix)?;
         for (model, engine) in engines {
@@ -105,6 +107,10 @@ impl Metrics {
         families.extend(now.registry.gather());
         families.extend(key_series(&self.prefix, keys)?);
         families.extend(memory_series(&self.prefix)?);
+        if let Some(models) = models {
+            families.iter_mut().for_each(|family| retain_models(family, models));
+            families.retain(|family| !family.get_metric().is_empty());
+        }
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
@@ -316,6 +322,14 @@ impl Drop for Meter {
     }
 }
 
+/// Series of other models go; those of none stay.
+fn retain_models(family: &mut MetricFamily, models: &[String]) {
+    family.mut_metric().retain(|metric| {
+        let model = metric.get_label().iter().find(|label| label.name() == MODEL);
+        model.is_none_or(|label| models.iter().any(|model| model == label.value()))
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::scripted_tests::model;
@@ -334,7 +348,7 @@ mod tests {
             drop(meter);
             served.handle.stats().draft_tokens.store(7, Ordering::Relaxed);
             served.handle.stats().accepted_draft_tokens.store(5, Ordering::Relaxed);
-            let text = metrics.scrape(std::iter::once(("m", &served.handle)), &[]).unwrap();
+            let text = metrics.scrape(std::iter::once(("m", &served.handle)), &[], None).unwrap();
             for line in [
                 "spec_decode_num_draft_tokens_total{model_name=\"m\"} 7",
                 "spec_decode_num_accepted_tokens_total{model_name=\"m\"} 5",
@@ -347,7 +361,7 @@ mod tests {
                 assert!(text.contains(&format!("{prefix}{line}\n")), "{prefix}{line} is not in\n{text}");
             }
             metrics.forget(&served);
-            assert!(!metrics.scrape(std::iter::empty(), &[]).unwrap().contains("\"m\""));
+            assert!(!metrics.scrape(std::iter::empty(), &[], None).unwrap().contains("\"m\""));
         }
     }
 
@@ -367,10 +381,10 @@ mod tests {
         };
         play(&mut outliving);
         drop((outliving, late));
-        let text = metrics.scrape(std::iter::empty(), &[]).unwrap();
+        let text = metrics.scrape(std::iter::empty(), &[], None).unwrap();
         assert!(!text.contains("\"m\""), "{text}");
         play(&mut Meter::start(&metrics, &new, 1));
-        let text = metrics.scrape(std::iter::empty(), &[]).unwrap();
+        let text = metrics.scrape(std::iter::empty(), &[], None).unwrap();
         assert!(text.contains("{finished_reason=\"stop\",model_name=\"m\"} 1\n"), "{text}");
         assert!(text.contains("{finished_reason=\"abort\",model_name=\"m\"} 0\n"), "{text}");
     }

@@ -3,7 +3,7 @@
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGauge, Opts, Registry};
 
-use crate::engine::available_memory;
+use crate::engine::{available_memory, process_memory};
 
 /// Without a series that the system does not tell.
 ///
@@ -12,7 +12,7 @@ use crate::engine::available_memory;
 pub fn memory_series(prefix: &str) -> Result<Vec<MetricFamily>, prometheus::Error> {
     let registry = Registry::new();
     let series = [
-        ("resident_memory_bytes", "Memory of this process, mapped files included.", resident_memory()),
+        ("resident_memory_bytes", "Memory of this process, mapped files included.", process_memory("VmRSS:")),
         ("available_memory_bytes", "Memory that this process may still take.", available_memory()),
     ];
     for (name, help, bytes) in series {
@@ -22,11 +22,4 @@ pub fn memory_series(prefix: &str) -> Result<Vec<MetricFamily>, prometheus::Erro
         registry.register(Box::new(gauge))?;
     }
     Ok(registry.gather())
-}
-
-fn resident_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }

@@ -2,8 +2,6 @@
 //!
 //! Never what `torch.save` writes: reading a pickle runs its author's code.
 
-use std::sync::Arc;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use half::{bf16, f16};
@@ -11,16 +9,16 @@ use safetensors::{Dtype, SafeTensors};
 
 use super::error::ApiError;
 use super::generation::PromptIds;
-use crate::engine::SoftPrefix;
+use crate::engine::{GivenVectors, SoftPrefix};
 use crate::registry::ServedModel;
 
 const FIELD: &str = "prompt_embeds";
 const HOW: &str = "send `base64(safetensors.torch.save({\"prompt_embeds\": tensor}))`";
 
-/// `field` is the element's own name. The width and that every number is finite are checked by the engine.
+/// `field` is the element's own name.
 ///
 /// # Errors
-/// What is no safetensors file with one tensor `[tokens, hidden]` of floats; a MindMerger model, whose prompts are text.
+/// What is no safetensors file with one tensor `[tokens, hidden]` of finite floats; a MindMerger model, whose prompts are text.
 pub fn read(model: &ServedModel, field: &str, sent: &str) -> Result<PromptIds, ApiError> {
     if model.augmented.is_some() {
         let name = &model.name;
@@ -29,17 +27,10 @@ pub fn read(model: &ServedModel, field: &str, sent: &str) -> Result<PromptIds, A
     let bytes = STANDARD
         .decode(sent)
         .map_err(|error| invalid(field, &format!("this is no base64 ({error}): {HOW}")))?;
-    let (values, positions) = vectors(&bytes).map_err(|problem| invalid(field, &problem))?;
     let hidden = model.handle.info().hidden_size;
-    if values.len() != positions * hidden {
-        let width = values.len() / positions;
-        return Err(invalid(
-            field,
-            &format!("its vectors have {width} numbers, and the model's have {hidden}"),
-        ));
-    }
-    let values = Arc::from(values);
-    Ok(PromptIds { ids: Vec::new(), soft_prefix: Some(SoftPrefix::Vectors { values, positions }) })
+    let given = vectors(&bytes).and_then(|(values, positions)| GivenVectors::new(values, positions, hidden));
+    let given = given.map_err(|problem| invalid(field, &problem))?;
+    Ok(PromptIds { ids: Vec::new(), soft_prefix: Some(SoftPrefix::Given(given)) })
 }
 
 fn invalid(field: &str, problem: &str) -> ApiError {
@@ -59,7 +50,7 @@ fn vectors(bytes: &[u8]) -> Result<(Vec<f32>, usize), String> {
         return Err(format!("it must hold one tensor, and has {}", tensors.len()));
     };
     let positions = match tensor.shape() {
-        &[positions, _] if positions > 0 => positions,
+        &[positions, hidden] if positions > 0 && hidden > 0 => positions,
         shape => return Err(format!("`{name}` must be [tokens, hidden], and is {shape:?}")),
     };
     let data = tensor.data();
@@ -110,6 +101,7 @@ mod tests {
         check(&file(&[]), "one tensor, and has 0");
         check(&file(&[("a", Dtype::F32, &[4], &f32s)]), "[tokens, hidden], and is [4]");
         check(&file(&[("a", Dtype::F32, &[0, 4], &[])]), "is [0, 4]");
+        check(&file(&[("a", Dtype::F32, &[usize::MAX, 0], &[])]), "0]");
         check(&file(&[("a", Dtype::I32, &[2, 2], &f32s)]), "is I32");
         check(b"PK\x03\x04", "torch.save");
         check(b"\x80\x04", "torch.save");

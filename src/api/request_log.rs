@@ -20,7 +20,7 @@ use hyper::body::{Frame, SizeHint};
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
-use super::keys::{HeldKey, KeyHash};
+use super::keys::HeldKey;
 use super::rate_limit::Place;
 
 const HEADER: &str = "x-request-id";
@@ -58,9 +58,9 @@ impl RequestLog {
         self.key.get().and_then(|held| held.key.models.as_deref())
     }
 
-    /// What tells that key from all others, those too that share its name.
-    pub fn key_hash(&self) -> Option<KeyHash> {
-        self.key.get().map(|held| held.key.hash)
+    /// By what things that are kept name the key; `None` without one.
+    pub fn key_identity(&self) -> Option<String> {
+        self.key.get().map(|held| held.key.identity())
     }
 }
 

@@ -172,7 +172,7 @@ async fn a_failure_in_the_middle_of_a_stream_is_an_event() {
     let script = vec![
         scheduled(),
         Event::Token { choice: 0, token: 40, logprobs: None, weight_version: 0 },
-        Event::Failed { message: "step lost".into(), fault: Fault::Engine },
+        Event::Failed { message: "step lost".into(), fault: Fault::Inside },
     ];
     let state = state(model(script, "x"), ApiOptions::default());
     let streamed = chat(&state, json!({"stream": true})).await;
@@ -202,6 +202,24 @@ async fn what_the_request_itself_makes_impossible_is_a_400() {
     assert_eq!((&error["code"], &error["message"]), (&json!("cannot_go_on"), &json!(why)));
     let streamed = text(chat(&state, json!({"stream": true})).await).await;
     assert!(streamed.contains("\"type\":\"invalid_request_error\"") && streamed.contains(why), "{streamed}");
+}
+
+#[tokio::test]
+async fn prompts_of_vectors_have_bounded_room_together() {
+    let state = state(model(Vec::new(), "x"), ApiOptions::default());
+    let first = state.vector_room(400 << 20).unwrap();
+    assert!(state.vector_room(100 << 20).is_ok());
+    let refused = state.vector_room(200 << 20).unwrap_err();
+    assert_eq!(
+        (refused.status, refused.body.code.as_deref()),
+        (StatusCode::TOO_MANY_REQUESTS, Some("queue_full"))
+    );
+    drop(first);
+    // One that is larger than all the room takes it all, and comes alone.
+    let whole = state.vector_room(usize::MAX).unwrap();
+    assert!(state.vector_room(0).is_err());
+    drop(whole);
+    assert!(state.vector_room(0).is_ok());
 }
 
 #[tokio::test]
@@ -267,7 +285,7 @@ async fn every_log_line_of_a_request_has_its_id() {
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
     let _installed = tracing::subscriber::set_default(subscriber);
-    let script = vec![scheduled(), Event::Failed { message: "step lost".into(), fault: Fault::Engine }];
+    let script = vec![scheduled(), Event::Failed { message: "step lost".into(), fault: Fault::Inside }];
     let state = state(model(script, "x"), ApiOptions::default());
     let streamed = chat(&state, json!({"stream": true})).await;
     let id = streamed.headers()["x-request-id"].to_str().unwrap().to_owned();

@@ -70,7 +70,7 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 let (app, stopping) = (app.clone(), stopping.clone());
-                let timeouts = (limits.header_timeout, limits.write_timeout);
+                let timeouts = Timeouts { header: limits.header_timeout, write: limits.write_timeout };
                 connections.spawn(async move {
                     let _permit = permit;
                     connection(stream, peer, app, stopping, timeouts).await;
@@ -135,12 +135,19 @@ async fn drain(mut connections: JoinSet<()>, state: &AppState) {
     }
 }
 
+/// Of a connection: for a request's headers, and for a client to take some of an answer.
+#[derive(Clone, Copy)]
+struct Timeouts {
+    header: Duration,
+    write: Duration,
+}
+
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     app: Router,
     mut stopping: watch::Receiver<bool>,
-    (header_timeout, write_timeout): (Duration, Duration),
+    timeouts: Timeouts,
 ) {
     // Tokens are small writes: without this each waits for the acknowledgement of the one before.
     if let Err(error) = stream.set_nodelay(true) {
@@ -154,9 +161,9 @@ async fn connection(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        .header_read_timeout(timeouts.header)
         .max_buf_size(HEADER_BYTES_MAX)
-        .serve_connection(TokioIo::new(WriteTimeout::new(stream, write_timeout)), service);
+        .serve_connection(TokioIo::new(WriteTimeout::new(stream, timeouts.write)), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use axum::http::StatusCode;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::auth::AuthOptions;
 use super::clock::Clock;
@@ -95,6 +96,9 @@ pub enum StartError {
     Keys(#[from] KeysError),
 }
 
+/// Of prompts that came as vectors, all together.
+const VECTORS_MIB_MAX: u32 = 512;
+
 #[derive(Clone)]
 pub struct AppState(Arc<Inner>);
 
@@ -110,6 +114,8 @@ struct Inner {
     loading: tokio::sync::Mutex<HashMap<String, (Instant, ApiError)>>,
     /// Templates, tokenisers and large bodies keep a core busy: as many at once as there are cores.
     text_work: Arc<Semaphore>,
+    /// A permit a MiB of prompts that came as vectors.
+    vectors: Arc<Semaphore>,
 }
 
 impl AppState {
@@ -120,6 +126,7 @@ impl AppState {
         let keys = KeyRing::new(&options.auth, options.clock.clone())?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let text_work = Arc::new(Semaphore::new(cores));
+        let vectors = Arc::new(Semaphore::new(VECTORS_MIB_MAX as usize));
         let evals = options.evals.clone().map(|options| Arc::new(Evals::new(options)));
         let weight_updates = Arc::new(WeightUpdates::new(options.rollouts.hosts.clone()));
         let responses = StoredResponses::new();
@@ -133,6 +140,7 @@ impl AppState {
             responses,
             loading: tokio::sync::Mutex::default(),
             text_work,
+            vectors,
         })))
     }
 
@@ -209,10 +217,7 @@ impl AppState {
         let loading = tokio::task::spawn_blocking(move || {
             state.registry().load_on_demand(&wanted, &|gone| state.metrics().forget(gone))
         });
-        let loaded = loading.await.map_err(|error| {
-            tracing::error!(%error, "loading a model panicked");
-            ApiError::internal("the server failed to load this model; its log says why")
-        })?;
+        let loaded = loading.await.map_err(ApiError::panicked)?;
         match loaded {
             Some(Ok(model)) => Ok(model),
             Some(Err(error)) => {
@@ -227,7 +232,7 @@ impl AppState {
                 failures.insert(real, (Instant::now(), error.clone()));
                 Err(error)
             }
-            None => self.model_told(log, Some(name)),
+            None => self.model_told(log, name),
         }
     }
 
@@ -243,15 +248,48 @@ impl AppState {
     /// # Errors
     /// 404 `model_not_found`, or 400 when several models leave the choice open.
     pub fn model(&self, name: Option<&str>) -> Result<Arc<ServedModel>, ApiError> {
-        if let Some(name) = name {
-            return self.registry().get(name).map_err(|error| match error {
-                RegistryError::UnknownModel { known, .. } => ApiError::model_not_found(name, &known),
-                other => other.into(),
-            });
+        let Some(name) = name else { return self.only_model(|_| true) };
+        self.registry().get(name).map_err(|error| match error {
+            RegistryError::UnknownModel { known, .. } => ApiError::model_not_found(name, &known),
+            other => other.into(),
+        })
+    }
+
+    /// [`Self::model`] for a caller whose key may name the models that it may use. What it may not use it hears nothing of.
+    ///
+    /// # Errors
+    /// 403 for another one, whether it is served or not.
+    pub fn model_for(&self, log: &RequestLog, name: Option<&str>) -> Result<Arc<ServedModel>, ApiError> {
+        match name {
+            Some(name) => {
+                check_may_use(log, name)?;
+                let model = self.model_told(log, name)?;
+                check_may_use(log, &model.name)?;
+                Ok(model)
+            }
+            None => {
+                let only = self.only_model(|name| check_may_use(log, name).is_ok());
+                only.map_err(|error| match log.held_to() {
+                    Some(models) if error.status == StatusCode::NOT_FOUND => ApiError::none_served(models),
+                    _ => error,
+                })
+            }
         }
+    }
+
+    /// [`Self::model`], whose refusal names no other model, however near, to a key that is held to some.
+    fn model_told(&self, log: &RequestLog, name: &str) -> Result<Arc<ServedModel>, ApiError> {
+        self.model(Some(name)).map_err(|error| match log.held_to() {
+            Some(_) => ApiError::model_not_found(name, &[]),
+            None => error,
+        })
+    }
+
+    /// The only one there is of those that may be used.
+    fn only_model(&self, may_use: impl Fn(&str) -> bool) -> Result<Arc<ServedModel>, ApiError> {
         let mut models = self.registry().list();
         // Those that come and go are named.
-        models.retain(|model| !self.registry().is_on_demand(&model.name));
+        models.retain(|model| may_use(&model.name) && !self.registry().is_on_demand(&model.name));
         match (models.pop(), models.is_empty()) {
             (Some(only), true) => Ok(only),
             (None, _) => Err(ApiError::model_not_found("", &[])),
@@ -261,24 +299,17 @@ impl AppState {
         }
     }
 
-    /// [`Self::model`] for a caller whose key may name the models that it may use. What it may not use it hears nothing of.
+    /// Room for prompts that come as vectors, until their answer is done: they are the one kind of prompt that is large beside
+    /// the KV blocks that it takes.
     ///
     /// # Errors
-    /// 403 for another one, whether it is served or not.
-    pub fn model_for(&self, log: &RequestLog, name: Option<&str>) -> Result<Arc<ServedModel>, ApiError> {
-        if let Some(name) = name {
-            check_may_use(log, name)?;
-        }
-        let model = self.model_told(log, name)?;
-        check_may_use(log, &model.name)?;
-        Ok(model)
-    }
-
-    /// [`Self::model`], whose refusal names no other model, however near, to a key that is held to some.
-    fn model_told(&self, log: &RequestLog, name: Option<&str>) -> Result<Arc<ServedModel>, ApiError> {
-        self.model(name).map_err(|error| match name {
-            Some(name) if log.held_to().is_some() => ApiError::model_not_found(name, &[]),
-            _ => error,
+    /// 429 while others take it.
+    pub fn vector_room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+        let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX).saturating_add(1).min(VECTORS_MIB_MAX);
+        self.0.vectors.clone().try_acquire_many_owned(mib).map_err(|_| {
+            ApiError::too_many(
+                "prompts of others take the room that there is for `prompt_embeds`: retry later",
+            )
         })
     }
 
@@ -324,10 +355,7 @@ async fn blocking<T: Send + 'static>(
         let _permit = permit;
         span.in_scope(work)
     };
-    tokio::task::spawn_blocking(held).await.map_err(|error| {
-        tracing::error!(%error, "text work panicked");
-        ApiError::internal("the server failed to prepare this request; its log says why")
-    })
+    tokio::task::spawn_blocking(held).await.map_err(ApiError::panicked)
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use std::time::Duration;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use super::keys::KeyHash;
 use crate::protocol::ChatMessage;
 use crate::protocol::responses::Response;
 
@@ -18,8 +17,8 @@ const BYTES_MAX: u64 = 64 << 20;
 #[derive(Debug)]
 pub struct StoredResponse {
     pub response: Response,
-    /// The key that it was asked for with, whose alone it is.
-    pub owner: Option<KeyHash>,
+    /// By its identity, the key that it was asked for with, whose alone it is.
+    pub owner: Option<String>,
     pub conversation: Vec<ChatMessage>,
 }
 
@@ -40,12 +39,12 @@ impl StoredResponses {
         self.0.insert(stored.response.id.clone(), Arc::new(stored));
     }
 
-    pub fn get(&self, id: &str, owner: Option<KeyHash>) -> Option<Arc<StoredResponse>> {
-        self.0.get(id).filter(|stored| stored.owner == owner)
+    pub fn get(&self, id: &str, owner: Option<&str>) -> Option<Arc<StoredResponse>> {
+        self.0.get(id).filter(|stored| stored.owner.as_deref() == owner)
     }
 
     /// Whether it was there.
-    pub fn remove(&self, id: &str, owner: Option<KeyHash>) -> bool {
+    pub fn remove(&self, id: &str, owner: Option<&str>) -> bool {
         self.get(id, owner).is_some() && self.0.remove(id).is_some()
     }
 }

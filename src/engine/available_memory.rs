@@ -10,8 +10,18 @@ pub fn available_memory() -> Option<u64> {
     [machine, cgroup_v2_available(), cgroup_v1_available()].into_iter().flatten().min()
 }
 
+/// The memory this process holds (`VmRSS:`) or has held at most (`VmHWM:`), mapped files included; `None` where the system does not
+/// say.
+pub fn process_memory(key: &str) -> Option<u64> {
+    kib_behind(&fs::read_to_string("/proc/self/status").ok()?, key)
+}
+
 fn meminfo_available(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    kib_behind(text, "MemAvailable:")
+}
+
+fn kib_behind(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -57,6 +67,15 @@ mod tests {
         assert_eq!(meminfo_available("MemTotal: 1 kB"), None);
         assert_eq!(headroom(1000, 700, "anon 400\ninactive_file 200\n", "inactive_file"), 500);
         assert_eq!(headroom(1000, 1200, "", "inactive_file"), 0);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn this_process_has_memory() {
+        for key in ["VmRSS:", "VmHWM:"] {
+            assert!(process_memory(key).is_some_and(|bytes| bytes > 1 << 20), "{key}");
+        }
+        assert_eq!(process_memory("VmNone:"), None);
     }
 
     #[cfg(target_os = "linux")]

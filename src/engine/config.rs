@@ -130,16 +130,22 @@ fn start_models(
     config: EngineConfig,
     workers: Arc<Workers>,
 ) -> Result<EngineHandle, StartError> {
-    let shape = (decoder.config().vocab_size, decoder.config().hidden_size);
+    let widths = Widths { vocab: decoder.config().vocab_size, hidden: decoder.config().hidden_size };
     let runner = Runner::new(decoder, &config, &workers)?;
     let encoder = augmented.map(|augmented| SoftEncoder::new(augmented, soft_encoder::CACHE_BYTES));
-    start_with(runner, encoder, shape, config, workers)
+    start_with(runner, encoder, widths, config, workers)
+}
+
+/// Of a model: its logits of a position, and the vector that it computes with.
+pub(super) struct Widths {
+    pub vocab: usize,
+    pub hidden: usize,
 }
 
 pub(super) fn start_with(
     model: impl StepModel + Send + 'static,
     encoder: Option<SoftEncoder>,
-    (vocab_size, hidden_size): (usize, usize),
+    widths: Widths,
     config: EngineConfig,
     workers: Arc<Workers>,
 ) -> Result<EngineHandle, StartError> {
@@ -153,8 +159,8 @@ pub(super) fn start_with(
         next_ticket: AtomicU64::new(0),
         info: EngineInfo {
             max_model_len: config.max_model_len,
-            vocab_size,
-            hidden_size,
+            vocab_size: widths.vocab,
+            hidden_size: widths.hidden,
             block_size: BLOCK_SIZE,
             num_blocks: config.num_blocks,
             encoder_tokens_max: encoder.as_ref().map(SoftEncoder::tokens_max),

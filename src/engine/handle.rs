@@ -202,13 +202,13 @@ impl EngineHandle {
         let ticket = self.shared.next_ticket.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = events::unbounded_channel();
         let queued_at = std::time::Instant::now();
-        let computed = Arc::new(AtomicU64::new(0));
-        let arrival = Arrival { request, events: sender, computed: computed.clone(), queued_at, ticket };
+        let stream = EventStream::new(receiver, self.commands.clone(), ticket);
+        let arrival = Arrival { request, events: sender, computed: stream.computed(), queued_at, ticket };
         let command = Command::Generate(Box::new(arrival));
         self.send(command).inspect_err(|_| {
             self.shared.stats.requests_waiting.fetch_sub(1, Ordering::AcqRel);
         })?;
-        Ok(EventStream { computed, ..EventStream::new(receiver, self.commands.clone(), ticket) })
+        Ok(stream)
     }
 
     #[must_use]

@@ -31,7 +31,7 @@ mod text_logits;
 mod validate;
 mod worker;
 
-pub use available_memory::available_memory;
+pub use available_memory::{available_memory, process_memory};
 pub use block_pool::BLOCK_SIZE;
 pub use config::{EngineConfig, StartError, start, start_augmented};
 pub use guidance::{Guidance, Steer, Trace, TraceBudget, TraceMarks};
@@ -43,5 +43,5 @@ pub use request::{
     TokenLogprobs,
 };
 pub use soft_encoder::soft_prefix_bytes;
-pub use soft_prefix::SoftPrefix;
+pub use soft_prefix::{GivenVectors, SoftPrefix};
 pub use text_logits::TextLogits;

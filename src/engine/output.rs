@@ -151,7 +151,7 @@ impl OutputStream {
             for choice in (0..self.options.n).filter(|&choice| !self.choices[choice as usize].finished) {
                 self.events.finish_choice(choice);
             }
-            self.fail(format!("a generated token could not be decoded: {error}"), Fault::Engine);
+            self.fail(format!("a generated token could not be decoded: {error}"), Fault::Inside);
         }
         self.ended |= self.choices.iter().all(|choice| choice.finished);
     }

@@ -12,9 +12,9 @@ use crate::model::Adapter;
 pub struct Request {
     /// Names the request in logs; need not be unique.
     pub id: String,
-    /// Prompt token ids, special tokens included. Must not be empty.
+    /// Prompt token ids, special tokens included. Empty only where given vectors are the prompt.
     pub prompt: Vec<u32>,
-    /// A text for the engine's encoder, whose vectors stand behind the prompt's first token.
+    /// Positions that hold vectors: of a text for the engine's encoder, or given.
     pub soft_prefix: Option<SoftPrefix>,
     pub sampling: SamplingParams,
     /// What holds for its tokens one by one.
@@ -168,8 +168,10 @@ pub enum Event {
 pub enum Fault {
     /// The client: a grammar too costly, parameters that leave no token. Sent again it fails again.
     Request,
-    /// Nobody who sends it: a step failed, the weights are damaged, a shutdown.
+    /// Who runs the server, and its words say how: damaged weights, a shutdown.
     Engine,
+    /// As `Engine`, and its words are of the inside: for the log alone.
+    Inside,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,12 +26,45 @@ pub enum SoftPrefix {
     },
     /// The client's own, before the prompt's tokens, of which there may be none. What the first layer reads: where a family
     /// scales its embeddings, they are scaled.
-    Vectors {
-        /// `[positions][hidden]`, flat. Every value finite.
-        values: Vectors,
-        /// At least 1.
-        positions: usize,
-    },
+    Given(GivenVectors),
+}
+
+/// Vectors that were checked and named before the engine sees them: neither is work for its thread.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GivenVectors {
+    values: Vectors,
+    positions: usize,
+    digest: [u8; 32],
+}
+
+impl GivenVectors {
+    /// `values` are `[positions][hidden]`, flat.
+    ///
+    /// # Errors
+    /// What is wrong with them, in words for the client: none, another width, a number that is not finite.
+    pub fn new(values: Vec<f32>, positions: usize, hidden: usize) -> Result<Self, String> {
+        if positions == 0 || hidden == 0 || Some(values.len()) != positions.checked_mul(hidden) {
+            let width = values.len() / positions.max(1);
+            return Err(format!("its vectors have {width} numbers, and the model's have {hidden}"));
+        }
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            let (row, column, value) = (at / hidden, at % hidden, values[at]);
+            return Err(format!("the number at [{row}, {column}] is {value}: every one must be finite"));
+        }
+        let mut hash = Sha256::new();
+        let mut bytes = Vec::new();
+        for vector in values.chunks_exact(hidden) {
+            bytes.clear();
+            bytes.extend(vector.iter().flat_map(|value| value.to_le_bytes()));
+            hash.update(&bytes);
+        }
+        Ok(Self { values: values.into(), positions, digest: hash.finalize().into() })
+    }
+
+    /// Numbers of a vector.
+    pub fn width(&self) -> usize {
+        self.values.len() / self.positions
+    }
 }
 
 impl SoftPrefix {
@@ -39,7 +72,7 @@ impl SoftPrefix {
     pub fn positions(&self) -> usize {
         match self {
             Self::Text { encoder_ids } => encoder_ids.len() + 1,
-            Self::Vectors { positions, .. } => *positions,
+            Self::Given(given) => given.positions,
         }
     }
 }
@@ -75,12 +108,10 @@ impl SoftRows {
                 }
                 (1, encoder_ids, OnceLock::new())
             }
-            SoftPrefix::Vectors { values, .. } => {
-                hash.update(b"vectors");
-                for value in values.iter() {
-                    hash.update(value.to_bits().to_le_bytes());
-                }
-                (0, Vec::new(), OnceLock::from(values))
+            SoftPrefix::Given(given) => {
+                hash.update(b"given");
+                hash.update(given.digest);
+                (0, Vec::new(), OnceLock::from(given.values))
             }
         };
         let key = SoftKey(hash.finalize().into());
@@ -165,7 +196,7 @@ mod tests {
     #[test]
     fn given_vectors_stand_before_all_tokens() {
         let given = |values: [f32; 4]| {
-            SoftRows::new(SoftPrefix::Vectors { values: Arc::from(values), positions: 2 }, 0)
+            SoftRows::new(SoftPrefix::Given(GivenVectors::new(values.to_vec(), 2, 2).unwrap()), 0)
         };
         let soft = given([0.0, 0.5, 1.0, 1.5]);
         assert_eq!(soft.laid_into(Vec::new()), [PLACEHOLDER; 2]);
@@ -173,5 +204,13 @@ mod tests {
         assert_eq!(soft.vectors_at(&(1..2)), Some(&[1.0, 1.5][..]));
         assert_eq!(soft.key, given([0.0, 0.5, 1.0, 1.5]).key);
         assert_ne!(soft.key, given([0.0, 0.5, 1.0, 1.25]).key);
+        let refused = |values: &[f32], positions, hidden| {
+            GivenVectors::new(values.to_vec(), positions, hidden).unwrap_err()
+        };
+        assert!(refused(&[0.0, 1.0, f32::NAN, 2.0], 2, 2).contains("[1, 0] is NaN"));
+        assert!(refused(&[0.0, f32::INFINITY], 1, 2).contains("[0, 1] is inf"));
+        assert!(refused(&[0.0; 6], 2, 2).contains("3 numbers, and the model's have 2"));
+        assert!(refused(&[], 0, 2).contains("have 2"));
+        assert!(refused(&[], usize::MAX, 2).contains("have 2"));
     }
 }

@@ -68,7 +68,7 @@ fn check_limits(sampling: &SamplingParams, info: &EngineInfo) -> Result<(), Engi
 }
 
 fn check_ids(request: &Request, info: &EngineInfo) -> Result<(), EngineError> {
-    if request.prompt.is_empty() && !matches!(request.soft_prefix, Some(SoftPrefix::Vectors { .. })) {
+    if request.prompt.is_empty() && !matches!(request.soft_prefix, Some(SoftPrefix::Given(_))) {
         return invalid("prompt", "must have at least one token".to_owned());
     }
     let biased = request.sampling.logit_bias.iter().map(|(id, _)| ("logit_bias", *id));
@@ -89,7 +89,14 @@ fn check_soft_prefix(request: &Request, info: &EngineInfo) -> Result<(), EngineE
     let encoder_ids = match &request.soft_prefix {
         None => return Ok(()),
         Some(SoftPrefix::Text { encoder_ids }) => encoder_ids,
-        Some(SoftPrefix::Vectors { values, positions }) => return check_vectors(values, *positions, info),
+        Some(SoftPrefix::Given(given)) if given.width() == info.hidden_size => return Ok(()),
+        Some(SoftPrefix::Given(given)) => {
+            let (width, hidden) = (given.width(), info.hidden_size);
+            return invalid(
+                "prompt_embeds",
+                format!("vectors of {width} numbers, and the model's have {hidden}"),
+            );
+        }
     };
     match (info.encoder_tokens_max, encoder_ids.len()) {
         (None, _) => invalid("prompt", "the model has no encoder to read a soft prefix with".to_owned()),
@@ -99,25 +106,6 @@ fn check_soft_prefix(request: &Request, info: &EngineInfo) -> Result<(), EngineE
             format!("the text has {tokens} tokens for the encoder, which reads at most {most}: shorten it"),
         ),
         _ => Ok(()),
-    }
-}
-
-fn check_vectors(values: &[f32], positions: usize, info: &EngineInfo) -> Result<(), EngineError> {
-    const FIELD: &str = "prompt_embeds";
-    let hidden = info.hidden_size;
-    if positions == 0 || values.len() != positions * hidden {
-        let numbers = values.len();
-        return invalid(
-            FIELD,
-            format!("{positions} vectors of {numbers} numbers together, and the model's have {hidden} each"),
-        );
-    }
-    match values.iter().position(|value| !value.is_finite()) {
-        Some(at) => {
-            let (row, column, value) = (at / hidden, at % hidden, values[at]);
-            invalid(FIELD, format!("the number at [{row}, {column}] is {value}: every one must be finite"))
-        }
-        None => Ok(()),
     }
 }
 

@@ -114,7 +114,7 @@ impl<M: StepModel> Worker<M> {
     fn encode(&mut self, step: &mut Step) {
         let Some(encoder) = &self.encoder else { return };
         for (ticket, message) in encoder.fill(step, &|| self.shared.beat()) {
-            self.fail(ticket, &message, Fault::Engine);
+            self.fail(ticket, &message, Fault::Inside);
             step.scheduled.retain(|scheduled| scheduled.key.ticket != ticket);
         }
     }
@@ -229,7 +229,7 @@ impl<M: StepModel> Worker<M> {
                 // The asker may have stopped waiting.
                 let _ = done.send(());
             }
-            Command::FailAll { message } => self.fail_all(&message),
+            Command::FailAll { message } => self.fail_all(&message, Fault::Engine),
             Command::Weights { done } => drop(done.send(self.model.weights())),
             Command::SwapWeights { weights, done } => drop(done.send(self.swap_weights(weights))),
             Command::Pause { mode, done } => self.pause(mode, done),
@@ -285,7 +285,7 @@ impl<M: StepModel> Worker<M> {
     fn fail_step(&mut self, step: &Step, message: &str) {
         tracing::error!(message, sequences = step.scheduled.len(), "a step failed");
         for scheduled in &step.scheduled {
-            self.fail(scheduled.key.ticket, message, Fault::Engine);
+            self.fail(scheduled.key.ticket, message, Fault::Inside);
         }
     }
 
@@ -293,12 +293,12 @@ impl<M: StepModel> Worker<M> {
     fn start_over(&mut self, message: &str) {
         tracing::error!(message, "the engine starts over");
         self.scheduler = Scheduler::new(self.config.scheduler());
-        self.fail_all(message);
+        self.fail_all(message, Fault::Inside);
     }
 
-    fn fail_all(&mut self, message: &str) {
+    fn fail_all(&mut self, message: &str, fault: Fault) {
         for ticket in self.requests.keys().copied().collect::<Vec<_>>() {
-            self.fail(ticket, message, Fault::Engine);
+            self.fail(ticket, message, fault);
         }
     }
 

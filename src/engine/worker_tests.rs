@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 
-use super::super::config::start_with;
+use super::super::config::{Widths, start_with};
 use super::super::handle::{EngineError, EngineHandle, EventStream, PauseMode};
 use super::super::request::{Event, Request, SamplingParams};
 use super::*;
@@ -73,7 +73,8 @@ fn poisoned_engine(mut config: EngineConfig, poison: u32) -> Engine {
     let gate = Arc::new(Mutex::new(()));
     config.eos_token_ids = vec![EOS];
     let model = Scripted { gate: Arc::clone(&gate), poison, weights: None };
-    let handle = start_with(model, None, (VOCAB, 8), config, Workers::new(1)).unwrap();
+    let handle =
+        start_with(model, None, Widths { vocab: VOCAB, hidden: 8 }, config, Workers::new(1)).unwrap();
     Engine { handle, gate }
 }
 
@@ -214,6 +215,19 @@ fn what_fails_behind_a_right_draft_fails_one_step_later() {
         };
         assert_eq!(engine.handle.stats().draft_tokens.load(Relaxed) > 0, speculation);
     }
+}
+
+#[test]
+fn tokens_that_nobody_takes_are_counted() {
+    let engine = engine(EngineConfig::default());
+    let sampling = SamplingParams { n: 2, ignore_eos: true, ..greedy(10) };
+    let mut stream = engine.handle.generate(request(&[5, 6], sampling)).unwrap();
+    let computed = stream.computed();
+    // The end of a second request says that the first, which was there before, is done.
+    read(&mut engine.handle.generate(request(&[5, 6], greedy(30))).unwrap());
+    assert_eq!(computed.load(Relaxed), 20, "before any of them is taken");
+    let taken = read(&mut stream).iter().filter(|event| matches!(event, Event::Token { .. })).count();
+    assert_eq!(taken, 20);
 }
 
 #[test]

@@ -10,6 +10,9 @@ use crate::model::{DecoderConfig, families};
 /// Families whose layers are of different kinds by their place.
 const BY_PLACE: [&str; 6] = ["gemma2", "gemma3_text", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe"];
 
+/// Those for which transformers reads `layer_types`. The others have one window for all layers there, whatever a list says.
+const LISTED: [&str; 5] = ["gemma2", "gemma3_text", "qwen2", "qwen2_moe", "qwen3"];
+
 /// Sets the number of layers and their kinds in the donor's configuration. `layers` says of each its model and its place there.
 ///
 /// # Errors
@@ -55,7 +58,9 @@ fn set_kinds(
     }
     let listed = config.as_object_mut().and_then(|keys| keys.remove("layer_types"));
     let fits = |config: &Value| families::translate(config).is_ok_and(|out| out.layer_windows == windows);
-    if listed.is_some_and(|listed| !listed.is_null()) || !fits(config) {
+    let is_listed = listed.is_some_and(|listed| !listed.is_null());
+    let may_be = config["model_type"].as_str().is_some_and(|family| LISTED.contains(&family));
+    if is_listed || (may_be && !fits(config)) {
         let kind = |window: &Option<usize>| {
             if window.is_some() { "sliding_attention" } else { "full_attention" }
         };

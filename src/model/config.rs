@@ -126,7 +126,7 @@ impl DecoderConfig {
     pub fn longrope_list(&self, context: usize) -> Option<(&'static str, usize)> {
         let RopeScaling::LongRope(scaling) = &self.rope.scaling else { return None };
         let original = scaling.original_max_position_embeddings;
-        Some((if context > original { "long_factor" } else { "short_factor" }, original))
+        Some((if scaling.is_long(context) { "long_factor" } else { "short_factor" }, original))
     }
 
     /// The memory of RoPE's tables for so many positions: a cosine and a sine for each pair of dimensions, in f32.

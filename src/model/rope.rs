@@ -225,8 +225,13 @@ impl YarnScaling {
 }
 
 impl LongRopeScaling {
+    /// Whether a context of so many tokens is computed with the long factors.
+    pub fn is_long(&self, context: usize) -> bool {
+        context > self.original_max_position_embeddings
+    }
+
     fn factors(&self, context: usize) -> &[f32] {
-        if context > self.original_max_position_embeddings { &self.long_factor } else { &self.short_factor }
+        if self.is_long(context) { &self.long_factor } else { &self.short_factor }
     }
 
     fn attention_scale(&self) -> f32 {

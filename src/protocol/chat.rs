@@ -130,12 +130,19 @@ impl ChatRequest {
         if self.tool_choice.as_ref().is_some_and(ToolChoice::is_none) { &[] } else { tools }
     }
 
+    /// Whether a grammar holds the calls of the answer, if there are any.
+    pub fn holds_calls(&self) -> bool {
+        let offered = self.offered_tools();
+        let forced = self.tool_choice.as_ref().is_some_and(ToolChoice::is_forced);
+        let strict = || offered.iter().any(|tool| tool.function.strict == Some(true));
+        !offered.is_empty() && (forced || self.parallel_tool_calls == Some(false) || strict())
+    }
+
     fn check_tools(&self) -> Result<(), BadRequest> {
         check_tools(self.tools.as_deref().unwrap_or_default(), self.tool_choice.as_ref())?;
         let forced = self.tool_choice.as_ref().is_some_and(ToolChoice::is_forced);
-        if forced && self.sampling.ignore_eos == Some(true) {
-            let message =
-                "`ignore_eos` goes on after the end, and a call that must come ends where its form does";
+        if self.holds_calls() && self.sampling.ignore_eos == Some(true) {
+            let message = "`ignore_eos` goes on after the end, and a call that a grammar holds ends where its form does";
             return Err(BadRequest::invalid("ignore_eos", message));
         }
         match self.sampling.form()? {

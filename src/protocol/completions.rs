@@ -84,6 +84,11 @@ impl PromptEmbeds {
             Self::Many(many) => many,
         }
     }
+
+    /// What they may take as numbers of 4 bytes: base64 of numbers of 2 becomes half as much again.
+    pub fn bytes_max(&self) -> usize {
+        self.as_slice().iter().map(|sent| sent.len() / 2 * 3).sum()
+    }
 }
 
 impl CompletionRequest {

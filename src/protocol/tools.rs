@@ -263,6 +263,25 @@ mod tests {
         );
         check(json!([{"type": "function"}]), "tools.0.function");
         check(json!((0..200).map(|at| tool(&format!("f{at}"))).collect::<Vec<_>>()), "tools");
+        let mut strict = tool("f");
+        strict["function"]["strict"] = json!(true);
+        for held in [
+            json!({"tools": [strict]}),
+            json!({"tools": [tool("f")], "parallel_tool_calls": false}),
+            json!({"tools": [tool("f")], "tool_choice": "required"}),
+        ] {
+            let mut endless = held.clone();
+            endless["ignore_eos"] = json!(true);
+            assert!(outcome(held).is_ok_and(|request| request.holds_calls()));
+            assert_eq!(outcome(endless).unwrap_err(), "ignore_eos");
+        }
+        for free in [
+            json!({"tools": [tool("f")], "ignore_eos": true}),
+            json!({"tools": [strict], "tool_choice": "none", "ignore_eos": true}),
+            json!({"parallel_tool_calls": false, "ignore_eos": true}),
+        ] {
+            assert!(outcome(free).is_ok_and(|request| !request.holds_calls()));
+        }
         let form = json!({"tools": [tool("f")], "tool_choice": "required", "response_format": {"type": "json_object"}});
         assert_eq!(outcome(form).unwrap_err(), "tool_choice");
     }

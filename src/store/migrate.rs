@@ -83,6 +83,35 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn what_an_older_build_wrote_has_no_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("store.db").display());
+        sqlx::any::install_default_drivers();
+        let pool = sqlx::AnyPool::connect(&format!("{url}?mode=rwc")).await.unwrap();
+        sqlx::raw_sql(VERSIONS).execute(&pool).await.unwrap();
+        for (version, sql) in MIGRATIONS[..3].iter().enumerate() {
+            sqlx::raw_sql(*sql).execute(&pool).await.unwrap();
+            let row = format!("INSERT INTO store_versions VALUES ({}, '{}', 0)", version + 1, digest(sql));
+            sqlx::raw_sql(sqlx::AssertSqlSafe(row)).execute(&pool).await.unwrap();
+        }
+        sqlx::raw_sql(
+            "INSERT INTO evals (id, created_ms, updated_ms, name, spec, metadata) VALUES ('e', 1, 1, 'old', '{}', '{}'); \
+             INSERT INTO runs (id, eval, created_ms, updated_ms, name, model, status, spec, metadata, samples_per_task, samples_total) \
+             VALUES ('r', 'e', 1, 1, 'old', 'm', 'paused', '{}', '{}', 1, 1)",
+        )
+        .execute(&pool)
+        .await
+        .unwrap();
+        pool.close().await;
+        let store = Store::open(&url).await.unwrap();
+        let (eval, run) = (store.eval("e").await.unwrap(), store.run("r").await.unwrap());
+        assert_eq!((eval.owner, run.owner), (None, None));
+        assert_eq!((eval.name.as_str(), run.name.as_str()), ("old", "old"));
+        assert_eq!(store.resume_run("r").await.unwrap().status, crate::store::RunStatus::Queued);
+        store.close().await;
+    }
+
+    #[tokio::test]
     async fn tables_of_another_build_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("store.db").display());

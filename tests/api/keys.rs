@@ -412,6 +412,8 @@ async fn a_key_may_be_held_to_some_models() {
         let (_, error) =
             refused(keyed.server.post(path, &body).bearer_auth("xg-a"), 403, "permission_error").await;
         assert_eq!(error["error"]["param"], "model", "{path}");
+        let names_it = body["model"] == MODEL;
+        assert_eq!(error.to_string().contains(MODEL), names_it, "nobody is told what is served: {error}");
         let allowed = keyed.server.post(path, &body).bearer_auth("xg-b").send().await.unwrap();
         assert_eq!(allowed.status(), 200, "{path}");
     }
@@ -426,6 +428,11 @@ async fn a_key_may_be_held_to_some_models() {
     let (_, absent) =
         refused(keyed.complete("xg-a", &json!({"model": "another"})), 404, "not_found_error").await;
     assert!(!absent.to_string().contains(MODEL), "{absent}");
+    let series = async |key: &str| {
+        let text = keyed.request("GET", "/metrics", key).send().await.unwrap().text().await.unwrap();
+        (text.contains(&format!("model_name=\"{MODEL}\"")), text.contains("resident_memory_bytes"))
+    };
+    assert_eq!((series("xg-a").await, series("xg-b").await), ((false, true), (true, true)));
     // The same answer, so that nobody learns what is served.
     let (_, unknown) =
         refused(keyed.complete("xg-a", &json!({"model": "nobody"})), 403, "permission_error").await;
@@ -605,6 +612,11 @@ async fn a_key_has_so_many_runs_at_once() {
     for _ in 0..9 {
         keyed.new_run(&eval, "xg-root").await;
     }
+    // Asked for at once, they are counted one after the other.
+    let asked = (0..20).map(|_| keyed.begin(&eval, "xg-b", &json!({"model": MODEL})).send());
+    let answers = futures::future::join_all(asked).await;
+    let made = answers.iter().filter(|answer| answer.as_ref().unwrap().status() == 201).count();
+    assert_eq!(made, 7, "of eight, one was there");
     let pause = |run: &str| keyed.request("POST", &format!("{run}/pause"), "xg-a");
     assert_eq!(pause(&runs[0]).send().await.unwrap().status(), 200);
     keyed.new_run(&eval, "xg-a").await;

@@ -157,3 +157,22 @@ async fn a_drain_is_bounded() {
     let rest = response.text().await.unwrap_or_default();
     assert!(!rest.contains("[DONE]"), "a stream that is cut off does not look whole");
 }
+
+/// More than the sockets between hold, so that the server has to wait for the client.
+#[tokio::test]
+async fn a_client_that_never_reads_is_let_go() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = Server::with(|_, options| options.limits.write_timeout = Duration::from_millis(300)).await;
+    let whole = server.get("/openapi.json").send().await.unwrap().bytes().await.unwrap().len();
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let asked = 200;
+    let requests = format!("GET /openapi.json HTTP/1.1\r\nHost: {address}\r\n\r\n").repeat(asked);
+    stream.write_all(requests.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut read = Vec::new();
+    // A reset and an end are alike.
+    let _ = stream.read_to_end(&mut read).await;
+    assert!(read.len() < asked * whole, "{} bytes came, all that was asked for", read.len());
+    assert_eq!(server.get("/version").send().await.unwrap().status(), 200);
+}

@@ -99,6 +99,10 @@ fn what_no_configuration_describes_is_refused_by_key() {
     check(&[(&qwen, 0, 2), (&narrow, 1, 2)], &["layer 2", "`sliding_window`"]);
     let off = model(folder.path(), "c", "qwen2", &json!({"use_sliding_window": false, "layer_types": null}));
     check(&[(&off, 0, 2), (&qwen, 1, 2)], &["layer_types", "use_sliding_window"]);
+    // transformers reads no list of these.
+    let mistral = model(folder.path(), "e", "mistral", &json!({}));
+    let full = model(folder.path(), "f", "mistral", &json!({"sliding_window": Value::Null, "x": null}));
+    check(&[(&mistral, 0, 2), (&full, 1, 2)], &["layer 2", "window", "`sliding_window`"]);
     let unread =
         model(folder.path(), "d", "gemma3", &json!({"final_logit_softcapping": -1.0, "layer_types": null}));
     check(&[(&unread, 0, 2)], &["gemma3_text", "`layer_types`"]);

@@ -34,7 +34,7 @@ pub enum KeysError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("{}: has {bytes} bytes, more than {FILE_BYTES_MAX}: this is no keys file", path.display())]
     TooLarge { path: PathBuf, bytes: u64 },
-    #[error("{}: is being written to: it is read again when that has ended", path.display())]
+    #[error("{}: was written to while it was read: what stood before stays in force; at the start, start again", path.display())]
     Changing { path: PathBuf },
     #[error("{}: holds {keys} keys, more than {KEYS_MAX}", path.display())]
     TooMany { path: PathBuf, keys: usize },

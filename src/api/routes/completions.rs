@@ -53,12 +53,14 @@ pub async fn create_completion(
     StrictJson(request): StrictJson<CompletionRequest>,
 ) -> Result<Response, ApiError> {
     let model = state.ready_model(&log, request.model.as_deref()).await?;
-    let (task, writer) = prepare(&state, model, &request).await?;
-    let generation = Generation::start(task, state.metrics(), log)
-        .map_err(|error| error.with_prompt_param(prompt_field(&request)))?;
-    let fields = &request.sampling;
-    if fields.stream == Some(true) {
-        return Ok(sse::respond(generation, writer, fields.stream_options.unwrap_or_default()));
+    let field = prompt_field(&request);
+    let stream =
+        (request.sampling.stream == Some(true)).then(|| request.sampling.stream_options.unwrap_or_default());
+    let (task, writer) = prepare(&state, model, request).await?;
+    let generation =
+        Generation::start(task, state.metrics(), log).map_err(|error| error.with_prompt_param(field))?;
+    if let Some(options) = stream {
+        return Ok(sse::respond(generation, writer, options));
     }
     Ok(Json(collect(generation, writer).await?).into_response())
 }
@@ -71,15 +73,16 @@ fn prompt_field(request: &CompletionRequest) -> &'static str {
 async fn prepare(
     state: &AppState,
     model: Arc<ServedModel>,
-    request: &CompletionRequest,
+    mut request: CompletionRequest,
 ) -> Result<(Task, CompletionWriter), ApiError> {
+    let field = prompt_field(&request);
+    // Large, and not to be kept for as long as the answer takes.
+    let (prompt, embeds) = (request.prompt.take().unwrap_or_default(), request.prompt_embeds.take());
     let (fields, limits) = (&request.sampling, &state.options().limits);
     let echo = request.echo == Some(true);
     check_logprobs("logprobs", request.logprobs, limits)?;
     check_logprobs("prompt_logprobs", fields.prompt_logprobs, limits)?;
     check_cache_salt(fields, limits)?;
-    let (prompt, embeds) = (request.prompt.clone().unwrap_or_default(), request.prompt_embeds.clone());
-    let field = prompt_field(request);
     let count = match (&embeds, &prompt) {
         (Some(embeds), _) => embeds.as_slice().len(),
         (None, Prompt::Text(_) | Prompt::Ids(_)) => 1,
@@ -90,6 +93,7 @@ async fn prepare(
         return Err(ApiError::invalid(field, format!("`{field}` must not be an empty list")));
     }
     at_most(field, count, limits.prompts_max, "prompts")?;
+    let vector_room = embeds.as_ref().map(|embeds| state.vector_room(embeds.bytes_max())).transpose()?;
 
     // `max_tokens: 0` with `echo` scores the prompt; the engine always makes a token, which is then not shown.
     let score_only = echo && fields.max_tokens() == Some(0);
@@ -140,6 +144,7 @@ async fn prepare(
         token_ids: fields.return_token_ids == Some(true),
         score_only,
         prompts,
+        vector_room,
     };
     let task = Task {
         prompts: writer.prompts.iter().map(|prompt| prompt.prompt.clone()).collect(),

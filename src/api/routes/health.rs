@@ -84,7 +84,7 @@ pub async fn version() -> Json<Version> {
     Json(Version { version: env!("CARGO_PKG_VERSION").to_owned() })
 }
 
-/// Counters, gauges and histograms in Prometheus' text format. An inference key sees no series of other keys.
+/// Counters, gauges and histograms in Prometheus' text format. An inference key sees no series of other keys, and a key that is held to some models none of others.
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -106,7 +106,7 @@ pub async fn metrics(
     {
         keys.retain(|held| held.key.name == own.name);
     }
-    let text = state.metrics().scrape(engines, &keys);
+    let text = state.metrics().scrape(engines, &keys, log.held_to());
     let text = text.map_err(|error| ApiError::internal(error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }

@@ -17,7 +17,6 @@ use crate::api::body::StrictJson;
 use crate::api::chat_writer::ChatWriter;
 use crate::api::error::ApiError;
 use crate::api::generation::Generation;
-use crate::api::keys::KeyHash;
 use crate::api::request_log::RequestLog;
 use crate::api::response_writer::ResponseWriter;
 use crate::api::state::AppState;
@@ -55,7 +54,7 @@ pub async fn create_response(
     let before = match &request.previous_response_id {
         Some(id) => state
             .responses()
-            .get(id, log.key_hash())
+            .get(id, log.key_identity().as_deref())
             .ok_or_else(|| not_stored(id, "previous_response_id"))?
             .conversation
             .clone(),
@@ -65,7 +64,7 @@ pub async fn create_response(
     let chat_request = chat_request(&request, &conversation);
     chat_request.check().map_err(in_own_words)?;
     let (task, writer) = chat::prepare(&state, model.clone(), chat_request).await.map_err(renamed)?;
-    let owner = log.key_hash();
+    let owner = log.key_identity();
     let generation = Generation::start(task, state.metrics(), log)
         .map_err(|error| renamed(error.with_prompt_param("input")))?;
     let streams = request.stream == Some(true);
@@ -95,7 +94,10 @@ pub async fn get_response(
     Extension(log): Extension<Arc<RequestLog>>,
     Path(id): Path<String>,
 ) -> Result<Json<Response>, ApiError> {
-    let stored = state.responses().get(&id, log.key_hash()).ok_or_else(|| not_stored(&id, "response_id"))?;
+    let stored = state
+        .responses()
+        .get(&id, log.key_identity().as_deref())
+        .ok_or_else(|| not_stored(&id, "response_id"))?;
     Ok(Json(stored.response.clone()))
 }
 
@@ -116,7 +118,7 @@ pub async fn delete_response(
     Extension(log): Extension<Arc<RequestLog>>,
     Path(id): Path<String>,
 ) -> Result<Json<DeletedResponse>, ApiError> {
-    if !state.responses().remove(&id, log.key_hash()) {
+    if !state.responses().remove(&id, log.key_identity().as_deref()) {
         return Err(not_stored(&id, "response_id"));
     }
     Ok(Json(DeletedResponse { id, object: "response".to_owned(), deleted: true }))
@@ -127,7 +129,7 @@ struct Running {
     generation: Generation,
     writer: ChatWriter,
     shape: ResponseWriter,
-    owner: Option<KeyHash>,
+    owner: Option<String>,
     /// Up to the input.
     conversation: Vec<ChatMessage>,
     finish: String,

@@ -147,6 +147,7 @@ mod tests {
 
     const END: u32 = 2;
     const ONE: &str = "<tool_call>\n{\"name\": \"add\", \"arguments\": {\"x\": 12}}\n</tool_call>";
+    const MARKS: [&str; 5] = ["<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "<|python_tag|>"];
     const WRONG: &str = "<tool_call>\n{\"name\": \"add\", \"arguments\": {\"x\": \"12\"}}\n</tool_call>";
 
     fn tool(name: &str, parameters: Value, strict: bool) -> Tool {
@@ -165,9 +166,26 @@ mod tests {
         [tool("add", number, strict), tool("wait", json!({}), false)]
     }
 
-    fn tokenizer() -> Tokenizer {
+    /// One whose marks are text, and one whose marks are special tokens, as most models' are.
+    fn tokenizers() -> [Tokenizer; 2] {
         let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/llama3"));
-        Tokenizer::load(path).unwrap()
+        let folder = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(path).unwrap().map(Result::unwrap) {
+            std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+        }
+        let file = folder.path().join("tokenizer.json");
+        let mut json: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let added = json["added_tokens"].as_array_mut().unwrap();
+        let (like, first) = (added[0].clone(), Tokenizer::load(path).unwrap().vocab_size());
+        for (at, mark) in MARKS.into_iter().enumerate() {
+            let mut token = like.clone();
+            (token["id"], token["content"], token["special"]) = (json!(first + at), json!(mark), json!(true));
+            added.push(token);
+        }
+        std::fs::write(&file, json.to_string()).unwrap();
+        let marked = Tokenizer::load(folder.path()).unwrap();
+        assert!(MARKS.iter().all(|mark| marked.token_to_id(mark).is_some_and(|id| marked.is_special(id))));
+        [Tokenizer::load(path).unwrap(), marked]
     }
 
     /// Whether an answer may be this text and end there.
@@ -184,11 +202,15 @@ mod tests {
 
     #[test]
     fn a_call_that_must_come_is_one_of_the_tools() {
-        let (tokenizer, tools) = (tokenizer(), tools(false));
+        tokenizers().iter().for_each(must_come);
+    }
+
+    fn must_come(tokenizer: &Tokenizer) {
+        let tools = tools(false);
         let takes = |format, several, text: &str| {
             let tools = tools.iter().collect();
-            let calls = Calls { format, tools, several, tokenizer: &tokenizer, exact: true };
-            takes(&tokenizer, &calls.alone(), text)
+            let calls = Calls { format, tools, several, tokenizer, exact: true };
+            takes(tokenizer, &calls.alone(), text)
         };
         let hermes = ToolFormat::Hermes;
         let two = format!("{ONE}\n{ONE}");
@@ -207,11 +229,15 @@ mod tests {
 
     #[test]
     fn calls_within_text_follow_the_schemas_of_strict_tools() {
-        let (tokenizer, strict) = (tokenizer(), tools(true));
+        tokenizers().iter().for_each(within_text);
+    }
+
+    fn within_text(tokenizer: &Tokenizer) {
+        let strict = tools(true);
         let takes = |format, several, text: &str| {
             let tools = strict.iter().collect();
-            let calls = Calls { format, tools, several, tokenizer: &tokenizer, exact: false };
-            takes(&tokenizer, &calls.within_text(), text)
+            let calls = Calls { format, tools, several, tokenizer, exact: false };
+            takes(tokenizer, &calls.within_text(), text)
         };
         let hermes = ToolFormat::Hermes;
         for text in ["", "Hello", ONE, &format!("I look.\n{ONE}"), "a <tool_call"] {
@@ -226,6 +252,9 @@ mod tests {
         let llama = |text: &str| takes(ToolFormat::Llama, false, text);
         assert!(llama("Hello {") && llama("") && llama("{\"name\": \"add\", \"parameters\": {\"x\": 1}}"));
         assert!(!llama("{\"name\": \"add\", \"parameters\": {\"x\": \"1\"}}") && !llama("{\"a\": 1}"));
+        let marked = "<|python_tag|>{\"name\": \"add\", \"parameters\": {\"x\": 1}}";
+        let is_special = tokenizer.token_to_id("<|python_tag|>").is_some();
+        assert!(llama(marked) && (!is_special || !llama(&marked.replace('1', "true"))));
         let mistral = |text: &str| takes(ToolFormat::Mistral, false, text);
         let call = "[TOOL_CALLS][{\"name\": \"add\", \"arguments\": {\"x\": 1}}]";
         assert!(mistral("Hello [") && mistral(call) && !mistral(&call.replace('1', "true")));
@@ -236,12 +265,16 @@ mod tests {
 
     #[test]
     fn an_answer_has_the_form_or_is_a_call() {
-        let (tokenizer, tools) = (tokenizer(), tools(true));
+        tokenizers().iter().for_each(or_form);
+    }
+
+    fn or_form(tokenizer: &Tokenizer) {
+        let tools = tools(true);
         let calls = Calls {
             format: ToolFormat::Hermes,
             tools: tools.iter().collect(),
             several: true,
-            tokenizer: &tokenizer,
+            tokenizer,
             exact: false,
         };
         let schema = json!({"type": "object", "properties": {"y": {"type": "string"}}, "required": ["y"]});
@@ -253,22 +286,21 @@ mod tests {
         ];
         for (form, fits, does_not) in forms {
             let grammar = calls.or_form(form);
-            assert!(takes(&tokenizer, &grammar, fits) && takes(&tokenizer, &grammar, ONE), "{grammar:?}");
-            assert!(!takes(&tokenizer, &grammar, does_not), "{grammar:?}");
-            assert!(!takes(&tokenizer, &grammar, WRONG), "{grammar:?}");
+            assert!(takes(tokenizer, &grammar, fits) && takes(tokenizer, &grammar, ONE), "{grammar:?}");
+            assert!(!takes(tokenizer, &grammar, does_not), "{grammar:?}");
+            assert!(!takes(tokenizer, &grammar, WRONG), "{grammar:?}");
         }
     }
 
     #[test]
     fn the_tool_at_fault_is_found() {
-        let tokenizer = tokenizer();
-        let guides = Guides::new(&tokenizer, &[END]).unwrap();
+        let [tokenizer, _] = &tokenizers();
+        let guides = Guides::new(tokenizer, &[END]).unwrap();
         let wrong = json!({"type": "object", "properties": {"a": {"type": "nmber"}}});
         let all = [tools(true)[0].clone(), tool("b", wrong.clone(), false), tool("c", wrong, true)];
         let fault = |exact: bool, offered: &[usize]| {
             let tools = offered.iter().map(|at| &all[*at]).collect();
-            let calls =
-                Calls { format: ToolFormat::Hermes, tools, several: true, tokenizer: &tokenizer, exact };
+            let calls = Calls { format: ToolFormat::Hermes, tools, several: true, tokenizer, exact };
             calls.fault(&guides, &all).map(|(at, _)| at)
         };
         assert_eq!((fault(true, &[0, 1, 2]), fault(false, &[0, 1, 2])), (Some(1), Some(2)));

@@ -27,6 +27,8 @@ pub struct ToolPlan {
     tools: Vec<Tool>,
     choice: Option<ToolChoice>,
     several: bool,
+    /// A grammar holds calls within text, too.
+    held: bool,
 }
 
 impl ToolPlan {
@@ -34,7 +36,7 @@ impl ToolPlan {
     pub fn new(model: &ServedModel, request: &ChatRequest) -> Option<Self> {
         let plan = Self::telling(model, request.offered_tools())?;
         let several = request.parallel_tool_calls != Some(false);
-        Some(Self { choice: request.tool_choice.clone(), several, ..plan })
+        Some(Self { choice: request.tool_choice.clone(), several, held: request.holds_calls(), ..plan })
     }
 
     /// Tools that the model is told of, to be called as it likes. `None` if there are none.
@@ -59,6 +61,7 @@ impl ToolPlan {
             tools: tools.to_vec(),
             choice: None,
             several: true,
+            held: false,
         })
     }
 
@@ -71,11 +74,10 @@ impl ToolPlan {
     /// may be none.
     pub fn grammar(&self, tokenizer: &Tokenizer, form: Option<Grammar>) -> Option<Grammar> {
         let calls = self.calls(tokenizer);
-        let strict = self.tools.iter().any(|tool| tool.function.strict == Some(true));
         match form {
             _ if self.is_forced() => Some(calls.alone()),
             Some(form) => Some(calls.or_form(form)),
-            None => (strict || !self.several).then(|| calls.within_text()),
+            None => self.held.then(|| calls.within_text()),
         }
     }
 

@@ -13,7 +13,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::json;
 
-use crate::engine::{EngineHandle, Event, Request, SamplingParams, SoftPrefix};
+use crate::engine::{EngineHandle, Event, Request, SamplingParams, SoftPrefix, process_memory};
 use crate::model::augmented::AugmentedPrompt;
 use crate::registry::ServedModel;
 use crate::settings::ByteSize;
@@ -243,8 +243,8 @@ impl Figures<'_> {
             "accepted_draft_tokens": self.model.handle.stats().accepted_draft_tokens.load(Relaxed),
             "load_seconds": round(self.load_seconds),
             "weight_bytes": self.model.weight_bytes,
-            "memory_bytes": memory_bytes("VmRSS:"),
-            "peak_rss_bytes": memory_bytes("VmHWM:"),
+            "memory_bytes": process_memory("VmRSS:"),
+            "peak_rss_bytes": process_memory("VmHWM:"),
             "model": self.model.name,
             "dtype": self.model.dtype,
             "isa": self.isa,
@@ -270,28 +270,8 @@ impl Figures<'_> {
             self.threads,
             self.isa,
             self.load_seconds,
-            size(memory_bytes("VmRSS:")),
-            size(memory_bytes("VmHWM:")),
+            size(process_memory("VmRSS:")),
+            size(process_memory("VmHWM:")),
         )
-    }
-}
-
-/// The memory this process holds (`VmRSS:`) or has held at most (`VmHWM:`); `None` where the system does not say.
-fn memory_bytes(key: &str) -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn this_process_has_memory() {
-        for key in ["VmRSS:", "VmHWM:"] {
-            assert!(memory_bytes(key).is_some_and(|bytes| bytes > 1 << 20), "{key}");
-        }
-        assert_eq!(memory_bytes("VmNone:"), None);
     }
 }

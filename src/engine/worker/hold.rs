@@ -12,6 +12,7 @@ use crate::model::Decoder;
 use tokio::sync::oneshot::Sender;
 
 use super::super::handle::{EngineError, PauseMode};
+use super::super::request::Fault;
 use super::{Arrival, StepModel, Worker};
 
 #[derive(Default)]
@@ -81,7 +82,7 @@ impl<M: StepModel> Worker<M> {
     pub(super) fn let_go(&mut self) {
         self.set_paused(false);
         if self.hold.lent {
-            self.fail_all("the engine was shut down while its weights were lent away");
+            self.fail_all("the engine was shut down while its weights were lent away", Fault::Engine);
         }
     }
 

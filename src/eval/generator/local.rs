@@ -125,7 +125,7 @@ impl LocalGenerator {
                 Output::Failed { message, fault: Fault::Request } => {
                     return Err(GeneratorError::Refused { message });
                 }
-                Output::Failed { message, fault: Fault::Engine } => {
+                Output::Failed { message, fault: Fault::Engine | Fault::Inside } => {
                     return Err(GeneratorError::Unavailable { message });
                 }
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
 
-use super::runs::{check_has_room, check_may_begin, own_run_of};
+use super::runs::{check_may_begin, own_run_of, room_for_run};
 use super::shape;
 use crate::api::error::ApiError;
 use crate::api::request_log::RequestLog;
@@ -103,9 +103,7 @@ pub async fn resume_run(
     check_may_begin(&log)?;
     let evals = state.evals()?;
     let run = own_run_of(evals, &log, &eval_id, &run_id).await?;
-    if !run.status.is_active() {
-        check_has_room(evals, &log).await?;
-    }
+    let _room = if run.status.is_active() { None } else { room_for_run(evals, &log).await? };
     let row = evals.store.resume_run(&run_id).await?;
     evals.wake();
     answer(row)

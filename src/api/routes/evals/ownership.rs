@@ -8,7 +8,7 @@ use crate::store::RunRow;
 
 /// By what the caller's key is known in the store; `None` without one.
 pub fn owner(log: &RequestLog) -> Option<String> {
-    log.key.get().map(|held| held.key.identity())
+    log.key_identity()
 }
 
 pub fn is_admin(log: &RequestLog) -> bool {

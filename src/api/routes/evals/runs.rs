@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde_json::Value;
+use tokio::sync::MutexGuard;
 
 use super::ownership::{check_may_change, is_admin, may_see, owner};
 use super::query::Pairs;
@@ -71,7 +72,7 @@ pub async fn create_run(
     if evals.store.active_runs(ACTIVE_RUNS_MAX).await?.len() >= ACTIVE_RUNS_MAX {
         return Err(ApiError::too_many(format!("{ACTIVE_RUNS_MAX} runs wait already: cancel some, or wait")));
     }
-    check_has_room(evals, &log).await?;
+    let _room = room_for_run(evals, &log).await?;
     let name = request.name.unwrap_or_else(|| format!("{} on {}", model, spec.suite));
     let metadata = Value::Object(request.metadata.unwrap_or_default());
     let submission = Submission { eval: eval_id, name, model, metadata, owner: owner(&log), spec };
@@ -94,12 +95,18 @@ pub fn check_may_begin(log: &RequestLog) -> Result<(), ApiError> {
     }
 }
 
+/// Room for one more run of the caller's key. To be held until the run is there, so that nobody counts without it.
+///
 /// # Errors
 /// 429 for a key that has as many runs as one may.
-pub async fn check_has_room(evals: &Evals, log: &RequestLog) -> Result<(), ApiError> {
-    let Some(held) = log.key.get().filter(|_| !is_admin(log)) else { return Ok(()) };
+pub async fn room_for_run<'a>(
+    evals: &'a Evals,
+    log: &RequestLog,
+) -> Result<Option<MutexGuard<'a, ()>>, ApiError> {
+    let Some(held) = log.key.get().filter(|_| !is_admin(log)) else { return Ok(None) };
+    let turn = evals.counting.lock().await;
     if evals.store.active_runs_of(&held.key.identity()).await? < ACTIVE_RUNS_OF_A_KEY_MAX {
-        return Ok(());
+        return Ok(Some(turn));
     }
     let name = &held.key.name;
     Err(ApiError::too_many(format!(
