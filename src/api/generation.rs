@@ -168,7 +168,7 @@ impl Generation {
                             Err(self.cut_off(ApiError::internal(message)))
                         }
                         Output::Failed { message, fault: Fault::Inside } => {
-                            Err(self.cut_off(self.inside(message)))
+                            Err(self.cut_off(self.inside(&message)))
                         }
                         Output::Failed { message, fault: Fault::Request } => {
                             Err(ApiError::cannot_go_on(message))
@@ -199,7 +199,7 @@ impl Generation {
     }
 
     /// What a client is told of a failure whose words are for the log.
-    fn inside(&self, cause: String) -> ApiError {
+    fn inside(&self, cause: &str) -> ApiError {
         tracing::error!(id = self.log.id, model = self.model.name, cause, "the engine failed on a request");
         ApiError::internal(ENGINE_FAILED)
     }

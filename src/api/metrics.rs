@@ -108,7 +108,9 @@ impl Metrics {
         families.extend(key_series(&self.prefix, keys)?);
         families.extend(memory_series(&self.prefix)?);
         if let Some(models) = models {
-            families.iter_mut().for_each(|family| retain_models(family, models));
+            for family in &mut families {
+                retain_models(family, models);
+            }
             families.retain(|family| !family.get_metric().is_empty());
         }
         let mut text = Vec::new();

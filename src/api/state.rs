@@ -260,21 +260,17 @@ impl AppState {
     /// # Errors
     /// 403 for another one, whether it is served or not.
     pub fn model_for(&self, log: &RequestLog, name: Option<&str>) -> Result<Arc<ServedModel>, ApiError> {
-        match name {
-            Some(name) => {
-                check_may_use(log, name)?;
-                let model = self.model_told(log, name)?;
-                check_may_use(log, &model.name)?;
-                Ok(model)
-            }
-            None => {
-                let only = self.only_model(|name| check_may_use(log, name).is_ok());
-                only.map_err(|error| match log.held_to() {
-                    Some(models) if error.status == StatusCode::NOT_FOUND => ApiError::none_served(models),
-                    _ => error,
-                })
-            }
-        }
+        let Some(name) = name else {
+            let only = self.only_model(|name| check_may_use(log, name).is_ok());
+            return only.map_err(|error| match log.held_to() {
+                Some(models) if error.status == StatusCode::NOT_FOUND => ApiError::none_served(models),
+                _ => error,
+            });
+        };
+        check_may_use(log, name)?;
+        let model = self.model_told(log, name)?;
+        check_may_use(log, &model.name)?;
+        Ok(model)
     }
 
     /// [`Self::model`], whose refusal names no other model, however near, to a key that is held to some.

@@ -137,6 +137,7 @@ fn start_models(
 }
 
 /// Of a model: its logits of a position, and the vector that it computes with.
+#[derive(Clone, Copy)]
 pub(super) struct Widths {
     pub vocab: usize,
     pub hidden: usize,
