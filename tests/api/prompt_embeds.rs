@@ -64,7 +64,9 @@ async fn embeddings_of_tokens_are_answered_as_the_tokens_are() {
         assert_eq!(cached > 0, round == 1, "vectors have a cache of their own: {cached}");
     }
     let rounded = as_f32(&first, |values| {
-        values.iter_mut().for_each(|value| *value = bf16::from_f32(*value).to_f32());
+        for value in values.iter_mut() {
+            *value = bf16::from_f32(*value).to_f32();
+        }
     });
     let rounded = server.ok(PATH, &asked(&json!({"prompt_embeds": rounded}))).await;
     let halves = server.ok(PATH, &asked(&json!({"prompt_embeds": as_bf16(&first)}))).await;
