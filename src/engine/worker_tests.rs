@@ -224,7 +224,8 @@ fn tokens_that_nobody_takes_are_counted() {
     let mut stream = engine.handle.generate(request(&[5, 6], sampling)).unwrap();
     let computed = stream.computed();
     // The end of a second request says that the first, which was there before, is done.
-    read(&mut engine.handle.generate(request(&[5, 6], greedy(30))).unwrap());
+    let longer = SamplingParams { ignore_eos: true, ..greedy(30) };
+    read(&mut engine.handle.generate(request(&[5, 6], longer)).unwrap());
     assert_eq!(computed.load(Relaxed), 20, "before any of them is taken");
     let taken = read(&mut stream).iter().filter(|event| matches!(event, Event::Token { .. })).count();
     assert_eq!(taken, 20);
