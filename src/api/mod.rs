@@ -13,6 +13,7 @@ mod choice_text;
 mod clock;
 mod completion_writer;
 mod error;
+mod etag;
 mod evals;
 mod generation;
 mod guidance;

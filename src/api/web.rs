@@ -9,12 +9,13 @@ use axum::response::{Html, IntoResponse, Response};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
 use super::error::ApiError;
+use super::etag;
 
 /// Scripts and styles from here alone, none of them inline; nothing may be sent elsewhere. Where browsers know trusted types, only
-/// Svelte's own templates are parsed as HTML, whatever a model says (`default` is the page's, and takes the empty text alone).
+/// Svelte's own templates are parsed as HTML, whatever a model says.
 pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
-     require-trusted-types-for 'script'; trusted-types svelte-trusted-html default";
+     require-trusted-types-for 'script'; trusted-types svelte-trusted-html";
 
 const ASSETS: &str = "/assets/";
 const NOT_BUILT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Xenoglot</title>\
@@ -33,14 +34,7 @@ pub fn is_page(path: &str) -> bool {
 
 /// Asked for again at every visit: it names the files of this build.
 pub async fn index(headers: HeaderMap) -> Response {
-    let Some(file) = Dist::get("index.html") else { return Html(NOT_BUILT).into_response() };
-    let tag = etag(&file);
-    let is_known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| *known == tag);
-    let kept = [(header::CACHE_CONTROL, HeaderValue::from_static("no-cache")), (header::ETAG, tag)];
-    if is_known {
-        return (StatusCode::NOT_MODIFIED, kept).into_response();
-    }
-    (kept, Html(file.data)).into_response()
+    index_of::<Dist>(&headers)
 }
 
 /// Kept for ever: a name has the hash of its content.
@@ -49,7 +43,27 @@ pub async fn asset(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let found = content_type(&name).and_then(|kind| Some((kind, stored(&name, takes_gzip(&headers))?)));
+    asset_of::<Dist>(&method, &name, &headers)
+}
+
+fn index_of<Files: RustEmbed>(headers: &HeaderMap) -> Response {
+    let Some(file) = Files::get("index.html") else { return Html(NOT_BUILT).into_response() };
+    let tag = tag_of(&file);
+    let is_known = etag::matches(headers, &tag);
+    let tag = HeaderValue::from_str(&tag).expect("hexadecimal digits are plain");
+    let kept = [(header::CACHE_CONTROL, HeaderValue::from_static("no-cache")), (header::ETAG, tag)];
+    if is_known {
+        return (StatusCode::NOT_MODIFIED, kept).into_response();
+    }
+    (kept, Html(file.data)).into_response()
+}
+
+fn asset_of<Files: RustEmbed>(
+    method: &Method,
+    name: &str,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let found = content_type(name).and_then(|kind| Some((kind, stored::<Files>(name, takes_gzip(headers))?)));
     let Some((kind, (file, is_packed))) = found else {
         let shown: String = name.chars().take(200).collect();
         return Err(ApiError::no_such_path(method.as_str(), &format!("{ASSETS}{shown}")));
@@ -66,10 +80,10 @@ pub async fn asset(
 }
 
 /// A file, packed where it may be and is.
-fn stored(name: &str, packed: bool) -> Option<(EmbeddedFile, bool)> {
+fn stored<Files: RustEmbed>(name: &str, packed: bool) -> Option<(EmbeddedFile, bool)> {
     let plain = format!("assets/{name}");
-    let gzip = packed.then(|| Dist::get(&format!("{plain}.gz"))).flatten();
-    gzip.map(|file| (file, true)).or_else(|| Some((Dist::get(&plain)?, false)))
+    let gzip = packed.then(|| Files::get(&format!("{plain}.gz"))).flatten();
+    gzip.map(|file| (file, true)).or_else(|| Some((Files::get(&plain)?, false)))
 }
 
 /// Of the kinds of files that a build makes; `None` for any other name, and for one that is no plain file's.
@@ -92,15 +106,69 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
     taken.split(',').any(|coding| coding.trim() == "gzip")
 }
 
-fn etag(file: &EmbeddedFile) -> HeaderValue {
+fn tag_of(file: &EmbeddedFile) -> String {
     let hash = file.metadata.sha256_hash();
     let start = hash.first_chunk().copied().map_or(0, u128::from_be_bytes);
-    HeaderValue::from_str(&format!("\"{start:032x}\"")).expect("hexadecimal digits are plain")
+    format!("\"{start:032x}\"")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A page as a build makes one, whether one was made or not.
+    #[derive(RustEmbed)]
+    #[folder = "tests/fixtures/web"]
+    struct Fixture;
+
+    const SCRIPT: &str = "index-F1xtur3_.js";
+
+    fn sent(name: header::HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.parse().unwrap())])
+    }
+
+    async fn bytes(response: Response) -> Vec<u8> {
+        axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap().to_vec()
+    }
+
+    #[tokio::test]
+    async fn a_page_that_did_not_change_is_not_sent_again() {
+        let first = index_of::<Fixture>(&HeaderMap::new());
+        assert_eq!(
+            (first.status(), &first.headers()["cache-control"]),
+            (StatusCode::OK, &"no-cache".parse().unwrap())
+        );
+        let tag = first.headers()["etag"].to_str().unwrap().to_owned();
+        assert!(String::from_utf8(bytes(first).await).unwrap().contains(&format!("{ASSETS}{SCRIPT}")));
+        for known in [&tag, &format!("W/{tag}"), &format!("\"other\", {tag}"), "*"] {
+            let again = index_of::<Fixture>(&sent(header::IF_NONE_MATCH, known));
+            assert_eq!(again.status(), StatusCode::NOT_MODIFIED, "{known}");
+            assert_eq!(again.headers()["etag"], tag);
+            assert!(bytes(again).await.is_empty());
+        }
+        let changed = index_of::<Fixture>(&sent(header::IF_NONE_MATCH, "\"other\""));
+        assert_eq!(changed.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn files_are_kept_for_ever_and_packed_for_who_takes_it() {
+        let plain = Fixture::get(&format!("assets/{SCRIPT}")).unwrap().data;
+        let packed = Fixture::get(&format!("assets/{SCRIPT}.gz")).unwrap().data;
+        for (accepted, expected) in [("gzip", &packed), ("br, gzip", &packed), ("br", &plain), ("", &plain)] {
+            let answer =
+                asset_of::<Fixture>(&Method::GET, SCRIPT, &sent(header::ACCEPT_ENCODING, accepted)).unwrap();
+            let headers = answer.headers().clone();
+            assert_eq!(headers["content-type"], "text/javascript; charset=utf-8");
+            assert!(headers["cache-control"].to_str().unwrap().contains("immutable"));
+            assert_eq!(headers["vary"], "accept-encoding");
+            let is_packed = headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding == "gzip");
+            assert_eq!(is_packed, *expected == packed, "{accepted}");
+            assert_eq!(bytes(answer).await, **expected, "{accepted}");
+        }
+        for name in ["index.html", "index-F1xtur3_.js.gz", "other.js", "../index.html"] {
+            assert!(asset_of::<Fixture>(&Method::GET, name, &HeaderMap::new()).is_err(), "{name}");
+        }
+    }
 
     #[test]
     fn only_names_of_a_build_are_looked_for() {

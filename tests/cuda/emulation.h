@@ -26,7 +26,8 @@
 #define __device__
 #define __forceinline__ inline
 #define __launch_bounds__(threads)
-#define __shared__ static
+// In a section of their own, which is filled before each block. Kernels are no templates nor inline, whose statics have sections already.
+#define __shared__ static __attribute__((section("shared_statics")))
 #define DYNAMIC_SHARED(name) unsigned char* name = emulation::shared_memory()
 #define KERNEL(threads) static void
 
@@ -37,6 +38,8 @@ struct Dim3 {
     unsigned x = 1, y = 1, z = 1;
 };
 static Dim3 threadIdx, blockIdx, blockDim, gridDim;
+// The linker's names for where that section begins and ends; a program without such variables has none.
+extern "C" __attribute__((weak)) unsigned char __start_shared_statics[], __stop_shared_statics[];
 
 namespace emulation {
 
@@ -164,7 +167,9 @@ inline void run_block(unsigned threads) {
     }
     warps.assign(threads / LANES, Warp{{}, nullptr, 0, LANES, 0});
     at_block = 0, alive = static_cast<int>(threads), block_meetings = 0;
-    std::memset(shared_memory(), 0xff, SHARED_MAX);  // NaN to whoever reads before he writes
+    // NaN to whoever reads before he writes.
+    std::memset(shared_memory(), 0xff, SHARED_MAX);
+    if (__start_shared_statics) std::memset(__start_shared_statics, 0xff, __stop_shared_statics - __start_shared_statics);
     for (unsigned i = 0; i < threads; ++i) {
         Fiber& fiber = fibers[i];
         fiber.started = fiber.finished = fiber.at_block = false;
@@ -292,14 +297,9 @@ inline float __uint_as_float(uint32_t bits) {
 }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fadd_rn(float a, float b) { return a + b; }
-inline float __fsub_rn(float a, float b) { return a - b; }
 inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __fsqrt_rn(float a) { return std::sqrt(a); }
 inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
-inline double __dmul_rn(double a, double b) { return a * b; }
-inline double __dadd_rn(double a, double b) { return a + b; }
-inline double __dsub_rn(double a, double b) { return a - b; }
-inline double __ddiv_rn(double a, double b) { return a / b; }
 
 inline uint16_t narrow(float x) {
     const uint32_t bits = __float_as_uint(x);

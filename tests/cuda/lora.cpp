@@ -22,7 +22,7 @@ static std::vector<uint16_t> run(const std::vector<int>& rows, const std::vector
         const bool joins = !groups.empty() && groups.back().adapter == rows[row] && groups.back().rows < 16 &&
                            groups.back().first_row + groups.back().rows == row;
         if (joins) ++groups.back().rows;
-        else groups.push_back({row, 1, rows[row], 0});
+        else groups.push_back({row, 1, rows[row]});
     }
     std::vector<Buffer<uint16_t>*> held;
     std::vector<lora::LowRank> low_ranks;
@@ -35,7 +35,7 @@ static std::vector<uint16_t> run(const std::vector<int>& rows, const std::vector
     Buffer<lora::LowRank> its_adapters(low_ranks);
     Buffer<uint16_t> in(x), down(rows.size() * rank_max, check::NOT_A_NUMBER), out(y);
     const unsigned count = static_cast<unsigned>(groups.size());
-    LAUNCH(({count, static_cast<unsigned>(rank_max / 8)}), 128, lora::lora_down(in, its_groups, its_adapters, down, in_features, in_features, rank_max));
+    LAUNCH(({count, static_cast<unsigned>(rank_max / 8)}), 128, lora::lora_down(in, its_groups, its_adapters, down, in_features, rank_max));
     LAUNCH(({count, static_cast<unsigned>((out_features + 31) / 32)}), 128,
            lora::lora_up(down, its_groups, its_adapters, out, out_features, y_stride, rank_max));
     for (auto* buffer : held) delete buffer;

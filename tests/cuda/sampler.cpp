@@ -1,5 +1,5 @@
-// The sampler against what the CPU's says of the same rows, bit by bit: tests/cuda/sampler_cases.txt, which a test of
-// src/engine/sampler records. And what a grammar allows, against a sort.
+// The sampler against what the CPU's says of the same rows, bit by bit: sampler_cases.txt, which src/engine/sampler/device_cases.rs
+// records. And which logits a mask leaves.
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -69,7 +69,6 @@ static Case read_case(const std::string& line) {
     by.choice = static_cast<uint32_t>(next());
     by.logprobs = static_cast<int>(next());
     by.mode = static_cast<int>(next());
-    by.unused = 0;
     std::map<uint32_t, edits::Edit> edits;
     auto edit = [&]() -> edits::Edit& {
         const uint32_t id = static_cast<uint32_t>(next());
@@ -170,6 +169,8 @@ static void recorded_cases() {
             expect(found[i] == cases[i].second.expected, "recorded case " + std::to_string(cases[i].first));
         }
         expect(run({all[0]}, 1024, 2)[0] == found[0], "a row alone, by another number of threads");
+        // So few threads that every loop goes round, as those of 1024 do over a vocabulary above 32,768.
+        expect(run(all, 32, 2) == found, "rows by one warp");
     }
 }
 

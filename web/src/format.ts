@@ -20,10 +20,6 @@ export function duration(seconds: number): string {
   return format(value, { style: 'unit', unit, maximumSignificantDigits: 3 });
 }
 
-export function time(milliseconds: number): string {
-  return new Intl.DateTimeFormat(language.code, { timeStyle: 'medium' }).format(milliseconds);
-}
-
 export function dateTime(milliseconds: number): string {
   return new Intl.DateTimeFormat(language.code, { dateStyle: 'medium', timeStyle: 'short' }).format(milliseconds);
 }

@@ -1,5 +1,4 @@
 // The page begins: styles, then the shell.
-import './trusted';
 import { mount } from 'svelte';
 import App from './App.svelte';
 import './styles/tokens.css';

@@ -23,10 +23,6 @@ export function setQuery(changes: Record<string, string>): void {
   read();
 }
 
-export function go(path: string[], query: Record<string, string> = {}): void {
-  location.hash = href(path, query);
-}
-
 function read(): void {
   const [path = '', query = ''] = location.hash.replace(/^#\/?/, '').split(/\?(.*)/s);
   route.path = path.split('/').filter(Boolean).map(decoded);

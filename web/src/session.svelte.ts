@@ -1,4 +1,4 @@
-// Who is here and whether the server answers: state alone. `access.ts` changes it, `api/client.ts` reads the key.
+// Who is here and whether the server answers: state alone. `access.ts` opens it, `api/client.ts` reads the key.
 
 export type Scope = 'inference' | 'metrics' | 'rollouts' | 'admin';
 
@@ -17,4 +17,29 @@ export const session = $state({
 
 export function may(scope: Scope): boolean {
   return session.scopes.includes(scope);
+}
+
+const forgetters: (() => void)[] = [];
+let leave = new AbortController();
+
+/** Aborted when the session ends. */
+export function leaving(): AbortSignal {
+  return leave.signal;
+}
+
+/** For a module that keeps what a key opened: called when its user goes. */
+export function onLeaving(forget: () => void): void {
+  forgetters.push(forget);
+}
+
+/** Ends what runs under the key, and forgets what it opened. */
+export function forget(): void {
+  for (const forget of forgetters) forget();
+  leave.abort();
+  leave = new AbortController();
+}
+
+export function shut(reason: string): void {
+  forget();
+  Object.assign(session, { status: 'shut', name: '', scopes: [], reason });
 }

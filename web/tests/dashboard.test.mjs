@@ -97,6 +97,20 @@ test('n answers are cards with what they boxed, formulas are typeset', async () 
   await close(page);
 });
 
+test('a formula is typeset once, and the keyboard stays at the button', async () => {
+  const page = await open(browser, playground({ max_tokens: '80', extra: answering(`So \\(x^2\\) and then ${'more words '.repeat(12)}come.`) }));
+  await page.getByLabel('Message', { exact: true }).fill('How many?');
+  await page.getByRole('button', { name: 'Send' }).focus();
+  await page.keyboard.press('Enter');
+  await page.locator('[data-sample="0"] .katex').waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Stop');
+  await page.evaluate(() => (window.first = document.querySelector('[data-sample="0"] .katex')));
+  await done(page);
+  assert.ok(await page.evaluate(() => window.first === document.querySelector('[data-sample="0"] .katex')));
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Send');
+  await close(page);
+});
+
 test('tokens show their probabilities to pointer and keyboard', async () => {
   const page = await open(browser, playground({ logprobs: 'true', max_tokens: '12', temperature: '0' }));
   await ask(page, 'Name a colour.');
@@ -162,6 +176,8 @@ test('keys open what they open', async () => {
     };
     await signIn('sk-wrong', false);
     await page.getByText('the API key is wrong').waitFor();
+    await page.getByLabel('API key').fill('sk-ключ');
+    await page.getByText('A key has no spaces').waitFor();
     await signIn('sk-use', false);
     await page.getByRole('heading', { name: 'Playground' }).waitFor();
     await page.reload();
@@ -171,6 +187,16 @@ test('keys open what they open', async () => {
     await page.reload();
     await page.getByRole('heading', { name: 'Playground' }).waitFor();
     assert.equal(await page.evaluate(() => Object.values(localStorage).includes('sk-use')), false);
+    // What was asked under a key goes with it, and what still comes ends.
+    await page.goto(`${keyed.url}/#/playground?${new URLSearchParams({ max_tokens: '1000', extra: '{"ignore_eos": true}' })}`);
+    await ask(page, 'A secret.');
+    await page.waitForFunction(() => document.querySelector('[data-sample="0"] .answer')?.textContent);
+    await page.getByRole('button', { name: /Sign out/ }).click();
+    await page.getByLabel('API key').waitFor();
+    await signIn('sk-use', false);
+    await page.getByText('Nothing was asked yet.').waitFor();
+    assert.equal(await page.getByText('A secret.').count(), 0);
+    await keyed.idle('sk-admin');
     await page.getByRole('button', { name: /Sign out/ }).click();
     await page.getByLabel('API key').waitFor();
 
@@ -181,8 +207,17 @@ test('keys open what they open', async () => {
     await form.getByLabel('Folder below').fill(MODEL);
     await form.getByRole('button', { name: 'Load a model' }).click();
     await page.getByRole('heading', { name: 'second' }).waitFor();
-    await page.getByRole('button', { name: 'Unload second' }).click();
-    await page.getByRole('button', { name: 'Unload second now' }).click();
+    // By keyboard: what takes a button's place has the focus.
+    const focused = () => page.evaluate(() => document.activeElement.ariaLabel ?? document.activeElement.textContent);
+    await page.getByRole('button', { name: 'Unload second' }).focus();
+    await page.keyboard.press('Enter');
+    await page.getByRole('button', { name: 'Keep' }).focus();
+    await page.keyboard.press('Enter');
+    assert.equal(await focused(), 'Unload second');
+    await page.keyboard.press('Enter');
+    assert.equal(await focused(), 'Unload second now');
+    await page.keyboard.press('Enter');
+    assert.equal(await focused(), 'Models and adapters');
     await page.getByRole('heading', { name: 'second' }).waitFor({ state: 'detached' });
     await close(page);
   } finally {

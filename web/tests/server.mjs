@@ -56,6 +56,15 @@ export class Server {
     rmSync(this.folder, { recursive: true, force: true });
   }
 
+  /** Until no request runs any more. */
+  async idle(key) {
+    for (;;) {
+      const text = await (await fetch(`${this.url}/metrics`, { headers: { authorization: `Bearer ${key}` } })).text();
+      if (/num_requests_running\{[^}]*\} 0$/m.test(text)) return;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
   async post(path, body, key) {
     const headers = { 'content-type': 'application/json', ...(key && { authorization: `Bearer ${key}` }) };
     return (await fetch(this.url + path, { method: 'POST', headers, body: JSON.stringify(body) })).json();

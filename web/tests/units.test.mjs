@@ -1,7 +1,6 @@
 // The parts that decide without a browser: formulas and boxes, offsets, metrics, streams of events. Modules are read through Vite, as the
 // page's are.
 import assert from 'node:assert/strict';
-import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
 import { createServer as createVite } from 'vite';
 
@@ -30,6 +29,9 @@ test('formulas are found, prices are none', async () => {
   check('$ x $', []);
   check('$$', []);
   check('', []);
+  check(`\\(${'x'.repeat(2000)}\\)`, ['x'.repeat(2000)]);
+  check(`\\(${'x'.repeat(2001)}\\)`, []);
+  check('\\( '.repeat(3), []);
 });
 
 test('the last box is the answer', async () => {
@@ -81,31 +83,91 @@ test('a stream of events is read however it is cut', async () => {
   }
 });
 
-test('a stream that breaks is taken up behind the last event', async () => {
-  const asked = [];
-  const server = createServer((request, response) => {
-    if (request.url === '/version') return response.end('{}');
-    const last = Number(request.headers['last-event-id'] ?? 0);
-    asked.push(last);
-    if (last === 0 && asked.length === 2) return response.writeHead(503).end('{}');
-    response.writeHead(200, { 'content-type': 'text/event-stream' });
-    for (let id = last + 1; id <= Math.min(last + 2, 5); id++) response.write(`id: ${id}\ndata: ${id}\n\n`);
-    if (last === 4) response.end('data: [DONE]\n\n');
-    else if (asked.length === 1) response.destroy();
-    else setTimeout(() => response.destroy(), 20);
-  });
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const url = `http://127.0.0.1:${server.address().port}`;
-  const plain = globalThis.fetch;
-  globalThis.fetch = (path, init) => plain(url + path, { ...init, cache: undefined });
+/** Answers of the chat in turn, the last of them for ever; what the page sees of them, without its pauses. */
+async function chatted(answers, signal = new AbortController().signal, onWait = () => {}) {
+  const { chat } = await load('/src/api/chat.ts');
+  const [plainFetch, plainTimeout] = [globalThis.fetch, globalThis.setTimeout];
+  let asked = 0;
+  globalThis.setTimeout = (call) => plainTimeout(call, 0);
+  globalThis.fetch = async (path) => {
+    if (path === '/version') return onWait() ?? new Response('{}');
+    const answer = answers[Math.min(asked++, answers.length - 1)];
+    return typeof answer === 'number' ? new Response('<h1>Bad gateway</h1>', { status: answer }) : new Response(answer);
+  };
+  const seen = [];
   try {
-    const { follow } = await load('/src/api/events.ts');
-    const found = [];
-    for await (const { data } of follow('/events', { signal: new AbortController().signal })) found.push(data);
-    assert.deepEqual(found, ['1', '2', '3', '4', '5']);
-    assert.equal(asked.at(-1), 4);
+    for await (const event of chat({ messages: [], seed: 1 }, signal)) seen.push(event === 'again' ? event : event.id);
+  } catch (error) {
+    seen.push(error.message);
   } finally {
-    globalThis.fetch = plain;
-    server.close();
+    await (await load('/src/api/connection.ts')).waitForServer();
+    Object.assign(globalThis, { fetch: plainFetch, setTimeout: plainTimeout });
   }
+  return { seen, asked };
+}
+const chunk = (id) => `data: {"id":"${id}"}\n\n`;
+const DONE = 'data: [DONE]\n\n';
+
+test('an answer that breaks off is asked for again', async () => {
+  const check = async (answers, seen) => assert.deepEqual((await chatted(answers)).seen, seen);
+  await check([chunk('a') + DONE], ['a']);
+  await check([chunk('a'), chunk('a') + chunk('b') + DONE], ['a', 'again', 'a', 'b']);
+  await check([429, 503, chunk('a') + DONE], ['again', 'again', 'a']);
+  // A proxy that finds nobody.
+  await check([502, 504, chunk('a') + DONE], ['again', 'again', 'a']);
+  await check([400], ['<h1>Bad gateway</h1>']);
+});
+
+test('an answer that never ends is not asked for for ever', async () => {
+  const { seen, asked } = await chatted([chunk('a')]);
+  assert.equal(asked, 9);
+  assert.equal(seen.at(-1), 'The answer ended before it was whole.');
+});
+
+test('who waits for the server can be stopped', async () => {
+  const abort = new AbortController();
+  let knocks = 0;
+  const { seen } = await chatted([502], abort.signal, () => {
+    if (knocks++ > 0) return null;
+    abort.abort(new Error('stopped'));
+    return new Response('', { status: 502 });
+  });
+  assert.deepEqual(seen, ['stopped']);
+});
+
+test('a key that no header takes is told from others', async () => {
+  globalThis.sessionStorage ??= { getItem: () => null };
+  const { isSendable } = await load('/src/access.ts');
+  const check = (key, expected) => assert.equal(isSendable(key), expected, key);
+  check('sk-Az_09.~', true);
+  check(' sk-a\n', true);
+  check('', true);
+  check('sk-ключ', false);
+  check('sk a', false);
+  check('sk-é', false);
+});
+
+test('an answer is seen as it comes, and stays while it comes again', async () => {
+  let frame = null;
+  globalThis.requestAnimationFrame = (call) => ((frame = call), 1);
+  globalThis.cancelAnimationFrame = () => (frame = null);
+  const { Sample, Turn } = await load('/src/views/playground/conversation.svelte.ts');
+  const sample = new Sample();
+  const take = (content, finish_reason = null) =>
+    sample.take({ index: 0, delta: { content }, finish_reason, logprobs: { content: [{ token: content, logprob: 0 }] } });
+  const check = (content, tokens) => assert.deepEqual([sample.shown.content, sample.shown.tokens.length], [content, tokens]);
+  take('a');
+  take('b');
+  check('', 0);
+  frame();
+  check('ab', 2);
+  take('c');
+  sample.again();
+  check('abc', 3);
+  take('a');
+  frame();
+  check('abc', 3);
+  take('b', 'stop');
+  check('ab', 2);
+  for (const [n, cards] of [[3, 3], [0, 1], [NaN, 1], [2.5, 2], [1e9, 128]]) assert.equal(new Turn('', '', '', 0, n).samples.length, cards);
 });

@@ -3,33 +3,17 @@
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView, CudaViewMut, DeviceRepr};
 use half::bf16;
 
-use super::attention_plan::{AttentionPlan, PlannedBatch, WARP_LANES, WIDE_WARPS};
-use super::gpu::{CudaError, Gpu, HEAD_DIMS};
+use super::attention_plan::{AttentionPlan, PlanShape, PlannedBatch, shared_bytes};
+use super::gpu::{CudaError, Gpu, head_dim_at};
 use super::kv_pool::CudaKvPool;
-use super::launch::{Launch, launch, long_enough};
+use super::launch::{Launch, float, int, launch, long_enough};
 use super::wire::AttentionItem;
 use crate::ops::AttentionSettings;
 
 const OP: &str = "cuda_paged_attention";
 const WARP: usize = 32;
-/// Positions of a tile.
-const TILE: usize = 32;
 
-/// Dynamic shared memory of a block: two stages of K and V, the queries, and what was folded so far.
-pub(super) const fn shared_bytes(head_dim: usize, warps: usize) -> usize {
-    let row = (head_dim + 8) * size_of::<bf16>();
-    2 * 2 * TILE * row + warps * WARP_LANES * row + warps * WARP_LANES * head_dim * size_of::<f32>()
-}
-
-/// A block may have so much on the smallest of the GPUs (compute capability 8.0).
-const _: () = assert!(shared_bytes(256, WIDE_WARPS) <= 163 * 1024);
-
-/// Floats that a plan's partial results take.
-pub fn partial_floats(plan: &AttentionPlan, heads: usize, head_dim: usize) -> usize {
-    plan.slot_count * heads * (head_dim + 2)
-}
-
-/// A planned batch on the device, for all layers of a step that have one window.
+/// A planned batch on the device, for all layers of a step that have the plan's shape.
 #[derive(Debug)]
 pub struct AttentionBatch {
     tables: CudaSlice<u32>,
@@ -41,17 +25,12 @@ pub struct AttentionBatch {
     wide: CudaSlice<AttentionItem>,
     merged_rows: CudaSlice<i32>,
     slot_count: usize,
-    sliding_window: Option<usize>,
+    shape: PlanShape,
 }
 
 impl AttentionBatch {
-    /// The plan must be of this batch and window; tables and positions have been checked against the pool.
-    pub fn upload(
-        gpu: &Gpu,
-        batch: PlannedBatch<'_>,
-        plan: &AttentionPlan,
-        sliding_window: Option<usize>,
-    ) -> Result<Self, CudaError> {
+    /// The plan must be of this batch; tables and positions have been checked against the pool.
+    pub fn upload(gpu: &Gpu, batch: PlannedBatch<'_>, plan: &AttentionPlan) -> Result<Self, CudaError> {
         let table_stride = batch.block_tables.iter().map(Vec::len).max().unwrap_or(0).max(1);
         let mut tables = Vec::with_capacity(batch.block_tables.len() * table_stride);
         for table in batch.block_tables {
@@ -69,7 +48,7 @@ impl AttentionBatch {
             wide: upload(gpu, &plan.wide)?,
             merged_rows: upload(gpu, &plan.merged_rows)?,
             slot_count: plan.slot_count,
-            sliding_window,
+            shape: plan.shape,
         })
     }
 }
@@ -89,12 +68,12 @@ pub struct Attention<'a> {
     pub pool: &'a CudaKvPool,
     pub layer: usize,
     pub batch: &'a AttentionBatch,
-    /// Its window must be the batch's.
+    /// Their window must be the plan's.
     pub settings: AttentionSettings,
 }
 
 impl Attention<'_> {
-    /// Into `[rows, heads, head_dim]`. `partial` is scratch of `partial_floats` at least.
+    /// Into `[rows, heads, head_dim]`. `partial` is scratch, of the plan's `scratch_bytes` at least.
     pub fn launch(
         &self,
         gpu: &Gpu,
@@ -103,10 +82,7 @@ impl Attention<'_> {
     ) -> Result<(), CudaError> {
         let (batch, layout) = (self.batch, self.pool.layout());
         let (head_dim, heads, kv_heads) = (layout.head_dim, self.heads, layout.kv_heads);
-        let kernel = HEAD_DIMS.iter().position(|&known| known == head_dim);
-        let Some(kernel) = kernel.map(|at| &gpu.kernels().paged_attention[at]) else {
-            return Err(CudaError::shape(OP, format!("heads of {head_dim} are not compiled")));
-        };
+        let at = head_dim_at(head_dim)?;
         if heads == 0
             || !heads.is_multiple_of(kv_heads)
             || self.q_stride < heads * head_dim
@@ -115,8 +91,14 @@ impl Attention<'_> {
             let detail = format!("{heads} heads in rows of {} do not fit {layout:?}", self.q_stride);
             return Err(CudaError::shape(OP, detail));
         }
-        if self.settings.sliding_window != batch.sliding_window {
-            return Err(CudaError::shape(OP, "the batch was planned for another window"));
+        let shape = PlanShape {
+            group: heads / kv_heads,
+            sliding_window: self.settings.sliding_window,
+            wide_warps: gpu.wide_warps(head_dim)?,
+        };
+        if shape != batch.shape {
+            let detail = format!("the batch was planned for {:?}, not for {shape:?}", batch.shape);
+            return Err(CudaError::shape(OP, detail));
         }
         let rows = batch.positions.len();
         let q_needed = rows.saturating_sub(1) * self.q_stride + if rows > 0 { heads * head_dim } else { 0 };
@@ -126,12 +108,9 @@ impl Attention<'_> {
         long_enough(OP, "partial", partial.len(), values + batch.slot_count * heads * 2)?;
         let (mut values, mut states) = partial.split_at_mut(values);
         let pool = self.pool.layer(self.layer)?;
-        let (q_stride, heads_arg, kv_heads_arg) = (self.q_stride as i32, heads as i32, kv_heads as i32);
-        let table_stride = batch.table_stride as i32;
-        let window = batch.sliding_window.unwrap_or(0) as i32;
-        let scale = self.settings.scale as f32;
+        let window = shape.sliding_window.unwrap_or(0);
         let softcap = self.settings.logit_softcap.unwrap_or(0.0);
-        for (items, warps) in [(&batch.narrow, 1), (&batch.wide, WIDE_WARPS)] {
+        for (items, warps) in [(&batch.narrow, 1), (&batch.wide, shape.wide_warps)] {
             let geometry = Launch {
                 op: OP,
                 grid: [items.len(), kv_heads],
@@ -140,7 +119,7 @@ impl Attention<'_> {
             };
             launch!(
                 gpu,
-                kernel,
+                paged_attention[at],
                 geometry,
                 [
                     &self.q,
@@ -153,18 +132,19 @@ impl Attention<'_> {
                     &mut *out,
                     &mut values,
                     &mut states,
-                    &q_stride,
-                    &heads_arg,
-                    &kv_heads_arg,
-                    &table_stride,
-                    &window,
-                    &scale,
-                    &softcap,
+                ],
+                [
+                    int(self.q_stride),
+                    int(heads),
+                    int(kv_heads),
+                    int(batch.table_stride),
+                    int(window),
+                    float(self.settings.scale as f32),
+                    float(softcap),
                 ]
             );
         }
         let (values, states) = (values.as_view(), states.as_view());
-        let head_dim_arg = head_dim as i32;
         let merge = Launch {
             op: "cuda_merge_splits",
             grid: [batch.merged_rows.len(), heads],
@@ -173,19 +153,10 @@ impl Attention<'_> {
         };
         launch!(
             gpu,
-            &gpu.kernels().merge_splits,
+            merge_splits,
             merge,
-            [
-                &values,
-                &states,
-                &batch.merged_rows,
-                &batch.positions,
-                &batch.slots,
-                &mut *out,
-                &heads_arg,
-                &head_dim_arg,
-                &window,
-            ]
+            [&values, &states, &batch.merged_rows, &batch.positions, &batch.slots, &mut *out],
+            [int(heads), int(head_dim), int(window)]
         );
         Ok(())
     }

@@ -3,7 +3,9 @@
 //! A sequence with many lanes (a prompt's chunk) is cut by lanes, and a block takes all of its splits in turn. One with few (decoding,
 //! drafts) is cut by splits of 256 positions, so that a long context keeps many blocks busy; what they find is merged later. Where
 //! decoding sequences share all blocks of a split, one item reads them for all. No bit of a result depends on any of this:
-//! kernels/paged_attention.cu says why.
+//! kernels/paged_attention.cu says why. What a block and a plan take of memory is here too.
+
+use half::bf16;
 
 use super::wire::AttentionItem;
 
@@ -13,10 +15,22 @@ const BLOCK: usize = 32;
 pub(super) const SPLIT: usize = 256;
 const SPLIT_BLOCKS: usize = SPLIT / BLOCK;
 /// Lanes of a warp.
-pub(super) const WARP_LANES: usize = 16;
-/// Warps of a wide block.
-pub(super) const WIDE_WARPS: usize = 4;
-const WIDE_LANES: usize = WARP_LANES * WIDE_WARPS;
+const WARP_LANES: usize = 16;
+/// Sequences with more are cut by lanes.
+const SPLIT_LANES_MAX: usize = 64;
+
+/// Dynamic shared memory of a block: two stages of K and V, the queries, and what was folded so far.
+pub(super) const fn shared_bytes(head_dim: usize, warps: usize) -> usize {
+    // Rows are longer than a head, so that they lie in different banks.
+    let row = (head_dim + 8) * size_of::<bf16>();
+    2 * 2 * BLOCK * row + warps * WARP_LANES * row + warps * WARP_LANES * head_dim * size_of::<f32>()
+}
+
+/// Warps of a wide block on a GPU that gives a block so much shared memory; `None` if not even one has room. Heads of 256 take 163 KB
+/// with four: all that compute capability 8.0 gives, and more than the 99 KB of 8.6, 8.9 and 12.0.
+pub(super) fn wide_warps(head_dim: usize, shared_bytes_max: usize) -> Option<usize> {
+    [4, 2, 1].into_iter().find(|&warps| shared_bytes(head_dim, warps) <= shared_bytes_max)
+}
 
 /// The batch as `PagedBatch` has it, checked: tables reach as far as positions do.
 #[derive(Debug, Clone, Copy)]
@@ -34,15 +48,19 @@ pub struct PlanShape {
     /// Query heads of a KV head.
     pub group: usize,
     pub sliding_window: Option<usize>,
+    /// Of a wide block: what `Gpu::wide_warps` says of the heads.
+    pub wide_warps: usize,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttentionPlan {
+    /// What it was made for, and holds for alone.
+    pub shape: PlanShape,
     /// The batch's rows in the plan's order; lanes are numbered by it.
     pub rows: Vec<i32>,
     /// Items of up to 16 lanes, for blocks of one warp.
     pub narrow: Vec<AttentionItem>,
-    /// Items of up to 64, for blocks of four.
+    /// Items of more, for blocks of `wide_warps`.
     pub wide: Vec<AttentionItem>,
     /// Rows whose splits are merged.
     pub merged_rows: Vec<i32>,
@@ -54,13 +72,21 @@ pub struct AttentionPlan {
 
 impl AttentionPlan {
     pub fn new(batch: PlannedBatch<'_>, shape: PlanShape) -> Self {
-        let mut planner = Planner { batch, shape, plan: Self::default() };
-        planner.plan.slots = vec![0; batch.positions.len()];
+        let plan = Self {
+            shape,
+            rows: Vec::with_capacity(batch.positions.len()),
+            narrow: Vec::new(),
+            wide: Vec::new(),
+            merged_rows: Vec::new(),
+            slots: vec![0; batch.positions.len()],
+            slot_count: 0,
+        };
+        let mut planner = Planner { batch, plan };
         let (mut decoding, mut prompts) = (Vec::new(), Vec::new());
         for sequence in 0..batch.block_tables.len() {
             match planner.rows_of(sequence).len() * shape.group {
                 0 => {}
-                lanes if lanes <= WIDE_LANES => decoding.push(sequence),
+                lanes if lanes <= SPLIT_LANES_MAX => decoding.push(sequence),
                 _ => prompts.push(sequence),
             }
         }
@@ -71,15 +97,32 @@ impl AttentionPlan {
         planner.deal_splits(decoding);
         planner.plan
     }
+
+    /// Bytes of scratch for its partial results.
+    pub fn scratch_bytes(&self, heads: usize, head_dim: usize) -> usize {
+        self.slot_count * slot_bytes(heads, head_dim)
+    }
+}
+
+/// The most scratch that the plan of any batch takes whose sequences with few lanes have so many rows together, none of them seeing more
+/// than `positions`: its context, or the window if that is shorter.
+pub fn scratch_bytes_max(rows: usize, positions: usize, heads: usize, head_dim: usize) -> usize {
+    // Where a window begins in the middle of a split it reaches into one more.
+    let splits = positions.div_ceil(SPLIT) + 1;
+    rows * splits * slot_bytes(heads, head_dim)
+}
+
+/// A partial result: values, maximum and sum of every head.
+fn slot_bytes(heads: usize, head_dim: usize) -> usize {
+    heads * (head_dim + 2) * size_of::<f32>()
 }
 
 struct Planner<'a> {
     batch: PlannedBatch<'a>,
-    shape: PlanShape,
     plan: AttentionPlan,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
     fn rows_of(&self, sequence: usize) -> std::ops::Range<usize> {
         self.batch.cu_seqlens[sequence] as usize..self.batch.cu_seqlens[sequence + 1] as usize
     }
@@ -93,21 +136,24 @@ impl Planner<'_> {
     }
 
     fn first_seen(&self, position: usize) -> usize {
-        self.shape.sliding_window.map_or(0, |window| (position + 1).saturating_sub(window))
+        self.plan.shape.sliding_window.map_or(0, |window| (position + 1).saturating_sub(window))
     }
 
     /// Whole blocks that the sequence's rows reach.
-    fn blocks_of(&self, sequence: usize) -> &[u32] {
+    fn blocks_of(&self, sequence: usize) -> &'a [u32] {
         let last = self.rows_of(sequence).map(|row| self.batch.positions[row] as usize).max().unwrap_or(0);
         &self.batch.block_tables[sequence][..=last / BLOCK]
     }
 
     /// Sequences with few lanes, split by split.
-    fn deal_splits(&mut self, mut sequences: Vec<usize>) {
+    fn deal_splits(&mut self, sequences: Vec<usize>) {
+        let mut sequences: Vec<(&[u32], usize)> =
+            sequences.into_iter().map(|sequence| (self.blocks_of(sequence), sequence)).collect();
         // Neighbours share the most.
-        sequences.sort_by(|&a, &b| self.blocks_of(a).cmp(self.blocks_of(b)).then(a.cmp(&b)));
+        sequences.sort_unstable();
+        let shared: Vec<usize> = sequences.windows(2).map(|pair| common(pair[0].0, pair[1].0)).collect();
         let mut starts = Vec::new();
-        for &sequence in &sequences {
+        for &(_, sequence) in &sequences {
             starts.push(self.lay(sequence));
             for row in self.rows_of(sequence) {
                 let position = self.batch.positions[row] as usize;
@@ -117,32 +163,27 @@ impl Planner<'_> {
             }
         }
         starts.push(self.plan.rows.len());
-        let splits = sequences.iter().map(|&of| self.blocks_of(of).len().div_ceil(SPLIT_BLOCKS)).max();
+        let splits = sequences.iter().map(|(blocks, _)| blocks.len().div_ceil(SPLIT_BLOCKS)).max();
         for split in 0..splits.unwrap_or(0) {
+            let needed = (split + 1) * SPLIT_BLOCKS;
             let mut at = 0;
             while at < sequences.len() {
-                let mut end = at + 1;
-                while end < sequences.len() && self.share(sequences[at], sequences[end], split) {
-                    end += 1;
-                }
-                self.add(starts[at]..starts[end], sequences[at], Some(split));
+                // As long as each has all blocks up to the split's end in common with the one before.
+                let others = shared[at..].iter().take_while(|&&blocks| blocks >= needed).count();
+                let end = at + 1 + others;
+                self.add(starts[at]..starts[end], sequences[at].1, Some(split));
                 at = end;
             }
         }
     }
 
-    /// Whether both have all of the split's blocks, and the same ones up to its end.
-    fn share(&self, a: usize, b: usize, split: usize) -> bool {
-        let end = (split + 1) * SPLIT_BLOCKS;
-        matches!((self.blocks_of(a).get(..end), self.blocks_of(b).get(..end)), (Some(a), Some(b)) if a == b)
-    }
-
     /// Items for rows of the plan, over one split or all of what they see.
     fn add(&mut self, rows: std::ops::Range<usize>, sequence: usize, split: Option<usize>) {
-        let group = self.shape.group;
+        let PlanShape { group, wide_warps, .. } = self.plan.shape;
         let lanes = rows.start * group..rows.end * group;
-        for first in lanes.clone().step_by(WIDE_LANES) {
-            let end = (first + WIDE_LANES).min(lanes.end);
+        let lanes_max = WARP_LANES * wide_warps;
+        for first in lanes.clone().step_by(lanes_max) {
+            let end = (first + lanes_max).min(lanes.end);
             let (mut first_position, mut end_position) = (usize::MAX, 0);
             for &row in &self.plan.rows[first / group..=(end - 1) / group] {
                 let position = self.batch.positions[row as usize] as usize;
@@ -170,16 +211,29 @@ impl Planner<'_> {
     }
 }
 
+/// How many blocks both begin with.
+fn common(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Sequences as (blocks, positions of the rows); the items must give every lane what it sees, once.
+    /// Sequences as (blocks, positions of the rows); the items must give every lane what it sees, once, whatever a block has room for.
     fn check(
         sequences: &[(&[u32], std::ops::Range<u32>)],
         group: usize,
         sliding_window: Option<usize>,
     ) -> AttentionPlan {
+        for wide_warps in [1, 2] {
+            check_shape(sequences, PlanShape { group, sliding_window, wide_warps });
+        }
+        check_shape(sequences, PlanShape { group, sliding_window, wide_warps: 4 })
+    }
+
+    fn check_shape(sequences: &[(&[u32], std::ops::Range<u32>)], shape: PlanShape) -> AttentionPlan {
+        let PlanShape { group, sliding_window, wide_warps } = shape;
         let (mut cu_seqlens, mut positions, mut tables) = (vec![0], Vec::new(), Vec::new());
         for (table, rows) in sequences {
             positions.extend(rows.clone());
@@ -187,14 +241,14 @@ mod tests {
             tables.push(table.to_vec());
         }
         let batch = PlannedBatch { cu_seqlens: &cu_seqlens, positions: &positions, block_tables: &tables };
-        let plan = AttentionPlan::new(batch, PlanShape { group, sliding_window });
+        let plan = AttentionPlan::new(batch, shape);
         let mut sorted = plan.rows.clone();
         sorted.sort_unstable();
         assert!(sorted.iter().copied().eq(0..positions.len() as i32), "every row is planned once");
         // How often a lane is given a position of its own blocks.
         let mut seen: Vec<Vec<u32>> = vec![Vec::new(); positions.len() * group];
-        let items = plan.narrow.iter().map(|item| (item, 16)).chain(plan.wide.iter().map(|item| (item, 64)));
-        for (item, lanes_max) in items {
+        let wide = plan.wide.iter().map(|item| (item, 16 * wide_warps as i32));
+        for (item, lanes_max) in plan.narrow.iter().map(|item| (item, 16)).chain(wide) {
             assert!((1..=lanes_max).contains(&item.lanes), "{item:?}");
             for lane in item.first_lane..item.first_lane + item.lanes {
                 let row = plan.rows[lane as usize / group] as usize;
@@ -230,6 +284,10 @@ mod tests {
             end += (last / SPLIT - first / SPLIT + 1) as i32;
         }
         assert_eq!(plan.slot_count, end as usize);
+        let seen = positions.iter().max().map_or(0, |&last| last as usize + 1);
+        let seen = sliding_window.map_or(seen, |window| window.min(seen));
+        let most = scratch_bytes_max(plan.merged_rows.len(), seen, 8, 64);
+        assert!(plan.scratch_bytes(8, 64) <= most, "{most}");
         plan
     }
 
@@ -253,6 +311,34 @@ mod tests {
         let plan = check(&sequences, 7, None);
         // 224 lanes over two splits that all share, and a third for each.
         assert_eq!((plan.wide.len(), plan.narrow.len()), (2 * 4, 32));
+    }
+
+    #[test]
+    fn prefixes_of_several_lengths_are_shared_as_far_as_they_go() {
+        let prompt = blocks(0, 24);
+        // Two sequences part behind each split.
+        let tables: Vec<Vec<u32>> = (0..6_usize)
+            .map(|i| [&prompt[..8 * (i / 2 + 1)], &blocks(100 * (i as u32 + 1), 24)].concat())
+            .collect();
+        let sequences: Vec<(&[u32], _)> = tables.iter().map(|table| (&table[..], 1_000..1_001)).collect();
+        let plan = check(&sequences, 1, None);
+        // Of four splits: one for all, then four together and two alone, then two together, then everybody alone.
+        assert_eq!((plan.narrow.len(), plan.wide.len()), (1 + 3 + 5 + 6, 0));
+    }
+
+    #[test]
+    fn a_block_has_as_many_warps_as_the_gpu_has_room_for() {
+        let check = |head_dim: usize, shared_kb: usize, expected: Option<usize>| {
+            assert_eq!(wide_warps(head_dim, shared_kb * 1024), expected, "{head_dim} in {shared_kb} KB");
+        };
+        for head_dim in [64, 96, 128] {
+            check(head_dim, 99, Some(4));
+        }
+        check(256, 227, Some(4));
+        check(256, 163, Some(4));
+        check(256, 162, Some(2));
+        check(256, 99, Some(1));
+        check(256, 48, None);
     }
 
     #[test]

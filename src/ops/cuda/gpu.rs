@@ -3,18 +3,27 @@
 use std::sync::Arc;
 
 use candle_core::cuda_backend::CudaDevice;
-use candle_core::cuda_backend::cudarc::driver::sys::{CUfunction_attribute, CUmemPool_attribute};
+use candle_core::cuda_backend::cudarc::driver::sys::{
+    CUdevice_attribute, CUfunction_attribute, CUmemPool_attribute,
+};
 use candle_core::cuda_backend::cudarc::driver::{
     CudaContext, CudaFunction, CudaModule, CudaStream, DriverError, result,
 };
 
-use super::attention::shared_bytes;
-use super::attention_plan::WIDE_WARPS;
+use super::attention_plan::{shared_bytes, wide_warps};
 
 /// What our PTX is compiled for.
 const CAPABILITY_MIN: (i32, i32) = (8, 0);
 /// Head sizes that attention was compiled for.
 pub(super) const HEAD_DIMS: [usize; 4] = [64, 96, 128, 256];
+
+/// Their place in `HEAD_DIMS`.
+pub(super) fn head_dim_at(head_dim: usize) -> Result<usize, CudaError> {
+    let at = HEAD_DIMS.iter().position(|&known| known == head_dim);
+    at.ok_or_else(|| {
+        CudaError::shape("cuda_paged_attention", format!("heads of {head_dim} are not compiled"))
+    })
+}
 
 /// Why something cannot be done on a GPU.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +37,10 @@ pub enum CudaError {
     NoSuchGpu { ordinal: usize, count: i32 },
     #[error("{name} has compute capability {major}.{minor}, the kernels need 8.0 (Ampere) or later")]
     TooOld { name: String, major: i32, minor: i32 },
+    #[error(
+        "a block of this GPU has {found} bytes of shared memory, attention over heads of {head_dim} takes {needed}"
+    )]
+    TooLittleShared { head_dim: usize, needed: usize, found: usize },
     #[error("{doing} failed on the GPU: {code}")]
     Driver { doing: &'static str, code: String },
     #[error("candle's CUDA backend does not start: {0}")]
@@ -103,6 +116,11 @@ impl Gpu {
         self.stream.context().mem_get_info().map_err(CudaError::driver("asking for its memory"))
     }
 
+    /// Warps of attention's wide blocks with heads of this size, for `PlanShape`.
+    pub fn wide_warps(&self, head_dim: usize) -> Result<usize, CudaError> {
+        Ok(self.kernels.wide_warps[head_dim_at(head_dim)?])
+    }
+
     pub(super) fn kernels(&self) -> &Kernels {
         &self.kernels
     }
@@ -124,6 +142,13 @@ fn keep_memory(context: &CudaContext) -> Result<(), CudaError> {
     .map_err(CudaError::driver("keeping its memory"))
 }
 
+/// What a block may have of it, if it asks.
+fn shared_bytes_max(context: &CudaContext) -> Result<usize, CudaError> {
+    let attribute = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+    let bytes = context.attribute(attribute).map_err(CudaError::driver("asking for its shared memory"))?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
 /// Our kernels, by the names they have in `kernels/*.cu`.
 pub(super) struct Kernels {
     pub add_rms_norm: CudaFunction,
@@ -139,6 +164,8 @@ pub(super) struct Kernels {
     pub sample: CudaFunction,
     pub scatter_vectors: CudaFunction,
     pub silu_mul: CudaFunction,
+    /// How many warps' shared memory attention was given, by the places of `HEAD_DIMS`.
+    wide_warps: [usize; HEAD_DIMS.len()],
 }
 
 impl Kernels {
@@ -150,16 +177,21 @@ impl Kernels {
             module.load_function(name).map_err(CudaError::driver("finding a kernel"))
         };
         let attention = module(include_str!("kernels/paged_attention.ptx"))?;
-        let attend = |head_dim: usize| -> Result<CudaFunction, CudaError> {
+        let shared_bytes_max = shared_bytes_max(context)?;
+        let attend = |head_dim: usize| -> Result<(CudaFunction, usize), CudaError> {
             let found = function(&attention, &format!("paged_attention_{head_dim}"))?;
+            let warps = wide_warps(head_dim, shared_bytes_max).ok_or_else(|| {
+                let needed = shared_bytes(head_dim, 1);
+                CudaError::TooLittleShared { head_dim, needed, found: shared_bytes_max }
+            })?;
             let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            let bytes = shared_bytes(head_dim, WIDE_WARPS) as i32;
             found
-                .set_attribute(attribute, bytes)
+                .set_attribute(attribute, shared_bytes(head_dim, warps) as i32)
                 .map_err(CudaError::driver("giving attention shared memory"))?;
-            Ok(found)
+            Ok((found, warps))
         };
         let [a, b, c, d] = HEAD_DIMS;
+        let [a, b, c, d] = [attend(a)?, attend(b)?, attend(c)?, attend(d)?];
         let glu = module(include_str!("kernels/glu.ptx"))?;
         let lora = module(include_str!("kernels/lora_rows.ptx"))?;
         let rows = module(include_str!("kernels/rows.ptx"))?;
@@ -171,7 +203,8 @@ impl Kernels {
             lora_down: function(&lora, "lora_down")?,
             lora_up: function(&lora, "lora_up")?,
             merge_splits: function(&module(include_str!("kernels/merge_splits.ptx"))?, "merge_splits")?,
-            paged_attention: [attend(a)?, attend(b)?, attend(c)?, attend(d)?],
+            wide_warps: [a.1, b.1, c.1, d.1],
+            paged_attention: [a.0, b.0, c.0, d.0],
             rope_kv_write: function(&module(include_str!("kernels/rope_kv_write.ptx"))?, "rope_kv_write")?,
             sample: function(&module(include_str!("kernels/sample.ptx"))?, "sample")?,
             scatter_vectors: function(&rows, "scatter_vectors")?,

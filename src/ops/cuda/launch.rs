@@ -1,4 +1,5 @@
-//! One way to launch a kernel: its grid within the device's limits, its arguments in the kernel's order.
+//! One way to launch a kernel: its grid within the device's limits, its arguments in the kernel's order. `tests/cuda.rs` reads every
+//! `launch!` and compares it with the parameters of the kernel's PTX.
 
 use candle_core::cuda_backend::cudarc::driver::LaunchConfig;
 
@@ -34,20 +35,40 @@ impl Launch {
     }
 }
 
-/// Launches `$kernel` on the GPU's stream. The caller has checked that buffers are as long as the kernel's header says.
+/// Launches a kernel of `Kernels` on the GPU's stream: buffers (or a 0 of 64 bits for none), then numbers, each by its type's name below.
+/// The caller has checked that buffers are as long as the kernel's header says.
 macro_rules! launch {
-    ($gpu:expr, $kernel:expr, $launch:expr, [$($argument:expr),* $(,)?]) => {{
+    ($gpu:expr, $kernel:ident $([$at:expr])?, $launch:expr, [$($buffer:expr),* $(,)?], [$($number:expr),* $(,)?]) => {{
         let launch: $crate::ops::cuda::launch::Launch = $launch;
         if let Some(config) = launch.config()? {
             use candle_core::cuda_backend::cudarc::driver::PushKernelArg as _;
-            let mut builder = $gpu.stream().launch_builder($kernel);
-            $(builder.arg($argument);)*
-            // SAFETY: the arguments are the kernel's, in its order and of its types, and the lengths of buffers were checked.
+            let mut builder = $gpu.stream().launch_builder(&$gpu.kernels().$kernel $([$at])?);
+            $(builder.arg($buffer);)*
+            $(
+                let number = $number;
+                builder.arg(&number);
+            )*
+            // SAFETY: a test compares the arguments' number and types with the kernel's; the lengths of buffers were checked.
             unsafe { builder.launch(config) }.map_err($crate::ops::cuda::gpu::CudaError::driver(launch.op))?;
         }
     }};
 }
 pub(super) use launch;
+
+/// A kernel's `int`.
+pub(super) fn int(size: usize) -> i32 {
+    size as i32
+}
+
+/// A kernel's `uint32_t`.
+pub(super) fn word(size: usize) -> u32 {
+    size as u32
+}
+
+/// A kernel's `float`.
+pub(super) fn float(value: f32) -> f32 {
+    value
+}
 
 /// That a buffer is as long as a kernel needs it.
 pub(super) fn long_enough(

@@ -4,7 +4,7 @@ use candle_core::cuda_backend::cudarc::driver::{CudaView, CudaViewMut};
 use half::bf16;
 
 use super::gpu::{CudaError, Gpu};
-use super::launch::{Launch, launch, long_enough};
+use super::launch::{Launch, int, launch, long_enough};
 use super::wire::{LowRank, RowGroup};
 
 const OP: &str = "cuda_lora_rows";
@@ -42,22 +42,22 @@ impl LoraRows<'_> {
         long_enough(OP, "down", down.len(), self.rows * rank_max)?;
         let needed = if self.rows > 0 { (self.rows - 1) * y_stride + self.out_features } else { 0 };
         long_enough(OP, "y", y.len(), needed)?;
-        let [in_features, out_features, rank, stride] =
-            [self.in_features, self.out_features, rank_max, y_stride].map(|size| size as i32);
         let geometry =
             |parts| Launch { op: OP, grid: [self.groups.len(), parts], threads: 128, shared_bytes: 0 };
         launch!(
             gpu,
-            &gpu.kernels().lora_down,
+            lora_down,
             geometry(rank_max / 8),
-            [x, &self.groups, &self.adapters, &mut *down, &in_features, &in_features, &rank,]
+            [x, &self.groups, &self.adapters, &mut *down],
+            [int(self.in_features), int(rank_max)]
         );
         let down = down.as_view();
         launch!(
             gpu,
-            &gpu.kernels().lora_up,
+            lora_up,
             geometry(self.out_features.div_ceil(32)),
-            [&down, &self.groups, &self.adapters, y, &out_features, &stride, &rank,]
+            [&down, &self.groups, &self.adapters, y],
+            [int(self.out_features), int(y_stride), int(rank_max)]
         );
         Ok(())
     }

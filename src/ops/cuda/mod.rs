@@ -27,9 +27,9 @@ mod row_kernels;
 mod sampling;
 
 #[cfg(feature = "cuda")]
-pub use attention::{Attention, AttentionBatch, partial_floats};
+pub use attention::{Attention, AttentionBatch};
 #[cfg(any(test, feature = "cuda"))]
-pub use attention_plan::{AttentionPlan, PlanShape, PlannedBatch};
+pub use attention_plan::{AttentionPlan, PlanShape, PlannedBatch, scratch_bytes_max};
 #[cfg(feature = "cuda")]
 pub use gpu::{CudaError, Gpu};
 #[cfg(feature = "cuda")]

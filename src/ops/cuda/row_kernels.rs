@@ -5,7 +5,7 @@ use half::bf16;
 
 use super::gpu::{CudaError, Gpu};
 use super::kv_pool::CudaKvPool;
-use super::launch::{Launch, launch, long_enough};
+use super::launch::{Launch, float, int, launch, long_enough, word};
 use crate::ops::Activation;
 
 /// Elements that a thread takes at once.
@@ -48,23 +48,18 @@ impl Norm {
         }
         long_enough(Self::OP, "residual", residual.len(), self.outer * self.width)?;
         long_enough(Self::OP, "out", out.len(), self.outer * self.width)?;
-        let [width, inner, x_stride, out_stride] =
-            [self.width, self.inner, self.stride, self.width].map(|size| size as i32);
         launch!(
             gpu,
-            &gpu.kernels().add_rms_norm,
+            add_rms_norm,
             self.geometry(),
+            [x, residual, weight, out],
             [
-                x,
-                residual,
-                weight,
-                out,
-                &width,
-                &inner,
-                &x_stride,
-                &out_stride,
-                &self.eps,
-                &self.weight_offset,
+                int(self.width),
+                int(self.inner),
+                int(self.stride),
+                int(self.width),
+                float(self.eps),
+                float(self.weight_offset),
             ]
         );
         Ok(())
@@ -78,26 +73,22 @@ impl Norm {
         weight: &CudaView<'_, bf16>,
     ) -> Result<(), CudaError> {
         self.check(x.len(), weight.len())?;
-        let [width, inner, stride] = [self.width, self.inner, self.stride].map(|size| size as i32);
         let no_residual = 0_u64;
         // The kernel reads and writes an element by the same thread.
         let source = x.as_view();
         let out = x.as_view();
         launch!(
             gpu,
-            &gpu.kernels().add_rms_norm,
+            add_rms_norm,
             self.geometry(),
+            [&source, &no_residual, weight, &out],
             [
-                &source,
-                &no_residual,
-                weight,
-                &out,
-                &width,
-                &inner,
-                &stride,
-                &stride,
-                &self.eps,
-                &self.weight_offset,
+                int(self.width),
+                int(self.inner),
+                int(self.stride),
+                int(self.stride),
+                float(self.eps),
+                float(self.weight_offset),
             ]
         );
         Ok(())
@@ -162,26 +153,18 @@ impl RopeWrite<'_> {
         long_enough(Self::OP, "slots", self.slots.len(), tokens)?;
         long_enough(Self::OP, "q", q.len(), tokens * self.heads * head_dim)?;
         let mut pool = pool.layer_mut(layer)?;
-        let [stride, heads, kv_heads, head_dim, half] =
-            [self.qkv_stride, self.heads, layout.kv_heads, head_dim, self.rotary_dim / 2]
-                .map(|size| size as i32);
         let geometry = Launch { op: Self::OP, grid: [tokens, 1], threads: 128, shared_bytes: 0 };
         launch!(
             gpu,
-            &gpu.kernels().rope_kv_write,
+            rope_kv_write,
             geometry,
+            [&self.qkv, &self.table, &self.positions, &self.slots, q, &mut pool],
             [
-                &self.qkv,
-                &self.table,
-                &self.positions,
-                &self.slots,
-                q,
-                &mut pool,
-                &stride,
-                &heads,
-                &kv_heads,
-                &head_dim,
-                &half,
+                int(self.qkv_stride),
+                int(self.heads),
+                int(layout.kv_heads),
+                int(head_dim),
+                int(self.rotary_dim / 2),
             ]
         );
         Ok(())
@@ -209,14 +192,12 @@ impl GatedUnit {
         in_vectors(Self::OP, "the width", self.width)?;
         long_enough(Self::OP, "gate_up", gate_up.len(), self.rows * 2 * self.width)?;
         long_enough(Self::OP, "out", out.len(), self.rows * self.width)?;
-        let kernel = match self.activation {
-            Activation::Silu => &gpu.kernels().silu_mul,
-            Activation::GeluTanh => &gpu.kernels().gelu_tanh_mul,
-        };
-        let width = self.width as i32;
         let grid = [self.width.div_ceil(128 * VECTOR), self.rows];
         let geometry = Launch { op: Self::OP, grid, threads: 128, shared_bytes: 0 };
-        launch!(gpu, kernel, geometry, [gate_up, out, &width]);
+        match self.activation {
+            Activation::Silu => launch!(gpu, silu_mul, geometry, [gate_up, out], [int(self.width)]),
+            Activation::GeluTanh => launch!(gpu, gelu_tanh_mul, geometry, [gate_up, out], [int(self.width)]),
+        }
         Ok(())
     }
 }
@@ -234,9 +215,14 @@ impl Gpu {
         const OP: &str = "cuda_gather_rows";
         in_vectors(OP, "the width", width)?;
         long_enough(OP, "out", out.len(), ids.len() * width)?;
-        let (count, width) = ((table.len() / width) as u32, width as i32);
         let geometry = Launch { op: OP, grid: [ids.len(), 1], threads: 128, shared_bytes: 0 };
-        launch!(self, &self.kernels().gather_rows, geometry, [table, ids, out, &count, &width, &scale]);
+        launch!(
+            self,
+            gather_rows,
+            geometry,
+            [table, ids, out],
+            [word(table.len() / width), int(width), float(scale)]
+        );
         Ok(())
     }
 
@@ -251,9 +237,9 @@ impl Gpu {
         const OP: &str = "cuda_scatter_vectors";
         in_vectors(OP, "the width", width)?;
         long_enough(OP, "vectors", vectors.len(), rows.len() * width)?;
-        let (count, width) = ((out.len() / width) as u32, width as i32);
         let geometry = Launch { op: OP, grid: [rows.len(), 1], threads: 128, shared_bytes: 0 };
-        launch!(self, &self.kernels().scatter_vectors, geometry, [vectors, rows, out, &count, &width]);
+        let count = out.len() / width;
+        launch!(self, scatter_vectors, geometry, [vectors, rows, out], [word(count), int(width)]);
         Ok(())
     }
 }

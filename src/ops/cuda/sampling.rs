@@ -3,7 +3,7 @@
 use candle_core::cuda_backend::cudarc::driver::{CudaView, CudaViewMut};
 
 use super::gpu::{CudaError, Gpu};
-use super::launch::{Launch, launch, long_enough};
+use super::launch::{Launch, int, launch, long_enough, word};
 use super::wire::{Edit, Penalties, SampleRequest, Sampled};
 
 /// Values that are summed together.
@@ -33,23 +33,23 @@ impl EditLogits<'_> {
         long_enough(Self::OP, "logits", self.logits.len(), rows * self.vocab)?;
         long_enough(Self::OP, "processed", processed.len(), rows * self.vocab)?;
         long_enough(Self::OP, "cu_edits", self.cu_edits.len(), rows + 1)?;
-        let vocab = self.vocab as u32;
         let geometry = Launch { op: Self::OP, grid: [rows, 1], threads: 256, shared_bytes: 0 };
-        let kernel = &gpu.kernels().edit_logits;
         if let Some(masks) = &self.masks {
             launch!(
                 gpu,
-                kernel,
+                edit_logits,
                 geometry,
-                [&self.logits, processed, &self.edits, &self.cu_edits, &self.penalties, masks, &vocab,]
+                [&self.logits, processed, &self.edits, &self.cu_edits, &self.penalties, masks],
+                [word(self.vocab)]
             );
         } else {
             let no_masks = 0_u64;
             launch!(
                 gpu,
-                kernel,
+                edit_logits,
                 geometry,
-                [&self.logits, processed, &self.edits, &self.cu_edits, &self.penalties, &no_masks, &vocab,]
+                [&self.logits, processed, &self.edits, &self.cu_edits, &self.penalties, &no_masks],
+                [word(self.vocab)]
             );
         }
         Ok(())
@@ -105,12 +105,11 @@ impl SampleRows<'_> {
         for (what, found, needed) in lengths {
             long_enough(Self::OP, what, found, needed)?;
         }
-        let (rows_arg, vocab_arg, top_stride) = (rows as i32, vocab as u32, self.top_stride as i32);
         let grid = [self.blocks.min(rows), 1];
         let geometry = Launch { op: Self::OP, grid, threads: 1024, shared_bytes: 0 };
         launch!(
             gpu,
-            &gpu.kernels().sample,
+            sample,
             geometry,
             [
                 &self.logits,
@@ -122,10 +121,8 @@ impl SampleRows<'_> {
                 &mut to.keys,
                 &mut to.weights,
                 &mut to.block_sums,
-                &rows_arg,
-                &vocab_arg,
-                &top_stride,
-            ]
+            ],
+            [int(rows), word(vocab), int(self.top_stride)]
         );
         Ok(())
     }

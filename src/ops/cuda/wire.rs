@@ -21,7 +21,6 @@ pub struct RowGroup {
     pub first_row: i32,
     pub rows: i32,
     pub adapter: i32,
-    pub unused: i32,
 }
 
 /// One linear of an adapter; `a` and `b` are addresses on the device of bf16 `[rank, in_features]` and `[out_features, rank]`.
@@ -82,7 +81,6 @@ pub struct SampleRequest {
     pub logprobs: i32,
     /// 0 raw, 1 processed, 2 scaled.
     pub mode: i32,
-    pub unused: i32,
 }
 
 /// What was drawn (`Sampled` in sample.cu).
@@ -130,6 +128,6 @@ mod tests {
             size_of::<SampleRequest>(),
             size_of::<Sampled>(),
         ];
-        assert_eq!(sizes, [24, 16, 24, 16, 16, 48, 24]);
+        assert_eq!(sizes, [24, 12, 24, 16, 16, 44, 24]);
     }
 }

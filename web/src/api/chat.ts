@@ -1,8 +1,7 @@
 // A streamed chat that outlives its connection. The server gives the same tokens for the same request and seed, so an answer that
 // broke off is asked for again, and nothing of it is lost; the request must have a seed.
 import { ApiError, jsonBody, request } from './client';
-import { backoffMs, sleep, waitForServer } from './connection';
-import { isPassing } from './events';
+import { backoffMs, isPassing, sleep, waitForServer } from './connection';
 import { serverEvents } from './sse';
 import type { Schema } from './types';
 
@@ -27,14 +26,15 @@ export async function* chat(body: ChatRequest, signal: AbortSignal): AsyncGenera
         if (chunk.error) throw new ApiError(chunk.error.code === 'shutting_down' ? 503 : 500, chunk.error.message);
         yield chunk;
       }
+      throw new ApiError(0, 'The answer ended before it was whole.');
     } catch (error) {
-      if (signal.aborted) throw error;
+      signal.throwIfAborted();
       // What fetch throws in the middle of a body is no ApiError: the connection broke.
       const passes = !(error instanceof ApiError) || isPassing(error.status);
       if (!passes || attempt >= ATTEMPTS_MAX) throw error;
     }
     await sleep(backoffMs(attempt), signal);
-    await waitForServer();
+    await waitForServer(signal);
     yield 'again';
   }
 }

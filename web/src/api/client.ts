@@ -1,14 +1,14 @@
 // Requests to the server of this page, with the user's key. Errors are the API's own, or status 0 where nobody answered.
-import { session } from '../session.svelte';
-import { serverIsGone } from './connection';
+import { leaving, session, shut } from '../session.svelte';
+import { isGone, serverIsGone } from './connection';
 import type { Schema } from './types';
 
 export class ApiError extends Error {
   constructor(
     readonly status: number,
     message: string,
-    readonly code: string | null = null,
-    readonly param: string | null = null,
+    /** How long the server asks to be left alone; 0 where it does not say. */
+    readonly retryAfterMs = 0,
   ) {
     super(message);
   }
@@ -17,11 +17,13 @@ export class ApiError extends Error {
 export async function request(path: string, init: RequestInit = {}): Promise<Response> {
   const headers = new Headers(init.headers);
   if (session.key) headers.set('authorization', `Bearer ${session.key}`);
+  // What was asked with a key is of no use to who comes after its user.
+  const signal = init.signal ? AbortSignal.any([init.signal, leaving()]) : leaving();
   let response: Response;
   try {
-    response = await fetch(path, { ...init, headers, cache: 'no-store', credentials: 'omit', redirect: 'error' });
+    response = await fetch(path, { ...init, signal, headers, cache: 'no-store', credentials: 'omit', redirect: 'error' });
   } catch (error) {
-    if (init.signal?.aborted) throw error;
+    if (signal.aborted) throw error;
     serverIsGone();
     throw new ApiError(0, String(error));
   }
@@ -43,12 +45,18 @@ export function jsonBody(body: unknown): RequestInit {
 
 async function errorOf(response: Response): Promise<ApiError> {
   const text = await response.text().catch(() => '');
+  const retryAfterMs = 1000 * (Number(response.headers.get('retry-after')) || 0);
+  const error = new ApiError(response.status, messageOf(text) ?? (text.slice(0, 200) || response.statusText), retryAfterMs);
+  if (isGone(response.status)) serverIsGone();
   // A key that was taken away while the page was open.
-  if (response.status === 401 && session.status === 'open') Object.assign(session, { status: 'shut', scopes: [] });
+  if (response.status === 401 && session.status === 'open') shut(error.message);
+  return error;
+}
+
+function messageOf(text: string): string | null {
   try {
-    const { error } = JSON.parse(text) as Schema<'ErrorResponse'>;
-    return new ApiError(response.status, error.message, error.code, error.param);
+    return (JSON.parse(text) as Schema<'ErrorResponse'>).error.message;
   } catch {
-    return new ApiError(response.status, text.slice(0, 200) || response.statusText);
+    return null; // another's page: a proxy's
   }
 }

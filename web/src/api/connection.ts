@@ -6,14 +6,24 @@ const LONGEST_WAIT_MS = 3000;
 
 let coming: Promise<void> | null = null;
 
+/** Nobody there, or a proxy that found nobody behind it. */
+export function isGone(status: number): boolean {
+  return status === 0 || status === 502 || status === 504;
+}
+
+/** Gone, too busy, or about to stop. */
+export function isPassing(status: number): boolean {
+  return isGone(status) || status === 429 || status === 503;
+}
+
 export function serverIsGone(): void {
   session.online = false;
   coming ??= knockUntilBack();
 }
 
 /** Returns at once while the server answers. */
-export function waitForServer(): Promise<void> {
-  return coming ?? Promise.resolve();
+export function waitForServer(signal?: AbortSignal): Promise<void> {
+  return coming ? unlessAborted(coming, signal) : Promise.resolve();
 }
 
 async function knockUntilBack(): Promise<void> {
@@ -35,8 +45,19 @@ export function backoffMs(attempt: number): number {
 }
 
 export function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, milliseconds);
-    signal?.addEventListener('abort', () => (clearTimeout(timer), reject(signal.reason)), { once: true });
-  });
+  return unlessAborted(new Promise((resolve) => setTimeout(resolve, milliseconds)), signal);
+}
+
+/** Throws the signal's reason as soon as it is aborted. */
+async function unlessAborted(wait: Promise<void>, signal?: AbortSignal): Promise<void> {
+  if (!signal) return wait;
+  signal.throwIfAborted();
+  let stop!: () => void;
+  const aborted = new Promise<never>((_, reject) => (stop = () => reject(signal.reason)));
+  signal.addEventListener('abort', stop, { once: true });
+  try {
+    await Promise.race([wait, aborted]);
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
 }

@@ -48,8 +48,10 @@ function mathAt(text: string, at: number): Piece | null {
   const delimiter = DELIMITERS.find(({ open }) => text.startsWith(open, at));
   if (!delimiter) return null;
   const inner = at + delimiter.open.length;
-  const close = text.indexOf(delimiter.close, inner);
-  if (close < 0 || close === inner || close - inner > LENGTH_MAX) return null;
+  // No further than a formula reaches, or a text of openers would be searched to its end for each of them.
+  const length = text.slice(inner, inner + LENGTH_MAX + delimiter.close.length).indexOf(delimiter.close);
+  if (length <= 0) return null;
+  const close = inner + length;
   const formula = text.slice(inner, close);
   // "$5 and $6" are prices: a formula in single dollars touches them, on one line, and no digit follows.
   const isPrice = /^\s|\s$|\n/.test(formula) || /\d/.test(text[close + 1] ?? '');

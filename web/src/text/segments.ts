@@ -13,9 +13,17 @@ export interface Segment {
 
 export type Measured = Omit<Schema<'MeasuredLanguage'>, 'segments'> & { segments: Segment[] };
 
-export async function measure(text: string, target: string, signal?: AbortSignal): Promise<Measured> {
-  const measured = await sendJson<Schema<'MeasuredLanguage'>>('POST', '/v1/language', { text, target }, signal);
-  return { ...measured, segments: fromBytes(text, measured.segments) };
+let last: Promise<unknown> = Promise.resolve();
+
+/** One text after another: the answers of a group would fall upon the server, and upon the key's limits, together. */
+export function measure(text: string, target: string, signal: AbortSignal): Promise<Measured> {
+  const measured = last.then(async () => {
+    signal.throwIfAborted();
+    const found = await sendJson<Schema<'MeasuredLanguage'>>('POST', '/v1/language', { text, target }, signal);
+    return { ...found, segments: fromBytes(text, found.segments) };
+  });
+  last = measured.catch(() => {});
+  return measured;
 }
 
 /** The server counts bytes, strings count UTF-16. */

@@ -14,6 +14,7 @@ use super::query::Pairs;
 use super::shape;
 use crate::api::body::StrictJson;
 use crate::api::error::ApiError;
+use crate::api::etag;
 use crate::api::evals::Evals;
 use crate::api::keys::KeyLimits;
 use crate::api::request_log::RequestLog;
@@ -249,7 +250,7 @@ pub async fn get_run(
     let snapshot = evals.scores.current(&row).await?;
     // Everything that happens to a run takes a number.
     let tag = format!("\"{}-{}\"", row.sequence, snapshot.as_ref().map_or(0, |scores| scores.sequence));
-    let mut response = if matches(&headers, &tag) {
+    let mut response = if etag::matches(&headers, &tag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         Json(shape::run(row, snapshot.as_ref(), true)?).into_response()
@@ -260,14 +261,6 @@ pub async fn get_run(
         response.headers_mut().insert(header::ETAG, tag);
     }
     Ok(response)
-}
-
-/// Whether the client has this representation.
-fn matches(headers: &HeaderMap, tag: &str) -> bool {
-    let sent = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let mut tags = sent.flat_map(|value| value.split(',')).map(str::trim);
-    // A proxy that compresses marks tags as weak.
-    tags.any(|sent| sent == "*" || sent.strip_prefix("W/").unwrap_or(sent) == tag)
 }
 
 /// Delete a run with its samples. With the key that it was made with, or an admin's.

@@ -9,7 +9,6 @@ struct Group {
     int first_row;
     int rows;     // 1 to 16
     int adapter;
-    int unused;
 };
 
 // One linear of an adapter: a [rank, in_features], b [out_features, rank].
@@ -37,22 +36,22 @@ __device__ __forceinline__ void rows_fragment(uint32_t (&a)[4], const uint16_t* 
     a[3] = pair_at(x + (row + 8) * stride, column + 8, width, row + 8 < rows);
 }
 
-// down[row] = A x. x [tokens, x_stride], down [tokens, rank_max], zeros beyond the adapter's rank. Grid: (groups, rank_max / 8); four
+// down[row] = A x. x [tokens, in_features], down [tokens, rank_max], zeros beyond the adapter's rank. Grid: (groups, rank_max / 8); four
 // warps share in_features and are added up in order.
 KERNEL(128)
 lora_down(const uint16_t* x, const Group* groups, const LowRank* adapters, uint16_t* down, int in_features,
-          int x_stride, int rank_max) {
+          int rank_max) {
     __shared__ float parts[4][4][WARP];
     const Group group = groups[blockIdx.x];
     const LowRank adapter = adapters[group.adapter];
     const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, first = blockIdx.y * 8;
-    const uint16_t* rows = x + static_cast<size_t>(group.first_row) * x_stride;
+    const uint16_t* rows = x + static_cast<size_t>(group.first_row) * in_features;
     const int column = first + lane / 4;
     const uint16_t* weight = adapter.a + static_cast<size_t>(column) * in_features;
     float sum[4] = {};
     for (int at = warp * 16; at < in_features; at += 64) {
         uint32_t a[4];
-        rows_fragment(a, rows, x_stride, group.rows, at, in_features);
+        rows_fragment(a, rows, in_features, group.rows, at, in_features);
         const int k = at + lane % 4 * 2;
         const bool present = column < adapter.rank;
         multiply_add(sum, a, pair_at(weight, k, in_features, present), pair_at(weight, k + 8, in_features, present));

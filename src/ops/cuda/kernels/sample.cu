@@ -17,7 +17,6 @@ struct Request {
     float top_p, min_p;
     int logprobs;  // how many of the best; below 0: none, nor the token's
     int mode;
-    int unused;
 };
 
 struct Sampled {

@@ -1,40 +1,71 @@
 // Conversations with the models, a column each. They stay while the page is open, whichever view is shown.
 import { chat, type ChatMessage } from '../../api/chat';
 import type { Schema } from '../../api/types';
+import { onLeaving } from '../../session.svelte';
 import { chatRequest } from './settings';
 
 export type Token = Schema<'ChatTokenLogprob'>;
 
+/** More than a server's own limit is refused by it; the page makes no more cards than these meanwhile. */
+const SAMPLES_MAX = 128;
+
+interface Answer {
+  reasoning: string;
+  content: string;
+  tokens: Token[];
+}
+const nothing = (): Answer => ({ reasoning: '', content: '', tokens: [] });
+
 /** One of the n answers to a question. */
 export class Sample {
-  reasoning = $state('');
-  content = $state('');
-  tokens = $state.raw<Token[]>([]);
   finish = $state<string | null>(null);
   report = $state.raw<Schema<'LanguageReport'> | null>(null);
+  /** All that has come; the page sees it a frame later at most. */
+  #arrived = nothing();
+  #seen = $state.raw(nothing());
   /** What was there when the connection broke: shown until as much has come again. */
-  #kept = $state({ reasoning: '', content: '' });
+  #kept = $state.raw(nothing());
+  #frame = 0;
 
-  get shown(): { reasoning: string; content: string } {
-    const longer = (now: string, kept: string) => (now.length < kept.length ? kept : now);
-    return { reasoning: longer(this.reasoning, this.#kept.reasoning), content: longer(this.content, this.#kept.content) };
+  get shown(): Answer {
+    const longer = <T extends { length: number }>(now: T, kept: T) => (now.length < kept.length ? kept : now);
+    const [now, kept] = [this.#seen, this.#kept];
+    return {
+      reasoning: longer(now.reasoning, kept.reasoning),
+      content: longer(now.content, kept.content),
+      tokens: longer(now.tokens, kept.tokens),
+    };
   }
 
   again(): void {
+    this.show();
     this.#kept = this.shown;
-    this.reasoning = this.content = '';
-    this.tokens = [];
+    this.#arrived = nothing();
+    this.show();
   }
 
   take(choice: Schema<'ChatChunkChoice'>): void {
-    this.reasoning += choice.delta.reasoning_content ?? '';
-    this.content += choice.delta.content ?? '';
-    if (choice.logprobs?.content?.length) this.tokens = [...this.tokens, ...choice.logprobs.content];
+    this.#arrived.reasoning += choice.delta.reasoning_content ?? '';
+    this.#arrived.content += choice.delta.content ?? '';
+    this.#arrived.tokens.push(...(choice.logprobs?.content ?? []));
     if (choice.language) this.report = choice.language;
     if (choice.finish_reason) {
       this.finish = choice.finish_reason;
-      this.#kept = { reasoning: '', content: '' };
+      this.#kept = nothing();
+      this.show();
+    } else {
+      // Tokens come faster than a screen shows them.
+      this.#frame ||= requestAnimationFrame(() => this.show());
     }
+  }
+
+  /** Also where no frame comes: in a tab that nobody sees. */
+  show(): void {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
+    const { reasoning, content, tokens } = this.#arrived;
+    const hasMore = tokens.length !== this.#seen.tokens.length;
+    this.#seen = { reasoning, content, tokens: hasMore ? [...tokens] : this.#seen.tokens };
   }
 }
 
@@ -55,7 +86,8 @@ export class Turn {
     readonly seed: number,
     n: number,
   ) {
-    this.samples = Array.from({ length: n }, () => new Sample());
+    const count = Math.min(Math.max(Math.trunc(n) || 1, 1), SAMPLES_MAX);
+    this.samples = Array.from({ length: count }, () => new Sample());
   }
 
   get isOver(): boolean {
@@ -75,7 +107,7 @@ export class Conversation {
   async ask(question: string, model: string, language: string, query: Record<string, string>): Promise<void> {
     const messages = [...this.#history(), { role: 'user', content: question }];
     const request = chatRequest({ model, language, messages, query });
-    this.turns.push(new Turn(question, model, language, request.seed, request.n ?? 1));
+    this.turns.push(new Turn(question, model, language, request.seed, Number(request.n ?? 1)));
     const turn = this.turns.at(-1)!;
     const abort = (this.#abort = new AbortController());
     let began: number | null = null;
@@ -99,6 +131,8 @@ export class Conversation {
     } catch (error) {
       turn.status = abort.signal.aborted ? 'stopped' : 'failed';
       turn.error = abort.signal.aborted ? '' : error instanceof Error ? error.message : String(error);
+    } finally {
+      turn.samples.forEach((sample) => sample.show());
     }
   }
 
@@ -125,3 +159,4 @@ export class Conversation {
 
 /** Side by side. */
 export const columns = [new Conversation(), new Conversation()] as const;
+onLeaving(() => columns.forEach((column) => column.clear()));

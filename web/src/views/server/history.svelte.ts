@@ -1,31 +1,51 @@
 // The scrapes of late, from which rates and quantiles are taken. They stay while the page is open.
-import { request } from '../../api/client';
+import { ApiError, request } from '../../api/client';
+import { sleep } from '../../api/connection';
+import { onLeaving } from '../../session.svelte';
 import { Metrics, quantile } from './prometheus';
 
 const INTERVAL_MS = 2000;
+/** Where the key's limit has no room for more. */
+const INTERVAL_MAX_MS = 60_000;
 const SCRAPES_MAX = 300;
 /** Latencies are those of the last minute, or of all time where it had none. */
 const WINDOW_MS = 60_000;
 
 export const history = $state({ scrapes: [] as Metrics[], error: '' });
+onLeaving(() => Object.assign(history, { scrapes: [], error: '' }));
 
 /** Scrapes until it is stopped. */
 export function watchMetrics(): () => void {
   const abort = new AbortController();
-  const scrape = async () => {
-    // A page that nobody sees asks nothing: requests count against a key.
-    if (document.hidden) return;
-    try {
-      const text = await (await request('/metrics', { signal: abort.signal })).text();
-      history.scrapes = [...history.scrapes, new Metrics(text, Date.now())].slice(-SCRAPES_MAX);
-      history.error = '';
-    } catch (error) {
-      if (!abort.signal.aborted) history.error = error instanceof Error ? error.message : String(error);
+  const { signal } = abort;
+  const watch = async () => {
+    for (let interval = INTERVAL_MS; ; ) {
+      let wait = 0;
+      // A page that nobody sees asks nothing: requests count against a key.
+      if (!document.hidden) {
+        try {
+          await scrape(signal);
+        } catch (error) {
+          if (signal.aborted) return;
+          history.error = error instanceof Error ? error.message : String(error);
+          if (error instanceof ApiError && error.status === 429) {
+            // Slower from now on: the key's user has other uses for its requests.
+            interval = Math.min(2 * interval, INTERVAL_MAX_MS);
+            wait = error.retryAfterMs;
+          }
+        }
+      }
+      await sleep(Math.max(wait, interval), signal);
     }
   };
-  void scrape();
-  const timer = setInterval(scrape, INTERVAL_MS);
-  return () => (clearInterval(timer), abort.abort());
+  watch().catch(() => {}); // stopped while it slept
+  return () => abort.abort();
+}
+
+async function scrape(signal: AbortSignal): Promise<void> {
+  const text = await (await request('/metrics', { signal })).text();
+  history.scrapes = [...history.scrapes, new Metrics(text, Date.now())].slice(-SCRAPES_MAX);
+  history.error = '';
 }
 
 /** Of a counter, a second, at each scrape but the first. A counter that fell is another process's: no rate. */

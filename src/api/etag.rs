@@ -1,0 +1,31 @@
+//! `If-None-Match`, for whatever is asked about again (RFC 9110, 13.1.2).
+
+use axum::http::{HeaderMap, header};
+
+/// Whether the client has the representation with this tag, which is a strong one with its quotes.
+pub fn matches(headers: &HeaderMap, tag: &str) -> bool {
+    let sent = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut tags = sent.flat_map(|value| value.split(',')).map(str::trim);
+    // A proxy that compresses marks tags as weak.
+    tags.any(|sent| sent == "*" || sent.strip_prefix("W/").unwrap_or(sent) == tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_weak_tags_and_any() {
+        let check = |sent: &[&'static str], expected: bool| {
+            let headers = sent.iter().map(|value| (header::IF_NONE_MATCH, value.parse().unwrap()));
+            assert_eq!(matches(&HeaderMap::from_iter(headers), "\"a\""), expected, "{sent:?}");
+        };
+        check(&["\"a\""], true);
+        check(&["\"b\", \"a\""], true);
+        check(&["\"b\"", "W/\"a\""], true);
+        check(&["*"], true);
+        check(&["\"b\""], false);
+        check(&["a"], false);
+        check(&[], false);
+    }
+}
