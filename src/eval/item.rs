@@ -4,7 +4,7 @@ use futures::FutureExt;
 use tokio::sync::mpsc;
 
 use super::conversation::Conversation;
-use super::generator::{Completion, Draw, GenerationEvent, Generator, GeneratorError};
+use super::generator::{Completion, Draw, Finish, GenerationEvent, Generator, GeneratorError};
 use super::plan::RunPlan;
 use super::record::SampleRecord;
 use super::scoring::Place;
@@ -75,6 +75,36 @@ impl RunPlan {
             Err(Halt::Sink(error)) => ItemEnd::Sink(error),
             Err(Halt::Scoring(message)) => ItemEnd::Scoring { message },
         }
+    }
+
+    /// Judge samples of the item at a position again, from their completions; those that were refused stay so.
+    ///
+    /// # Panics
+    /// On a position beyond the last item.
+    pub async fn judge_item<S: SampleSink>(
+        &self,
+        position: usize,
+        samples: Vec<SampleRecord>,
+        sink: &S,
+    ) -> ItemEnd<S::Error> {
+        for old in samples {
+            let record = if old.finish == Finish::Error {
+                Ok(old)
+            } else {
+                let draw = Draw { seed: old.seed, choice: old.choice.unwrap_or_default() };
+                let (text, finish, tokens) = (old.completion, old.finish, old.completion_tokens);
+                self.score(position, old.sample, draw, Completion { text, finish, tokens }).await
+            };
+            match record {
+                Ok(record) => {
+                    if let Err(error) = sink.keep(record).await {
+                        return ItemEnd::Sink(error);
+                    }
+                }
+                Err(message) => return ItemEnd::Scoring { message },
+            }
+        }
+        ItemEnd::Done
     }
 
     /// Gives the samples taken.

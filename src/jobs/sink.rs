@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::error::JobError;
 use super::spec::json_of;
-use crate::eval::{Outcome, SampleRecord, SampleSink};
+use crate::eval::{Outcome, SampleBrief, SampleRecord, SampleSink};
 use crate::store::{Lease, NewSample, SampleRow, SampleStatus, Store};
 
 const COMPLETION: &str = "completion";
@@ -48,6 +48,7 @@ pub fn sample_of(record: &SampleRecord) -> Result<NewSample, JobError> {
         sample: record.sample,
         status,
         record: json,
+        brief: json_of(&SampleBrief::from(record))?,
         completion: record.completion.clone(),
         completion_tokens: record.completion_tokens.unwrap_or(0),
     })

@@ -191,7 +191,7 @@ impl Worker {
         };
         let sink = StoreSink { store: &self.store, lease, duration: self.options.lease };
         let halted = tokio::select! {
-            end = job.plan.run_item(position, &missing, &*job.generator, &sink), if !missing.is_empty() => {
+            end = job.work(position, &missing, &sink), if !missing.is_empty() => {
                 return self.conclude(job, lease, end).await;
             }
             halt = self.hold(lease), if !missing.is_empty() => halt,
