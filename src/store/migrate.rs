@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_jobs.sql"),
     include_str!("migrations/0003_trainings.sql"),
     include_str!("migrations/0004_owners.sql"),
+    include_str!("migrations/0005_usage.sql"),
 ];
 
 /// Any number that no other program locks.

@@ -23,6 +23,11 @@ pub trait Generator: Send + Sync {
     /// What is asked, for the run's provenance.
     fn identity(&self) -> GeneratorIdentity;
 
+    /// What decides an answer and no request says: a cache tells answers apart by it.
+    fn asked_beside(&self, _request: &GenerationRequest) -> Option<serde_json::Value> {
+        None
+    }
+
     /// Generate `request.samples`, each reported once through `events`, in any order.
     fn generate<'a>(
         &'a self,

@@ -1,5 +1,7 @@
 //! What a suite is, told from its manifest alone: for lists, which must not fail because data are not there.
 
+use std::path::Path;
+
 use crate::language::Language;
 
 use super::error::SuiteError;
@@ -38,15 +40,17 @@ impl Suite {
         Ok(Manifest::parse(&files.text(MANIFEST)?, &files.describe(MANIFEST))?.protocol)
     }
 
+    /// `data`: where data that are not shipped may be, in place of `$XENOGLOT_DATA`.
+    ///
     /// # Errors
     /// What is wrong with the manifest.
-    pub fn summary(name_or_path: &str) -> Result<SuiteSummary, SuiteError> {
+    pub fn summary(name_or_path: &str, data: Option<&Path>) -> Result<SuiteSummary, SuiteError> {
         let files = find(name_or_path)?;
         let manifest = Manifest::parse(&files.text(MANIFEST)?, &files.describe(MANIFEST))?;
-        let data = match &manifest.problems {
+        let state = match &manifest.problems {
             ProblemsFrom::Own { .. } => DataState::Own,
             ProblemsFrom::Data { reference, .. } => {
-                let root = data::root(None);
+                let root = data::root(data);
                 let there = |language: &Language| {
                     data::locate(&manifest, reference, root.as_deref(), &[*language]).is_ok()
                 };
@@ -66,7 +70,7 @@ impl Suite {
             licence: manifest.licence,
             task: manifest.task,
             languages: manifest.languages,
-            data,
+            data: state,
         })
     }
 }
