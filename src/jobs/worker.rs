@@ -13,7 +13,7 @@ use super::error::JobError;
 use super::generators::Generators;
 use super::job::{Job, Preparation};
 use super::sink::StoreSink;
-use crate::eval::{ItemEnd, Metered, REFUSALS_MAX, ScorerOptions};
+use crate::eval::{ItemEnd, REFUSALS_MAX, ScorerOptions};
 use crate::store::{Lease, RunStatus, Store, StoreError};
 
 #[derive(Debug, Clone)]
@@ -193,15 +193,14 @@ impl Worker {
             // Only the word was missing that it is done.
             return self.conclude(job, lease, ItemEnd::Done).await;
         }
-        let sink = StoreSink { store: &self.store, lease, duration: self.options.lease };
-        let generator = Metered::new(job.generator.clone());
+        let sink = StoreSink::new(&self.store, lease, self.options.lease);
         let ended = tokio::select! {
-            end = job.plan.run_item(position, &missing, &generator, &sink) => Ok(end),
+            end = job.work(position, &missing, &sink) => Ok(end),
             halt = self.hold(lease) => Err(halt),
             () = stopped(&mut stop) => Err(Halt::Released),
         };
         // Before the task is given up, so that a run that is complete has all of it.
-        self.count_prompts(&lease.run, generator.total().prompt_tokens).await;
+        self.count_prompts(&lease.run, sink.prompt_tokens()).await;
         match ended {
             Ok(end) => self.conclude(job, lease, end).await,
             Err(Halt::Released) => Ok(self.store.release(lease).await?),

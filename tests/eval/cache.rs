@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use xenoglot::eval::{
-    CacheStore, CachedGenerator, ChoiceGenerator, EvalError, Generator, Metered, RunConfig, RunReport, Sampling, Silent,
-    Usage, weights_sha256,
+    CacheStore, CachedGenerator, ChoiceGenerator, EvalError, Generator, Metered, RunConfig, RunReport,
+    Sampling, Silent, Usage, weights_sha256,
 };
 
 use super::{Scripted, config, records, run_blocking};
