@@ -190,8 +190,9 @@ pub struct ModelUsage {
     pub model_name: String,
     /// Samples drawn.
     pub invocation_count: u64,
+    /// Of the samples that are there.
     pub completion_tokens: u64,
-    /// Not counted: 0.
+    /// A request's samples share its prompt. Of tasks that have ended or were given back.
     pub prompt_tokens: u64,
     /// Not counted: 0.
     pub cached_tokens: u64,

@@ -59,6 +59,8 @@ pub struct RunRow {
     pub failed: i64,
     pub errored: i64,
     pub completion_tokens: i64,
+    /// Of tasks that have ended or were given back; the samples of one request share its prompt.
+    pub prompt_tokens: i64,
     /// Tasks refused since one was served.
     pub refusals: i64,
     /// Number of the last thing that happened: a change of anything changes it.
@@ -99,7 +101,8 @@ macro_rules! listed {
         concat!(
             "SELECT id, eval, created_ms, updated_ms, started_ms, finished_ms, name, model, status, spec, metadata, \
              CAST(NULL AS TEXT) AS record, CAST(NULL AS TEXT) AS results, scores, error, samples_per_task, \
-             samples_total, samples_done, passed, failed, errored, completion_tokens, refusals, sequence, owner",
+             samples_total, samples_done, passed, failed, errored, completion_tokens, prompt_tokens, \
+             refusals, sequence, owner",
             $more,
             " FROM runs ",
             $rest
@@ -241,6 +244,16 @@ impl Store {
         Ok(others > 0)
     }
 
+    /// Count prompts of a run, whoever holds its tasks by now: they were read all the same.
+    pub async fn add_prompt_tokens(&self, run: &str, tokens: u64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE runs SET prompt_tokens = prompt_tokens + $1 WHERE id = $2")
+            .bind(i64::try_from(tokens).unwrap_or(i64::MAX))
+            .bind(run)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
     /// Delete a run with its samples. Workers on it lose their leases.
     ///
     /// # Errors
@@ -330,6 +343,7 @@ impl RunRow {
             failed: row.try_get("failed")?,
             errored: row.try_get("errored")?,
             completion_tokens: row.try_get("completion_tokens")?,
+            prompt_tokens: row.try_get("prompt_tokens")?,
             refusals: row.try_get("refusals")?,
             sequence: row.try_get("sequence")?,
             owner: row.try_get("owner")?,

@@ -1,6 +1,7 @@
 //! What a suite is, told from its manifest alone: for lists, which must not fail because data are not there.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::language::Language;
 
@@ -57,16 +58,18 @@ impl Suite {
         Ok(Manifest::parse(&files.text(MANIFEST)?, &files.describe(MANIFEST))?.protocol)
     }
 
+    /// `data`: where data that are not shipped may be, in place of `$XENOGLOT_DATA`.
+    ///
     /// # Errors
     /// What is wrong with the manifest.
-    pub fn summary(name_or_path: &str) -> Result<SuiteSummary, SuiteError> {
+    pub fn summary(name_or_path: &str, data: Option<&Path>) -> Result<SuiteSummary, SuiteError> {
         let files = find(name_or_path)?;
         let manifest = Manifest::parse(&files.text(MANIFEST)?, &files.describe(MANIFEST))?;
         let mut present = manifest.languages.clone();
-        let data = match &manifest.problems {
+        let state = match &manifest.problems {
             ProblemsFrom::Own { .. } => DataState::Own,
             ProblemsFrom::Data { reference, .. } => {
-                let root = data::root(None);
+                let root = data::root(data);
                 let there = |language: &Language| {
                     data::locate(&manifest, reference, root.as_deref(), &[*language]).is_ok()
                 };
@@ -90,7 +93,7 @@ impl Suite {
             scorers: manifest.scorers.into_iter().map(|scorer| scorer.name).collect(),
             languages: manifest.languages,
             present,
-            data,
+            data: state,
             protocol: manifest.protocol,
             prompts: manifest.prompts.name,
             variants: manifest.prompts.variants.into_keys().collect(),

@@ -55,7 +55,7 @@ pub async fn get_eval_suite(
         if !Suite::known().contains(&name) {
             return Err(ApiError::not_found("suite", &name));
         }
-        let summary = Suite::summary(&name).map_err(|error| {
+        let summary = Suite::summary(&name, None).map_err(|error| {
             tracing::error!(suite = name, %error, "a suite cannot be read");
             ApiError::internal(format!("the suite `{name}` cannot be read; the log says why"))
         })?;
@@ -73,7 +73,7 @@ pub async fn get_eval_suite(
 /// A suite that cannot be read is left out: the log says why, and the others are there.
 fn listed() -> Vec<EvalSuite> {
     let read = |name: String| {
-        let read = Suite::summary(&name).and_then(|summary| {
+        let read = Suite::summary(&name, None).and_then(|summary| {
             let is_own = summary.data == DataState::Own;
             let content = is_own.then(|| Suite::content(&name, &summary.present)).transpose()?;
             Ok(shown(name.clone(), summary, content))
