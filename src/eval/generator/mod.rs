@@ -46,6 +46,10 @@ impl<T: Generator + ?Sized> Generator for Arc<T> {
         (**self).identity()
     }
 
+    fn asked_beside(&self, request: &GenerationRequest) -> Option<serde_json::Value> {
+        (**self).asked_beside(request)
+    }
+
     fn generate<'a>(
         &'a self,
         request: &'a GenerationRequest,

@@ -1,7 +1,7 @@
 //! What generation took: requests, tokens, and samples that a cache had.
 
 use std::ops::AddAssign;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -71,24 +71,6 @@ impl<G: Generator> Generator for Metered<G> {
             self.inner.generate(request, &metered).await
         }
         .boxed()
-    }
-}
-
-impl<G: Generator + ?Sized> Generator for Arc<G> {
-    fn identity(&self) -> GeneratorIdentity {
-        (**self).identity()
-    }
-
-    fn asked_beside(&self, request: &GenerationRequest) -> Option<Value> {
-        (**self).asked_beside(request)
-    }
-
-    fn generate<'a>(
-        &'a self,
-        request: &'a GenerationRequest,
-        events: &'a (dyn Fn(GenerationEvent) + Send + Sync),
-    ) -> BoxFuture<'a, Result<(), GeneratorError>> {
-        (**self).generate(request, events)
     }
 }
 
