@@ -264,6 +264,11 @@ impl Observer for &Bar {
             Event::Evaluated { step, evaluation, .. } => {
                 self.say(&format!("step {step}: {}", shown(&evaluation)));
             }
+            Event::Answered { step, metrics, .. } => {
+                let reward =
+                    metrics.iter().find(|(name, _)| name == "reward").map_or(f64::NAN, |(_, reward)| *reward);
+                self.say(&format!("step {step}: validation reward {reward:.4}"));
+            }
             Event::Note(text) => self.say(&text),
             Event::Saved { .. } | Event::Completions(_) => {}
         }

@@ -19,7 +19,7 @@ pub struct CreateFineTuningJob {
     /// An uploaded file's id; in a file for `xenoglot train`, a path or a list of paths.
     #[schema(value_type = Object)]
     pub training_file: Files,
-    /// Measured now and then; the best checkpoint is the one that does best on it.
+    /// Measured now and then; the best checkpoint is the one that does best on it, but of `reinforcement` the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub validation_file: Option<Files>,
@@ -318,10 +318,6 @@ impl RequestBody for CreateFineTuningJob {
         }
         if let Some(method) = &self.method {
             method.check()?;
-        }
-        if self.kind() == MethodKind::Reinforcement && self.validation_file.is_some() {
-            let message = "`validation_file` is not measured by `type` `reinforcement`: leave it out, and evaluate what is served";
-            return Err(BadRequest::invalid("validation_file", message));
         }
         check_metadata(self.metadata.as_ref())?;
         if let Some(suffix) = &self.suffix {

@@ -35,9 +35,17 @@ pub(super) struct State {
     pub best: Option<Best>,
     /// The dev set is to be read before the next update.
     pub evaluation_due: bool,
+    /// Updates in a row in which the sampler of a policy was too far from its trainer.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gap_warnings: u32,
     /// Completions that the next update of a policy learns from, sampled while the last one was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drawn: Option<Box<Drawn>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// The step with the lowest loss on the dev set.

@@ -331,7 +331,7 @@ fn a_policy_is_trained_from_a_description() {
     let folder = tempfile::tempdir().unwrap();
     prepare(folder.path(), &|description| {
         let object = description.as_object_mut().unwrap();
-        object.remove("validation_file");
+        object.insert("validation_file".to_owned(), json!("held_out.jsonl"));
         object.insert("training_file".to_owned(), json!("prompts.jsonl"));
         let grader = json!({
             "type": "multi", "name": "both", "calculate_output": "share + 0.1 * short", "graders": {
@@ -343,9 +343,11 @@ fn a_policy_is_trained_from_a_description() {
         object.insert(
             "method".to_owned(),
             json!({"type": "reinforcement", "reinforcement": {
-                "grader": grader, "lora": {"r": 4}, "num_generations": 8, "max_prompt_length": 16,
-                "max_completion_length": 12, "loss_type": "grpo",
-                "hyperparameters": {"max_steps": 6, "batch_size": 2, "learning_rate": 0.01, "save_steps": 2},
+                "grader": grader, "lora": {"r": 4}, "num_generations": 8, "num_generations_eval": 3,
+                "max_prompt_length": 16, "max_completion_length": 12, "loss_type": "grpo",
+                "hyperparameters": {
+                    "max_steps": 6, "batch_size": 2, "learning_rate": 0.01, "save_steps": 2, "eval_steps": 4,
+                },
             }}),
         );
     });
@@ -354,11 +356,26 @@ fn a_policy_is_trained_from_a_description() {
         .map(|prompt| json!({"prompt": prompt, "wanted": "e"}).to_string() + "\n")
         .collect();
     std::fs::write(folder.path().join("prompts.jsonl"), lines).unwrap();
+    let held_out = json!({"prompt": "one six", "wanted": "e"}).to_string() + "\n";
+    std::fs::write(folder.path().join("held_out.jsonl"), held_out).unwrap();
     let said = succeeds(folder.path(), "whole");
     assert!(said.contains("near 0 by construction"), "{said}");
+    for part in [
+        "4 prompts are read",
+        "1 prompt of `validation_file` is read",
+        "step 6: validation reward",
+        "micro-batch",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
     let whole = folder.path().join("whole");
-    let told = metrics(&whole);
-    assert_eq!(told.len(), 6);
+    let (told, evaluated): (Vec<Value>, Vec<Value>) =
+        metrics(&whole).into_iter().partition(|line| line["reward"].is_number());
+    assert_eq!((told.len(), evaluated.len()), (6, 2));
+    assert_eq!((&evaluated[0]["step"], &evaluated[1]["step"]), (&json!(4), &json!(6)));
+    for name in ["eval_reward", "eval_rewards/share/mean", "eval_completions/mean_length"] {
+        assert!(evaluated.iter().all(|line| line[name].is_number()), "{name}: {}", evaluated[0]);
+    }
     for name in
         ["reward", "reward_std", "rewards/share/mean", "completions/mean_length", "entropy", "num_tokens"]
     {
