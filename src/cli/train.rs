@@ -218,6 +218,9 @@ fn explain(error: TrainError) -> anyhow::Error {
         TrainError::Data(DataError::Interrupted) => Failure::new("stopped while the data were read")
             .hint("the same command begins with them again")
             .into(),
+        TrainError::Interrupted => Failure::new("stopped while the model was read")
+            .hint("the same command begins again, or goes on with its checkpoint")
+            .into(),
         error @ (TrainError::Option { .. } | TrainError::Data(_) | TrainError::Mask { .. }) => {
             Failure::usage(error).into()
         }
