@@ -267,9 +267,13 @@ pub struct Hyperparameters {
     /// Put short examples together, each attending to itself alone; true.
     #[serde(deserialize_with = "auto", skip_serializing_if = "Option::is_none")]
     pub packing: Option<bool>,
-    /// Of the weights: `f32`, or `bf16` with f32 masters; f32.
+    /// Of the weights: `f32`, or `bf16` with f32 masters (see `master_weights`); f32.
     #[serde(deserialize_with = "auto", skip_serializing_if = "Option::is_none")]
     pub dtype: Option<String>,
+    /// false: weights in bf16 learn without f32 masters, rounded at random to one of two neighbours, with gradients and moments in
+    /// bf16: 8 bytes a weight in place of 18. Of whole models; true.
+    #[serde(deserialize_with = "auto", skip_serializing_if = "Option::is_none")]
+    pub master_weights: Option<bool>,
     /// Compute activations again in place of keeping them; true.
     #[serde(deserialize_with = "auto", skip_serializing_if = "Option::is_none")]
     pub gradient_checkpointing: Option<bool>,

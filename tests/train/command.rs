@@ -66,6 +66,28 @@ fn tensors(folder: &Path) -> Vec<u8> {
     std::fs::read(folder.join("model/model.safetensors")).unwrap()
 }
 
+#[test]
+fn weights_in_bf16_learn_without_masters() {
+    let folder = tempfile::tempdir().unwrap();
+    let describe = |dtype: &str| {
+        prepare(folder.path(), &|description| {
+            let settings = &mut description["method"]["supervised"]["hyperparameters"];
+            settings["dtype"] = json!(dtype);
+            settings["master_weights"] = json!(false);
+            settings["n_epochs"] = json!(2);
+        });
+    };
+    describe("bf16");
+    succeeds(folder.path(), "out");
+    let losses: Vec<f64> =
+        metrics(&folder.path().join("out")).iter().filter_map(|line| line["loss"].as_f64()).collect();
+    assert!(losses.last() < losses.first() && !tensors(&folder.path().join("out")).is_empty(), "{losses:?}");
+    describe("f32");
+    let failed = run(folder.path(), "wrong");
+    let said = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert!(said.contains("`master_weights` is false, which needs `dtype` bf16"), "{said}");
+}
+
 /// Each has a loss of its own, under its name: one file a language.
 #[test]
 fn validation_files_are_measured_apart() {

@@ -10,7 +10,6 @@ use super::generation::Generation;
 use super::rollout::Rollout;
 use super::trainer::GrpoTrainer;
 use super::update::{Before, Found};
-use crate::ops::clear;
 
 impl GrpoTrainer<'_> {
     /// Completions of the greatest length allowed, of the longest prompt. No weight changes.
@@ -25,9 +24,7 @@ impl GrpoTrainer<'_> {
         let scope = self.scope(&longest, &all);
         let mut found = Found::default();
         self.accumulate(&longest, &Before::default(), &scope, batch, (0, 0), &mut found)?;
-        for tensor in self.policy.trained()? {
-            clear(tensor.gradient, &self.workers);
-        }
+        self.policy.parameters()?.clear(&self.workers);
         observer.event(Event::DryRun { tokens, seconds: started.elapsed().as_secs_f64() })
     }
 

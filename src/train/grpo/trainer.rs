@@ -23,7 +23,7 @@ use super::rollout::Sampler;
 use super::settings::{GapBound, GrpoSettings};
 use super::update::{Before, Found};
 use crate::model::Decoder;
-use crate::ops::{Workers, clear};
+use crate::ops::Workers;
 
 /// A training with all it needs.
 pub struct GrpoTrainer<'a> {
@@ -123,6 +123,7 @@ impl<'a> GrpoTrainer<'a> {
         if self.grpo.asynchronous {
             observer.event(Event::Note(ASYNCHRONOUS.to_owned()))?;
         }
+        let optimizer = optimizer.seeded(self.settings.seed);
         Ok(Course { saved: state.step, state, optimizer, schedule, checkpoints, observer })
     }
 
@@ -181,8 +182,8 @@ impl<'a> GrpoTrainer<'a> {
             is_first = false;
             self.check(&found, generation.is_behind, course)?;
             let learning_rate = course.schedule.rate(course.state.step);
-            let mut trained = self.policy.trained()?;
-            let update = course.optimizer.update(&mut trained, learning_rate, None, &self.workers)?;
+            let mut trained = self.policy.parameters()?;
+            let update = course.optimizer.step(&mut trained, learning_rate, None, &self.workers)?;
             drop(trained);
             self.policy.refresh()?;
             course.state.step += 1;
@@ -219,9 +220,7 @@ impl<'a> GrpoTrainer<'a> {
         let dropout = key(self.settings.seed ^ state.step.rotate_left(32), state.position);
         let found = self.gradients(generation, before, groups, (dropout, may_stop))?;
         if found.is_none() {
-            for tensor in self.policy.trained()? {
-                clear(tensor.gradient, &self.workers);
-            }
+            self.policy.parameters()?.clear(&self.workers);
         }
         Ok(found)
     }

@@ -25,7 +25,10 @@ use super::metrics::MetricsFile;
 use super::policy::{lora_of, policy_method};
 use super::tensorboard::TensorBoard;
 use super::trainer::check_options;
-use super::{Event, Examples, Masks, Objective, Observer, Outcome, RunSettings, TrainError, Trainer};
+use super::{
+    Event, Examples, FullDecoder, Masks, Objective, Observer, Outcome, Passes, RunSettings, TrainError,
+    Trainer,
+};
 use crate::model::augmented::QueryTemplate;
 use crate::model::{Decoder, DecoderConfig};
 use crate::ops::Workers;
@@ -228,6 +231,15 @@ impl Job<'_> {
         let folder = self.folder.join("data");
         std::fs::create_dir_all(&folder).map_err(TrainError::io(&folder, "create it"))?;
         Ok(folder.join(name))
+    }
+}
+
+/// All of its weights learn.
+fn full_decoder(decoder: Decoder, resolved: &Resolved, passes: Passes) -> Result<FullDecoder, TrainError> {
+    if resolved.masters {
+        FullDecoder::new(decoder, None, passes)
+    } else {
+        FullDecoder::without_masters(decoder, passes)
     }
 }
 

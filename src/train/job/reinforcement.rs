@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Finished, Job, lora_settings};
+use super::{Finished, Job, full_decoder, lora_settings};
 use crate::engine::{self, EngineConfig, EngineHandle, MemoryRequest, available_memory, memory_plan};
 use crate::model::{Adapter, ComputeDtype, Decoder};
 use crate::ops::KvDtype;
@@ -20,9 +20,7 @@ use crate::train::hyperparameters::Resolved;
 use crate::train::metrics::MetricsFile;
 use crate::train::policy::{PolicyMethod, policy_method};
 use crate::train::tensorboard::TensorBoard;
-use crate::train::{
-    Event, FullDecoder, LoraDecoder, Objective, Observer, Passes, Policy, TrainError, result,
-};
+use crate::train::{Event, LoraDecoder, Objective, Observer, Passes, Policy, TrainError, result};
 use crate::weights::WrittenDtype;
 
 /// Choices computed in one step of the engine.
@@ -80,7 +78,7 @@ impl Job<'_> {
 
     fn full_policy(&self, learning: &Learning, observer: &mut dyn Observer) -> Result<Finished, TrainError> {
         let Learning { resolved, passes, method, .. } = learning;
-        let mut policy = FullDecoder::new(self.decoder(resolved)?, None, passes.clone())?;
+        let mut policy = full_decoder(self.decoder(resolved)?, resolved, passes.clone())?;
         // What the policy is kept near is a copy that stays as it is.
         let reference = if method.grpo.policy.beta == 0.0 {
             policy.sampler().decoder
@@ -89,7 +87,7 @@ impl Job<'_> {
         };
         let tied = self.config.tie_word_embeddings;
         self.learn(&mut policy, reference, learning, observer, |policy, out| {
-            result::write(&self.checkpoint, &policy.trained()?, tied, out)
+            result::write(&self.checkpoint, &policy.parameters()?, tied, out)
         })
     }
 
