@@ -11,13 +11,15 @@ use super::super::data::{
     BatchOptions, BatchPlan, DataError, Documents, ModelText, Packing, Piece, Pieces, Question,
 };
 use super::reward::Prompts;
-use crate::chat::RenderOptions;
+use crate::chat::{CLOSE, OPEN, RenderOptions};
 
 /// The lines of some files.
 pub struct PromptLines {
     lines: Vec<PromptLine>,
     plan: BatchPlan,
     text: ModelText,
+    /// Special tokens that completions are shown with.
+    tags: Vec<u32>,
     digest: String,
     too_long: usize,
 }
@@ -70,7 +72,9 @@ impl PromptLines {
         let together = options.together.min(lines.len()).max(1);
         let plan = BatchOptions { packing: Packing::Off, micro_batch: together, seed: options.seed };
         let plan = BatchPlan::new(lengths, plan)?;
-        Ok(Self { lines, plan, text, digest: format!("{:x}", hash.finalize()), too_long })
+        let tags = [OPEN, CLOSE].into_iter().filter_map(|tag| text.tokenizer.token_to_id(tag));
+        let tags = tags.filter(|&id| text.tokenizer.is_special(id)).collect();
+        Ok(Self { lines, plan, text, tags, digest: format!("{:x}", hash.finalize()), too_long })
     }
 
     pub fn len(&self) -> usize {
@@ -175,11 +179,57 @@ impl Prompts for PromptLines {
     }
 
     fn text(&self, tokens: &[u32]) -> String {
+        let tokenizer = &self.text.tokenizer;
         // Ids that no text has are nothing.
-        self.text.tokenizer.decode(tokens, true).unwrap_or_default()
+        if self.tags.is_empty() {
+            return tokenizer.decode(tokens, true).unwrap_or_default();
+        }
+        // Graders look for a trace's tags, which some tokenizers have as special tokens.
+        let is_shown = |id: &u32| self.tags.contains(id) || !tokenizer.is_special(*id);
+        let shown: Vec<u32> = tokens.iter().copied().filter(is_shown).collect();
+        tokenizer.decode(&shown, false).unwrap_or_default()
     }
 
     fn shown(&self, example: usize) -> String {
         self.lines[example].shown.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::data::testing::{file, model};
+    use super::*;
+    use crate::weights::Tokenizer;
+
+    /// A tokenizer to which the tags are what the ends of texts are to it.
+    #[test]
+    fn graders_see_the_tags_of_traces_that_are_special_tokens() {
+        let mut text = model();
+        let mut source: Value = serde_json::from_str(&text.tokenizer.to_json().unwrap()).unwrap();
+        let first = text.tokenizer.vocab_size();
+        let added = source["added_tokens"].as_array_mut().unwrap();
+        for (at, tag) in [OPEN, CLOSE].into_iter().enumerate() {
+            added.push(json!({
+                "id": first + at, "content": tag, "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": true
+            }));
+        }
+        let path = Path::new("tokenizer.json");
+        let folder = tempfile::tempdir().unwrap();
+        let files = [file(folder.path(), "prompts.jsonl", "{\"prompt\": \"one\"}\n")];
+        let options = PromptOptions { length_max: 16, together: 1, seed: 0 };
+        let plain = PromptLines::read(&files, text.clone(), options).unwrap();
+        text.tokenizer = Tokenizer::from_json(source.to_string().as_bytes(), path).unwrap();
+        let tagged = PromptLines::read(&files, text.clone(), options).unwrap();
+        let (word, end) = (text.tokenizer.encode("one two", false).unwrap(), text.eos.unwrap());
+        let [open, close] = [first as u32, first as u32 + 1];
+        let completion = [&[open], &word[..], &[close], &word[..], &[end]].concat();
+        assert_eq!(tagged.text(&completion), "<think>one two</think>one two");
+        // Where no special token is a tag, all of them are left out.
+        let completion = [&word[..], &[end]].concat();
+        assert_eq!(
+            (plain.text(&completion), tagged.text(&completion)),
+            ("one two".to_owned(), "one two".to_owned())
+        );
     }
 }
