@@ -10,6 +10,7 @@
 //!
 //! A masked element keeps its value, while its moments see the whole gradient (MAET's masked training).
 
+use candle_core::WithDType;
 use num_traits::Zero;
 
 use super::Workers;
@@ -89,7 +90,7 @@ pub fn adamw<T: Real>(step: AdamWStep, tensor: AdamWTensor<'_, T>, workers: &Wor
 
 /// The sum of the squares of some numbers, in f64: over fixed parts, added in their order.
 pub fn sum_of_squares<T: Real>(values: &[T], workers: &Workers) -> f64 {
-    squares(values, |x| x.to_f64(), workers)
+    squares(values, WithDType::to_f64, workers)
 }
 
 /// The same of bf16 bits.

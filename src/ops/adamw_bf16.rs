@@ -92,10 +92,11 @@ impl Kernel for Update<'_> {
         let Self { numbers, draws, start, p, g, m, v, mask } = self;
         let mut random = [[0; 3]; 2];
         for (i, (((p, &g), m), v)) in p.iter_mut().zip(g).zip(m).zip(v).enumerate() {
-            if i % 2 == 0 {
-                random = draws.of_pair((start + i) / 2);
+            let at = start + i;
+            if at.is_multiple_of(2) {
+                random = draws.of_pair(at / 2);
             }
-            let [of_value, of_first, of_second] = random[i % 2];
+            let [of_value, of_first, of_second] = random[at % 2];
             let (mut first, mut second) = (widened(*m), widened(*v));
             let new = numbers.update(widened(*p), widened(g), &mut first, &mut second);
             (*m, *v) = (rounded(first, of_first), rounded(second, of_second));

@@ -74,7 +74,6 @@ fn weights_in_bf16_learn_without_masters() {
             let settings = &mut description["method"]["supervised"]["hyperparameters"];
             settings["dtype"] = json!(dtype);
             settings["master_weights"] = json!(false);
-            settings["n_epochs"] = json!(2);
         });
     };
     describe("bf16");

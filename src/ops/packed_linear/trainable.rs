@@ -89,8 +89,11 @@ impl PanelOrder {
 
     /// As [`Self::to_rows`], of panels of bf16.
     pub fn pairs_to_rows<T: Copy>(self, panels: &[T]) -> Vec<T> {
-        let row = |row| (0..self.in_features).map(move |column| panels[self.pairs_index(row, column)]);
-        (0..self.out_features).flat_map(row).collect()
+        let mut rows = Vec::with_capacity(self.out_features * self.in_features);
+        for row in 0..self.out_features {
+            rows.extend((0..self.in_features).map(|column| panels[self.pairs_index(row, column)]));
+        }
+        rows
     }
 
     /// As [`Self::from_rows`], of panels of bf16.

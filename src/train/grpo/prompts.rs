@@ -201,35 +201,28 @@ mod tests {
     use super::*;
     use crate::weights::Tokenizer;
 
-    /// A tokenizer to which the tags are what the ends of texts are to it.
+    /// Of a tokenizer that has them as special tokens, and of one that has them as others.
     #[test]
     fn graders_see_the_tags_of_traces_that_are_special_tokens() {
-        let mut text = model();
-        let mut source: Value = serde_json::from_str(&text.tokenizer.to_json().unwrap()).unwrap();
-        let first = text.tokenizer.vocab_size();
-        let added = source["added_tokens"].as_array_mut().unwrap();
-        for (at, tag) in [OPEN, CLOSE].into_iter().enumerate() {
-            added.push(json!({
-                "id": first + at, "content": tag, "single_word": false, "lstrip": false, "rstrip": false,
-                "normalized": false, "special": true
-            }));
-        }
-        let path = Path::new("tokenizer.json");
         let folder = tempfile::tempdir().unwrap();
         let files = [file(folder.path(), "prompts.jsonl", "{\"prompt\": \"one\"}\n")];
         let options = PromptOptions { length_max: 16, together: 1, seed: 0 };
-        let plain = PromptLines::read(&files, text.clone(), options).unwrap();
-        text.tokenizer = Tokenizer::from_json(source.to_string().as_bytes(), path).unwrap();
-        let tagged = PromptLines::read(&files, text.clone(), options).unwrap();
-        let (word, end) = (text.tokenizer.encode("one two", false).unwrap(), text.eos.unwrap());
-        let [open, close] = [first as u32, first as u32 + 1];
-        let completion = [&[open], &word[..], &[close], &word[..], &[end]].concat();
-        assert_eq!(tagged.text(&completion), "<think>one two</think>one two");
-        // Where no special token is a tag, all of them are left out.
-        let completion = [&word[..], &[end]].concat();
-        assert_eq!(
-            (plain.text(&completion), tagged.text(&completion)),
-            ("one two".to_owned(), "one two".to_owned())
-        );
+        for special in [false, true] {
+            let mut text = model();
+            let mut source: Value = serde_json::from_str(&text.tokenizer.to_json().unwrap()).unwrap();
+            for token in source["added_tokens"].as_array_mut().unwrap() {
+                if [OPEN, CLOSE].contains(&token["content"].as_str().unwrap()) {
+                    token["special"] = json!(special);
+                }
+            }
+            let source = source.to_string();
+            text.tokenizer = Tokenizer::from_json(source.as_bytes(), Path::new("tokenizer.json")).unwrap();
+            let [open, close] = [OPEN, CLOSE].map(|tag| text.tokenizer.token_to_id(tag).unwrap());
+            assert_eq!(text.tokenizer.is_special(open), special);
+            let (words, end) = (text.tokenizer.encode("one two", false).unwrap(), text.eos.unwrap());
+            let lines = PromptLines::read(&files, text, options).unwrap();
+            let completion = [&[open], &words[..], &[close], &words[..], &[end]].concat();
+            assert_eq!(lines.text(&completion), "<think>one two</think>one two", "special: {special}");
+        }
     }
 }
