@@ -8,10 +8,11 @@ use std::sync::LazyLock;
 
 use unicode_normalization::char::decompose_canonical;
 
+use super::beside::bounds;
 use super::formula::{floor, head};
 use super::value::{is_currency, is_digit};
 use crate::language::Language;
-use crate::score::phrases::{BOUNDS, NEGATIONS, SUPPOSITIONS, phrases};
+use crate::score::phrases::{BOUNDS, NEGATIONS, STEPWISE, SUPPOSITIONS, phrases};
 
 /// Where the text after each phrase starts, in order.
 pub(super) fn anchors(text: &str) -> Vec<usize> {
@@ -216,15 +217,26 @@ fn after_gap(text: &str, end: usize, known: &Noun) -> Option<usize> {
         let gap = &window[..offset];
         if bracketed {
         } else if matches!(c, ':' | '：' | '=') {
-            return (!denies(gap)).then(|| skipped(text, at + c.len_utf8()));
+            return is_plain(gap).then(|| skipped(text, at + c.len_utf8()));
         } else if (boundary || !is_spaced(c))
             && let Some(length) = link_word(&text[at..], known)
         {
-            return (!denies(gap)).then(|| skipped(text, at + length));
+            return is_plain(gap).then(|| skipped(text, at + length));
         }
         boundary = !c.is_alphanumeric();
     }
     None
+}
+
+/// Words before a link that neither deny nor bound what follows, nor promise the steps that lead to it.
+fn is_plain(gap: &str) -> bool {
+    !denies(gap) && !bounds(gap) && !names_steps(gap)
+}
+
+/// "step by step".
+fn names_steps(words: &str) -> bool {
+    let lower = words.to_lowercase();
+    STEPWISE.iter().any(|words| lower.contains(words))
 }
 
 /// Past blanks, markup, further colons and opening quotes.
@@ -258,7 +270,7 @@ fn is_supposed(text: &str, noun: usize) -> bool {
     let from = floor(text, noun.saturating_sub(48));
     let before =
         text[from..noun].rsplit(['.', '\n', '。', '！', '!', '?', ',', '，', ':']).next().unwrap_or_default();
-    contains_word(before, SUPPOSITIONS)
+    contains_word(before, SUPPOSITIONS) || names_steps(before)
 }
 
 #[cfg(test)]

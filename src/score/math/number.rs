@@ -8,6 +8,7 @@ use super::normalise::normalise;
 use super::plain::{self, Plain};
 use super::unit;
 use crate::language::{DecimalMark, Language};
+use crate::score::beside_words::SIGNS;
 
 /// How separators are to be read.
 #[derive(Debug, Clone, Copy)]
@@ -109,9 +110,18 @@ fn sign(text: &str) -> (Option<bool>, &str) {
         (Some(true), rest.trim_start())
     } else if let Some(rest) = text.strip_prefix('+') {
         (Some(false), rest.trim_start())
+    } else if let Some(length) = minus_word(text) {
+        (Some(true), text[length..].trim_start())
     } else {
         (None, text)
     }
+}
+
+/// The length of a word for minus at the start of a text that a number follows.
+fn minus_word(text: &str) -> Option<usize> {
+    let word = text.find(|c: char| c.is_ascii_digit() || c == ' ' || c == '\\')?;
+    let number = text[word..].trim_start().starts_with(|c: char| c.is_ascii_digit() || c == '\\');
+    (word > 0 && number && SIGNS.contains(&text[..word].to_lowercase().as_str())).then_some(word)
 }
 
 /// Where the number ends and a unit may begin.
