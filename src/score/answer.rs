@@ -3,7 +3,7 @@
 use super::choice::ChoiceScorer;
 use super::extract::{self, ExtractOptions, Extraction, Found, announced_after, extract_with, whole_answer};
 use super::math::{Judgement, changes_value_in, judge};
-use super::phrases::UNKNOWN;
+use super::phrases::{COPULAS, UNKNOWN};
 use super::profile::{Profile, legacy_passk, math_verify, mindmerger, minerva, simple_evals};
 use super::{AnswerKind, Reason, Sample, Score, ScoreOptions, Scorer, Verdict};
 use crate::language::Language;
@@ -79,9 +79,18 @@ impl AnswerScorer {
         {
             // "Platform 9" is an answer in words, of which 9 is a part.
             let as_words = compare(&[&completion[clause.clone()]]);
+            let bare =
+                without_copula(&completion[clause.clone()]).map(|words| clause.start..clause.start + words);
             if as_words.verdict == Verdict::Correct {
                 found.take(Found::Phrase, vec![clause]);
                 judged = as_words;
+            } else if let Some(bare) = bare {
+                // A number is read where the phrase is; here only words count.
+                let as_words = compare(&[&completion[bare.clone()]]);
+                if as_words.reason == Reason::TextEqual {
+                    found.take(Found::Phrase, vec![bare]);
+                    judged = as_words;
+                }
             }
         }
         // Words that change a number may be the gold's own words.
@@ -158,6 +167,16 @@ fn bare_gold(gold: &str) -> String {
 /// "The answer is unknown."
 fn says_unknown(answers: &[&str]) -> bool {
     matches!(answers, [answer] if UNKNOWN.contains(&answer.trim().to_lowercase().as_str()))
+}
+
+/// The length of a clause without the "is" that ends it: "月曜日です".
+fn without_copula(clause: &str) -> Option<usize> {
+    let bare = COPULAS
+        .iter()
+        .filter_map(|copula| clause.strip_suffix(copula))
+        .map(|rest| rest.trim_end().len())
+        .min()?;
+    (bare > 0).then_some(bare)
 }
 
 /// Whether the word behind a value changes it in this language alone: French "quarts", Turkish "bin".

@@ -3,7 +3,7 @@
 use crate::language::Language;
 use crate::score::extract::{head, is_joiner, unspaced_joiner};
 use crate::score::math::normalise::{digit_value, normalise};
-use crate::score::phrases::DENIALS;
+use crate::score::phrases::{DENIALS, OPTION_WORDS};
 
 /// What a text says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,67 +55,6 @@ pub(super) fn is_bare(line: &str) -> bool {
 fn is_opener(c: char) -> bool {
     c.is_whitespace() || "([{<*_`\"'“‘«「『【（〔:：#".contains(c)
 }
-
-/// "Option", "choice", in the languages we know.
-const OPTION_WORDS: &[&str] = &[
-    "option",
-    "the",
-    "la",
-    "el",
-    "le",
-    "il",
-    "die",
-    "der",
-    "choice",
-    "answer",
-    "letter",
-    "la opción",
-    "opción",
-    "la option",
-    "l'option",
-    "opção",
-    "a opção",
-    "alternativa",
-    "a alternativa",
-    "la alternativa",
-    "opzione",
-    "l'opzione",
-    "opsi",
-    "pilihan",
-    "optie",
-    "opcja",
-    "seçenek",
-    "chaguo",
-    "phương án",
-    "lựa chọn",
-    "câu",
-    "die option",
-    "antwort",
-    "вариант",
-    "варіант",
-    "буква",
-    "літера",
-    "选项",
-    "選項",
-    "选",
-    "選",
-    "選択肢",
-    "オプション",
-    "보기",
-    "선택지",
-    "옵션",
-    "विकल्प",
-    "বিকল্প",
-    "অপশন",
-    "ఎంపిక",
-    "ఆప్షన్",
-    "ตัวเลือก",
-    "ข้อ",
-    "الخيار",
-    "خيار",
-    "گزینه",
-    "the option",
-];
 
 fn without_option_word(text: &str) -> &str {
     let lower: String = text.chars().take(24).flat_map(char::to_lowercase).collect();
@@ -228,7 +167,12 @@ fn ends_letter(body: &str, after: &str) -> bool {
     let Some(next) = after.chars().next() else { return true };
     let mark = unicode_properties::UnicodeGeneralCategory::general_category_group(next)
         == unicode_properties::GeneralCategoryGroup::Mark;
-    if mark || next == '\'' {
+    if next == '\'' {
+        // Turkish sets its "is" apart: "B'dir".
+        let suffix = after[1..].split(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
+        return ["dir", "dır", "dur", "dür", "tir", "tır", "tur", "tür"].contains(&suffix);
+    }
+    if mark {
         return false;
     }
     if next.is_alphanumeric() {
@@ -287,8 +231,9 @@ fn second(after: &str, choices: &[char], language: Option<Language>) -> Second {
     let Some((index, behind)) = one(body, choices, language) else { return Second::None };
     // A single letter, not the first of a word.
     let alone = !behind.starts_with(|c: char| c.is_alphanumeric() && c < '\u{e00}');
-    let article =
-        !decorated && behind.trim_start().starts_with(char::is_alphabetic) && behind.starts_with(' ');
+    let article = !decorated
+        && behind.trim_start().starts_with(|c: char| c.is_alphabetic() && c < '\u{530}')
+        && behind.starts_with(' ');
     match index {
         _ if !alone || article => Second::None,
         Some(index) => Second::Offered(index),

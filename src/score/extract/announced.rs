@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use super::Target;
-use super::beside::{changes_what_follows, changes_what_precedes, is_case, numbers_or_bounds, sign_before};
+use super::beside::{changes_what_follows, changes_what_precedes, numbers_or_bounds, sign_before};
 use super::boxes::names_box;
 use super::formula::{self, head};
 use super::phrase::{anchors, denies};
 use super::value::{self, is_blank};
-use crate::score::phrases::{CORRECTIONS, DENIALS, FAULTS, HALVES, NEGATIONS, NOT_BUT, RIGHTS, WRONGS};
+use crate::score::phrases::{CORRECTIONS, DENIALS, FAULTS, NEGATIONS, NOT_BUT, RIGHTS, WRONGS};
 
 /// An announced answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ fn value_after(text: &str, start: usize, targets: &[Target]) -> Option<Value> {
         if latex && let Some(formulas) = formula::joined_from(text, at) {
             let end = formulas.last()?.whole.end;
             let as_it_stands = !changes_what_follows(&text[start..at])
-                && !is_changed_behind(text, end)
+                && !changes_what_precedes(&text[end..])
                 && !goes_on(text, start, &(at..end));
             let contents = formulas.into_iter().map(|found| found.content).collect();
             return Some(as_it_stands.then_some((contents, at == start)));
@@ -88,7 +88,7 @@ fn value_after(text: &str, start: usize, targets: &[Target]) -> Option<Value> {
             let sign = sign_before(before).unwrap_or(0);
             let found = found.start - sign..found.end;
             let as_it_stands = !numbers_or_bounds(before)
-                && !is_changed_behind(text, found.end)
+                && !changes_what_precedes(&text[found.end..])
                 && !goes_on(text, start, &found);
             let direct = at == start || found.start == start;
             return Some(as_it_stands.then(|| (vec![found], direct)));
@@ -133,25 +133,6 @@ fn corrected(text: &str, end: usize) -> Option<usize> {
     let behind = rest[at + words.len()..].trim_start_matches(|c: char| is_blank(c) || "、,，".contains(c));
     let near = rest[..at].chars().all(|c| c.is_alphabetic());
     (near && value::starts_value(behind)).then_some(text.len() - behind.len())
-}
-
-/// "42 if x > 0", "2 and a half", "3 quarters": the number is a part of what is said.
-fn is_changed_behind(text: &str, end: usize) -> bool {
-    if changes_what_precedes(&text[end..]) {
-        return true;
-    }
-    let near = head(&text[end..], 48).trim_start_matches(|c: char| is_blank(c) || c == '*').to_lowercase();
-    let sentence = &near[..near.find(['.', ',', '\n', '。', '，', ';']).unwrap_or(near.len())];
-    let word = sentence.split_whitespace().next().unwrap_or_default();
-    // A unit may stand between: "2 hours and a half", "2時間半".
-    let half = |name: &&&str| {
-        let name: &str = name;
-        let at = sentence.find(name);
-        at.is_some_and(|at| {
-            sentence[..at].split_whitespace().count() <= 1 && sentence[..at].chars().count() <= 12
-        })
-    };
-    is_case(word, sentence.get(word.len()..).unwrap_or_default()) || HALVES.iter().any(|name| half(&name))
 }
 
 /// Bytes behind a value in which other numbers are looked for.
@@ -263,7 +244,11 @@ fn is_called_wrong(clause: &str) -> bool {
         words.filter(|word| !word.is_empty()).take(JUDGED_WORDS_MAX)
     };
     let names = |known: &'static [&'static str]| words().position(|word| known.contains(&word));
-    names(WRONGS).is_some() || names(NEGATIONS).is_some_and(|not| names(RIGHTS).is_some_and(|at| at > not))
+    // "5 wrong answers" counts them.
+    let counted =
+        words().next().is_some_and(|word| word.is_ascii() && WRONGS.contains(&word)) && words().count() > 1;
+    (names(WRONGS).is_some() && !counted)
+        || names(NEGATIONS).is_some_and(|not| names(RIGHTS).is_some_and(|at| at > not))
 }
 
 #[cfg(test)]

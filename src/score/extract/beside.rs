@@ -7,7 +7,7 @@ use super::joined::is_joiner;
 use super::value::{is_blank, is_digit, starts_value};
 use crate::score::beside_words::{BEFORE, BEHIND, BETWEEN, NUMBERED, SIGNS};
 use crate::score::math::changes_value;
-use crate::score::phrases::CONDITIONS;
+use crate::score::phrases::{CONDITIONS, HALVES};
 
 /// Bytes that are looked at on each side.
 const WINDOW: usize = 64;
@@ -49,6 +49,11 @@ pub(super) fn sign_before(before: &str) -> Option<usize> {
 /// Whether the words that start `after` change the value before them.
 pub(super) fn changes_what_precedes(after: &str) -> bool {
     let window = head(after, WINDOW);
+    // "5~6"; within formulas the mark is a space, which no digit follows for long.
+    let range = window.trim_start_matches(is_blank).strip_prefix(['~', '〜', '～', '∼']);
+    if range.is_some_and(starts_number) {
+        return true;
+    }
     let near = window.trim_start_matches(is_decoration);
     // "5% of 20": the sign is not the end.
     let near = near.strip_prefix(['%', '٪', '％']).unwrap_or(near).trim_start_matches(is_decoration);
@@ -57,6 +62,9 @@ pub(super) fn changes_what_precedes(after: &str) -> bool {
     let lower = lower.as_str();
     if lower.is_empty() {
         return false;
+    }
+    if adds_half(lower) {
+        return true;
     }
     if BEHIND.iter().any(|words| starts_with(lower, words).is_some_and(|_| attached || !is_suffix(words))) {
         return true;
@@ -73,6 +81,14 @@ pub(super) fn changes_what_precedes(after: &str) -> bool {
         || is_case(word, rest)
         || after.starts_with(['_', '₀', '₁', '₂', '₃', '₄', '₅', '₆', '₇', '₈', '₉'])
             && after[1..].starts_with(|c: char| c.is_ascii_digit() || !c.is_ascii())
+}
+
+/// "and a half", behind one unit at most: "2 hours and a half", "2時間半".
+fn adds_half(near: &str) -> bool {
+    let sentence = &near[..near.find(['.', ',', '\n', '。', '，', ';']).unwrap_or(near.len())];
+    let unit =
+        |at: usize| sentence[..at].split_whitespace().count() <= 1 && sentence[..at].chars().count() <= 12;
+    HALVES.iter().any(|half| sentence.find(half).is_some_and(unit))
 }
 
 /// "5 if ..", "5 for n = 1", "5 when x > 0".

@@ -4,6 +4,7 @@
 use super::announced::is_taken_back;
 use super::beside::{changes_what_follows, changes_what_precedes, is_case};
 use super::formula::{floor, head};
+use super::joined::is_joiner;
 use super::value::{UNIT_LETTERS, is_blank, is_digit};
 use crate::score::phrases::{MAGNITUDES, NEGATIONS, WRONGS};
 
@@ -30,7 +31,9 @@ fn changes_from_left(before: &str) -> bool {
         '{' => is_argument(&near[..near.len() - 1]),
         '-' | '−' | '–' => !adjacent_dash_is_prose(further, adjacent || in_formula),
         // A quotation's mark, and arrows.
-        '>' if near.rfind('<').is_some_and(|at| is_tag(&near[at..])) => false,
+        '>' if near.rfind('<').is_some_and(|at| is_tag(&near[at..])) => {
+            ["<del>", "<s>", "<strike>"].iter().any(|tag| near.ends_with(tag))
+        }
         '>' | '<' => !further.is_empty() && !further.ends_with(['-', '=', '\n', '>']),
         '*' => !(adjacent || further.is_empty() || further.ends_with(['\n', '*'])),
         '~' => near.ends_with("~~"),
@@ -38,6 +41,7 @@ fn changes_from_left(before: &str) -> bool {
         '%' => further.is_empty() || further.ends_with('\n'),
         '+' | '/' | '^' | '_' | '×' | '÷' | '·' | '≤' | '≥' | '≠' | '±' | '√' => true,
         '.' | ',' | '٫' | '٬' if adjacent && further.ends_with(is_digit) => true,
+        ',' | ';' => is_listed(further),
         c if is_digit(c) => adjacent || in_formula,
         c if c.is_ascii_alphabetic() => {
             let word = near.len() - near.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len();
@@ -49,6 +53,12 @@ fn changes_from_left(before: &str) -> bool {
         }
         _ => is_denied(near),
     }
+}
+
+/// `(6, \boxed{5})`: a bracket and a number stand before the comma.
+fn is_listed(before: &str) -> bool {
+    let number = before.trim_end_matches(is_digit);
+    number.len() < before.len() && number.trim_end_matches(is_blank).ends_with(['(', '[', '{'])
 }
 
 /// Commands that take what follows them into a formula.
@@ -103,6 +113,20 @@ fn is_argument(before: &str) -> bool {
     command && arithmetic.contains(&&rest[rest.len() - name..])
 }
 
+/// Words that may stand between "wrong" and the box that it speaks of.
+const DISOWNED_WORDS_MAX: usize = 4;
+
+/// "the wrong answer would be", and not "17 is false and the answer is".
+fn is_disowned(sentence: &str) -> bool {
+    let words: Vec<&str> =
+        sentence.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let behind = words.iter().rposition(|word| WRONGS.contains(word)).map(|at| &words[at + 1..]);
+    behind.is_some_and(|behind| {
+        let turns = |word: &&str| is_joiner(word) || ["but", "so", "thus", "hence"].contains(word);
+        behind.len() <= DISOWNED_WORDS_MAX && !behind.iter().any(turns)
+    })
+}
+
 /// Whether one of the last words before the box says "not", or makes a bound or a wrong answer of it.
 fn is_denied(before: &str) -> bool {
     let sentence = before
@@ -113,7 +137,7 @@ fn is_denied(before: &str) -> bool {
         return true;
     }
     let lower = sentence.to_lowercase();
-    if lower.split(|c: char| !c.is_alphanumeric()).any(|word| WRONGS.contains(&word)) {
+    if is_disowned(&lower) {
         return true;
     }
     let last: Vec<&str> = lower.split_whitespace().rev().take(2).collect();
@@ -132,7 +156,10 @@ fn changes_from_right(after: &str) -> bool {
     let further = rest.trim_start_matches(is_blank);
     match c {
         // A degree sign is a unit.
-        '^' => !(rest.starts_with("\\circ") || rest.starts_with("{\\circ") || rest.starts_with('°')),
+        '^' => {
+            let degree = ["\\circ", "{\\circ}", "°"].iter().find_map(|degree| rest.strip_prefix(degree));
+            degree.is_none_or(|behind| behind.trim_start_matches(is_blank).starts_with(is_digit))
+        }
         '_' => adjacent && rest.starts_with(|c: char| c.is_alphanumeric() || c == '{'),
         '!' => adjacent && rest.starts_with(|c: char| !c.is_whitespace() && !"*\"”)".contains(c)),
         '<' => !(rest.starts_with('/') || rest.starts_with('|')),
@@ -153,16 +180,22 @@ fn changes_from_right(after: &str) -> bool {
             if rest[..name].starts_with("text") || ["mathrm", "mbox"].contains(&&rest[..name]) {
                 return starts_with_magnitude(rest[name..].trim_start_matches(['{', ' ', '~']));
             }
+            if let Some(behind) = rest.strip_prefix("right") {
+                return behind
+                    .trim_start_matches([')', ']', '\\', '}', '.', '|'])
+                    .starts_with(['^', '!', '_']);
+            }
             if name == 0 {
                 return starts_with_magnitude(near.trim_start_matches(is_closing));
             }
-            ["times", "cdot", "div", "frac", "sqrt", "over", "pi", "choose"].contains(&&rest[..name])
+            ["times", "cdot", "div", "frac", "sqrt", "over", "pi", "choose", "mod", "bmod"]
+                .contains(&&rest[..name])
                 || OPERATORS.contains(&&rest[..name])
         }
         c if adjacent && is_factor(c, rest) => true,
         '$' | ')' | ']' => {
             let behind = near.trim_start_matches(is_closing);
-            behind.starts_with(['?', '？', '؟']) || starts_with_magnitude(behind)
+            behind.starts_with(['?', '？', '؟', '^']) || starts_with_magnitude(behind)
         }
         _ => starts_with_magnitude(near),
     }
@@ -199,7 +232,7 @@ fn is_group(text: &str) -> bool {
 fn goes_on_as_list(further: &str) -> bool {
     let digits = further.find(|c| !is_digit(c)).unwrap_or(further.len());
     let behind = further[digits..].trim_start_matches(is_blank);
-    digits > 0 && behind.starts_with(['$', '\n', '\\'])
+    digits > 0 && behind.starts_with(['$', '\n', '\\', ')', ']', '}'])
 }
 
 /// `\boxed{5}x`, `\boxed{5}i`, `\boxed{5}k`: a letter that is no unit of one letter.
@@ -386,6 +419,8 @@ mod tests {
             "#.",
             "1. #",
             "It is #, as 2 is not odd.",
+            "So 17 is false and the answer is #.",
+            "# wrong answers",
         ] {
             check(text, false);
         }

@@ -27,6 +27,11 @@ impl Convention {
         }
     }
 
+    /// Spanish alone: Spain writes a decimal comma, Mexico and its neighbours a comma between thousands.
+    pub fn may_group_by_comma(self) -> bool {
+        matches!(self, Self::Of(Language::Es))
+    }
+
     pub fn groups_by_lakh(self) -> bool {
         matches!(self, Self::Of(language) if language.groups_by_lakh())
     }
@@ -82,8 +87,9 @@ pub(super) fn parse(answer: &str, convention: Convention) -> Result<Reading, Num
     if !core.contains(|c: char| c.is_ascii_digit()) || !unit::is_unit(rest, convention) {
         return Err(refuse());
     }
-    // 28% is the answer 28, but half a percent is no half.
-    if rest.trim_start().starts_with('%') && core.contains(['/', '\\']) {
+    // 28% is the answer 28, and so is 33\frac{1}{3}%, but half a percent is no half.
+    let mixed = core.starts_with(|c: char| c.is_ascii_digit()) && core.contains("\\frac");
+    if rest.trim_start().trim_start_matches('\\').starts_with('%') && core.contains(['/', '\\']) && !mixed {
         return Err(refuse());
     }
     let mut reading = parse_core(core.trim_end(), convention, &refuse)?;

@@ -120,7 +120,8 @@ fn strip_square(rest: &str) -> Option<&str> {
         .strip_prefix(['2', '3'])
         .or_else(|| after.strip_prefix("{2}"))
         .or_else(|| after.strip_prefix("{3}"))?;
-    let mut parts = rest[..at].split('/').map(str::trim);
+    let unit = rest[..at].trim();
+    let mut parts = unit.split(['/', ' ', '\u{b7}']);
     parts.all(|part| METRIC.contains(&part)).then(|| after.trim_start())
 }
 
