@@ -111,6 +111,11 @@ fn verdicts_on_the_cases_that_nobody_saw_are_too() {
 }
 
 #[test]
+fn words_beside_an_answer_count() {
+    check("beside.jsonl");
+}
+
+#[test]
 fn the_table_of_the_page_is_current() {
     let cases = cases("cases.jsonl");
     let text = std::fs::read_to_string(format!("{FOLDER}/math_verify.json")).unwrap();

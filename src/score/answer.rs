@@ -2,8 +2,8 @@
 
 use super::choice::ChoiceScorer;
 use super::extract::{self, ExtractOptions, Extraction, Found, announced_after, extract_with, whole_answer};
-use super::math::{Judgement, judge};
-use super::phrases::UNKNOWN;
+use super::math::{Judgement, changes_value_in, judge};
+use super::phrases::{COPULAS, UNKNOWN};
 use super::profile::{Profile, legacy_passk, math_verify, mindmerger, minerva, simple_evals};
 use super::{AnswerKind, Reason, Sample, Score, ScoreOptions, Scorer, Verdict};
 use crate::language::Language;
@@ -70,7 +70,8 @@ impl AnswerScorer {
             return self.judge_whole(completion, found, &compare);
         }
         let mut judged = compare(&found.texts(completion));
-        if found.changed && self.options.profile == Profile::Default {
+        let changed = found.changed || is_changed_locally(completion, &found, language);
+        if changed && found.found != Some(Found::Phrase) && self.options.profile == Profile::Default {
             return Score::new(&found, Verdict::Undecided, Reason::Changed, judged.normalised);
         }
         if judged.verdict != Verdict::Correct
@@ -78,10 +79,23 @@ impl AnswerScorer {
         {
             // "Platform 9" is an answer in words, of which 9 is a part.
             let as_words = compare(&[&completion[clause.clone()]]);
+            let bare =
+                without_copula(&completion[clause.clone()]).map(|words| clause.start..clause.start + words);
             if as_words.verdict == Verdict::Correct {
                 found.take(Found::Phrase, vec![clause]);
                 judged = as_words;
+            } else if let Some(bare) = bare {
+                // A number is read where the phrase is; here only words count.
+                let as_words = compare(&[&completion[bare.clone()]]);
+                if as_words.reason == Reason::TextEqual {
+                    found.take(Found::Phrase, vec![bare]);
+                    judged = as_words;
+                }
             }
+        }
+        // Words that change a number may be the gold's own words.
+        if changed && found.found == Some(Found::Phrase) && judged.reason != Reason::TextEqual {
+            return Score::new(&found, Verdict::Undecided, Reason::Changed, judged.normalised);
         }
         if judged.verdict == Verdict::Undecided
             && found.clause.is_some()
@@ -153,6 +167,27 @@ fn bare_gold(gold: &str) -> String {
 /// "The answer is unknown."
 fn says_unknown(answers: &[&str]) -> bool {
     matches!(answers, [answer] if UNKNOWN.contains(&answer.trim().to_lowercase().as_str()))
+}
+
+/// The length of a clause without the "is" that ends it: "月曜日です".
+fn without_copula(clause: &str) -> Option<usize> {
+    let bare = COPULAS
+        .iter()
+        .filter_map(|copula| clause.strip_suffix(copula))
+        .map(|rest| rest.trim_end().len())
+        .min()?;
+    (bare > 0).then_some(bare)
+}
+
+/// Whether the word behind a value changes it in this language alone: French "quarts", Turkish "bin".
+fn is_changed_locally(completion: &str, found: &Extraction, language: Language) -> bool {
+    let Some(span) = found.span().filter(|_| matches!(found.found, Some(Found::Box | Found::Phrase))) else {
+        return false;
+    };
+    let rest = extract::head(&completion[span.end..], 48);
+    let word = rest.trim_start_matches(|c: char| c.is_whitespace() && c != '\n' || "}$*)]\\".contains(c));
+    let length = word.find(|c: char| !c.is_alphabetic()).unwrap_or(word.len());
+    changes_value_in(language, &word[..length].to_lowercase())
 }
 
 fn compare(gold: &str, answers: &[&str], language: Language, options: &ScoreOptions) -> Judgement {

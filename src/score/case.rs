@@ -17,6 +17,8 @@ pub struct Case {
     pub golds: Vec<String>,
     pub prediction: String,
     pub language: Option<Language>,
+    /// A language's code that is none of ours: separators are read both ways.
+    pub unknown_language: Option<String>,
     pub options: ScoreOptions,
 }
 
@@ -50,6 +52,9 @@ pub struct Outcome {
     pub extracted: Option<String>,
     pub reason: Reason,
     pub span: Option<(usize, usize)>,
+    /// The case's language, where it is none of ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown_language: Option<String>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Detail>,
 }
@@ -84,9 +89,17 @@ impl Case {
             Some(gold) => golds(gold)?,
             None => return Err(missing("gold", &fields)),
         };
+        let mut unknown_language = None;
         let language = match fields.remove("language") {
             None | Some(Value::Null) => None,
-            Some(Value::String(code)) => Some(code.parse::<Language>()?),
+            Some(Value::String(code)) => match code.parse::<Language>() {
+                Ok(language) => Some(language),
+                Err(_) if is_code(&code) => {
+                    unknown_language = Some(code);
+                    None
+                }
+                Err(error) => return Err(error.into()),
+            },
             Some(other) => return Err(wrong("language", "a language code", &other)),
         };
         let options = match fields.remove("options") {
@@ -94,7 +107,8 @@ impl Case {
             Some(Value::Object(given)) => options(&given, defaults)?,
             Some(other) => return Err(wrong("options", "an object", &other)),
         };
-        let case = Self { id: fields.remove("id"), golds, prediction, language, options };
+        let id = fields.remove("id");
+        let case = Self { id, golds, prediction, language, unknown_language, options };
         case.check_letters()?;
         Ok(case)
     }
@@ -116,7 +130,17 @@ impl Case {
 
     pub fn score(&self) -> Score {
         let golds: Vec<&str> = self.golds.iter().map(String::as_str).collect();
-        AnswerScorer::new(self.options.clone()).score_any(&golds, self.language, &self.prediction)
+        let scorer = AnswerScorer::new(self.options.clone());
+        if self.unknown_language.is_none() {
+            return scorer.score_any(&golds, self.language, &self.prediction);
+        }
+        // A point or a comma may be either mark: what only one of the two conventions decides stays open.
+        let point = scorer.score_any(&golds, Some(Language::En), &self.prediction);
+        let comma = scorer.score_any(&golds, Some(Language::De), &self.prediction);
+        if point.verdict == comma.verdict {
+            return point;
+        }
+        Score { verdict: Verdict::Undecided, reason: Reason::AmbiguousSeparator, ..point }
     }
 
     /// Judges the case; `detailed` adds how the answer was found.
@@ -133,9 +157,22 @@ impl Case {
                 unclosed_box: score.unclosed_box,
                 normalised: score.normalised,
             }),
+            unknown_language: self.unknown_language,
             id: self.id,
         }
     }
+}
+
+/// Whether a text has the form of a language's code: "sv", "pt-BR", "zh-Hant".
+fn is_code(text: &str) -> bool {
+    let mut parts = text.split(['-', '_']);
+    let primary = parts.next().unwrap_or_default();
+    let letters = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphabetic());
+    (2..=3).contains(&primary.len())
+        && letters(primary)
+        && parts.all(|part| {
+            (2..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        })
 }
 
 fn options(given: &Map<String, Value>, defaults: &ScoreOptions) -> Result<ScoreOptions, OptionError> {
@@ -267,8 +304,24 @@ mod tests {
             r#"gold: "18" is not one letter of the choices "ABCD""#,
         );
         let language =
-            Case::parse(r#"{"prediction":"1","gold":"1","language":"xx"}"#, &ScoreOptions::default());
+            Case::parse(r#"{"prediction":"1","gold":"1","language":"klingon"}"#, &ScoreOptions::default());
         let message = language.unwrap_err().to_string();
-        assert!(message.starts_with("language: unknown language \"xx\"; known: ar, bn, de"), "{message}");
+        assert!(
+            message.starts_with("language: unknown language \"klingon\"; known: ar, bn, de"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_language_of_others_has_no_convention() {
+        check(
+            r#"{"gold":"18","prediction":"\\boxed{18}","language":"sv"}"#,
+            r#"{"verdict":"correct","extracted":"18","reason":"number_equal","span":[7,9],"unknown_language":"sv"}"#,
+        );
+        for prediction in ["1,234", "1.234"] {
+            let line = format!(r#"{{"gold":"1234","prediction":"{prediction}","language":"el"}}"#);
+            let case = Case::parse(&line, &ScoreOptions::default()).unwrap();
+            assert_eq!(case.score().verdict, Verdict::Undecided, "{prediction}");
+        }
     }
 }

@@ -52,7 +52,7 @@ impl ChoiceScorer {
             return Score::new(&found, Verdict::Undecided, Reason::NotAChoice, None);
         };
         let (verdict, reason) = match letter {
-            _ if found.changed => (Verdict::Undecided, Reason::Changed),
+            _ if found.changed && found.found == Some(Found::Box) => (Verdict::Undecided, Reason::Changed),
             Letter::One(index) if index == gold => (Verdict::Correct, Reason::ChoiceEqual),
             Letter::One(_) => (Verdict::Wrong, Reason::ChoiceDiffers),
             Letter::Outside => (Verdict::Wrong, Reason::OutsideChoices),

@@ -7,6 +7,7 @@
 
 mod announced;
 pub(super) mod anywhere;
+mod beside;
 mod boxes;
 mod closing;
 mod context;
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use boxes::{Boxed, boxes};
 pub(super) use formula::head;
-pub(super) use joined::is_joiner;
+pub(super) use joined::{is_joiner, unspaced_joiner};
 pub use parts::{Parts, split};
 pub(super) use value::is_digit;
 
@@ -76,7 +77,7 @@ pub struct Extraction {
     /// What is left of the sentence after a phrase, for answers that are words; `None` for other finds.
     pub clause: Option<Range<usize>>,
     pub found: Option<Found>,
-    /// What stands around the box makes another value of it: `-\boxed{5}`, "not \boxed{5}".
+    /// What stands around a box, or beside an announced value, makes another value of it: `-\boxed{5}`, "more than 5".
     pub changed: bool,
     /// The answer comes from the trace.
     pub in_trace: bool,
@@ -176,6 +177,8 @@ fn take_box(completion: &str, region: Range<usize>, allow_unclosed: bool, extrac
     let joined = joined::last_joined(text, &all.closed);
     if let (Some(first), Some(last)) = (joined.first(), joined.last()) {
         extraction.changed = context::is_changed(text, first.whole.start, last.whole.end);
+        let earlier = all.closed.len() - joined.len();
+        extraction.changed |= earlier > 0 && joined::answer_apart(text, &all.closed[earlier - 1], first);
         let contents = joined.iter().map(|found| found.content.clone()).collect();
         extraction.take(Found::Box, shifted(contents, region.start));
     }
@@ -214,6 +217,7 @@ fn take_announced(completion: &str, region: Range<usize>, targets: &[Target], ex
     let Some(announced) = announced::last(text, targets) else { return };
     extraction.clause = announced.clause.map(|clause| clause.start + region.start..clause.end + region.start);
     extraction.take(Found::Phrase, shifted(announced.answers, region.start));
+    extraction.changed = announced.changed;
 }
 
 fn shifted(spans: Vec<Range<usize>>, by: usize) -> Vec<Range<usize>> {

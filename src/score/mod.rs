@@ -4,6 +4,7 @@
 //! completion and says what it found, where, and why it judged so.
 
 mod answer;
+mod beside_words;
 pub mod case;
 mod choice;
 pub mod conduct;

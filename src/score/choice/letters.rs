@@ -1,8 +1,9 @@
 //! Reading a text as one letter of those offered.
 
 use crate::language::Language;
-use crate::score::extract::is_joiner;
+use crate::score::extract::{head, is_joiner, unspaced_joiner};
 use crate::score::math::normalise::{digit_value, normalise};
+use crate::score::phrases::{DENIALS, OPTION_WORDS};
 
 /// What a text says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub(super) enum Letter {
 const BYTES_MAX: usize = 400;
 
 pub(super) fn read(text: &str, choices: &[char], language: Option<Language>) -> Letter {
-    let text = crate::score::extract::head(text, BYTES_MAX);
+    let text = head(text, BYTES_MAX);
     // Circled digits and letters have a rank of their own, which folding would lose.
     let circled = text.trim().chars().next().and_then(circled_rank);
     if let Some(rank) = circled {
@@ -29,7 +30,7 @@ pub(super) fn read(text: &str, choices: &[char], language: Option<Language>) -> 
     let text = without_option_word(text.trim_start_matches(is_opener));
     let body = text.trim_start_matches(is_opener);
     let Some((first, after)) = one(body, choices, language) else { return Letter::None };
-    if !ends_letter(body, after) {
+    if !ends_letter(body, after) || is_denied(after) {
         return Letter::None;
     }
     match (first, second(after, choices, language)) {
@@ -54,67 +55,6 @@ pub(super) fn is_bare(line: &str) -> bool {
 fn is_opener(c: char) -> bool {
     c.is_whitespace() || "([{<*_`\"'“‘«「『【（〔:：#".contains(c)
 }
-
-/// "Option", "choice", in the languages we know.
-const OPTION_WORDS: &[&str] = &[
-    "option",
-    "the",
-    "la",
-    "el",
-    "le",
-    "il",
-    "die",
-    "der",
-    "choice",
-    "answer",
-    "letter",
-    "la opción",
-    "opción",
-    "la option",
-    "l'option",
-    "opção",
-    "a opção",
-    "alternativa",
-    "a alternativa",
-    "la alternativa",
-    "opzione",
-    "l'opzione",
-    "opsi",
-    "pilihan",
-    "optie",
-    "opcja",
-    "seçenek",
-    "chaguo",
-    "phương án",
-    "lựa chọn",
-    "câu",
-    "die option",
-    "antwort",
-    "вариант",
-    "варіант",
-    "буква",
-    "літера",
-    "选项",
-    "選項",
-    "选",
-    "選",
-    "選択肢",
-    "オプション",
-    "보기",
-    "선택지",
-    "옵션",
-    "विकल्प",
-    "বিকল্প",
-    "অপশন",
-    "ఎంపిక",
-    "ఆప్షన్",
-    "ตัวเลือก",
-    "ข้อ",
-    "الخيار",
-    "خيار",
-    "گزینه",
-    "the option",
-];
 
 fn without_option_word(text: &str) -> &str {
     let lower: String = text.chars().take(24).flat_map(char::to_lowercase).collect();
@@ -206,6 +146,16 @@ const CONFIRMATIONS: [&str; 16] = [
     "è corretta",
 ];
 
+/// Bytes behind a letter in which it may be denied.
+const DENIAL_MAX: usize = 60;
+
+/// "Aではありません", "A가 아닙니다".
+fn is_denied(after: &str) -> bool {
+    let near = head(after, DENIAL_MAX);
+    let sentence = &near[..near.find(['.', '。', ',', '，', '、', '\n', ')', '）']).unwrap_or(near.len())];
+    DENIALS.iter().any(|denial| sentence.contains(denial))
+}
+
 fn starts_folded(text: &str, lower: &str) -> bool {
     let mut text = text.chars().flat_map(char::to_lowercase);
     lower.chars().all(|c| text.next() == Some(c))
@@ -217,12 +167,21 @@ fn ends_letter(body: &str, after: &str) -> bool {
     let Some(next) = after.chars().next() else { return true };
     let mark = unicode_properties::UnicodeGeneralCategory::general_category_group(next)
         == unicode_properties::GeneralCategoryGroup::Mark;
-    if mark || next == '\'' {
+    if next == '\'' {
+        // Turkish sets its "is" apart: "B'dir".
+        let suffix = after[1..].split(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
+        return ["dir", "dır", "dur", "dür", "tir", "tır", "tur", "tür"].contains(&suffix);
+    }
+    if mark {
         return false;
     }
     if next.is_alphanumeric() {
         // "Bです", "B选项": Latin among letters of another script.
         return letter.is_ascii() && !next.is_ascii() && next > '\u{600}';
+    }
+    // "B^2", "A = 5".
+    if after.trim_start().starts_with(['^', '=', '<', '>', '+']) {
+        return false;
     }
     if !next.is_whitespace() {
         // "A-frame", "B/C" is for `second`.
@@ -259,6 +218,8 @@ fn second(after: &str, choices: &[char], language: Option<Language>) -> Second {
     } else if is_joiner(&word) {
         // Lower case may change the length; the joiners' own letters do not.
         rest.get(word.len()..).unwrap_or_default().trim_start()
+    } else if let Some(length) = unspaced_joiner(rest) {
+        rest[length..].trim_start()
     } else if rest.starts_with(['(', '（', '[']) {
         rest
     } else {
@@ -269,9 +230,10 @@ fn second(after: &str, choices: &[char], language: Option<Language>) -> Second {
     let body = without_option_word(joined.trim_start_matches(is_opener)).trim_start_matches(is_opener);
     let Some((index, behind)) = one(body, choices, language) else { return Second::None };
     // A single letter, not the first of a word.
-    let alone = !behind.starts_with(char::is_alphanumeric);
-    let article =
-        !decorated && behind.trim_start().starts_with(char::is_alphabetic) && behind.starts_with(' ');
+    let alone = !behind.starts_with(|c: char| c.is_alphanumeric() && c < '\u{e00}');
+    let article = !decorated
+        && behind.trim_start().starts_with(|c: char| c.is_alphabetic() && c < '\u{530}')
+        && behind.starts_with(' ');
     match index {
         _ if !alone || article => Second::None,
         Some(index) => Second::Offered(index),

@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use super::Target;
+use super::beside::{changes_what_follows, changes_what_precedes, numbers_or_bounds, sign_before};
 use super::boxes::names_box;
 use super::formula::{self, head};
 use super::phrase::{anchors, denies};
 use super::value::{self, is_blank};
-use crate::score::phrases::{CONDITIONS, DENIALS, HALVES};
+use crate::score::phrases::{CORRECTIONS, DENIALS, FAULTS, NEGATIONS, NOT_BUT, RIGHTS, WRONGS};
 
 /// An announced answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(super) struct Announced {
     pub direct: bool,
     /// A number or an expression, not words.
     pub is_value: bool,
+    /// Words beside the value make another of it: the answer is the whole clause.
+    pub changed: bool,
 }
 
 /// Phrases that are looked at, from the last one back: those before it count only where it announces nothing.
@@ -35,37 +38,60 @@ const WORDS_MAX: usize = 80;
 const CLAUSE_MAX: usize = 240;
 
 fn read(text: &str, start: usize, targets: &[Target]) -> Option<Announced> {
+    if starts_list(text, start) {
+        return None;
+    }
     let clause = clause(text, start);
     let found = value_after(text, start, targets);
-    let Some((answers, direct)) = found else {
+    let Some(Some((answers, direct))) = found else {
         let words = targets.contains(&Target::Expr);
-        let clause = clause.filter(|clause| words && is_statement(text, clause.end))?;
+        let clause = clause
+            .filter(|clause| words && is_statement(text, clause.end) && !is_taken_back(text, clause.end))?;
         return Some(Announced {
             answers: vec![clause.clone()],
             clause: Some(clause),
             direct: true,
             is_value: false,
+            changed: found.is_some(),
         });
     };
     let end = answers.last()?.end;
     if !is_statement(text, end) || is_taken_back(text, end) {
         return None;
     }
-    Some(Announced { answers, clause, direct, is_value: true })
+    Some(Announced { answers, clause, direct, is_value: true, changed: false })
 }
 
-/// The first value after a phrase, and whether it follows at once.
-fn value_after(text: &str, start: usize, targets: &[Target]) -> Option<(Vec<Range<usize>>, bool)> {
+/// The first value after a phrase, and whether it follows at once; `Some(None)` for one that its neighbours change.
+type Value = Option<(Vec<Range<usize>>, bool)>;
+
+fn value_after(text: &str, start: usize, targets: &[Target]) -> Option<Value> {
     let (latex, expr) = (targets.contains(&Target::Latex), targets.contains(&Target::Expr));
     let mut at = start;
     while at <= start + WORDS_MAX {
         let rest = &text[at..];
         let c = rest.chars().next()?;
         if latex && let Some(formulas) = formula::joined_from(text, at) {
-            return Some((formulas.into_iter().map(|found| found.content).collect(), at == start));
+            let end = formulas.last()?.whole.end;
+            let as_it_stands = !changes_what_follows(&text[start..at])
+                && !changes_what_precedes(&text[end..])
+                && !goes_on(text, start, &(at..end));
+            let contents = formulas.into_iter().map(|found| found.content).collect();
+            return Some(as_it_stands.then_some((contents, at == start)));
         }
         if expr && let Some(found) = value::starting(text, at) {
-            return (!is_conditional(text, found.end)).then(|| (vec![found], at == start));
+            if let Some(behind) = corrected(text, found.end) {
+                at = behind;
+                continue;
+            }
+            let before = &text[start..found.start];
+            let sign = sign_before(before).unwrap_or(0);
+            let found = found.start - sign..found.end;
+            let as_it_stands = !numbers_or_bounds(before)
+                && !changes_what_precedes(&text[found.end..])
+                && !goes_on(text, start, &found);
+            let direct = at == start || found.start == start;
+            return Some(as_it_stands.then(|| (vec![found], direct)));
         }
         // On to the next word of the sentence.
         if c == '\n' || ends_sentence(text, at) || "?؟？!".contains(c) {
@@ -75,7 +101,7 @@ fn value_after(text: &str, start: usize, targets: &[Target]) -> Option<(Vec<Rang
             .find(|c: char| is_blank(c) || c == '\n' || value::is_digit(c) || c == '$')
             .unwrap_or(rest.len());
         if denies(&rest[..word]) {
-            return None;
+            return Some(None);
         }
         let next = rest[word..].trim_start_matches(|c: char| is_blank(c) || c == '*');
         let behind = text.len() - next.len();
@@ -96,20 +122,50 @@ fn value_after(text: &str, start: usize, targets: &[Target]) -> Option<(Vec<Rang
     None
 }
 
-/// "42 if x > 0", "2 and a half": the number is a part of what is said.
-fn is_conditional(text: &str, end: usize) -> bool {
-    let near = head(&text[end..], 48).trim_start_matches(|c: char| is_blank(c) || c == '*').to_lowercase();
-    let sentence = &near[..near.find(['.', ',', '\n', '。', '，', ';']).unwrap_or(near.len())];
-    let word = sentence.split_whitespace().next().unwrap_or_default();
-    // A unit may stand between: "2 hours and a half", "2時間半".
-    let half = |name: &&&str| {
-        let name: &str = name;
-        let at = sentence.find(name);
-        at.is_some_and(|at| {
-            sentence[..at].split_whitespace().count() <= 1 && sentence[..at].chars().count() <= 12
-        })
+/// "17ではなく18": the value that counts comes behind these words.
+fn corrected(text: &str, end: usize) -> Option<usize> {
+    let rest = text[end..].trim_start_matches(is_blank);
+    // A counter may stand between: "17個ではなく".
+    let (at, words) = NOT_BUT
+        .iter()
+        .filter_map(|words| Some((head(rest, 24).find(words)?, words)))
+        .min_by_key(|(at, _)| *at)?;
+    let behind = rest[at + words.len()..].trim_start_matches(|c: char| is_blank(c) || "、,，".contains(c));
+    let near = rest[..at].chars().all(|c| c.is_alphabetic());
+    (near && value::starts_value(behind)).then_some(text.len() - behind.len())
+}
+
+/// Bytes behind a value in which other numbers are looked for.
+const FURTHER_MAX: usize = 600;
+
+/// "Answer: Janet has 16 eggs. She eats 3.": after a bare "Answer:" comes the solution, and its first number is none.
+fn goes_on(text: &str, start: usize, found: &Range<usize>) -> bool {
+    if found.start == start || !is_bare(&text[..start]) {
+        return false;
+    }
+    let rest = head(&text[found.end..], FURTHER_MAX);
+    let rest = &rest[..rest.find("\n\n").unwrap_or(rest.len())];
+    rest.contains(value::is_digit)
+}
+
+/// Whether a phrase is no sentence, but a colon or a heading.
+fn is_bare(before: &str) -> bool {
+    let trimmed = before.trim_end_matches(|c: char| c.is_whitespace() || "*_`\"“".contains(c));
+    trimmed.ends_with([':', '：', '﹕', '꞉', 'ః', 'ঃ']) || before[trimmed.len()..].contains('\n')
+}
+
+/// "Answer:\n1. First, ..": what follows is a list.
+fn starts_list(text: &str, start: usize) -> bool {
+    let rest = &text[start..];
+    let Some(behind) = rest.strip_prefix(['1', '①', '１', '১', '१', '๑', '١', '۱', '౧']) else {
+        return false;
     };
-    CONDITIONS.contains(&word) || HALVES.iter().any(|name| half(&name))
+    let Some(item) = behind.strip_prefix(['.', ')', '、', '．', '）']) else { return false };
+    let next = item.trim_start_matches(|c: char| is_blank(c) || c == '*');
+    let line = next.starts_with(|c: char| c.is_alphabetic() || c == '$' || c == '\\');
+    let own_line = text[..start].trim_end_matches([' ', '*', '_']).ends_with('\n');
+    let second = || ["2.", "2)", "2、", "2．", "2）"].iter().any(|mark| head(item, 2000).contains(mark));
+    line && is_bare(&text[..start]) && (own_line || second())
 }
 
 /// The sentence's rest, without the markup and stops that end it.
@@ -139,10 +195,16 @@ fn ends_sentence(text: &str, at: usize) -> bool {
     }
 }
 
+/// Bytes of words between a value and its question mark: "5 dollars?", "5吗？".
+const QUESTION_MAX: usize = 40;
+
 /// Not a question.
 fn is_statement(text: &str, end: usize) -> bool {
-    let rest = text[end..].trim_start_matches(|c: char| is_blank(c) || "*_`\"”$)）»」".contains(c));
-    !rest.starts_with(['?', '？', '؟'])
+    let rest = head(&text[end..], QUESTION_MAX);
+    let stop = rest
+        .find(|c| !(is_blank(c) || "*_`\"”$)）»」".contains(c) || c.is_alphabetic()))
+        .unwrap_or(rest.len());
+    !rest[stop..].starts_with(['?', '？', '؟'])
 }
 
 /// "5 ではありません", "5 is wrong", "5. Wait, ..": what follows an answer takes it back.
@@ -151,7 +213,11 @@ pub(super) fn is_taken_back(text: &str, end: usize) -> bool {
     let near = head(window, 96).to_lowercase();
     let sentence = &near[..near.find(['\n', '。', '.', '।']).unwrap_or(near.len())];
     let clause = &sentence[..sentence.find([',', '，']).unwrap_or(sentence.len())];
-    if DENIALS.iter().any(|denial| clause.contains(denial))
+    if near
+        .trim_start_matches(|c: char| is_blank(c) || "*_`$\\]})".contains(c))
+        .starts_with(['✗', '✘', '❌', '×'])
+        || DENIALS.iter().any(|denial| clause.contains(denial))
+        || is_called_wrong(clause)
         || FAULTS.iter().any(|fault| sentence.contains(fault))
     {
         return true;
@@ -168,67 +234,22 @@ pub(super) fn is_taken_back(text: &str, end: usize) -> bool {
     })
 }
 
-/// What a clause after a comma has to say to take an answer back.
-const FAULTS: &[&str] = &[
-    "which is wrong",
-    "which is incorrect",
-    "which is not correct",
-    "but that is wrong",
-    "but this is wrong",
-    "was falsch",
-    "ce qui est faux",
-    "lo cual es incorrecto",
-    "что неверно",
-    "这是错",
-    "這是錯",
-];
+/// Words of a clause among which "is wrong" or "is not right" is looked for.
+const JUDGED_WORDS_MAX: usize = 4;
 
-/// How a sentence starts that corrects the one before it.
-const CORRECTIONS: &[&str] = &[
-    "wait",
-    "no,",
-    "actually",
-    "hold on",
-    "sorry",
-    "correction",
-    "oops",
-    "hmm",
-    "scratch that",
-    "warte",
-    "moment,",
-    "nein,",
-    "espera",
-    "perdón",
-    "attends",
-    "attendez",
-    "non,",
-    "en fait",
-    "подожди",
-    "нет,",
-    "стоп",
-    "aspetta",
-    "espere",
-    "wacht",
-    "czekaj",
-    "tunggu",
-    "đợi",
-    "khoan",
-    "bekle",
-    "subiri",
-    "等等",
-    "等一下",
-    "不对",
-    "不，",
-    "待って",
-    "いや",
-    "訂正",
-    "잠깐",
-    "아니",
-    "เดี๋ยว",
-    "انتظر",
-    "रुको",
-    "రండి",
-];
+/// "est faux", "не верно", "(incorrect)".
+fn is_called_wrong(clause: &str) -> bool {
+    let words = || {
+        let words = clause.split(|c: char| c.is_whitespace() || "*_`$\\()[]{}'’!".contains(c));
+        words.filter(|word| !word.is_empty()).take(JUDGED_WORDS_MAX)
+    };
+    let names = |known: &'static [&'static str]| words().position(|word| known.contains(&word));
+    // "5 wrong answers" counts them.
+    let counted =
+        words().next().is_some_and(|word| word.is_ascii() && WRONGS.contains(&word)) && words().count() > 1;
+    (names(WRONGS).is_some() && !counted)
+        || names(NEGATIONS).is_some_and(|not| names(RIGHTS).is_some_and(|at| at > not))
+}
 
 #[cfg(test)]
 mod tests {

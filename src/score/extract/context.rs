@@ -2,9 +2,11 @@
 //! \boxed{5}" do not. Which value they state is not worked out; they are left undecided.
 
 use super::announced::is_taken_back;
+use super::beside::{changes_what_follows, changes_what_precedes, is_case};
 use super::formula::{floor, head};
-use super::value::{is_blank, is_digit};
-use crate::score::phrases::{MAGNITUDES, NEGATIONS};
+use super::joined::is_joiner;
+use super::value::{UNIT_LETTERS, is_blank, is_digit};
+use crate::score::phrases::{MAGNITUDES, NEGATIONS, WRONGS};
 
 /// Bytes that are looked at on each side.
 const WINDOW: usize = 96;
@@ -19,19 +21,28 @@ pub(super) fn is_changed(text: &str, start: usize, end: usize) -> bool {
 fn changes_from_left(before: &str) -> bool {
     let near = trim_end_spaces(before);
     let adjacent = near.len() == before.len();
+    // TeX's own spaces set nothing apart: `3\,\boxed{5}` is 15.
+    let in_formula = !adjacent && !before.ends_with(is_blank) && !before.ends_with("quad");
     let Some(c) = near.chars().next_back() else { return false };
     let further = near[..near.len() - c.len_utf8()].trim_end_matches(is_blank);
     match c {
         '$' => is_denied(near.trim_end_matches('$')),
         '(' | '[' if near.ends_with("\\(") || near.ends_with("\\[") => is_denied(&near[..near.len() - 2]),
         '{' => is_argument(&near[..near.len() - 1]),
-        '-' | '−' | '–' => !adjacent_dash_is_prose(further, adjacent),
+        '-' | '−' | '–' => !adjacent_dash_is_prose(further, adjacent || in_formula),
         // A quotation's mark, and arrows.
-        '>' if near.rfind('<').is_some_and(|at| is_tag(&near[at..])) => false,
+        '>' if near.rfind('<').is_some_and(|at| is_tag(&near[at..])) => {
+            ["<del>", "<s>", "<strike>"].iter().any(|tag| near.ends_with(tag))
+        }
         '>' | '<' => !further.is_empty() && !further.ends_with(['-', '=', '\n', '>']),
         '*' => !(adjacent || further.is_empty() || further.ends_with(['\n', '*'])),
+        '~' => near.ends_with("~~"),
+        // A comment of TeX.
+        '%' => further.is_empty() || further.ends_with('\n'),
         '+' | '/' | '^' | '_' | '×' | '÷' | '·' | '≤' | '≥' | '≠' | '±' | '√' => true,
-        c if is_digit(c) => adjacent,
+        '.' | ',' | '٫' | '٬' if adjacent && further.ends_with(is_digit) => true,
+        ',' | ';' => is_listed(further),
+        c if is_digit(c) => adjacent || in_formula,
         c if c.is_ascii_alphabetic() => {
             let word = near.len() - near.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len();
             let command = near[..near.len() - word].ends_with('\\');
@@ -42,6 +53,12 @@ fn changes_from_left(before: &str) -> bool {
         }
         _ => is_denied(near),
     }
+}
+
+/// `(6, \boxed{5})`: a bracket and a number stand before the comma.
+fn is_listed(before: &str) -> bool {
+    let number = before.trim_end_matches(is_digit);
+    number.len() < before.len() && number.trim_end_matches(is_blank).ends_with(['(', '[', '{'])
 }
 
 /// Commands that take what follows them into a formula.
@@ -91,18 +108,38 @@ fn is_argument(before: &str) -> bool {
     let command = rest[..rest.len() - name].ends_with('\\');
     let arithmetic = [
         "sqrt", "frac", "dfrac", "tfrac", "cfrac", "binom", "dbinom", "overline", "log", "not", "cancel",
-        "sout", "xcancel",
+        "sout", "xcancel", "bcancel", "st", "phantom", "hphantom", "vphantom",
     ];
     command && arithmetic.contains(&&rest[rest.len() - name..])
 }
 
-/// Whether one of the last words before the box says "not".
+/// Words that may stand between "wrong" and the box that it speaks of.
+const DISOWNED_WORDS_MAX: usize = 4;
+
+/// "the wrong answer would be", and not "17 is false and the answer is".
+fn is_disowned(sentence: &str) -> bool {
+    let words: Vec<&str> =
+        sentence.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let behind = words.iter().rposition(|word| WRONGS.contains(word)).map(|at| &words[at + 1..]);
+    behind.is_some_and(|behind| {
+        let turns = |word: &&str| is_joiner(word) || ["but", "so", "thus", "hence"].contains(word);
+        behind.len() <= DISOWNED_WORDS_MAX && !behind.iter().any(turns)
+    })
+}
+
+/// Whether one of the last words before the box says "not", or makes a bound or a wrong answer of it.
 fn is_denied(before: &str) -> bool {
     let sentence = before
         .rsplit(['.', '\n', ',', ';', ':', '!', '?', '。', '，', '、', '：'])
         .next()
         .unwrap_or_default();
+    if changes_what_follows(sentence) {
+        return true;
+    }
     let lower = sentence.to_lowercase();
+    if is_disowned(&lower) {
+        return true;
+    }
     let last: Vec<&str> = lower.split_whitespace().rev().take(2).collect();
     let spaced = last.iter().any(|word| NEGATIONS.contains(&word.trim_matches(['*', '_', '"'])));
     let tail = &lower[floor(&lower, lower.len().saturating_sub(12))..];
@@ -113,36 +150,95 @@ fn is_denied(before: &str) -> bool {
 fn changes_from_right(after: &str) -> bool {
     let near = after.trim_start_matches(is_blank);
     let adjacent = near.len() == after.len();
+    let near = trim_start_spaces(near);
     let Some(c) = near.chars().next() else { return false };
     let rest = &near[c.len_utf8()..];
     let further = rest.trim_start_matches(is_blank);
     match c {
         // A degree sign is a unit.
-        '^' => !(rest.starts_with("\\circ") || rest.starts_with("{\\circ") || rest.starts_with('°')),
+        '^' => {
+            let degree = ["\\circ", "{\\circ}", "°"].iter().find_map(|degree| rest.strip_prefix(degree));
+            degree.is_none_or(|behind| behind.trim_start_matches(is_blank).starts_with(is_digit))
+        }
         '_' => adjacent && rest.starts_with(|c: char| c.is_alphanumeric() || c == '{'),
         '!' => adjacent && rest.starts_with(|c: char| !c.is_whitespace() && !"*\"”)".contains(c)),
         '<' => !(rest.starts_with('/') || rest.starts_with('|')),
-        '+' | '×' | '÷' | '·' | '±' => true,
+        '+' | '×' | '÷' | '·' | '±' | '≤' | '≥' | '≠' | '?' | '？' | '؟' => true,
         '>' => false,
+        '~' => rest.starts_with('~'),
         '-' | '−' | '–' => starts_operand(further) && (c != '–' || adjacent),
         '*' => !rest.starts_with('*') && !adjacent && starts_operand(further),
         '/' => starts_operand(further),
-        '.' | ',' if adjacent => {
-            let digits = rest.chars().take_while(|c| is_digit(*c)).count();
-            digits > 0 && (c == '.' || digits == 3)
+        ':' | '٫' | '٬' => rest.starts_with(is_digit),
+        '.' if adjacent => rest.starts_with(is_digit),
+        ',' | ';' => {
+            (adjacent && rest.starts_with(is_digit)) || goes_on_as_list(further) || starts_case(further)
         }
-        c if is_digit(c) => adjacent,
+        c if is_digit(c) => adjacent || is_group(near),
         '\\' => {
             let name = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
-            if rest[..name].starts_with("text") || &rest[..name] == "mathrm" {
+            if rest[..name].starts_with("text") || ["mathrm", "mbox"].contains(&&rest[..name]) {
                 return starts_with_magnitude(rest[name..].trim_start_matches(['{', ' ', '~']));
             }
-            ["times", "cdot", "div", "pm", "mp", "frac", "sqrt", "over", "pi"].contains(&&rest[..name])
-                && name != 0
+            if let Some(behind) = rest.strip_prefix("right") {
+                return behind
+                    .trim_start_matches([')', ']', '\\', '}', '.', '|'])
+                    .starts_with(['^', '!', '_']);
+            }
+            if name == 0 {
+                return starts_with_magnitude(near.trim_start_matches(is_closing));
+            }
+            ["times", "cdot", "div", "frac", "sqrt", "over", "pi", "choose", "mod", "bmod"]
+                .contains(&&rest[..name])
+                || OPERATORS.contains(&&rest[..name])
         }
-        '$' | ')' | ']' => starts_with_magnitude(near.trim_start_matches(['$', ')', ']', '\\', ' ', '*'])),
+        c if adjacent && is_factor(c, rest) => true,
+        '$' | ')' | ']' => {
+            let behind = near.trim_start_matches(is_closing);
+            behind.starts_with(['?', '？', '؟', '^']) || starts_with_magnitude(behind)
+        }
         _ => starts_with_magnitude(near),
     }
+}
+
+/// "; otherwise 6", ", if n is even".
+fn starts_case(text: &str) -> bool {
+    let length = text.find(|c: char| !c.is_alphabetic()).unwrap_or(text.len());
+    is_case(&text[..length].to_lowercase(), &text[length..])
+}
+
+/// What closes the formula or the emphasis around a box.
+fn is_closing(c: char) -> bool {
+    is_blank(c) || "$)]\\*".contains(c)
+}
+
+fn trim_start_spaces(text: &str) -> &str {
+    let mut text = text;
+    while let Some(rest) =
+        ["\\,", "\\;", "\\:", "\\!", "\\ ", "{,}", "{}"].iter().find_map(|space| text.strip_prefix(space))
+    {
+        text = rest.trim_start_matches(is_blank);
+    }
+    text
+}
+
+/// "\boxed{5} 000": three digits that end there continue the number.
+fn is_group(text: &str) -> bool {
+    let digits = text.find(|c| !is_digit(c)).unwrap_or(text.len());
+    text[..digits].chars().count() == 3 && !text[digits..].starts_with(char::is_alphanumeric)
+}
+
+/// `\boxed{5}, 6$`: another number up to the end of the formula or line.
+fn goes_on_as_list(further: &str) -> bool {
+    let digits = further.find(|c| !is_digit(c)).unwrap_or(further.len());
+    let behind = further[digits..].trim_start_matches(is_blank);
+    digits > 0 && behind.starts_with(['$', '\n', '\\', ')', ']', '}'])
+}
+
+/// `\boxed{5}x`, `\boxed{5}i`, `\boxed{5}k`: a letter that is no unit of one letter.
+fn is_factor(c: char, rest: &str) -> bool {
+    let word_ends = !rest.starts_with(char::is_alphabetic);
+    c.is_ascii_alphabetic() && word_ends && (!UNIT_LETTERS.contains(c) || "kK".contains(c))
 }
 
 fn starts_operand(text: &str) -> bool {
@@ -151,11 +247,16 @@ fn starts_operand(text: &str) -> bool {
             && !text.chars().nth(1).is_some_and(char::is_alphabetic)
 }
 
+/// Words that make another value of the box: "million", "squared", "or 6", "if n is even".
 fn starts_with_magnitude(text: &str) -> bool {
+    if changes_what_precedes(text) {
+        return true;
+    }
     let length = text.find(|c: char| !c.is_alphabetic()).unwrap_or(text.len());
     let word = text[..length].to_lowercase();
     let unspaced = |name: &&str| name.starts_with(|c: char| c > '\u{e00}') && text.starts_with(*name);
-    !word.is_empty() && (MAGNITUDES.contains(&word.as_str()) || MAGNITUDES.iter().any(unspaced))
+    !word.is_empty()
+        && (MAGNITUDES.contains(&word.as_str()) || MAGNITUDES.iter().any(unspaced) || starts_case(text))
 }
 
 #[cfg(test)]
@@ -202,6 +303,37 @@ mod tests {
             r"$2 \cdot #$",
             "$x ≠ #$",
             "$# - x$",
+            "at least #",
+            r"#\,000",
+            "# 000",
+            "#{,}000",
+            "#,5",
+            "#٫5",
+            "1.#",
+            r"-\,#",
+            r"$3\,#$",
+            "$#x$",
+            "$#i$",
+            "#e3",
+            "#k",
+            "$#:3$",
+            r"$# \le x$",
+            "$#, 6$",
+            "# or 6",
+            "# and 6",
+            r"$#\, \text{thousand}$",
+            r"\phantom{#}",
+            "~~#~~ 6",
+            "# fourths",
+            "负#",
+            "minus #",
+            "# squared",
+            "#分の1",
+            "# bis 6",
+            "# ونصف",
+            "# if n is even, 6 otherwise",
+            "#?",
+            "Is it #?",
         ] {
             check(text, true);
         }
@@ -220,6 +352,25 @@ mod tests {
             "It is not $#$.",
             "답은 #가 아닙니다.",
             "So #. Wait, that is wrong: it is 6.",
+            "# n'est pas correct.",
+            "# не верно",
+            "# sio sahihi",
+            "# ไม่ถูกต้อง",
+            "# ভুল।",
+            "# తప్పు",
+            "# خطأ",
+            "# गलत है",
+            "# yanlış",
+            "# salah",
+            "# sai",
+            "# è sbagliato",
+            "# está errado",
+            "# is onjuist",
+            "# jest błędne",
+            "# 틀렸습니다",
+            "# (incorrect)",
+            "# ✗",
+            "The wrong answer would be #.",
         ] {
             check(text, true);
         }
@@ -259,7 +410,6 @@ mod tests {
             r"$x = 3, \quad #$",
             "答案是#。",
             "答えは#です。",
-            "at least #",
             r"#\text{ dollars}",
             "$#$.",
             "step 2 #",
@@ -269,6 +419,8 @@ mod tests {
             "#.",
             "1. #",
             "It is #, as 2 is not odd.",
+            "So 17 is false and the answer is #.",
+            "# wrong answers",
         ] {
             check(text, false);
         }

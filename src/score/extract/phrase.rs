@@ -8,10 +8,11 @@ use std::sync::LazyLock;
 
 use unicode_normalization::char::decompose_canonical;
 
+use super::beside::bounds;
 use super::formula::{floor, head};
-use super::value::{is_currency, is_digit};
+use super::value::{is_currency, is_digit, starts_value};
 use crate::language::Language;
-use crate::score::phrases::{BOUNDS, NEGATIONS, SUPPOSITIONS, phrases};
+use crate::score::phrases::{BOUNDS, NEGATIONS, OPTION_WORDS, STEPWISE, SUPPOSITIONS, phrases};
 
 /// Where the text after each phrase starts, in order.
 pub(super) fn anchors(text: &str) -> Vec<usize> {
@@ -37,6 +38,8 @@ struct Noun {
     links: &'static [&'static str],
     language: Language,
     bare: bool,
+    /// It is all of the phrase: "Ans.", "故选".
+    direct: bool,
 }
 
 static NOUNS: LazyLock<Vec<Noun>> = LazyLock::new(|| {
@@ -48,6 +51,7 @@ static NOUNS: LazyLock<Vec<Noun>> = LazyLock::new(|| {
             links: known.links,
             language: *language,
             bare: known.bare,
+            direct: noun.ends_with(['.', '选', '選']),
         }));
     }
     // By first letter, the longest first: "jawabannya" before "jawaban".
@@ -157,12 +161,62 @@ fn link(text: &str, noun: usize, end: usize, known: &Noun) -> Option<usize> {
     if let Some(length) = link_word(near, known) {
         return Some(skipped(text, at + length));
     }
+    if let Some(start) = bracketed(text, noun, end) {
+        return Some(start);
+    }
+    let spaced = near.len() < text[end..].len();
     let signed = near.trim_start_matches(['-', '−', '+', '$', '\\', '(', '[']);
-    if known.bare && near.len() < text[end..].len() && signed.starts_with(is_digit) {
+    let number = signed.starts_with(is_digit);
+    let letter = || (known.bare || known.language == Language::Vi) && names_letter(near);
+    if (spaced || known.direct) && ((known.bare && number) || letter()) {
+        return Some(at);
+    }
+    if known.direct && number {
+        return Some(at);
+    }
+    if spaced && (number || starts_value(near) || near.starts_with('$')) && is_inverted(text, noun, known) {
         return Some(at);
     }
     let gapless = matches!(known.language, Language::Zh | Language::Ja | Language::Ko);
     if gapless { None } else { after_gap(text, end, known) }
+}
+
+/// "【答え】18", "[Answer] 18".
+fn bracketed(text: &str, noun: usize, end: usize) -> Option<usize> {
+    let before = text[..noun].trim_end_matches(is_filling);
+    let behind = text[end..].trim_start_matches(is_filling);
+    let pair = [('【', '】'), ('[', ']'), ('〔', '〕')].iter().find(|(open, _)| before.ends_with(*open))?;
+    let rest = behind.strip_prefix(pair.1)?;
+    Some(skipped(text, text.len() - rest.len()))
+}
+
+/// "B", "(B)", "ข้อ B": the letter of a choice, alone.
+fn names_letter(near: &str) -> bool {
+    let option = OPTION_WORDS.iter().filter_map(|word| matched(near, word.chars().flat_map(folded))).max();
+    let rest =
+        near[option.unwrap_or(0)..].trim_start_matches(|c: char| is_filling(c) || c == '(' || c == '（');
+    let mut letters = rest.chars();
+    letters.next().is_some_and(char::is_uppercase)
+        && !letters.next().is_some_and(|c| c.is_alphanumeric() && c < '\u{e00}')
+}
+
+/// Words that may stand between the link and the noun: "ist die richtige Antwort".
+const INVERTED_WORDS_MAX: usize = 3;
+
+/// German and Dutch set the link before the noun: "Also ist die Antwort 18". What starts with the link asks or supposes.
+fn is_inverted(text: &str, noun: usize, known: &Noun) -> bool {
+    if !matches!(known.language, Language::De | Language::Nl) {
+        return false;
+    }
+    let from = floor(text, noun.saturating_sub(64));
+    let sentence = text[from..noun].rsplit(['.', '\n', '!', '?', ':', ';', ',']).next().unwrap_or_default();
+    let lower = sentence.to_lowercase();
+    let words: Vec<&str> = lower.split_whitespace().map(|word| word.trim_matches(['*', '_'])).collect();
+    let link = words.iter().rposition(|word| known.links.contains(word)).filter(|at| *at > 0);
+    link.is_some_and(|at| {
+        let between = words.len() - at - 1;
+        (1..=INVERTED_WORDS_MAX).contains(&between) && !words[at + 1..].iter().any(|word| denies(word))
+    })
 }
 
 /// A colon, or what stands for one.
@@ -201,8 +255,19 @@ fn after_gap(text: &str, end: usize, known: &Noun) -> Option<usize> {
     let window = head(&text[end..], GAP_MAX);
     let mut boundary = true;
     let mut bracketed = false;
+    let mut behind_aside = 0;
     for (offset, c) in window.char_indices() {
         let at = end + offset;
+        if offset < behind_aside {
+            continue;
+        }
+        if c == ','
+            && let Some(length) = aside(&window[offset..])
+        {
+            behind_aside = offset + length;
+            boundary = true;
+            continue;
+        }
         match c {
             '(' | '（' => bracketed = true,
             ')' | '）' => bracketed = false,
@@ -216,15 +281,37 @@ fn after_gap(text: &str, end: usize, known: &Noun) -> Option<usize> {
         let gap = &window[..offset];
         if bracketed {
         } else if matches!(c, ':' | '：' | '=') {
-            return (!denies(gap)).then(|| skipped(text, at + c.len_utf8()));
+            return is_plain(gap).then(|| skipped(text, at + c.len_utf8()));
         } else if (boundary || !is_spaced(c))
             && let Some(length) = link_word(&text[at..], known)
         {
-            return (!denies(gap)).then(|| skipped(text, at + length));
+            return is_plain(gap).then(|| skipped(text, at + length));
         }
         boundary = !c.is_alphanumeric();
     }
     None
+}
+
+/// Bytes of ", then,".
+const ASIDE_MAX: usize = 28;
+
+/// The length of an aside between commas at the start of a text.
+fn aside(text: &str) -> Option<usize> {
+    let inner = head(text.strip_prefix(',')?, ASIDE_MAX);
+    let length = inner.find(',')?;
+    let words = inner[..length].chars().all(|c| c.is_alphabetic() || c == ' ');
+    (words && length > 2).then_some(length + 2)
+}
+
+/// Words before a link that neither deny nor bound what follows, nor promise the steps that lead to it.
+fn is_plain(gap: &str) -> bool {
+    !denies(gap) && !bounds(gap) && !names_steps(gap)
+}
+
+/// "step by step".
+fn names_steps(words: &str) -> bool {
+    let lower = words.to_lowercase();
+    STEPWISE.iter().any(|words| lower.contains(words))
 }
 
 /// Past blanks, markup, further colons and opening quotes.
@@ -258,7 +345,7 @@ fn is_supposed(text: &str, noun: usize) -> bool {
     let from = floor(text, noun.saturating_sub(48));
     let before =
         text[from..noun].rsplit(['.', '\n', '。', '！', '!', '?', ',', '，', ':']).next().unwrap_or_default();
-    contains_word(before, SUPPOSITIONS)
+    contains_word(before, SUPPOSITIONS) || names_steps(before)
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use std::ops::Range;
 use super::formula::head;
 use super::joined::is_joiner;
 use crate::score::phrases::{ARITHMETIC, COMPOUND_UNITS, MAGNITUDES};
-use lexis::{FUNCTIONS, OPERATORS, UNIT_LETTERS, braced, is_letter, is_operator, number_length};
+use lexis::{FUNCTIONS, OPERATORS, braced, is_letter, is_operator, number_length};
 
 pub(in crate::score) use lexis::is_digit;
-pub(super) use lexis::{is_blank, is_currency, starts_value};
+pub(super) use lexis::{UNIT_LETTERS, is_blank, is_currency, starts_value};
 
 /// Bytes that a value may have.
 const BYTES_MAX: usize = 40_000;
@@ -308,7 +308,11 @@ impl<'a> Run<'a> {
             let joined = is_joiner(&word)
                 || ARITHMETIC.contains(&word.as_str())
                 || (index > 0 && length == 0 && rest.starts_with([',', '+', '&']));
-            let found = if joined {
+            let found = if joined && word == "na" {
+                // Swahili sets the unit first: "saa 3 na dakika 20".
+                let unit = after.find(|c: char| !is_letter(c)).unwrap_or(after.len());
+                after[unit..].trim_start_matches(is_blank).starts_with(is_digit)
+            } else if joined {
                 after.trim_start_matches([',', '+', '&']).trim_start_matches(is_blank).starts_with(is_digit)
             } else if let Some(behind) = cjk {
                 behind.trim_start_matches(['零', '又', ' ']).starts_with(is_digit)

@@ -28,6 +28,7 @@ use number::{Convention, Number, Reading};
 
 pub use number::NumberError;
 pub use options::MathOptions;
+pub(super) use unit::{changes_value_beside as changes_value, changes_value_in};
 
 /// Digits a number may have; more is undecided, because its cost would grow with the square.
 pub const DIGITS_MAX: usize = 10_000;

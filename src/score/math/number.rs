@@ -8,6 +8,7 @@ use super::normalise::normalise;
 use super::plain::{self, Plain};
 use super::unit;
 use crate::language::{DecimalMark, Language};
+use crate::score::beside_words::SIGNS;
 
 /// How separators are to be read.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +25,11 @@ impl Convention {
             Self::Canonical => DecimalMark::Point,
             Self::Of(language) => language.decimal_mark(),
         }
+    }
+
+    /// Spanish alone: Spain writes a decimal comma, Mexico and its neighbours a comma between thousands.
+    pub fn may_group_by_comma(self) -> bool {
+        matches!(self, Self::Of(Language::Es))
     }
 
     pub fn groups_by_lakh(self) -> bool {
@@ -81,8 +87,9 @@ pub(super) fn parse(answer: &str, convention: Convention) -> Result<Reading, Num
     if !core.contains(|c: char| c.is_ascii_digit()) || !unit::is_unit(rest, convention) {
         return Err(refuse());
     }
-    // 28% is the answer 28, but half a percent is no half.
-    if rest.trim_start().starts_with('%') && core.contains(['/', '\\']) {
+    // 28% is the answer 28, and so is 33\frac{1}{3}%, but half a percent is no half.
+    let mixed = core.starts_with(|c: char| c.is_ascii_digit()) && core.contains("\\frac");
+    if rest.trim_start().trim_start_matches('\\').starts_with('%') && core.contains(['/', '\\']) && !mixed {
         return Err(refuse());
     }
     let mut reading = parse_core(core.trim_end(), convention, &refuse)?;
@@ -109,9 +116,18 @@ fn sign(text: &str) -> (Option<bool>, &str) {
         (Some(true), rest.trim_start())
     } else if let Some(rest) = text.strip_prefix('+') {
         (Some(false), rest.trim_start())
+    } else if let Some(length) = minus_word(text) {
+        (Some(true), text[length..].trim_start())
     } else {
         (None, text)
     }
+}
+
+/// The length of a word for minus at the start of a text that a number follows.
+fn minus_word(text: &str) -> Option<usize> {
+    let word = text.find(|c: char| c.is_ascii_digit() || c == ' ' || c == '\\')?;
+    let number = text[word..].trim_start().starts_with(|c: char| c.is_ascii_digit() || c == '\\');
+    (word > 0 && number && SIGNS.contains(&text[..word].to_lowercase().as_str())).then_some(word)
 }
 
 /// Where the number ends and a unit may begin.

@@ -69,6 +69,10 @@ fn single(mark: char, groups: &[&str], convention: Convention) -> Option<Reading
     if is_mark {
         // "1,234" where the comma is decimal may still be a thousand and more, written the English way.
         let alternate = (can_group && comma_language).then(as_group);
+        // Latin America writes "70,000", and three zeros are hardly decimals.
+        if mark == ',' && part == "000" && can_group && convention.may_group_by_comma() {
+            return Some(Readings { primary: as_group(), alternate: Some(join(whole, part)) });
+        }
         return Some(Readings { primary: join(whole, part), alternate });
     }
     if can_group {

@@ -52,6 +52,11 @@ pub(super) fn judge(gold: &str, answers: &[&str], language: Language, options: &
         }
         (Err(obstacle), _) | (_, Err(obstacle)) => (Verdict::Undecided, undecided(*obstacle)),
     };
+    let (verdict, reason) = if verdict == Verdict::Correct && is_pair_or_group(&joined) {
+        (Verdict::Undecided, Reason::AmbiguousSeparator)
+    } else {
+        (verdict, reason)
+    };
     let out_of_reach = matches!(reason, Reason::BudgetSpent | Reason::TooLong);
     let (verdict, reason) = if out_of_reach && differ_modulo_a_prime(gold, &joined, convention, options) {
         (Verdict::Wrong, Reason::FormulaDiffers)
@@ -62,6 +67,14 @@ pub(super) fn judge(gold: &str, answers: &[&str], language: Language, options: &
         verdict == Verdict::Undecided && answers.len() == 1 && same_text(gold, &joined, convention);
     let (verdict, reason) = if identical { (Verdict::Correct, Reason::TextEqual) } else { (verdict, reason) };
     Judgement { verdict, reason, normalised }
+}
+
+/// "(1,234)", which may be a pair: for a number it is no answer, and for a pair the gold has its blank.
+fn is_pair_or_group(answer: &str) -> bool {
+    let inner = answer.trim().strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+    let Some((left, right)) = inner.and_then(|inner| inner.split_once(',')) else { return false };
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    (1..=3).contains(&left.len()) && right.len() == 3 && digits(left) && digits(right)
 }
 
 /// What is too long to work out may still be shown to differ.

@@ -5,7 +5,7 @@
 //! a word forgotten costs a false accept.
 
 use super::number::Convention;
-use super::unit_words::{NUMERALS, SAME, STEMS, WORDS};
+use super::unit_words::{NUMERALS, SAME, STEMS, WEAK, WORDS};
 use crate::language::Language;
 
 const CURRENCIES: &str = "$€£¥₹฿₩₽₺₫₴₦₱₪৳₸¢";
@@ -120,7 +120,8 @@ fn strip_square(rest: &str) -> Option<&str> {
         .strip_prefix(['2', '3'])
         .or_else(|| after.strip_prefix("{2}"))
         .or_else(|| after.strip_prefix("{3}"))?;
-    let mut parts = rest[..at].split('/').map(str::trim);
+    let unit = rest[..at].trim();
+    let mut parts = unit.split(['/', ' ', '\u{b7}']);
     parts.all(|part| METRIC.contains(&part)).then(|| after.trim_start())
 }
 
@@ -139,21 +140,47 @@ fn names_unit(word: &str, attached: bool, convention: Convention) -> bool {
         return long_enough && !changes_value(&lower, convention);
     }
     let short = word.chars().count() <= 24;
-    short && !NUMERALS.iter().any(|numeral| word.contains(numeral))
+    // A Greek letter is a variable, or a number of its own.
+    if word.chars().all(|c| ('α'..='ω').contains(&c)) && attached {
+        return false;
+    }
+    short && !changes_value(&lower, convention) && !NUMERALS.iter().any(|numeral| word.contains(numeral))
 }
 
 fn changes_value(word: &str, convention: Convention) -> bool {
-    let local = match convention {
-        Convention::Of(Language::Es | Language::Pt) => ["miles", "mil"].contains(&word),
-        Convention::Of(Language::Fr) => ["cent", "cents"].contains(&word),
-        Convention::Of(Language::Tr) => ["bin", "yüz", "on"].contains(&word),
-        Convention::Of(Language::Vi) => ["tỷ", "tỉ", "tá", "nửa", "mươi", "rưỡi"].contains(&word),
-        Convention::Of(Language::Sw) => {
-            ["laki", "mia", "elfu", "nusu", "robo", "kumi", "thuluthi"].contains(&word)
-        }
-        _ => false,
-    };
+    let local = matches!(convention, Convention::Of(language) if changes_value_in(language, word));
     local || word.contains("halb") || WORDS.contains(&word) || STEMS.iter().any(|stem| word.starts_with(stem))
+}
+
+/// Whether a word changes a number before it in one language, and is a unit or no word in others.
+pub(in crate::score) fn changes_value_in(language: Language, word: &str) -> bool {
+    match language {
+        Language::Es | Language::Pt => ["miles", "mil"].contains(&word),
+        Language::Fr => ["cent", "cents", "quart", "quarts"].contains(&word),
+        Language::Ja => ["位", "組"].contains(&word),
+        Language::Tr => ["bin", "yüz", "on"].contains(&word),
+        Language::Vi => ["tỷ", "tỉ", "tá", "nửa", "mươi", "rưỡi"].contains(&word),
+        Language::Sw => ["laki", "mia", "elfu", "nusu", "robo", "kumi", "thuluthi"].contains(&word),
+        _ => false,
+    }
+}
+
+/// Whether a word in lower case that follows a number in running text makes another value of it, whatever comes next.
+pub(in crate::score) fn changes_value_beside(word: &str) -> bool {
+    !METRIC.contains(&word)
+        && !WEAK.contains(&word)
+        && known(word).is_none()
+        && (changes_value(word, Convention::Canonical) || is_numeral(word))
+}
+
+/// Whether a word of a script with blanks, Latin and Cyrillic aside, is one of the numerals or starts with a long one.
+/// Arabic writes "and" as a part of the word.
+fn is_numeral(word: &str) -> bool {
+    let word = word.strip_prefix('و').unwrap_or(word);
+    let spaced = word.starts_with(|c| matches!(c, '\u{600}'..='\u{6ff}' | '\u{900}'..='\u{c7f}'));
+    let names =
+        |numeral: &&&str| word == **numeral || (numeral.chars().count() > 2 && word.starts_with(**numeral));
+    spaced && NUMERALS.iter().any(|numeral| names(&numeral))
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub(super) const OPERATORS: [&str; 22] = [
 pub(super) const FUNCTIONS: [&str; 11] =
     ["sqrt", "sin", "cos", "tan", "cot", "log", "ln", "exp", "pi", "infinity", "cbrt"];
 /// Units of one letter, which no one means as a factor after a number.
-pub(super) const UNIT_LETTERS: &str = "mghslLkgWVJNKCF";
+pub(in crate::score::extract) const UNIT_LETTERS: &str = "mghslLkgWVJNKCF";
 
 pub(super) fn is_operator(c: char) -> bool {
     matches!(

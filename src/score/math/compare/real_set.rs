@@ -161,8 +161,10 @@ fn interval(
     };
     let (Some(low), Some(high)) = (end(low), end(high)) else { return Ok(None) };
     let finite = |end: &End| matches!(end, End::At(_));
-    // A square bracket at infinity is a slip of the pen.
-    let (low_closed, high_closed) = (low_closed && finite(&low), high_closed && finite(&high));
+    // A square bracket at infinity: whether it is a slip of the pen or the extended line is not ours to say.
+    if (low_closed && !finite(&low)) || (high_closed && !finite(&high)) {
+        return Err(Obstacle::Undefined);
+    }
     Ok(match compare(&low, &high, budget)? {
         Ordering::Less => Some(RealSet(vec![Piece { low, low_closed, high, high_closed }])),
         Ordering::Equal if low_closed && high_closed && finite(&low) => {

@@ -59,12 +59,17 @@ fn named_atom(value: &Quotient) -> Option<&Atom> {
     let (monomial, coefficient) = value.is_polynomial().then(|| value.numerator.single()).flatten()?;
     match monomial.0.as_slice() {
         [(atom @ (Atom::Variable(_) | Atom::Function(..)), exponent)]
-            if exponent.is_one() && coefficient.is_one() =>
+            if exponent.is_one() && coefficient.is_one() && !is_absolute(atom) =>
         {
             Some(atom)
         }
         _ => None,
     }
+}
+
+/// |x| = 5 leaves open which x is asked for.
+fn is_absolute(atom: &Atom) -> bool {
+    matches!(atom, Atom::Function(name, _) if name == "abs")
 }
 
 /// What a chain of equations says the answer is.

@@ -99,6 +99,12 @@ pub(super) const FUNCTIONS: &[&str] = &[
     "ln", "log", "lg", "exp", "gcd", "lcm", "max", "min", "det", "deg", "sgn", "arg", "Re", "Im",
 ];
 
+fn is_between_numbers(before: &str, rest: &str) -> bool {
+    let digit = |c: char| c.is_ascii_digit();
+    before.strip_suffix(' ').is_some_and(|before| before.ends_with(digit))
+        && rest.strip_prefix("x ").is_some_and(|behind| behind.starts_with(digit))
+}
+
 /// The cleaned text, or why there is none.
 pub(super) fn clean(answer: &str) -> Result<String, Obstacle> {
     if answer.len() > super::BYTES_MAX {
@@ -118,6 +124,11 @@ pub(super) fn clean(answer: &str) -> Result<String, Obstacle> {
                 let (from, to) = inner.iter().find(|(from, _)| rest.starts_with(from)).unwrap_or(&("{", "{"));
                 out.push_str(to);
                 rest = &rest[from.len()..];
+            }
+            // "6 x 7": a letter between blanks and digits is a times sign.
+            'x' if is_between_numbers(&out, rest) => {
+                out.push('*');
+                rest = &rest[1..];
             }
             '$' | '`' => rest = &rest[1..],
             '~' => {
