@@ -72,6 +72,24 @@ impl ModelOptions {
         self.dtype.as_deref()
     }
 
+    /// Each flag, and whether it was given.
+    pub fn given(&self) -> [(&'static str, bool); 12] {
+        [
+            ("dtype", self.dtype.is_some()),
+            ("quantize", self.quantize.is_some()),
+            ("kv-dtype", self.kv_dtype.is_some()),
+            ("device", self.device.is_some()),
+            ("max-model-len", self.max_model_len.is_some()),
+            ("max-num-seqs", self.max_num_seqs.is_some()),
+            ("max-batch-tokens", self.max_batch_tokens.is_some()),
+            ("max-queue", self.max_queue.is_some()),
+            ("kv-cache-memory", self.kv_cache_memory.is_some()),
+            ("no-prefix-caching", self.no_prefix_caching),
+            ("speculation", self.speculation.is_some()),
+            ("threads", self.threads.is_some()),
+        ]
+    }
+
     pub fn overrides(&self) -> Overrides {
         // The parser has checked the spellings. `bench engine` knows more types: `gguf` is no setting, and `int8`
         // another one.

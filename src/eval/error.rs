@@ -16,7 +16,7 @@ pub enum EvalError {
     LanguageMissing { suite: String, language: Language, available: String },
     #[error(
         "shots: {asked} worked examples are asked for, and suite {suite} has {available} in {language}; \
-         at most so many can be shown"
+         at most so many can be shown (`--shots` wins over a preset's)"
     )]
     TooFewExamples { suite: String, language: Language, available: usize, asked: usize },
     /// A setting no run can work with; `field` is its name in run.json.

@@ -77,6 +77,9 @@ impl RunConfig {
         if self.n == 0 || self.n > SAMPLES_PER_PROBLEM_MAX {
             return invalid("n", &format!("must be between 1 and {SAMPLES_PER_PROBLEM_MAX}"));
         }
+        if self.n > 1 && self.suite.task == Task::Loglikelihood {
+            return invalid("n", "must be 1 where choices are scored: every sample would be the same");
+        }
         if self.limit == Some(0) {
             return invalid("limit", "must be at least 1");
         }

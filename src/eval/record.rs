@@ -121,6 +121,9 @@ pub struct SuiteReference {
     pub version: String,
     pub revision: String,
     pub sha256: String,
+    /// The same without data by reference; empty in runs of older builds.
+    #[serde(default)]
+    pub definition_sha256: String,
     /// The shared set of prompts, and the variants of it that were applied.
     #[serde(default)]
     pub prompts: Option<String>,
@@ -138,10 +141,21 @@ impl From<&Suite> for SuiteReference {
             version: suite.version.clone(),
             revision: suite.revision.clone(),
             sha256: suite.sha256.clone(),
+            definition_sha256: suite.definition_sha256.clone(),
             prompts: suite.prompts.clone(),
             variants: suite.applied.clone(),
             files: suite.files.clone(),
         }
+    }
+}
+
+impl SuiteReference {
+    /// Whether both ask the same, file by file, in the languages that both have.
+    pub fn is_same_in_common(&self, other: &Self) -> bool {
+        let defined = !self.definition_sha256.is_empty() && self.definition_sha256 == other.definition_sha256;
+        let agrees =
+            |(name, sha256): (&String, &String)| other.files.get(name).is_none_or(|theirs| theirs == sha256);
+        self.sha256 == other.sha256 || (defined && self.files.iter().all(agrees))
     }
 }
 
@@ -178,12 +192,13 @@ impl RunFile {
             ("format", json!(self.format)),
             ("suite.name", json!(self.suite.name)),
             ("suite.version", json!(self.suite.version)),
+            // Before the digest, which hangs on the files of these languages.
+            ("languages", json!(self.languages)),
             ("suite.sha256", json!(self.suite.sha256)),
             ("generator.kind", json!(self.generator.kind)),
             ("generator.model", json!(self.generator.model)),
             ("generator.dtype", json!(self.generator.dtype)),
             ("generator.template_sha256", json!(self.generator.template_sha256)),
-            ("languages", json!(self.languages)),
             ("limit", json!(self.limit)),
             ("shots", json!(self.shots)),
             ("n", json!(self.n)),
@@ -202,5 +217,34 @@ impl RunFile {
             ("scorer.judge", json!(self.scorer.judge)),
             ("scorer.rating_min", json!(self.scorer.rating_min)),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suites_are_compared_file_by_file() {
+        let suite = |sha256: &str, definition: &str, files: &[(&str, &str)]| SuiteReference {
+            name: "mgsm".to_owned(),
+            version: "1".to_owned(),
+            revision: String::new(),
+            sha256: sha256.to_owned(),
+            definition_sha256: definition.to_owned(),
+            prompts: None,
+            variants: Vec::new(),
+            files: files.iter().map(|(name, sha256)| ((*name).to_owned(), (*sha256).to_owned())).collect(),
+        };
+        let spanish = suite("1", "d", &[("es", "a")]);
+        let check = |other: SuiteReference, same: bool| {
+            assert_eq!(spanish.is_same_in_common(&other), same, "{other:?}");
+            assert_eq!(other.is_same_in_common(&spanish), same, "{other:?}");
+        };
+        check(suite("2", "d", &[("es", "a"), ("ja", "b")]), true);
+        check(suite("2", "d", &[("es", "c"), ("ja", "b")]), false);
+        check(suite("2", "e", &[("es", "a"), ("ja", "b")]), false);
+        check(suite("1", "", &[]), true);
+        assert!(!suite("1", "", &[]).is_same_in_common(&suite("2", "", &[])), "older builds tell too little");
     }
 }

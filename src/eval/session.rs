@@ -22,7 +22,7 @@ pub struct Session {
     pub complete: bool,
     #[serde(flatten)]
     pub usage: Usage,
-    /// In the currency of the prices that were given.
+    /// In the currency of the prices that were given; at least so much where requests are uncounted.
     pub cost: Option<f64>,
 }
 
@@ -112,8 +112,13 @@ mod tests {
     fn calls_add_up() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(Spent::on(folder.path()).unwrap(), Spent::default());
-        let usage =
-            Usage { requests: 2, prompt_tokens: 500_000, completion_tokens: 250_000, cached_samples: 1 };
+        let usage = Usage {
+            requests: 2,
+            prompt_tokens: 500_000,
+            completion_tokens: 250_000,
+            cached_samples: 1,
+            uncounted_requests: 0,
+        };
         let prices = Prices { prompt: 1.0, completion: 4.0 };
         assert_eq!(prices.cost(usage), 1.5);
         let session =

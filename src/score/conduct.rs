@@ -4,7 +4,8 @@
 //! The paper allows "no characters outside Thai and English". Here an answer passes if it has no letter of a script
 //! that neither the target nor English is written in (Greek is mathematics), and the target holds the share that
 //! `following` asks for. So English terms in a Thai answer pass, an English answer to a Thai question does not, nor
-//! does one Chinese word in either. An answer without words, such as a bare number, passes.
+//! does one Chinese word in either. An answer without words, such as a bare number, passes; whether there
+//! is an answer at all is for the caller to ask.
 
 use super::extract::split;
 use super::language::{FOLLOWING_MIN, TextScore};

@@ -110,6 +110,8 @@ pub enum Reason {
     /// The answer is, or is not, wholly in the problem's language.
     LanguageFollowed,
     LanguageNotFollowed,
+    /// Nothing in the answer tells its language.
+    LanguageUndecidable,
     /// Equal in exact form: formulas, lists, sets, relations, matrices.
     FormulaEqual,
     FormulaDiffers,

@@ -64,8 +64,22 @@ fn runs_are_listed_shown_and_compared() {
     assert_eq!((&compared["metric"], &compared["k"]), (&"consistent".into(), &2.into()));
     assert!(compared["languages"][0]["p_holm"].is_number() && compared["overall"]["p_holm"].is_null());
     fails(folder, "compare runs/a runs/b --k 6", 2, "k: must be from 1 to the smaller n, 5");
+    fails(folder, "compare runs/a runs/b --metric following --k 1", 2, "--k is of pass and consistent");
     fails(folder, "compare runs/a runs/c", 1, "runs/c holds no run");
     fails(folder, "list nowhere", 1, "nowhere");
+}
+
+#[test]
+fn flags_that_change_nothing_are_refused() {
+    let folder = runs();
+    let check = |flags: &str, expected: &str| {
+        fails(folder.path(), &format!("run ./suite {flags}"), 2, expected);
+    };
+    check("--prompt-price 3", "--prompt-price is of servers");
+    check("--model-name x", "--model-name is of servers");
+    check("--model http://127.0.0.1:1 --threads 2", "--threads is of models in this process");
+    check("--cache-size 1GiB", "--cache-size needs --cache");
+    check("--concurrency 0", "at least 1");
 }
 
 #[test]
@@ -83,6 +97,13 @@ fn runs_are_exported_whole_and_judged_again() {
     fails(folder, "export runs/a --format sft --out other.jsonl", 1, "no suite");
     assert!(!folder.join("other.jsonl").exists());
     fails(folder, "export runs/a --format parquet", 2, "jsonl, csv, markdown, lm-eval, sft");
+    fails(
+        folder,
+        "export runs/a --format csv --max-per-problem 2",
+        2,
+        "--max-per-problem is of --format sft",
+    );
+    fails(folder, "export runs/a --format sft --max-per-problem 0 --suite ./suite", 2, "at least 1");
 
     let table = stdout(folder, "rescore runs/a --suite ./suite");
     assert_eq!(table, stdout(folder, "show runs/a"));

@@ -84,6 +84,10 @@ fn the_results_as_lm_eval_writes_them() {
         assert_eq!(found["n-samples"][&task], json!({"original": 3, "effective": 3}));
         assert_eq!((&found["n-shot"][&task], &found["versions"][&task]), (&json!(0), &json!("1")));
         assert_eq!(found["configs"][&task]["repeats"], 4);
+        assert_eq!(found["configs"][&task]["output_type"], "generate_until");
+        let directions = found["higher_is_better"][&task].as_object().unwrap();
+        let named = directions.keys().all(|name| metrics.get(format!("{name},none")).is_some());
+        assert!(named && directions.contains_key("maj@4") && directions.contains_key("language_accuracy"));
         // Three problems, one value each: s / sqrt(3).
         let language = group.language.unwrap();
         let shares: Vec<f64> = ["p1", "p2", "p3"]
@@ -104,6 +108,8 @@ fn the_results_as_lm_eval_writes_them() {
     }
     assert_eq!(found["group_subtasks"]["small"], json!(["small_en", "small_de"]));
     assert_eq!(found["groups"]["small"]["acc,none"], results.overall.pass_at[&1].unwrap().mean);
+    assert_eq!((&found["n-shot"]["small"], &found["versions"]["small"]), (&json!(0), &json!("1")));
+    assert_eq!(found["config"]["gen_kwargs"]["temperature"], 0.6);
     assert_eq!(found["config"]["model_args"], "pretrained=scripted");
 }
 

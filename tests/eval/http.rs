@@ -540,6 +540,45 @@ async fn an_answer_without_choices_ends_with_an_error() {
     let server = serve(Box::new(|_, _| Json(json!({"choices": []})).into_response())).await;
     let (found, outcome) = generate(&server.url, &[0]).await;
     assert!(found.is_empty() && outcome.unwrap_err().to_string().contains("without a finished choice"));
+    assert_eq!(server.bodies.lock().unwrap().len(), 3, "it is asked again");
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_early_is_asked_again() {
+    let server = serve(Box::new(|call, _| {
+        let half = chunk(0, &json!({"content": "half a"}), None);
+        let whole = chunk(0, &json!({"content": "whole"}), Some("stop"));
+        let events = format!("data: {}\n\n", if call == 0 { half } else { whole });
+        ([("content-type", "text/event-stream")], events).into_response()
+    }))
+    .await;
+    let (found, outcome) = generate(&server.url, &[0]).await;
+    outcome.unwrap();
+    assert_eq!(texts(&found), [(0, "whole", Finish::Stop)]);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_json_is_shown() {
+    let page = "<html>Please sign in</html>";
+    let server = serve(Box::new(move |_, _| page.into_response())).await;
+    let (_, outcome) = generate(&server.url, &[0]).await;
+    let error = outcome.unwrap_err().to_string();
+    assert!(error.contains("no JSON") && error.contains("Please sign in"), "{error}");
+    assert!(!error.contains("cannot be reached"), "{error}");
+}
+
+#[tokio::test]
+async fn requests_without_a_count_are_told() {
+    let check = |usage: Value, uncounted: u64| async move {
+        let message = json!({"choices": [{"index": 0, "message": {"content": "2"}}], "usage": usage});
+        let server = serve(Box::new(move |_, _| Json(message.clone()).into_response())).await;
+        let generator = Metered::new(HttpGenerator::connect(options(&server.url)).await.unwrap());
+        generator.generate(&request(&[0]), &|_| {}).await.unwrap();
+        assert_eq!(generator.total().uncounted_requests, uncounted);
+    };
+    check(json!({"prompt_tokens": 7, "completion_tokens": 1}), 0).await;
+    check(json!({"completion_tokens": 1}), 1).await;
+    check(Value::Null, 1).await;
 }
 
 #[tokio::test]
@@ -660,7 +699,7 @@ async fn a_model_that_says_nothing_has_no_box() {
     assert_eq!(overall.majority_at[&2].unwrap().mean, 0.0);
     let samples = records(&folder.path().join("run"));
     assert!(samples.iter().all(|sample| sample.outcome == Outcome::NoBox && sample.completion.is_empty()));
-    let expected = Usage { requests: 6, prompt_tokens: 42, completion_tokens: 0, cached_samples: 0 };
+    let expected = Usage { requests: 6, prompt_tokens: 42, ..Usage::default() };
     assert_eq!(generator.total(), expected);
 }
 

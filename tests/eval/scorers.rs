@@ -182,7 +182,7 @@ fn language_alone() {
             (Outcome::Correct, Some(Reason::LanguageFollowed)),
             (Outcome::Wrong, not),
             (Outcome::Wrong, not),
-            (Outcome::Undecided, not),
+            (Outcome::Undecided, Some(Reason::LanguageUndecidable)),
         ]
     );
     let found: Vec<_> = records.iter().map(|record| record.metrics["language_accuracy"]).collect();

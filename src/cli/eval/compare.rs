@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::run::classify;
+use crate::cli::failure::Failure;
 use crate::eval::compare::{CompareOptions, compare, table};
 use crate::eval::{Metric, StoredRun};
 
@@ -17,9 +18,9 @@ pub(super) struct Arguments {
     b: PathBuf,
     #[arg(long, value_enum, default_value_t = Quantity::Pass)]
     metric: Quantity,
-    /// The k of pass@k
-    #[arg(allow_negative_numbers = true, long, default_value_t = 1)]
-    k: u32,
+    /// The k of pass@k [default: 1]
+    #[arg(allow_negative_numbers = true, long)]
+    k: Option<u32>,
     /// Problems shown of "A right, B wrong" and of the reverse
     #[arg(long, default_value_t = 10, value_name = "PROBLEMS")]
     problems: usize,
@@ -55,11 +56,14 @@ impl From<Quantity> for Metric {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if matches!(arguments.metric, Quantity::Following) && arguments.k.is_some() {
+        return Err(Failure::usage("--k is of pass and consistent: following has none").into());
+    }
     let a = StoredRun::open(&arguments.a).map_err(classify)?;
     let b = StoredRun::open(&arguments.b).map_err(classify)?;
     let options = CompareOptions {
         metric: arguments.metric.into(),
-        k: arguments.k,
+        k: arguments.k.unwrap_or(1),
         seed: arguments.seed,
         force: arguments.force,
     };

@@ -3,6 +3,7 @@
 mod bar;
 mod compare;
 mod export;
+mod ignored;
 mod list;
 mod rescore;
 mod run;

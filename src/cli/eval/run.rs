@@ -17,6 +17,7 @@ use crate::language::Language;
 use crate::settings::{ByteSize, Settings};
 
 use super::bar::ProgressLine;
+use super::ignored;
 use super::scorers::ScorerArguments;
 use crate::cli::failure::Failure;
 use crate::cli::options::{GlobalOptions, ModelOptions, settings};
@@ -32,7 +33,7 @@ pub(super) struct Arguments {
     model: Option<String>,
     /// Which of the server's models, if it has several
     #[arg(long, value_name = "NAME")]
-    model_name: Option<String>,
+    pub(super) model_name: Option<String>,
     /// Samples a problem [default: the suite's, else 32]
     #[arg(allow_negative_numbers = true, long, short)]
     n: Option<u32>,
@@ -63,19 +64,19 @@ pub(super) struct Arguments {
     out: Option<PathBuf>,
     /// Sampling temperature; 0 takes the likeliest token [default: the suite's, else 0.6]
     #[arg(allow_negative_numbers = true, long)]
-    temperature: Option<f32>,
+    pub(super) temperature: Option<f32>,
     /// Keep the likeliest tokens that reach this probability together [default: the suite's, else 0.95]
     #[arg(allow_negative_numbers = true, long)]
-    top_p: Option<f32>,
+    pub(super) top_p: Option<f32>,
     /// Keep this many of the likeliest tokens; 0 keeps all [default: the suite's, else 0]
     #[arg(allow_negative_numbers = true, long)]
-    top_k: Option<u32>,
+    pub(super) top_k: Option<u32>,
     /// Keep tokens of at least this part of the likeliest one's probability [default: the suite's, else 0]
     #[arg(allow_negative_numbers = true, long)]
-    min_p: Option<f32>,
+    pub(super) min_p: Option<f32>,
     /// Longest completion, in tokens [default: the suite's, else 2048]
     #[arg(allow_negative_numbers = true, long)]
-    max_tokens: Option<u32>,
+    pub(super) max_tokens: Option<u32>,
     /// Begin every trace with the prompts' thinking prefix, such as "As I was asked to, I will think in English"
     /// [default: the preset's or suite's, else false]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
@@ -85,37 +86,37 @@ pub(super) struct Arguments {
     seed: u64,
     /// Problems in flight at once
     #[arg(allow_negative_numbers = true, long, default_value_t = 4)]
-    concurrency: usize,
+    pub(super) concurrency: usize,
     /// Folder of completions drawn before, which are not generated again; over HTTP the model must still be the same
     #[arg(long, default_value = "off", value_name = "DIR|off")]
-    cache: String,
-    /// What the cache may take; the completions used longest ago go
-    #[arg(long, default_value = "10GiB", value_name = "SIZE")]
-    cache_size: ByteSize,
+    pub(super) cache: String,
+    /// What the cache may take; the completions used longest ago go [default: 10GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(super) cache_size: Option<ByteSize>,
     #[command(flatten)]
-    provider: ProviderOptions,
+    pub(super) provider: ProviderOptions,
     #[command(flatten)]
-    scorers: ScorerArguments,
+    pub(super) scorers: ScorerArguments,
     #[command(flatten)]
-    model_options: ModelOptions,
+    pub(super) model_options: ModelOptions,
 }
 
 /// What a provider of models allows and asks for.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Provider options (with a URL)")]
-struct ProviderOptions {
+pub(super) struct ProviderOptions {
     /// Requests that may begin in any minute
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    requests_per_minute: Option<u32>,
+    pub(super) requests_per_minute: Option<u32>,
     /// Prompt and completion tokens of any minute
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    tokens_per_minute: Option<u64>,
+    pub(super) tokens_per_minute: Option<u64>,
     /// Price of a million prompt tokens; with a price the run's cost is recorded
     #[arg(long, value_name = "PRICE")]
-    prompt_price: Option<f64>,
+    pub(super) prompt_price: Option<f64>,
     /// Price of a million completion tokens
     #[arg(long, value_name = "PRICE")]
-    completion_price: Option<f64>,
+    pub(super) completion_price: Option<f64>,
 }
 
 impl ProviderOptions {
@@ -132,6 +133,7 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
     start::logging(&settings, true)?;
     // Before a model is loaded: a wrong name or number is said at once.
     let mut config = config(arguments)?;
+    ignored::refuse(arguments, config.suite.task, arguments.model.as_deref().is_some_and(is_url))?;
     config.validate().map_err(classify)?;
     let runtime = start::runtime()?;
     let cache = cache(arguments)?;
@@ -172,8 +174,11 @@ fn cache(arguments: &Arguments) -> anyhow::Result<Option<Arc<CacheStore>>> {
     if arguments.cache == "off" {
         return Ok(None);
     }
-    Ok(Some(Arc::new(CacheStore::open(Path::new(&arguments.cache), arguments.cache_size.0)?)))
+    let bytes = arguments.cache_size.map_or(CACHE_BYTES_MAX, |size| size.0);
+    Ok(Some(Arc::new(CacheStore::open(Path::new(&arguments.cache), bytes)?)))
 }
+
+const CACHE_BYTES_MAX: u64 = 10 << 30;
 
 async fn generator(
     arguments: &Arguments,
@@ -266,7 +271,7 @@ fn config(arguments: &Arguments) -> anyhow::Result<RunConfig> {
         max_tokens: arguments.max_tokens,
         thinking_prefix: arguments.thinking_prefix,
     };
-    let settled = said.over(&preset).over(&suite.protocol).settled(32).map_err(usage)?;
+    let settled = said.of_task(suite.task).over(&preset).over(&suite.protocol).settled(32).map_err(usage)?;
     Ok(RunConfig {
         languages: arguments.languages.clone(),
         limit: arguments.limit,
@@ -275,7 +280,7 @@ fn config(arguments: &Arguments) -> anyhow::Result<RunConfig> {
         sampling: settled.sampling,
         thinking_prefix: settled.thinking_prefix,
         seed: arguments.seed,
-        concurrency: arguments.concurrency.max(1),
+        concurrency: arguments.concurrency,
         scorers: arguments.scorers.options(),
         out: PathBuf::new(),
         suite,
@@ -327,13 +332,18 @@ pub(super) fn spent(directory: &Path) -> anyhow::Result<()> {
     if usage == Usage::default() {
         return Ok(());
     }
-    let cost = cost.map(|cost| format!(", cost {cost:.4}")).unwrap_or_default();
+    let least = if usage.uncounted_requests > 0 { "at least " } else { "" };
+    let cost = cost.map(|cost| format!(", cost {least}{cost:.4}")).unwrap_or_default();
+    let uncounted = match usage.uncounted_requests {
+        0 => String::new(),
+        count => format!(" (the server did not count those of {count} requests)"),
+    };
     let cached = match usage.cached_samples {
         0 => String::new(),
         count => format!(", {count} samples from the cache"),
     };
     eprintln!(
-        "{} requests, {} prompt and {} completion tokens{cached}{cost}",
+        "{} requests, {least}{} prompt and {} completion tokens{uncounted}{cached}{cost}",
         usage.requests, usage.prompt_tokens, usage.completion_tokens
     );
     Ok(())

@@ -28,6 +28,10 @@ pub(super) struct ScorerArguments {
 }
 
 impl ScorerArguments {
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+
     pub fn options(&self) -> ScorerOptions {
         let judge = self.judge_url.as_ref().zip(self.judge_model.as_ref());
         ScorerOptions {

@@ -18,6 +18,7 @@ use super::error::EvalError;
 use super::problem_tally::{Metric, ProblemTallies, ProblemTally, problem_tallies};
 use super::record::RunFile;
 use super::stored::StoredRun;
+use super::suite::Task;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompareOptions {
@@ -201,7 +202,13 @@ fn check(a: &RunFile, b: &RunFile, options: &CompareOptions) -> Result<(), EvalE
         let message = format!("must be from 1 to the smaller n, {}", a.n.min(b.n));
         return Err(EvalError::InvalidSetting { field: "k", message });
     }
-    if a.suite.sha256 != b.suite.sha256 && !options.force {
+    if options.metric != Metric::Pass
+        && [a, b].iter().any(|run| run.scorer.task == Task::Loglikelihood.name())
+    {
+        let message = "must be pass where choices were scored: nothing is in a language".to_owned();
+        return Err(EvalError::InvalidSetting { field: "metric", message });
+    }
+    if !a.suite.is_same_in_common(&b.suite) && !options.force {
         let name = |run: &RunFile| format!("{} {}", run.suite.name, run.suite.version);
         let (a, b) = (name(a), name(b));
         return Err(EvalError::DifferentSuites { a, b });

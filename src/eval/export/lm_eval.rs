@@ -2,7 +2,7 @@
 //!
 //! A task is a suite in a language, the group the whole suite. `acc` is pass@1 with the standard error over problems,
 //! the harness's own for greedy runs (there over samples, which are the problems). What it does not know has its
-//! own names: `pass@k`, `consistent_pass@k`, `maj@k` and `following`.
+//! own names: `pass@k`, `consistent_pass@k`, `maj@k`, `following` and the scorers' own figures.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -14,6 +14,7 @@ use crate::eval::error::EvalError;
 use crate::eval::problem_tally::{Metric, ProblemTallies};
 use crate::eval::record::RunFile;
 use crate::eval::report::{GroupResults, Results};
+use crate::eval::suite::Task;
 use crate::language::Language;
 use crate::score::statistics::{Interval, standard_error};
 
@@ -28,22 +29,30 @@ pub(super) fn write(
     let each = |value: &dyn Fn(&GroupResults) -> Value| -> Value {
         tasks.iter().map(|(name, group)| (name.clone(), value(group))).collect::<Map<_, _>>().into()
     };
+    let with_group = |value: &dyn Fn(&GroupResults) -> Value| -> Value {
+        let group = (file.suite.name.clone(), value(&results.overall));
+        tasks
+            .iter()
+            .map(|(name, group)| (name.clone(), value(group)))
+            .chain([group])
+            .collect::<Map<_, _>>()
+            .into()
+    };
     let names: Vec<&String> = tasks.iter().map(|(name, _)| name).collect();
-    let higher = json!({"acc": true, "maj@n": true, "following": true});
     let document = json!({
-        "results": each(&|group| metrics(file, group, tallies)),
-        "groups": {&file.suite.name: metrics(file, &results.overall, tallies)},
+        "results": each(&|group| written(file, group, tallies)),
+        "groups": {&file.suite.name: written(file, &results.overall, tallies)},
         "group_subtasks": {&file.suite.name: names},
         "configs": each(&|group| configuration(file, group)),
-        "versions": each(&|_| json!(file.suite.version)),
-        "n-shot": each(&|_| json!(file.shots)),
-        "higher_is_better": each(&|_| higher.clone()),
+        "versions": with_group(&|_| json!(file.suite.version)),
+        "n-shot": with_group(&|_| json!(file.shots)),
+        "higher_is_better": with_group(&|group| directions(group, tallies)),
         "n-samples": each(&|group| json!({"original": group.problems, "effective": group.problems})),
         "config": {
             "model": file.generator.kind,
             "model_args": format!("pretrained={}", file.generator.model),
             "limit": file.limit,
-            "gen_kwargs": generation(file),
+            "gen_kwargs": if scores_choices(file) { Value::Null } else { generation(file) },
             "random_seed": file.seed,
         },
         "git_hash": null,
@@ -63,25 +72,47 @@ fn task(file: &RunFile, language: Option<Language>) -> String {
     language.map_or_else(|| suite.clone(), |language| format!("{suite}_{language}"))
 }
 
-fn metrics(file: &RunFile, group: &GroupResults, tallies: &ProblemTallies) -> Value {
-    let mut metrics = Map::new();
-    metrics.insert("alias".to_owned(), json!(task(file, group.language)));
-    let mut add = |name: &str, value: Option<f64>, error: Option<f64>| {
-        metrics.insert(format!("{name},none"), json!(value));
+fn written(file: &RunFile, group: &GroupResults, tallies: &ProblemTallies) -> Value {
+    let mut written = Map::new();
+    written.insert("alias".to_owned(), json!(task(file, group.language)));
+    for (name, value, error) in metrics(group, tallies) {
+        written.insert(format!("{name},none"), json!(value));
         // The harness writes N/A where there is none.
-        metrics.insert(format!("{name}_stderr,none"), error.map_or(json!("N/A"), |error| json!(error)));
-    };
+        written.insert(format!("{name}_stderr,none"), error.map_or(json!("N/A"), |error| json!(error)));
+    }
+    written.into()
+}
+
+/// More is better in all that is measured.
+fn directions(group: &GroupResults, tallies: &ProblemTallies) -> Value {
+    metrics(group, tallies).into_iter().map(|(name, ..)| (name, json!(true))).collect::<Map<_, _>>().into()
+}
+
+/// Each with its value and standard error.
+type Metrics = Vec<(String, Option<f64>, Option<f64>)>;
+
+fn metrics(group: &GroupResults, tallies: &ProblemTallies) -> Metrics {
+    let mut found = Metrics::new();
+    let mut add = |name: &str, value, error| found.push((name.to_owned(), value, error));
     let mean = |interval: Option<Interval>| interval.map(|interval| interval.mean);
     let at = |by_k: &BTreeMap<u32, Option<Interval>>, k: u32| mean(by_k.get(&k).copied().flatten());
     let error = |metric, k| error_of(tallies, group.language, metric, k);
     add("acc", at(&group.pass_at, 1), error(Metric::Pass, 1));
     for k in group.pass_at.keys().copied() {
         add(&format!("pass@{k}"), at(&group.pass_at, k), error(Metric::Pass, k));
-        add(&format!("consistent_pass@{k}"), at(&group.consistent_pass_at, k), error(Metric::Consistent, k));
+        // Of log-likelihoods nobody asks the language.
+        if let Some(consistent) = at(&group.consistent_pass_at, k) {
+            add(&format!("consistent_pass@{k}"), Some(consistent), error(Metric::Consistent, k));
+        }
         add(&format!("maj@{k}"), at(&group.majority_at, k), None);
     }
-    add("following", mean(group.consistency), error(Metric::Following, 1));
-    metrics.into()
+    if let Some(following) = mean(group.consistency) {
+        add("following", Some(following), error(Metric::Following, 1));
+    }
+    for (name, interval) in group.metrics.iter().filter(|(name, _)| *name != "acc") {
+        add(name, mean(*interval), None);
+    }
+    found
 }
 
 /// The standard error over problems; in the group a problem is the mean of its languages.
@@ -103,23 +134,29 @@ fn configuration(file: &RunFile, group: &GroupResults) -> Value {
         "task": task(file, group.language),
         "dataset_name": group.language,
         "dataset_path": file.suite.name,
-        "output_type": "generate_until",
+        "output_type": if scores_choices(file) { "multiple_choice" } else { "generate_until" },
         "num_fewshot": file.shots,
         "repeats": file.n,
-        "generation_kwargs": generation(file),
+        "generation_kwargs": if scores_choices(file) { Value::Null } else { generation(file) },
         "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": true}],
         "metadata": {"version": file.suite.version, "revision": file.suite.revision},
     })
 }
 
+fn scores_choices(file: &RunFile) -> bool {
+    file.scorer.task == Task::Loglikelihood.name()
+}
+
 fn generation(file: &RunFile) -> Value {
     let sampling = &file.sampling;
+    // As it was written: 0.6 and not the nearest f32's digits.
+    let number = |value: f32| value.to_string().parse::<f64>().unwrap_or(f64::from(value));
     json!({
         "do_sample": sampling.temperature > 0.0,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
+        "temperature": number(sampling.temperature),
+        "top_p": number(sampling.top_p),
         "top_k": sampling.top_k,
-        "min_p": sampling.min_p,
+        "min_p": number(sampling.min_p),
         "max_gen_toks": sampling.max_tokens,
     })
 }

@@ -1,5 +1,7 @@
 //! A training set from a run: completions that are correct and in the language, as chats.
 //!
+//! A bare box is in no language; it counts where the trace before it is in the right one.
+//!
 //! What s1-style sets of reasoning chains are made of, from one's own model. A completion counts once: those whose text
 //! is the same but for case, width and spaces are one. Of the rest a problem in a language gives at most so many, chosen
 //! by a seed. The order is that of the suite's problems and does not depend on how the run was interrupted.
@@ -17,8 +19,9 @@ use crate::eval::error::EvalError;
 use crate::eval::generator::{Finish, Message};
 use crate::eval::record::Outcome;
 use crate::eval::stored::StoredRun;
-use crate::eval::suite::{LanguageProblems, Problem, Suite};
+use crate::eval::suite::{LanguageProblems, Problem, Suite, Task};
 use crate::language::Language;
+use crate::score::language::Summary;
 
 #[derive(Debug, Clone)]
 pub struct SftOptions {
@@ -44,12 +47,21 @@ struct Candidate {
     following: Option<bool>,
     finish: Finish,
     completion: String,
+    language_undecidable: bool,
+    trace_language: Option<Summary>,
 }
 
 impl Candidate {
     /// Correct, following, and ended by itself: a cut text teaches not to end.
     fn is_kept(&self) -> bool {
-        self.outcome == Outcome::Correct && self.following == Some(true) && self.finish == Finish::Stop
+        self.outcome == Outcome::Correct && self.is_in_language() && self.finish == Finish::Stop
+    }
+
+    /// Following, and not for want of words.
+    fn is_in_language(&self) -> bool {
+        let has_words = |trace: &Summary| trace.score.is_some();
+        let tells = !self.language_undecidable || self.trace_language.as_ref().is_some_and(has_words);
+        self.following == Some(true) && tells
     }
 }
 
@@ -61,6 +73,14 @@ struct Kept {
 }
 
 pub(super) fn write(run: &StoredRun, options: &SftOptions, out: &mut dyn Write) -> Result<usize, EvalError> {
+    if run.file.scorer.task == Task::Loglikelihood.name() {
+        let message = "sft has no use for a run that scored choices: nothing was generated".to_owned();
+        return Err(EvalError::InvalidSetting { field: "format", message });
+    }
+    if options.per_problem_max == 0 {
+        let message = "must be at least 1".to_owned();
+        return Err(EvalError::InvalidSetting { field: "max_per_problem", message });
+    }
     let suite = options.suite.suite_of(run)?;
     let mut samples = run.samples::<Candidate>()?;
     let mut kept = kept(&mut samples)?;
@@ -157,6 +177,33 @@ mod tests {
         check("The answer\n is  42.", "the answer is 42. ", true);
         check("答えは４２です", "答えは42です", true);
         check("The answer is 42.", "The answer is 43.", false);
+    }
+
+    #[test]
+    fn a_bare_box_needs_a_trace_in_the_language() {
+        let check = |undecidable: bool, trace: Option<f64>, kept: bool| {
+            let score = |score| Summary {
+                score: Some(score),
+                switches: 0,
+                off_target: BTreeMap::new(),
+                wrong_script_characters: 0,
+            };
+            let candidate = Candidate {
+                problem: "p1".to_owned(),
+                language: Language::De,
+                sample: 0,
+                outcome: Outcome::Correct,
+                following: Some(true),
+                finish: Finish::Stop,
+                completion: "\\boxed{18}".to_owned(),
+                language_undecidable: undecidable,
+                trace_language: trace.map(score),
+            };
+            assert_eq!(candidate.is_kept(), kept);
+        };
+        check(false, None, true);
+        check(true, None, false);
+        check(true, Some(1.0), true);
     }
 
     #[test]

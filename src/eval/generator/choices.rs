@@ -92,7 +92,7 @@ impl<S: Generator + ContinuationScorer> ChoiceGenerator<S> {
         let text = serde_json::to_string(&scores).map_err(|error| GeneratorError::Refused {
             message: format!("{}: a choice has no probability: {error}", request.id),
         })?;
-        events(GenerationEvent::Usage(Usage { requests: 1, ..Usage::default() }));
+        events(GenerationEvent::Usage(Usage { requests: 1, uncounted_requests: 1, ..Usage::default() }));
         // Every sample is the same: nothing is drawn.
         for sample in request.samples.iter().copied() {
             let completion = Completion { text: text.clone(), finish: Finish::Stop, tokens: Some(0) };

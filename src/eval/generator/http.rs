@@ -88,6 +88,8 @@ const CONNECT_ATTEMPTS: u32 = 2;
 /// A silent host is as wrong as one that refuses; a busy server still lists its models within this.
 const FIRST_CONTACT_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(10);
+/// Characters of an answer that is none, in messages.
+const BODY_SHOWN: usize = 120;
 
 /// A request that the server took.
 struct Asked<'a> {
@@ -182,7 +184,17 @@ impl HttpGenerator {
 
     async fn models(&self) -> Result<Value, Failure> {
         let response = self.send(self.models_request()).await?;
-        response.json().await.map_err(|error| self.broken(&error))
+        self.json(response).await
+    }
+
+    /// A whole body; one that is no JSON is shown by its start, for it is somebody else's (a proxy, a login page).
+    async fn json(&self, response: Response) -> Result<Value, Failure> {
+        let text = response.text().await.map_err(|error| self.broken(&error))?;
+        serde_json::from_str(&text).map_err(|error| {
+            let start: String = text.chars().take(BODY_SHOWN).collect();
+            let message = format!("{} answered what is no JSON ({error}): {start:?}", self.base);
+            Failure::Passing { message, wait: None }
+        })
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, Failure> {
@@ -288,12 +300,14 @@ impl HttpGenerator {
             return Ok(());
         }
         read?;
+        let passing = |message: String| Err(Failure::Passing { message, wait: None });
         match answer.broken_by() {
+            Some(reason) => passing(format!("{} ended a choice with finish_reason {reason:?}", self.base)),
+            // A stream may end early without an error: a proxy's limit, a worker that died.
+            None if lock(missing).len() == wanted.len() => {
+                passing(format!("{} answered without a finished choice", self.base))
+            }
             None => Ok(()),
-            Some(reason) => Err(Failure::Passing {
-                message: format!("{} ended a choice with finish_reason {reason:?}", self.base),
-                wait: None,
-            }),
         }
     }
 
@@ -305,7 +319,7 @@ impl HttpGenerator {
         report: &(dyn Fn(u64, Vec<(usize, Completion)>) + Send + Sync),
     ) -> Result<(), Failure> {
         if !request::is_stream(&response) {
-            let body: Value = response.json().await.map_err(|error| self.broken(&error))?;
+            let body = self.json(response).await?;
             report(answer.take_body(&body), Vec::new());
             return Ok(());
         }
@@ -328,7 +342,7 @@ impl HttpGenerator {
         let attempt = || async {
             let admission = self.rate.admit().await;
             let response = self.send(self.client.post(&url).json(body)).await?;
-            let answer: Value = response.json().await.map_err(|error| self.broken(&error))?;
+            let answer = self.json(response).await?;
             admission.settle(answer["usage"]["total_tokens"].as_u64().unwrap_or_default());
             Ok(answer)
         };
@@ -341,17 +355,11 @@ impl HttpGenerator {
         events: &(dyn Fn(GenerationEvent) + Send + Sync),
     ) -> Result<(), GeneratorError> {
         let missing = Mutex::new(request.samples.clone());
-        loop {
-            let before = lock(&missing).len();
-            if before == 0 {
-                return Ok(());
-            }
+        // An attempt that succeeds finished a sample.
+        while !lock(&missing).is_empty() {
             self.patience().with(|| self.attempt(request, &missing, events)).await?;
-            if lock(&missing).len() == before {
-                let message = format!("{} answered without a finished choice", self.base);
-                return Err(GeneratorError::Unavailable { message });
-            }
         }
+        Ok(())
     }
 }
 

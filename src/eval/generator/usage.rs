@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{GenerationEvent, GenerationRequest, Generator, GeneratorError, GeneratorIdentity};
 
-/// Totals; servers that count no tokens leave them at what is known.
+/// Totals; where `uncounted_requests` is not 0, tokens are what is known of them, and so at least so many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
     /// Answers that came, also those that broke off.
@@ -20,6 +20,9 @@ pub struct Usage {
     pub completion_tokens: u64,
     /// Samples that were not generated, for a cache had them.
     pub cached_samples: u64,
+    /// Requests for which the server did not say how many tokens they took.
+    #[serde(default)]
+    pub uncounted_requests: u64,
 }
 
 impl AddAssign for Usage {
@@ -28,6 +31,7 @@ impl AddAssign for Usage {
         self.prompt_tokens += other.prompt_tokens;
         self.completion_tokens += other.completion_tokens;
         self.cached_samples += other.cached_samples;
+        self.uncounted_requests += other.uncounted_requests;
     }
 }
 

@@ -11,6 +11,7 @@ pub fn table(results: &Results) -> String {
     let _ = writeln!(
         text,
         "In percent, with 95 % intervals over problems. consistent: trace and answer in the problem's language; \
+         no language: answers that do not tell theirs (a bare box), which count as consistent; \
          c-pass@1: correct and consistent."
     );
     let metrics = super::metrics::rows(results);
@@ -44,7 +45,15 @@ fn header(ks: &[u32]) -> Vec<String> {
     let fixed = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let mut names = fixed(&["language", "problems", "samples"]);
     names.extend(ks.iter().map(|k| format!("pass@{k}")));
-    names.extend(fixed(&["consistent", "c-pass@1", "truncated", "no box", "undecided", "error"]));
+    names.extend(fixed(&[
+        "consistent",
+        "no language",
+        "c-pass@1",
+        "truncated",
+        "no box",
+        "undecided",
+        "error",
+    ]));
     names
 }
 
@@ -53,6 +62,9 @@ fn row(group: &GroupResults, ks: &[u32]) -> Vec<String> {
     let mut cells = vec![name.to_owned(), group.problems.to_string(), group.samples.to_string()];
     cells.extend(ks.iter().map(|k| bracketed(group.pass_at.get(k).copied().flatten())));
     cells.push(bracketed(group.consistency));
+    cells.push(
+        group.consistency.map_or("-".to_owned(), |_| format!("{:.1}", group.language_undecidable * 100.0)),
+    );
     cells.push(bracketed(group.consistent_pass_at.get(&1).copied().flatten()));
     let rates = &group.outcomes;
     cells.extend(

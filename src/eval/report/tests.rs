@@ -94,6 +94,16 @@ fn a_mean_length_is_of_all_completions() {
 }
 
 #[test]
+fn what_has_no_language_is_neither_consistent_nor_not() {
+    let mut samples = small();
+    samples.iter_mut().for_each(|one| one.following = None);
+    let results = Results::new(&samples, &[Language::De, Language::Fr], 2, 0);
+    let german = &results.languages[0];
+    assert_eq!((german.consistency, german.consistent_pass_at[&1]), (None, None));
+    mean(german.pass_at[&1], 0.5);
+}
+
+#[test]
 fn the_order_of_samples_does_not_matter() {
     let mut samples = small();
     let languages = [Language::De, Language::Fr];
@@ -114,6 +124,6 @@ fn the_table_has_a_row_a_language_and_one_over_all() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 5, "{text}");
     assert!(lines[0].starts_with("language") && lines[0].contains("pass@2"), "{text}");
-    assert!(lines[1].starts_with("de") && lines[1].contains("50.0 [0.0, 100.0]"), "{text}");
+    assert!(lines[1].starts_with("de") && lines[1].contains("50.0 [9.4, 90.6]"), "{text}");
     assert!(lines[3].starts_with("all"), "{text}");
 }

@@ -58,7 +58,9 @@ impl Cell<'_, '_> {
         let ks = || 1..=n as usize;
         values.extend(ks().map(|k| pass_at_k(samples.len(), correct, k)));
         values.extend(ks().map(|k| pass_at_k(present, correct, k)));
-        values.extend(ks().map(|k| pass_at_k(samples.len(), consistent, k)));
+        // Completions whose language was not asked (log-likelihoods) are neither consistent nor not.
+        let unasked = present > 0 && samples.iter().all(|sample| sample.following.is_none());
+        values.extend(ks().map(|k| pass_at_k(samples.len(), consistent, k).filter(|_| !unasked)));
         values.extend(ks().map(|k| pass_all_k(samples.len(), correct, k)));
         let majorities = majority_at(&votes, samples.len(), seed);
         values.extend(ks().map(|k| majorities.get(k - 1).copied()));

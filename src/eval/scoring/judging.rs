@@ -165,6 +165,13 @@ fn letters(problem: &Problem) -> String {
     (0..problem.choices.len()).map(letter).collect()
 }
 
+/// Whether the letter that was found stands before the same text as the right one.
+fn names_the_same(problem: &Problem, score: &Score) -> bool {
+    let found = score.normalised.as_deref();
+    let index = (0..problem.choices.len()).find(|index| found == Some(letter(*index).to_string().as_str()));
+    index.is_some_and(|index| problem.is_right(index))
+}
+
 fn limits(options: &Map<String, Value>) -> Result<Limits, EvalError> {
     known_options(options, &["cpu_seconds", "memory_mib"])?;
     let usual = Limits::default();
@@ -214,7 +221,12 @@ impl Judging {
                 if options.task == AnswerKind::Choice {
                     options.choices = letters(place.problem);
                 }
-                return Ok(Judgement::plain(AnswerScorer::new(options).score(sample, completion)));
+                let mut score = AnswerScorer::new(options).score(sample, completion);
+                if score.reason == Reason::ChoiceDiffers && names_the_same(place.problem, &score) {
+                    (score.verdict, score.reason) = (Verdict::Correct, Reason::ChoiceEqual);
+                    score.normalised = Some(place.problem.answer.clone());
+                }
+                return Ok(Judgement::plain(score));
             }
             Self::Likelihood => return Ok(likelihood(place, completion)),
             _ => {}
@@ -271,7 +283,7 @@ impl Judgement {
 fn in_language(language: &CompletionLanguage) -> Judgement {
     let (verdict, reason) = match &language.answer {
         // A run whose only question is the language gains nothing from answers without one.
-        answer if answer.score.is_none() => (Verdict::Undecided, Reason::LanguageNotFollowed),
+        answer if answer.score.is_none() => (Verdict::Undecided, Reason::LanguageUndecidable),
         answer if is_wholly_in_language(answer) => (Verdict::Correct, Reason::LanguageFollowed),
         _ => (Verdict::Wrong, Reason::LanguageNotFollowed),
     };

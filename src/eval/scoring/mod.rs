@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::language::Language;
 use crate::score::conduct;
+use crate::score::extract::split;
 use crate::score::language::{CompletionLanguage, FOLLOWING_MIN, LanguageScorer};
 use crate::score::{Reason, Score, Verdict};
 
@@ -91,7 +92,9 @@ impl Scoring {
         let language = self.language.score_completion(&completion.text, place.language);
         let judged = self.judging.judge(place, &completion.text, &language, &self.language)?;
         let Judgement { score, mut metrics, detail, judge } = judged;
-        metrics.extend(conduct(&completion.text, &language));
+        // Log-probabilities are in no language.
+        let language = Some(language).filter(|_| !matches!(self.judging, Judging::Likelihood));
+        metrics.extend(language.iter().flat_map(|language| conduct(&completion.text, language)));
         Ok(SampleRecord {
             outcome: outcome(&score, completion.finish),
             verdict: Some(score.verdict),
@@ -100,10 +103,10 @@ impl Scoring {
             span: score.span.map(|span| (span.start, span.end)),
             boxes: score.boxes,
             unclosed_box: score.unclosed_box,
-            trace_language: language.trace.map(|trace| trace.summary()),
-            answer_language: Some(language.answer.summary()),
-            following: Some(language.following),
-            language_undecidable: language.undecidable,
+            trace_language: language.as_ref().and_then(|found| Some(found.trace.as_ref()?.summary())),
+            answer_language: language.as_ref().map(|found| found.answer.summary()),
+            following: language.as_ref().map(|found| found.following),
+            language_undecidable: language.is_some_and(|found| found.undecidable),
             metrics,
             detail,
             judge,
@@ -121,8 +124,9 @@ impl Scoring {
 }
 
 fn conduct(completion: &str, language: &CompletionLanguage) -> [(String, f64); 2] {
+    let says = !completion[split(completion).answer].trim().is_empty();
     [
-        ("language_accuracy", conduct::is_wholly_in_language(&language.answer)),
+        ("language_accuracy", says && conduct::is_wholly_in_language(&language.answer)),
         ("think_accuracy", conduct::has_trace(completion)),
     ]
     .map(|(name, holds)| (name.to_owned(), f64::from(holds)))

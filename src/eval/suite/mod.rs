@@ -65,6 +65,8 @@ pub struct Suite {
     pub files: BTreeMap<String, String>,
     /// Digest of the manifest, the prompts and all files of problems and examples that were read.
     pub sha256: String,
+    /// The same without files of data by reference, which are read by language.
+    pub definition_sha256: String,
 }
 
 /// A scorer with its options, as the manifest says.
@@ -102,6 +104,12 @@ impl Problem {
     /// The index of the right choice among those shown.
     pub fn correct_choice(&self) -> Option<usize> {
         (0..self.choices.len()).find(|index| self.answer == letter(*index).to_string())
+    }
+
+    /// Whether a choice says what the right one says: some data have the same text twice.
+    pub fn is_right(&self, index: usize) -> bool {
+        let text = |index: usize| self.choices.get(index).map(|choice| choice.trim());
+        self.correct_choice().is_some_and(|right| text(index) == text(right))
     }
 }
 
@@ -172,8 +180,14 @@ impl Suite {
         digest.update(text.as_bytes());
         digest.update(prompts.shared.as_deref().unwrap_or_default().as_bytes());
         let mut digests = BTreeMap::new();
+        // What does not hang on the languages that are read.
+        let mut definition = digest.clone();
         let mut problems: HashMap<Language, Vec<Problem>> = match &manifest.problems {
-            ProblemsFrom::Own { file, keep } => problems::read(files, &manifest, file, keep, &mut digest)?,
+            ProblemsFrom::Own { file, keep } => {
+                let read = problems::read(files, &manifest, file, keep, &mut digest)?;
+                definition = digest.clone();
+                read
+            }
             ProblemsFrom::Data { reference, fields } => {
                 let chosen = manifest.chosen(options.languages.as_deref());
                 let root = data::root(options.data.as_deref());
@@ -184,6 +198,9 @@ impl Suite {
             }
         };
         let mut examples = examples::read(files, &manifest, &problems, &mut digest)?;
+        for example in manifest.languages.iter().filter_map(|language| examples.get(language)).flatten() {
+            definition.update(format!("{example:?}"));
+        }
         let languages = manifest.languages.iter().filter_map(|language| {
             Some(LanguageProblems {
                 language: *language,
@@ -208,6 +225,7 @@ impl Suite {
             applied: Vec::new(),
             files: digests,
             sha256: format!("{:x}", digest.finalize()),
+            definition_sha256: format!("{:x}", definition.finalize()),
         };
         options.variants.iter().try_fold(suite, |suite, name| suite.with_variant(name))
     }
@@ -231,7 +249,9 @@ impl Suite {
                 texts.chain(examples).for_each(|text| *text = prompts::half_width(text));
             }
         }
-        self.sha256 = format!("{:x}", Sha256::digest(format!("{} {name}", self.sha256)));
+        for sha256 in [&mut self.sha256, &mut self.definition_sha256] {
+            *sha256 = format!("{:x}", Sha256::digest(format!("{sha256} {name}")));
+        }
         self.applied.push(name.to_owned());
         Ok(self)
     }

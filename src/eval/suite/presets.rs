@@ -8,6 +8,7 @@ use crate::eval::generator::Sampling;
 use super::error::{SuiteError, hint};
 use super::manifest::defaults;
 use super::manifest::keys::Keys;
+use super::task::Task;
 
 /// How a run is made, as far as it is said.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -50,6 +51,12 @@ impl Protocol {
             max_tokens: self.max_tokens.or(other.max_tokens),
             thinking_prefix: self.thinking_prefix.or(other.thinking_prefix),
         }
+    }
+
+    /// With what the task leaves no choice in, where it is not said: likelihoods are the same however often they are asked.
+    #[must_use]
+    pub fn of_task(self, task: Task) -> Self {
+        if task == Task::Loglikelihood { Self { n: self.n.or(Some(1)), k: vec![1], ..self } } else { self }
     }
 
     /// With the program's own choice for what is not said; `n` is that choice of samples.
@@ -148,6 +155,13 @@ mod tests {
         assert_eq!(Preset::names(), ["budget-alignment", "maet", "mindmerger"]);
         let error = Preset::named("mindmergr").unwrap_err().to_string();
         assert!(error.contains("did you mean \"mindmerger\"?"), "{error}");
+    }
+
+    #[test]
+    fn likelihoods_are_asked_once() {
+        let preset = Preset::named("budget-alignment").unwrap().protocol;
+        let settled = |task| Protocol::default().of_task(task).over(&preset).settled(32).unwrap().n;
+        assert_eq!((settled(Task::Loglikelihood), settled(Task::Choice)), (1, 32));
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 
 use serde::Serialize;
 
+use super::script::{Letter, letter};
+
 /// The form of written Chinese, by its ISO 15924 code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Variant {
@@ -57,6 +59,47 @@ pub(super) fn japanese(c: char) -> i32 {
     }
 }
 
+/// Words that Chinese is written with and Japanese without kana is not.
+const CHINESE_WORDS: [&str; 42] = [
+    "了", "是", "他", "她", "吗", "多少", "所以", "因此", "可以", "如果", "一共", "美元", "美分", "英里",
+    "英尺", "英寸", "磅", "公斤", "公里", "厘米", "分之", "今天", "昨天", "明天", "星期", "朋友", "水果",
+    "就", "然后", "我", "也", "但", "得到", "剩下", "已", "又", "把", "很", "在", "到", "并", "而",
+];
+/// Japanese words that hold one of these, and do not tell.
+const JAPANESE_WORDS: [&str; 52] = [
+    "終了", "完了", "満了", "修了", "魅了", "読了", "校了", "了解", "了承", "了見", "是非", "是正", "是認",
+    "国是", "他人", "他国", "他者", "他社", "他方", "他力", "他校", "他県", "他店", "自他", "排他", "利他",
+    "成就", "就職", "我慢", "把握", "存在", "現在", "在庫", "在籍", "在宅", "在学", "所在", "不在", "滞在",
+    "実在", "在来", "在住", "駐在", "自在", "在職", "到着", "到達", "到来", "到底", "殺到", "周到", "未到",
+];
+/// What is counted in Chinese by a word that Japanese does not count with.
+const CHINESE_COUNTERS: &str = "元天只包根朵";
+
+/// Whether a stretch of Han alone, whose characters either language has, reads as Chinese: by its words, by what it counts with,
+/// and by a 的 that no word stands before.
+pub(super) fn reads_chinese(text: &str) -> bool {
+    let mut before = None;
+    for (at, c) in text.char_indices().filter(|(_, c)| !c.is_whitespace()) {
+        let is_number = before.is_some_and(char::is_numeric);
+        let is_han = before.is_some_and(|c| letter(c) == Some(Letter::Han));
+        if (is_number && CHINESE_COUNTERS.contains(c)) || (c == '的' && !is_han) {
+            return true;
+        }
+        if CHINESE_WORDS.iter().any(|word| text[at..].starts_with(word)) && !in_japanese_word(text, at) {
+            return true;
+        }
+        before = Some(c);
+    }
+    false
+}
+
+/// Whether the character at a place is of a Japanese word of two.
+fn in_japanese_word(text: &str, at: usize) -> bool {
+    let previous = text[..at].chars().next_back().map_or(at, |c| at - c.len_utf8());
+    let starts = |at: usize| JAPANESE_WORDS.iter().any(|word| text[at..].starts_with(word));
+    starts(at) || (previous < at && starts(previous))
+}
+
 /// The form that more of the telling characters have; `None` for a tie or where there are none.
 pub(super) fn variant(text: &str) -> Option<Variant> {
     let (mut hans, mut hant) = (0, 0);
@@ -83,6 +126,22 @@ mod tests {
         check("我們計算還剩多少個蘋果。", Some(Variant::Hant));
         check("三十二人", None);
         check("no Han at all", None);
+    }
+
+    #[test]
+    fn words_tell_what_characters_do_not() {
+        let check = |text: &str, expected| assert_eq!(reads_chinese(text), expected, "{text}");
+        check("他花了 80,000", true);
+        check("元。60 天后，", true);
+        check("20% 的学生", true);
+        check("一共多少人", true);
+        check("数学的帰納法", false);
+        check("完了時刻", false);
+        check("他社製品", false);
+        check("合計三百", false);
+        check("是非", false);
+        check("60 日後", false);
+        check("", false);
     }
 
     #[test]

@@ -83,9 +83,12 @@ impl LanguageScorer {
         let parts = split(completion);
         let part =
             |span: Range<usize>| self.score_text(&completion[span.clone()], target).shifted(span.start);
-        let trace = parts.trace.map(part);
-        let answer = part(parts.answer);
-        let follows = |text: &TextScore| text.score.is_none_or(|score| score >= FOLLOWING_MIN);
+        let trace = parts.trace.clone().map(part);
+        let answer = part(parts.answer.clone());
+        // A model that says nothing follows nothing.
+        let says = |span: &Range<usize>| !completion[span.clone()].trim().is_empty();
+        let silent = !parts.trace.iter().chain([&parts.answer]).any(says);
+        let follows = |text: &TextScore| !silent && text.score.is_none_or(|score| score >= FOLLOWING_MIN);
         let following = match (&trace, self.profile) {
             (Some(trace), LanguageProfile::LegacyPassk) => follows(trace),
             (trace, _) => trace.as_ref().is_none_or(follows) && follows(&answer),
@@ -108,14 +111,14 @@ impl LanguageScorer {
     fn by_share(&self, text: &str, target: Language) -> TextScore {
         let stripped = strip::strip(text);
         let mut foreign = 0;
-        let segments: Vec<Segment> = segment::units(&stripped, target)
-            .into_iter()
-            .map(|unit| {
-                foreign += unit.counts.foreign(target);
+        let mut segments: Vec<Segment> = Vec::new();
+        for unit in segment::units(&stripped, target) {
+            foreign += unit.counts.foreign(target);
+            for unit in self.stretches(&stripped, unit, target) {
                 let verdict = self.verdict(&stripped, &unit, target);
-                Segment { weight: unit.counts.weight(), span: unit.span, verdict }
-            })
-            .collect();
+                segments.push(Segment { weight: unit.counts.weight(), span: unit.span, verdict });
+            }
+        }
         TextScore::new(segments, foreign, target).with_variant(&stripped, target)
     }
 
@@ -130,9 +133,32 @@ impl LanguageScorer {
         TextScore::new(vec![segment], counts.foreign(target), target).with_variant(text, target)
     }
 
+    /// A stretch cut where its language changes within the script.
+    fn stretches(&self, text: &str, unit: Unit, target: Language) -> Vec<Unit> {
+        let script::Decision::Among(group) = unit.counts.class(target) else { return vec![unit] };
+        let changes = self.identifier.changes(&text[unit.span.clone()], group, target);
+        if changes.is_empty() {
+            return vec![unit];
+        }
+        let starts: Vec<usize> = std::iter::once(0).chain(changes).map(|at| unit.span.start + at).collect();
+        let ends = starts[1..].iter().copied().chain([unit.span.end]);
+        let stretch = |(start, end): (usize, usize)| {
+            let span = start..start + text[start..end].trim_end().len();
+            Unit { counts: script::Counts::of(&text[span.clone()]), span }
+        };
+        starts.iter().copied().zip(ends).map(stretch).collect()
+    }
+
     fn verdict(&self, text: &str, unit: &Unit, target: Language) -> Verdict {
         match unit.counts.class(target) {
             script::Decision::Neutral => Verdict::Neutral,
+            script::Decision::Language(Language::Ja)
+                if unit.counts.kana == 0
+                    && unit.counts.japanese == 0
+                    && han::reads_chinese(&text[unit.span.clone()]) =>
+            {
+                Verdict::Language(Language::Zh)
+            }
             script::Decision::Language(language) => Verdict::Language(language),
             script::Decision::Other(name) => Verdict::Script(name),
             script::Decision::Among(group) => {

@@ -22,6 +22,14 @@ const WORD_COST: u32 = 4 * 16;
 const NGRAMS: &[u8] = include_bytes!("ngrams.bin");
 const WORDS: &str = include_str!("words.txt");
 
+/// A word with its negative log-likelihood by language.
+pub(super) struct CostedWord {
+    pub start: usize,
+    pub costs: [u32; LANGUAGES_MAX],
+    /// 2, or 1 for what may be a name and 0 for a letter.
+    pub halves: usize,
+}
+
 pub(super) struct Table {
     class: Class,
     languages: Vec<Language>,
@@ -54,6 +62,36 @@ impl Table {
             self.add(text.chars(), &mut costs);
         }
         costs.sums
+    }
+
+    /// The words of a text, one by one; empty for a text with combining marks, whose places shift.
+    pub fn words(&self, text: &str) -> Vec<CostedWord> {
+        let mut words = Vec::new();
+        if text.bytes().any(|byte| byte == 0xcc || byte == 0xcd) {
+            return words;
+        }
+        let mut costs = Costs { sums: [0; LANGUAGES_MAX], languages: self.languages.len() };
+        let (mut word, mut start, mut first) = (Word::default(), 0, true);
+        // The space ends the last word.
+        for (at, c) in text.char_indices().chain([(text.len(), ' ')]) {
+            if self.is_letter(c) {
+                if word.length == 0 {
+                    word.halved = !first && c.is_uppercase();
+                    (start, first) = (at, false);
+                }
+                word.push(c);
+                if let Some(row) = self.slots.longest(&word) {
+                    costs.add_row(row, word.halved);
+                }
+            } else if word.length > 0 {
+                costs.add_word(self.words.languages(&word));
+                let costs = std::mem::take(&mut costs.sums);
+                let halves = if word.length == 1 { 0 } else { 2 - usize::from(word.halved) };
+                words.push(CostedWord { start, costs, halves });
+                word = Word::default();
+            }
+        }
+        words
     }
 
     fn add(&self, text: impl Iterator<Item = char>, costs: &mut Costs) {

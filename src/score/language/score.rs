@@ -50,7 +50,7 @@ pub struct CompletionLanguage {
     /// `None` if the completion has no trace.
     pub trace: Option<TextScore>,
     pub answer: TextScore,
-    /// Trace and answer both reach `FOLLOWING_MIN`; a part that is all neutral passes.
+    /// Trace and answer both reach `FOLLOWING_MIN`; a part that is all neutral passes, a completion without any text does not.
     pub following: bool,
     /// The answer is all neutral (a bare box, or nothing).
     pub undecidable: bool,

@@ -109,6 +109,65 @@ fn a_sentence_that_switches_in_the_middle_is_split() {
 }
 
 #[test]
+fn a_sentence_that_switches_within_its_script_is_split() {
+    let scorer = LanguageScorer::with_all_languages();
+    let check = |text: &str, target: Language, expected: &[(&str, &str)]| {
+        let found = scorer.score_text(text, target);
+        let parts: Vec<(&str, &str)> =
+            found.segments.iter().map(|one| (one.verdict.name(), &text[one.span.clone()])).collect();
+        assert_eq!(parts, expected);
+    };
+    check(
+        "Zuerst berechnen wir the total number of eggs und dann multiplizieren wir by the price of each egg.",
+        Language::De,
+        &[
+            ("de", "Zuerst berechnen wir"),
+            ("en", "the total number of eggs"),
+            ("de", "und dann multiplizieren wir"),
+            ("en", "by the price of each egg."),
+        ],
+    );
+    check(
+        "Kwanza tunahesabu mayai yote then we multiply by the price of each egg",
+        Language::Sw,
+        &[("sw", "Kwanza tunahesabu mayai yote"), ("en", "then we multiply by the price of each egg")],
+    );
+    // Names and terms of a few words are no change.
+    let text = "Hay muchos libros en la serie Crazy Silly School que todavía no has leído.";
+    check(text, Language::Es, &[("es", text)]);
+}
+
+/// Thirty pieces of five words, without marks between them, of which a known share is English.
+#[test]
+fn switching_within_a_script_is_measured_by_its_share() {
+    let scorer = LanguageScorer::with_all_languages();
+    let mut random = crate::score::statistics::SplitMix::new(1);
+    let english: Vec<&str> = include_str!("../../cli/bench/quality/en.txt").lines().collect();
+    for target in [Language::It, Language::Nl, Language::Pt, Language::Id, Language::Pl, Language::Vi] {
+        let own = shipped(target.code());
+        let mut errors = Vec::new();
+        for tenths in [0, 1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4, 5, 6] {
+            let (mut text, mut weights) = (String::new(), [0.0, 0.0]);
+            for _ in 0..30 {
+                let is_english = random.below(10) < tenths;
+                let source = if is_english { &english } else { &own };
+                let words: Vec<&str> = source[random.below(source.len())].split_whitespace().collect();
+                let start = random.below(words.len().saturating_sub(4).max(1));
+                let piece = words[start..].iter().take(5).copied().collect::<Vec<_>>().join(" ");
+                let piece = piece.replace(['.', ',', '?', '!', ':', ';'], "");
+                weights[usize::from(is_english)] += script::Counts::of(&piece).weight();
+                text = text + " " + &piece;
+            }
+            let expected = weights[0] / (weights[0] + weights[1]);
+            errors.push((scorer.score_text(&text, target).score.unwrap() - expected).abs());
+        }
+        let (mean, most) =
+            (errors.iter().sum::<f64>() / errors.len() as f64, errors.iter().copied().fold(0.0, f64::max));
+        assert!(mean < 0.05 && most < 0.2, "{target}: {mean} on average, {most} at most");
+    }
+}
+
+#[test]
 fn wrong_script_characters_are_counted() {
     let scorer = LanguageScorer::with_all_languages();
     assert_eq!(scorer.score_text("คำตอบคือ 答案 α", Language::Th).wrong_script_characters, 2);
@@ -127,6 +186,12 @@ fn following_needs_trace_and_answer() {
     let bare = following(format!("<think>{own}</think>\\boxed{{3}}"));
     assert!(bare.following && bare.undecidable);
     assert_eq!(following(own.to_owned()).trace, None);
+    for nothing in ["", " \n", "<think>\n\n</think>\n"] {
+        let silent = following(nothing.to_owned());
+        assert!(!silent.following && silent.undecidable, "{nothing:?}");
+    }
+    assert!(following("\\boxed{3}".to_owned()).following);
+    assert!(following(format!("<think>{own}</think>")).following);
 }
 
 /// The sentences that `bench language` ships.

@@ -3,16 +3,9 @@
 use super::interval::TAIL;
 use super::random::SplitMix;
 
-/// From this many problems on the bootstrap is used.
-const FROM: usize = 50;
 const RESAMPLES: usize = 2_000;
 /// Columns resampled together; bounds memory (4 MB), and has no influence on the result.
 const COLUMNS: usize = 256;
-
-/// Whether there are enough problems for the bootstrap.
-pub(super) fn uses_bootstrap(problems: usize) -> bool {
-    problems >= FROM
-}
 
 /// The 95 % interval of the mean of these values, of which there is at least one.
 pub(super) fn bootstrap(values: &[f64], seed: u64) -> (f64, f64) {

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bootstrap::{bootstrap, uses_bootstrap};
+use super::bootstrap::bootstrap;
 use super::interval::{Interval, IntervalMethod, TAIL, mean_and_variance, t_interval};
 use super::permutation::{Permutation, sign_flip};
 
@@ -25,6 +25,8 @@ pub struct PairedDifference {
     pub permutation: Permutation,
 }
 
+/// From this many problems on the bootstrap is used; differences are less skewed than scores.
+const BOOTSTRAP_FROM: usize = 50;
 /// Values nearer than this are equal.
 const SAME: f64 = 1e-12;
 
@@ -70,7 +72,7 @@ fn difference_interval(differences: &[f64], seed: u64) -> Interval {
         let kept = mean * (1.0 - others);
         return with(kept - others, kept + others, IntervalMethod::ExactBinomial);
     }
-    if uses_bootstrap(differences.len()) {
+    if differences.len() >= BOOTSTRAP_FROM {
         let (low, high) = bootstrap(differences, seed);
         return with(low, high, IntervalMethod::Bootstrap);
     }

@@ -16,7 +16,7 @@ pub(super) struct Answer {
     /// Tokens of all choices, as the server counts them.
     usage: Option<u64>,
     /// Tokens of the prompt, as the server counts them.
-    prompt_tokens: u64,
+    prompt_tokens: Option<u64>,
     /// The reason of a choice that ended without being finished.
     broken_by: Option<String>,
 }
@@ -37,7 +37,7 @@ impl Answer {
             ended: false,
             counted: 0,
             usage: None,
-            prompt_tokens: 0,
+            prompt_tokens: None,
             broken_by: None,
         }
     }
@@ -102,7 +102,14 @@ impl Answer {
     /// What the request took; without the server's count, what was seen of it.
     pub fn usage(&self) -> Usage {
         let completion_tokens = self.usage.unwrap_or(self.counted);
-        Usage { requests: 1, prompt_tokens: self.prompt_tokens, completion_tokens, cached_samples: 0 }
+        let is_told = self.usage.is_some() && self.prompt_tokens.is_some();
+        Usage {
+            requests: 1,
+            prompt_tokens: self.prompt_tokens.unwrap_or_default(),
+            completion_tokens,
+            cached_samples: 0,
+            uncounted_requests: u64::from(!is_told),
+        }
     }
 
     /// Why a choice ended that is not finished, if the server told.
@@ -139,7 +146,7 @@ impl Answer {
     /// Read the usage, if it is there: the tokens that were not counted yet.
     fn settle(&mut self, message: &Value) -> u64 {
         if let Some(tokens) = message["usage"]["prompt_tokens"].as_u64() {
-            self.prompt_tokens = tokens;
+            self.prompt_tokens = Some(tokens);
         }
         let Some(total) = message["usage"]["completion_tokens"].as_u64() else { return 0 };
         self.usage = Some(total);

@@ -41,7 +41,7 @@ impl HttpGenerator {
         let attempt = || async {
             let admission = self.rate.admit().await;
             let response = self.send(self.client.post(&url).json(&body)).await?;
-            let answer: Value = response.json().await.map_err(|error| self.broken(&error))?;
+            let answer = self.json(response).await?;
             admission.settle(answer["usage"]["total_tokens"].as_u64().unwrap_or_default());
             read(&answer, prompts.len()).map_err(|message| {
                 Failure::Final(GeneratorError::Unavailable { message: format!("{}: {message}", self.base) })
