@@ -66,6 +66,10 @@ pub(super) fn config_of(models: &[InputModel], plan: &Plan) -> Result<Value, Mer
     if plan.unties {
         config["tie_word_embeddings"] = json!(false);
     }
+    if let Some(vocabulary) = &plan.vocabulary {
+        // Its tokenizer may be another model's: ids here are the configuration's.
+        vocabulary.update_config(plan.donor, &mut config);
+    }
     Ok(config)
 }
 

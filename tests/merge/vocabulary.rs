@@ -15,6 +15,8 @@ use xenoglot::merge::vocabulary::{
 use xenoglot::merge::{Elements, InputModel, open_all};
 use xenoglot::weights::Tokenizer;
 
+use super::merge;
+
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/merge/fixtures")
 }
@@ -158,6 +160,22 @@ fn written_tokenizers_load() {
         (Some("</s>"), template.as_deref())
     );
     assert_eq!(fs::read_to_string(out.path().join("chat_template.jinja")).ok(), template);
+}
+
+/// mergekit leaves the ids of the first model's configuration, which are other tokens in the new vocabulary.
+#[test]
+fn configurations_name_the_same_special_tokens() {
+    let text = "merge_method: linear\nparameters: {weight: 1}\n\
+                models: [{model: models/tok_a}, {model: models/tok_c}]\n\
+                tokenizer: {source: models/tok_c, pad_to_multiple_of: 8}\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out");
+    merge(text, &out, 1).expect("merged");
+    let config = fs::read(out.join("config.json")).expect("a file");
+    let config: Value = serde_json::from_slice(&config).expect("JSON");
+    // <s> and </s> of tok_a are 1 and 2.
+    let found = ["vocab_size", "bos_token_id", "eos_token_id"].map(|key| config[key].as_u64());
+    assert_eq!(found, [Some(32), Some(0), Some(1)]);
 }
 
 #[test]

@@ -117,6 +117,16 @@ impl Tokenizers {
         }
     }
 
+    /// By model, the ids that its tokens have in the output.
+    pub(super) fn moved(&self, vocabulary: &Vocabulary) -> Vec<HashMap<u32, u32>> {
+        let ids = vocabulary.ids();
+        let of_model = |model| {
+            let tokens = self.vocabulary(model).into_iter().flat_map(|own| &own.tokens);
+            tokens.filter_map(|token| Some((token.id, *ids.get(token.text.as_str())?))).collect()
+        };
+        (0..self.vocabularies.len()).map(of_model).collect()
+    }
+
     /// What is taken for granted.
     pub(super) fn warnings(&self, models: &[InputModel]) -> Vec<String> {
         let mut warnings = Vec::new();

@@ -1,5 +1,7 @@
 //! The vocabulary of a merge's output.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
 use super::super::config::{TokenizerConfig, TokenizerSource};
@@ -25,6 +27,8 @@ pub struct VocabularyPlan {
     pub donor: usize,
     pub warnings: Vec<String>,
     rows: Rows,
+    /// By model, the new ids of its tokens.
+    moved: Vec<HashMap<u32, u32>>,
 }
 
 impl VocabularyPlan {
@@ -70,9 +74,10 @@ impl VocabularyPlan {
             let (count, named) = (unknown.len(), names(&unknown));
             warnings.push(format!("no model has a row for {count} tokens, they are zeros: {named}"));
         }
+        let moved = inputs.moved(&document.vocabulary);
         let place = &config.place;
         let warnings = warnings.into_iter().map(|warning| format!("{place}: {warning}")).collect();
-        Ok(Self { size, tokenizer: document.value, donor, warnings, rows })
+        Ok(Self { size, tokenizer: document.value, donor, warnings, rows, moved })
     }
 
     /// Where a row of a model's new matrix comes from. `row` is below `size`.
@@ -97,7 +102,7 @@ impl VocabularyPlan {
     fn update_ids(&self, model: usize, config: &mut Value) {
         let moved = |id: &mut Value| {
             let old = id.as_u64().and_then(|id| u32::try_from(id).ok());
-            if let Some(new) = old.and_then(|old| self.rows.moved(model, old)) {
+            if let Some(new) = old.and_then(|old| self.moved[model].get(&old)) {
                 *id = json!(new);
             }
         };

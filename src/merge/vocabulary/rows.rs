@@ -52,11 +52,6 @@ impl Rows {
             own => RowSource::Row { model, row: own },
         }
     }
-
-    /// Where a model's own row goes.
-    pub(super) fn moved(&self, model: usize, row: u32) -> Option<usize> {
-        self.own.get(model)?.iter().position(|own| *own == row && row != NONE)
-    }
 }
 
 impl Lookup<'_> {
