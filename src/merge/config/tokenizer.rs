@@ -61,6 +61,11 @@ pub enum TokenName {
 }
 
 impl TokenizerConfig {
+    /// Of the source: `tokenizer_source` is all of it.
+    pub(in crate::merge) fn source_place(&self) -> Place {
+        if self.place.key == "tokenizer_source" { self.place.clone() } else { self.place.under("source") }
+    }
+
     /// Reads whichever of the two keys there is.
     pub(super) fn read(fields: &Fields) -> Result<Option<Self>, ConfigError> {
         match (fields.get("tokenizer"), fields.get("tokenizer_source")) {

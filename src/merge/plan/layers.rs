@@ -17,6 +17,16 @@ pub struct Span<'a> {
     pub place: Place,
 }
 
+impl Span<'_> {
+    /// The models by number, sorted.
+    pub fn models(&self) -> Vec<usize> {
+        let mut models: Vec<usize> = self.inputs.iter().map(|input| input.model).collect();
+        models.sort_unstable();
+        models.dedup();
+        models
+    }
+}
+
 /// One model of a span.
 pub struct SpanInput<'a> {
     /// Index among the opened models.
