@@ -101,6 +101,17 @@ impl ChatTemplate {
         })
     }
 
+    /// Whether a template is Jinja at all, be it one that [`Self::new`] finds no bounds for.
+    ///
+    /// # Errors
+    /// `Compile` names the line.
+    pub fn check_syntax(source: &str) -> Result<(), ChatError> {
+        let compile = |error: &Error| ChatError::Compile { line: line(error), message: describe(error) };
+        let mut environment = dialect::environment().map_err(|error| compile(&error))?;
+        let replaced = dialect::replace_generation_tags(source);
+        environment.add_template_owned(NAME, replaced).map_err(|error| compile(&error))
+    }
+
     /// The template with marks around what its `{% generation %}` blocks enclose, `None` if it has no such block.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use super::job::{FileOptions, MergeJob};
 use super::layer_kinds::set_layers;
 use super::method::Method;
 use super::plan::{Plan, index};
-use super::vocabulary::{chat_template, write_tokenizer};
+use super::vocabulary::{chat_template, write_generation_config, write_tokenizer};
 
 /// The configuration's copy, under the name that mergekit gives it.
 pub const CONFIG_COPY: &str = "mergekit_config.yml";
@@ -32,8 +32,11 @@ pub(super) fn write(job: &MergeJob, folder: &Path, options: FileOptions) -> Resu
         Some(said) => chat_template(said, &job.models, base_of(job))?,
         None => None,
     };
-    let of_tokenizer = vocabulary.map_or(donor, |vocabulary| &job.models[vocabulary.donor]);
+    let of_tokenizer = vocabulary.map_or(&donor.path, |vocabulary| &vocabulary.path);
     write_tokenizer(vocabulary, of_tokenizer, template.as_deref(), folder)?;
+    if let Some(vocabulary) = vocabulary {
+        write_generation_config(vocabulary, &job.models, job.plan.donor, folder)?;
+    }
     write_file(&folder.join(CONFIG_COPY), &job.config.text)?;
     if !options.no_card {
         write_file(&folder.join("README.md"), &card(job, options.hash_inputs)?)?;
@@ -65,6 +68,10 @@ pub(super) fn config_of(models: &[InputModel], plan: &Plan) -> Result<Value, Mer
     }
     if plan.unties {
         config["tie_word_embeddings"] = json!(false);
+    }
+    if let Some(vocabulary) = &plan.vocabulary {
+        // Its tokenizer may be another model's: ids here are the configuration's.
+        vocabulary.update_config(plan.donor, &mut config);
     }
     Ok(config)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::config::{Input, Layers, MergeConfig, ModelReference, Place};
+use super::config::{Input, Layers, MergeConfig, ModelReference, Place, TokenizerSource};
 use super::elements::Elements;
 use super::error::MergeError;
 use super::lora::Adapted;
@@ -236,6 +236,27 @@ pub fn open_all(
         });
     }
     Ok(models)
+}
+
+/// Where the tokenizer is that a configuration takes, if it is not named as one of the models is.
+///
+/// # Errors
+/// `Config` for one that is not found.
+pub fn locate_tokenizer(
+    config: &MergeConfig,
+    models: &[InputModel],
+    locate: &Locate<'_>,
+) -> Result<Option<PathBuf>, MergeError> {
+    let Some(tokenizer) = &config.tokenizer else { return Ok(None) };
+    let TokenizerSource::Model(reference) = &tokenizer.source else { return Ok(None) };
+    if models.iter().any(|model| model.reference == *reference) {
+        return Ok(None);
+    }
+    let missing = |problem: String| {
+        let way_out = "name a folder or model with a tokenizer.json, or write `union` or `base`";
+        tokenizer.source_place().wrong(format!("{reference}: {problem}"), way_out).into()
+    };
+    locate(&reference.path, reference.revision.as_deref()).map(Some).map_err(missing)
 }
 
 /// The type of a stored tensor; `None` for buffers that are no weights, such as whole numbers.

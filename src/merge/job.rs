@@ -8,7 +8,7 @@ use super::config::MergeConfig;
 use super::error::MergeError;
 use super::execute::{ExecuteOptions, MergeProgress, execute};
 use super::files;
-use super::inputs::{InputModel, Locate, open_all};
+use super::inputs::{InputModel, Locate, locate_tokenizer, open_all};
 use super::plan::{Plan, PlanOptions};
 
 /// A merge that is planned.
@@ -35,7 +35,8 @@ impl MergeJob {
     pub fn plan(text: &str, locate: &Locate<'_>, options: &PlanOptions) -> Result<Self, MergeError> {
         let config = MergeConfig::parse(text)?;
         let models = open_all(&config, locate, options.crimes)?;
-        let plan = Plan::new(&config, &models, options)?;
+        let tokenizer = locate_tokenizer(&config, &models, locate)?;
+        let plan = Plan::new(&config, &models, tokenizer.as_deref(), options)?;
         // What it cannot describe is told before anything is written.
         files::config_of(&models, &plan)?;
         Ok(Self { config, models, plan })
@@ -51,6 +52,9 @@ impl MergeJob {
             hash.update(model.reference.to_string().as_bytes());
             hash.update(model.header_sha256().as_bytes());
             hash.update(model.files_stamp().as_bytes());
+        }
+        if let Some(vocabulary) = self.plan.vocabulary.as_ref().filter(|plan| plan.donor.is_none()) {
+            hash.update(vocabulary.tokenizer.to_string().as_bytes());
         }
         for shard in &self.plan.shards {
             hash.update(shard.bytes.to_le_bytes());

@@ -78,6 +78,31 @@ fn a_model_that_is_not_there_is_named_by_its_key() {
     }
 }
 
+/// Numbers that are only wrong for some tensors are found while planning, and told by the line that sets them.
+#[test]
+fn numbers_of_one_tensor_are_told_by_their_line() {
+    let check = |text: &str, expected: &str| {
+        let error = plan(text).err().expect(text);
+        assert!(error.starts_with(expected), "{error}");
+    };
+    check(
+        "merge_method: linear\nmodels:\n- model: models/a\n  parameters: {weight: [0, 1]}\n- model: models/b\n  \
+         parameters: {weight: [{filter: k_proj, value: [0, 1]}, {value: 1}]}\n",
+        "line 4: models.0.parameters.weight: the weights sum to 0 for model.layers.0.self_attn.k_proj.weight, and are \
+         divided by their sum; change one, or write `normalize: false`",
+    );
+    check(
+        "merge_method: multislerp\nmodels:\n- model: models/a\n  parameters: {weight: 1}\n- model: models/b\n  \
+         parameters: {weight: [{filter: lm_head, value: -1}, {value: 1}]}\n",
+        "line 4: models.0.parameters.weight: the weights sum to 0 for lm_head.weight",
+    );
+    check(
+        "merge_method: slerp\nbase_model: models/base\nmodels: [{model: models/base}, {model: models/a}]\n\
+         parameters:\n  t:\n  - {filter: mlp, value: 0.3}\n",
+        "line 5: parameters.t: missing required parameter t, tensor lm_head.weight",
+    );
+}
+
 #[test]
 fn layers_that_are_not_there() {
     let error =

@@ -450,6 +450,22 @@ fn only_what_is_asked_for_is_extracted() {
     check(&whole, 3, &["q_proj"], &["model.norm"]);
 }
 
+#[test]
+fn weights_of_other_shapes_are_refused_or_excluded() {
+    let tokens = |rows: u8| {
+        let value = f32::from(rows);
+        let embeddings = (vec![usize::from(rows), 2], vec![value; usize::from(rows) * 2]);
+        let query = (vec![2, 2], vec![value, 0.0, 0.0, 1.0]);
+        write_model(&[("embed_tokens.weight".to_owned(), embeddings), ("q.weight".to_owned(), query)].into())
+    };
+    let (base, tuned) = (tokens(3), tokens(4));
+    let message = extract_to(&*base.1, &*tuned.1, &ExtractOptions::default()).err().unwrap().to_string();
+    assert!(message.contains("embed_tokens.weight: has other shapes in the two models"), "{message}");
+    let options = ExtractOptions { exclude: vec!["embed_tokens".into()], ..ExtractOptions::default() };
+    let (_folder, adapter) = extract_to(&*base.1, &*tuned.1, &options).unwrap();
+    assert_eq!(adapter.targets(), ["q.weight"]);
+}
+
 /// A model of one layer with a bias.
 fn biased(weight: f32, bias: f32, extra: &[(&str, f32)]) -> (tempfile::TempDir, Source) {
     let mut tensors: Tensors = [

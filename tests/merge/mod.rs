@@ -12,8 +12,7 @@ mod vocabulary;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use xenoglot::merge::config::MergeConfig;
-use xenoglot::merge::{ExecuteOptions, MergeError, Plan, PlanOptions, Silent, execute, open_all};
+use xenoglot::merge::{ExecuteOptions, FileOptions, MergeError, MergeJob, Plan, PlanOptions, Silent};
 
 pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/merge/fixtures")
@@ -27,14 +26,12 @@ pub fn locate(path: &str, _revision: Option<&str>) -> Result<PathBuf, String> {
 
 /// Merge a configuration of the fixtures into a new folder.
 pub fn merge(text: &str, out: &Path, threads: usize) -> Result<Plan, MergeError> {
-    let config = MergeConfig::parse(text)?;
-    let models = open_all(&config, &locate, false)?;
     let options = PlanOptions { seed: seed(text), ..PlanOptions::default() };
-    let plan = Plan::new(&config, &models, &options)?;
+    let job = MergeJob::plan(text, &locate, &options)?;
     let stop = AtomicBool::new(false);
     let options = ExecuteOptions { threads, resume: false, stop: &stop };
-    execute(&plan, &models, out, "test", options, &Silent, &|_| Ok(()))?;
-    Ok(plan)
+    job.write(out, options, FileOptions::default(), &Silent)?;
+    Ok(job.plan)
 }
 
 /// The seed in a fixture's first line.

@@ -10,10 +10,12 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 use xenoglot::merge::config::MergeConfig;
 use xenoglot::merge::vocabulary::{
-    Gathered, Vocabulary, VocabularyPlan, chat_template, clashes, write_tokenizer,
+    Gathered, Vocabulary, VocabularyInputs, VocabularyPlan, chat_template, clashes, write_tokenizer,
 };
 use xenoglot::merge::{Elements, InputModel, open_all};
 use xenoglot::weights::Tokenizer;
+
+use super::merge;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/merge/fixtures")
@@ -34,7 +36,9 @@ impl Case {
         let models = open_all(&config, &|path, _| Ok(fixtures().join(path)), false).expect(name);
         let base = config.base_model.as_ref();
         let base = base.and_then(|base| models.iter().position(|model| model.reference == *base));
-        let plan = VocabularyPlan::new(config.tokenizer.as_ref().expect(name), &models, base).expect(name);
+        let groups = [(0..models.len()).collect()];
+        let given = VocabularyInputs { models: &models, base, groups: &groups, tokenizer: None };
+        let plan = VocabularyPlan::new(config.tokenizer.as_ref().expect(name), given).expect(name);
         Self { name, models, base, plan }
     }
 
@@ -44,7 +48,8 @@ impl Case {
 
     /// A model's matrix in the new vocabulary, and its shape.
     fn matrix(&self, model: usize, tensor: &str) -> (Vec<usize>, Vec<f32>) {
-        let gathered = Gathered::open(tensor, model, &self.plan, &self.models).expect(tensor);
+        let group: Vec<usize> = (0..self.models.len()).collect();
+        let gathered = Gathered::open(tensor, model, &group, &self.plan, &self.models).expect(tensor);
         let shape = gathered.shape();
         let mut values = vec![f32::NAN; shape.iter().product()];
         gathered.read(0, &mut values).expect(tensor);
@@ -142,8 +147,7 @@ fn written_tokenizers_load() {
     let case = Case::open("tokens-union-three");
     let out = tempfile::tempdir().expect("a folder");
     let template = chat_template("chatml", &case.models, case.base).expect("a name");
-    let donor = &case.models[case.plan.donor];
-    write_tokenizer(Some(&case.plan), donor, template.as_deref(), out.path()).expect("written");
+    write_tokenizer(Some(&case.plan), &case.plan.path, template.as_deref(), out.path()).expect("written");
     let tokenizer = Tokenizer::load(out.path()).expect("a tokenizer");
     assert_eq!(tokenizer.vocab_size(), case.plan.size);
     // A special token of one model, letters of all, an ordinary token of another.
@@ -158,6 +162,86 @@ fn written_tokenizers_load() {
         (Some("</s>"), template.as_deref())
     );
     assert_eq!(fs::read_to_string(out.path().join("chat_template.jinja")).ok(), template);
+}
+
+/// mergekit leaves the ids of the first model's configuration, which are other tokens in the new vocabulary.
+#[test]
+fn configurations_name_the_same_special_tokens() {
+    let text = "merge_method: linear\nparameters: {weight: 1}\n\
+                models: [{model: models/tok_a}, {model: models/tok_c}]\n\
+                tokenizer: {source: models/tok_c, pad_to_multiple_of: 8}\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out");
+    merge(text, &out, 1).expect("merged");
+    let config = fs::read(out.join("config.json")).expect("a file");
+    let config: Value = serde_json::from_slice(&config).expect("JSON");
+    // <s> and </s> of tok_a are 1 and 2.
+    let found = ["vocab_size", "bos_token_id", "eos_token_id"].map(|key| config[key].as_u64());
+    assert_eq!(found, [Some(32), Some(0), Some(1)]);
+}
+
+#[test]
+fn tokenizers_are_found_however_they_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let alone = folder.path().join("alone");
+    fs::create_dir(&alone).expect("a folder");
+    for file in ["tokenizer.json", "tokenizer_config.json"] {
+        fs::copy(fixtures().join("models/tok_b").join(file), alone.join(file)).expect("copied");
+    }
+    let merged = |source: &str, out: &str| {
+        let text = format!(
+            "merge_method: linear\nparameters: {{weight: 1}}\n\
+             models: [{{model: models/tok_a}}, {{model: models/tok_b}}]\ntokenizer: {{source: '{source}'}}\n"
+        );
+        let out = folder.path().join(out);
+        merge(&text, &out, 1).map_err(|error| error.to_string())?;
+        let files = ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"];
+        Ok::<_, String>(files.map(|file| fs::read(out.join(file)).expect(file)))
+    };
+    let expected = merged("models/tok_b", "named").expect("merged");
+    let absolute = fixtures().join("models/tok_b").display().to_string();
+    let sources = ["models/tok_b/".to_owned(), absolute, alone.display().to_string()];
+    for (at, source) in sources.iter().enumerate() {
+        assert!(merged(source, &format!("out-{at}")).expect(source) == expected, "{source}");
+    }
+    let error = merged("models/nowhere", "refused").expect_err("refused");
+    assert!(error.starts_with("line 4: tokenizer.source: models/nowhere: "), "{error}");
+    let error = merged("models/a", "refused").expect_err("refused");
+    assert!(error.starts_with("line 4: tokenizer.source: models/a has no tokenizer.json"), "{error}");
+}
+
+/// As in mergekit: the embeddings are of the first slice's model alone, the output matrix of the last's.
+#[test]
+fn slices_have_the_rows_of_their_own_models() {
+    let text = "merge_method: passthrough\ntokenizer: {source: union}\nslices:\n\
+                - sources: [{model: models/tok_a, layer_range: [0, 2]}]\n\
+                - sources: [{model: models/tok_b, layer_range: [2, 3]}]\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out");
+    let plan = merge(text, &out, 1).expect("merged");
+    let loaded = tokenizers::Tokenizer::from_file(out.join("tokenizer.json")).expect("a tokenizer");
+    let bytes = fs::read(out.join("model.safetensors")).expect("a file");
+    let written = SafeTensors::deserialize(&bytes).expect("tensors");
+    for (tensor, model) in [("model.embed_tokens.weight", "tok_a"), ("lm_head.weight", "tok_b")] {
+        let folder = fixtures().join("models").join(model);
+        let own = tokenizers::Tokenizer::from_file(folder.join("tokenizer.json")).expect(model);
+        let bytes = fs::read(folder.join("model.safetensors")).expect(model);
+        let stored = SafeTensors::deserialize(&bytes).expect(model);
+        let (written, stored) = (written.tensor(tensor).expect(tensor), stored.tensor(tensor).expect(tensor));
+        assert_eq!(written.shape()[0], loaded.get_vocab_size(true), "{tensor}");
+        let row_bytes = stored.shape()[1] * 4;
+        for (token, id) in loaded.get_vocab(true) {
+            let row = &written.data()[id as usize * row_bytes..][..row_bytes];
+            match own.token_to_id(&token) {
+                Some(own) => {
+                    assert_eq!(row, &stored.data()[own as usize * row_bytes..][..row_bytes], "{token}")
+                }
+                None => assert!(row.iter().all(|byte| *byte == 0), "{tensor} {token}"),
+            }
+        }
+    }
+    let told = plan.warnings.iter().filter(|warning| warning.contains("no model of a slice of"));
+    assert_eq!(told.count(), 2, "{:?}", plan.warnings);
 }
 
 #[test]
@@ -195,9 +279,11 @@ proptest! {
             let locate = |path: &str, _: Option<&str>| Ok(if path == "a" { first } else { second }.to_owned());
             let models = open_all(&config, &locate, false).expect("models");
             let _ = clashes(&models);
-            let plan = VocabularyPlan::new(config.tokenizer.as_ref().expect("a tokenizer"), &models, Some(0));
+            let groups = [vec![0, 1]];
+            let given = VocabularyInputs { models: &models, base: Some(0), groups: &groups, tokenizer: None };
+            let plan = VocabularyPlan::new(config.tokenizer.as_ref().expect("a tokenizer"), given);
             if let Ok(plan) = plan {
-                let gathered = Gathered::open("lm_head.weight", 1, &plan, &models).expect("a matrix");
+                let gathered = Gathered::open("lm_head.weight", 1, &groups[0], &plan, &models).expect("a matrix");
                 let mut values = vec![0.0; gathered.shape().iter().product()];
                 gathered.read(0, &mut values).expect("read");
             }

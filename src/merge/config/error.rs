@@ -91,7 +91,11 @@ impl Place {
         ConfigError::Value { place: self.clone(), what: what.into(), way_out: way_out.into() }
     }
 
-    pub(super) fn conflict(&self, what: impl Into<String>, way_out: impl Into<String>) -> ConfigError {
+    pub(in crate::merge) fn conflict(
+        &self,
+        what: impl Into<String>,
+        way_out: impl Into<String>,
+    ) -> ConfigError {
         ConfigError::Conflict { place: self.clone(), what: what.into(), way_out: way_out.into() }
     }
 

@@ -90,7 +90,10 @@ impl MergeConfig {
             dtype: fields.get("dtype").map(Dtype::read).transpose()?,
             out_dtype: fields.get("out_dtype").map(Dtype::read).transpose()?,
             tokenizer: TokenizerConfig::read(&fields)?,
-            chat_template: fields.get("chat_template").map(tokenizer::read_chat_template).transpose()?,
+            chat_template: fields
+                .get("chat_template")
+                .map(|at| tokenizer::read_chat_template(at, &mut warnings))
+                .transpose()?,
             warnings,
             document,
         };

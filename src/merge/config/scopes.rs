@@ -85,6 +85,11 @@ impl<'a> Scopes<'a> {
         Ok(if self.flag(parameter, tensor, at)? { Rescale::L1 } else { Rescale::No })
     }
 
+    /// Where the number for a tensor is set; `None` where it is the default.
+    pub fn place_of(&self, parameter: &Parameter, tensor: &str) -> Option<&'a Place> {
+        self.found(parameter.name, tensor).map(|(setting, _)| &setting.place)
+    }
+
     /// An error if a required parameter is set nowhere, for no tensor at all.
     pub(super) fn check_required(&self, parameter: &Parameter) -> Result<(), ConfigError> {
         let is_set = || self.levels.iter().any(|level| level.get(parameter.name).is_some());
@@ -116,8 +121,11 @@ impl<'a> Scopes<'a> {
     }
 
     fn missing(&self, parameter: &Parameter, tensor: Option<&str>) -> ConfigError {
+        // A setting whose filters leave the tensor out, else where one would be.
+        let set = self.levels.iter().find_map(|level| level.get(parameter.name));
+        let place = set.map(|setting| setting.place.clone());
         ConfigError::Missing {
-            place: self.place.under("parameters").under(parameter.name),
+            place: place.unwrap_or_else(|| self.place.under("parameters").under(parameter.name)),
             parameter: parameter.name.to_owned(),
             model: self.model.map(ToString::to_string),
             tensor: tensor.map(str::to_owned),
@@ -231,6 +239,12 @@ mod tests {
             scopes.number(&parameter(Method::Ties, "weight"), "x", 0.0).expect_err("required").to_string();
         let expected =
             "line 7: models.1.parameters.weight: missing required parameter weight for model m, tensor x;";
+        assert!(error.starts_with(expected), "{error}");
+        let filtered = parameters(Method::Ties, "weight: [{filter: mlp, value: 1}]");
+        let scopes = Scopes::of_model(&model, &[&empty, &filtered], &place);
+        let error =
+            scopes.number(&parameter(Method::Ties, "weight"), "x", 0.0).expect_err("required").to_string();
+        let expected = "line 1: weight: missing required parameter weight for model m, tensor x;";
         assert!(error.starts_with(expected), "{error}");
     }
 

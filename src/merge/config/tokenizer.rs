@@ -1,5 +1,9 @@
 //! The `tokenizer` of a configuration, its short form `tokenizer_source`, and `chat_template`.
 
+use std::collections::BTreeMap;
+
+use crate::chat::ChatTemplate;
+
 use super::document::{At, Fields};
 use super::error::{ConfigError, Place, hint, quoted};
 use super::reference::ModelReference;
@@ -61,6 +65,11 @@ pub enum TokenName {
 }
 
 impl TokenizerConfig {
+    /// Of the source: `tokenizer_source` is all of it.
+    pub(in crate::merge) fn source_place(&self) -> Place {
+        if self.place.key == "tokenizer_source" { self.place.clone() } else { self.place.under("source") }
+    }
+
     /// Reads whichever of the two keys there is.
     pub(super) fn read(fields: &Fields) -> Result<Option<Self>, ConfigError> {
         match (fields.get("tokenizer"), fields.get("tokenizer_source")) {
@@ -164,11 +173,19 @@ impl TokenName {
     }
 }
 
-/// `auto`, the name of a template, or a template itself.
-pub(super) fn read_chat_template(at: &At) -> Result<String, ConfigError> {
+/// `auto`, the name of a template, or a template itself. One that is Jinja and not served here is a warning.
+pub(super) fn read_chat_template(at: &At, warnings: &mut Vec<String>) -> Result<String, ConfigError> {
     let text = at.text()?;
-    let is_template = text.contains('{') && text.chars().count() >= CHAT_TEMPLATE_MIN;
-    if is_template || CHAT_TEMPLATES.contains(&text) {
+    if CHAT_TEMPLATES.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    if text.contains('{') && text.chars().count() >= CHAT_TEMPLATE_MIN {
+        ChatTemplate::check_syntax(text)
+            .map_err(|error| at.wrong(error.to_string(), "mend it, or write `auto`"))?;
+        if let Err(error) = ChatTemplate::new(text, BTreeMap::new()) {
+            let place = &at.place;
+            warnings.push(format!("{place}: {error}; the output can be written and not chatted with here"));
+        }
         return Ok(text.to_owned());
     }
     let what = format!("{} is neither the name of a chat template nor a Jinja template", quoted(text));
@@ -259,7 +276,8 @@ mod tests {
         let check = |text: &str, expected: Result<&str, &str>| {
             let node = parse(&format!("k: {text}")).expect(text);
             let fields = At::top(&node).fields(&["k"]).expect(text);
-            let found = read_chat_template(fields.get("k").expect(text)).map_err(|error| error.to_string());
+            let found = read_chat_template(fields.get("k").expect(text), &mut Vec::new());
+            let found = found.map_err(|error| error.to_string());
             match expected {
                 Ok(template) => assert_eq!(found.as_deref(), Ok(template)),
                 Err(part) => {
@@ -272,5 +290,13 @@ mod tests {
         check("'{{ messages[0].content }}'", Ok("{{ messages[0].content }}"));
         check("chatmm", Err("did you mean `chatml`?"));
         check("'{{ x }}'", Err("neither the name"));
+        check(
+            "'{% for m in messages %}{{ m.content }}'",
+            Err("line 1: k: the chat template does not compile (line 1)"),
+        );
+        check(
+            "'{% generation %}{{ messages[0].content }}{% endgeneration %}'",
+            Ok("{% generation %}{{ messages[0].content }}{% endgeneration %}"),
+        );
     }
 }

@@ -123,9 +123,12 @@ fn merge_tensor(
     file: &OutputFile,
     offset: u64,
 ) -> Result<(), MergeError> {
+    let group = tensor.models();
     let view = |source: &SourceTensor| -> Result<Box<dyn Elements + '_>, MergeError> {
         Ok(match vocabulary {
-            Some(vocabulary) => Box::new(Gathered::open(&tensor.name, source.model, vocabulary, models)?),
+            Some(vocabulary) => {
+                Box::new(Gathered::open(&tensor.name, source.model, &group, vocabulary, models)?)
+            }
             None => models[source.model].elements(&source.name)?,
         })
     };

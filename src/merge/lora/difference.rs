@@ -57,7 +57,9 @@ pub fn is_same(base: &TensorView<'_>, tuned: &TensorView<'_>) -> Result<bool, We
 pub fn difference(base: &TensorView<'_>, tuned: &TensorView<'_>) -> Result<Matrix, ExtractError> {
     let wrong = |problem| ExtractError::Tensor { tensor: tuned.name.clone(), problem };
     if base.shape != tuned.shape {
-        return Err(wrong("has other shapes in the two models; exclude it, or name it to be saved whole"));
+        return Err(wrong(
+            "has other shapes in the two models, which no adapter brings together; --exclude it",
+        ));
     }
     let mut values = vec![0.0; tuned.elements()];
     pieces(tuned, |start, piece| {

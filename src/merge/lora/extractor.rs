@@ -49,6 +49,7 @@ impl<'a> Extractor<'a> {
         };
         let (base, tuned) = self.both(name)?;
         let fate = self.selection.fate(module, &tuned.shape, base.shape == tuned.shape)?;
+        same_shape(name, &base, &tuned, fate)?;
         let mut is_decomposed = false;
         if is_same(&base, &tuned)? {
             self.done.unchanged += 1;
@@ -118,6 +119,7 @@ impl<'a> Extractor<'a> {
         is_decomposed: bool,
     ) -> Result<(), ExtractError> {
         let (base, tuned) = self.both(bias)?;
+        same_shape(bias, &base, &tuned, fate)?;
         if is_same(&base, &tuned)? {
             self.done.unchanged += 1;
         } else if fate == Fate::LeftOut {
@@ -199,6 +201,19 @@ impl<'a> Extractor<'a> {
 }
 
 /// Multiplies each row with a power of its value.
+/// An adapter cannot give a weight another shape, not even as a whole: PEFT and we refuse it.
+fn same_shape(
+    name: &str,
+    base: &TensorView<'_>,
+    tuned: &TensorView<'_>,
+    fate: Fate,
+) -> Result<(), ExtractError> {
+    if base.shape == tuned.shape || fate == Fate::LeftOut {
+        return Ok(());
+    }
+    Err(wrong(name, "has other shapes in the two models, which no adapter brings together; --exclude it"))
+}
+
 fn scale(rows: &mut [f32], values: &[f64], power: f64) {
     let length = rows.len() / values.len();
     for (row, value) in rows.chunks_exact_mut(length).zip(values) {

@@ -1,13 +1,14 @@
 //! From a configuration and the models' headers to a plan.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::super::config::{Dtype, MergeConfig};
 use super::super::error::MergeError;
 use super::super::inputs::{InputModel, weight_type};
 use super::super::method::Base;
 use super::super::stages::{Keep, Vectors};
-use super::super::vocabulary::{VocabularyPlan, clashes, is_vocabulary_tensor};
+use super::super::vocabulary::{VocabularyInputs, VocabularyPlan, clashes, is_vocabulary_tensor};
 use super::layers::{ModuleSpans, Span, spans};
 use super::names::{LayerName, Layout, is_before_layers, is_buffer};
 use super::recipe::{Lookup, ModelLookup, copy};
@@ -17,13 +18,16 @@ use crate::weights::{TensorType, WeightsError};
 pub(super) fn plan(
     config: &MergeConfig,
     models: &[InputModel],
+    tokenizer: Option<&Path>,
     options: &PlanOptions,
 ) -> Result<Plan, MergeError> {
     let modules = spans(config, models)?;
     let base = config.base_model.as_ref();
     let base = base.and_then(|base| models.iter().position(|model| model.reference == *base));
     let mut warnings = config.warnings.clone();
-    let of_tokenizer = |tokenizer| VocabularyPlan::new(tokenizer, models, base);
+    let groups = vocabulary_groups(&modules, models);
+    let given = VocabularyInputs { models, base, groups: &groups, tokenizer };
+    let of_tokenizer = |tokenizer| VocabularyPlan::new(tokenizer, given);
     let vocabulary = config.tokenizer.as_ref().map(of_tokenizer).transpose()?;
     if vocabulary.is_none() {
         warnings.extend(check_vocabularies(models, options)?);
@@ -66,6 +70,23 @@ pub(super) fn plan(
         seed: options.seed,
         warnings,
     })
+}
+
+/// The models of spans that have matrices with a row for each token: the first and last of a module, and, where layers have
+/// such, all of it.
+fn vocabulary_groups(modules: &[ModuleSpans<'_>], models: &[InputModel]) -> Vec<Vec<usize>> {
+    let is_in_layer = |name: &String| is_vocabulary_tensor(name) && LayerName::parse(name).is_some();
+    let in_layers = models.iter().any(|model| model.tensors.names().iter().any(is_in_layer));
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for module in modules {
+        for (at, span) in module.spans.iter().enumerate() {
+            let group = span.models();
+            if (in_layers || at == 0 || at + 1 == module.spans.len()) && !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
+    }
+    groups
 }
 
 /// What to say of vocabularies that nothing brings together.

@@ -17,6 +17,16 @@ pub struct Span<'a> {
     pub place: Place,
 }
 
+impl Span<'_> {
+    /// The models by number, sorted.
+    pub fn models(&self) -> Vec<usize> {
+        let mut models: Vec<usize> = self.inputs.iter().map(|input| input.model).collect();
+        models.sort_unstable();
+        models.dedup();
+        models
+    }
+}
+
 /// One model of a span.
 pub struct SpanInput<'a> {
     /// Index among the opened models.
@@ -60,6 +70,8 @@ fn of_layers<'a>(
     };
     let outer: Vec<&Parameters> =
         module.map(|module| &module.parameters).into_iter().chain([&config.parameters]).collect();
+    // As the checks that need no models.
+    let top = Place::new("", config.place("merge_method").line);
     let mut spans = Vec::new();
     match layers {
         Layers::Models(entries) => {
@@ -76,7 +88,7 @@ fn of_layers<'a>(
             if let Some(base) = &config.base_model
                 && !inputs.iter().any(|input| input.reference == base)
             {
-                let place = Place::default();
+                let place = top.clone();
                 inputs.push(SpanInput {
                     model: find(base)?,
                     reference: base,
@@ -86,7 +98,7 @@ fn of_layers<'a>(
                 });
             }
             let base = base_of(config.method, &inputs, config.base_model.as_ref());
-            spans.push(Span { inputs, layers: None, base, shared: outer, place: Place::default() });
+            spans.push(Span { inputs, layers: None, base, shared: outer, place: top.clone() });
         }
         Layers::Slices(slices) => {
             for slice in slices {

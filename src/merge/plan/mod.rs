@@ -13,6 +13,8 @@ mod shards;
 pub use names::LayerName;
 pub use shards::{Shard, index};
 
+use std::path::Path;
+
 use super::config::{Dtype, MergeConfig};
 use super::error::MergeError;
 use super::inputs::InputModel;
@@ -65,6 +67,15 @@ impl PlannedTensor {
         (vectors * piece * 4 + counters) as u64
     }
 
+    /// The models that it is merged of, by number, sorted.
+    pub fn models(&self) -> Vec<usize> {
+        let mut models: Vec<usize> =
+            self.sources.iter().chain(&self.base).map(|source| source.model).collect();
+        models.sort_unstable();
+        models.dedup();
+        models
+    }
+
     pub fn elements(&self) -> usize {
         self.shape.iter().product()
     }
@@ -93,14 +104,17 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// `tokenizer` is where the tokenizer's source is, if it is not named as one of the models is.
+    ///
     /// # Errors
     /// Tensors that are missing or do not go together, and parameters that are.
     pub fn new(
         config: &MergeConfig,
         models: &[InputModel],
+        tokenizer: Option<&Path>,
         options: &PlanOptions,
     ) -> Result<Self, MergeError> {
-        build::plan(config, models, options)
+        build::plan(config, models, tokenizer, options)
     }
 
     /// Threads, at most `threads`, whose pieces and counters fit into so many bytes.

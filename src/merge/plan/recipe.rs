@@ -3,7 +3,7 @@
 use super::super::config::{ModelReference, Parameters, Place, Rescale as SaidRescale, Scopes};
 use super::super::error::MergeError;
 use super::super::method::Method;
-use super::super::stages::{Along, Combine, Keep, Recipe, Rescale, Vectors, draw_key};
+use super::super::stages::{Along, Combine, Keep, Recipe, Rescale, Vectors, cancels, draw_key};
 
 /// Where a tensor's parameters are looked up.
 pub struct Lookup<'a> {
@@ -46,7 +46,7 @@ impl Lookup<'_> {
         };
         Ok(match self.method {
             Linear => Combine::Weighted {
-                weights: self.weights()?,
+                weights: self.divided("normalize")?,
                 normalize: self.flag("normalize")?,
                 guard: false,
                 lambda: 1.0,
@@ -74,8 +74,13 @@ impl Lookup<'_> {
                     _ => return Err(self.wrong("nuslerp merges exactly two models beside the base")),
                 }
             }
+            // It hands a single model on as it is.
             Multislerp => Combine::Multislerp {
-                weights: self.weights()?,
+                weights: if self.models.len() > 1 {
+                    self.divided("normalize_weights")?
+                } else {
+                    self.weights()?
+                },
                 normalize: self.flag("normalize_weights")?,
                 epsilon: self.number("eps")?,
             },
@@ -148,11 +153,30 @@ impl Lookup<'_> {
         (0..self.models.len()).map(|model| Ok(self.of_model("weight", model)?.unwrap_or(1.0))).collect()
     }
 
+    /// Weights that are divided by their sum where the switch is set, and must not sum to zero then.
+    fn divided(&self, switch: &str) -> Result<Vec<f64>, MergeError> {
+        let weights = self.weights()?;
+        if !self.flag(switch)? || !cancels(&weights) {
+            return Ok(weights);
+        }
+        let set = |model: usize| {
+            let (parameter, tensor) = (self.method.parameter("weight")?, self.models[model].tensor);
+            self.of(model).place_of(parameter, tensor).cloned()
+        };
+        let place = (0..self.models.len()).find_map(set).unwrap_or_else(|| self.place.clone());
+        let what = format!("the weights sum to 0 for {}, and are divided by their sum", self.name);
+        Err(place.conflict(what, format!("change one, or write `{switch}: false`")).into())
+    }
+
     fn of_model(&self, name: &str, model: usize) -> Result<Option<f64>, MergeError> {
         let Some(parameter) = self.method.parameter(name) else { return Ok(None) };
-        let ModelLookup { reference, tensor, own, place } = &self.models[model];
+        Ok(self.of(model).number(parameter, self.models[model].tensor, self.at)?)
+    }
+
+    fn of(&self, model: usize) -> Scopes<'_> {
+        let ModelLookup { reference, own, place, .. } = &self.models[model];
         let levels: Vec<&Parameters> = own.iter().copied().chain(self.shared.iter().copied()).collect();
-        Ok(Scopes::of_model(reference, &levels, place).number(parameter, tensor, self.at)?)
+        Scopes::of_model(reference, &levels, place)
     }
 
     fn scopes(&self) -> Scopes<'_> {

@@ -128,7 +128,7 @@ fn divisor(weights: &[f64], normalize: bool, guard: bool) -> Option<f64> {
 }
 
 /// Whether weights sum to zero, up to what rounding leaves of them.
-pub(super) fn cancels(weights: &[f64]) -> bool {
+pub fn cancels(weights: &[f64]) -> bool {
     let size: f64 = weights.iter().map(|weight| weight.abs()).sum();
     weights.iter().sum::<f64>().abs() <= 1e-12 * size
 }

@@ -17,6 +17,7 @@ pub(super) mod select;
 mod sparsify;
 mod sphere;
 
+pub use combine::cancels;
 pub use masks::key as draw_key;
 pub use operands::{Buffers, Operands, piece_length};
 pub use recipe::{Along, Combine, Keep, Recipe, Rescale, Vectors};

@@ -27,7 +27,7 @@ const FILES: [&str; 13] = [
     "processor_config.json",
     "video_preprocessor_config.json",
 ];
-/// Those that say nothing about the tokens of a vocabulary, or only name them by their text.
+/// Those that say nothing about the tokens of a vocabulary, name them by their text, or by ids that stay.
 const FILES_OF_ANY_VOCABULARY: [&str; 7] = [
     "special_tokens_map.json",
     "chat_template.jinja",
@@ -38,21 +38,21 @@ const FILES_OF_ANY_VOCABULARY: [&str; 7] = [
     "video_preprocessor_config.json",
 ];
 
-/// Write the output's tokenizer into its folder: the donor's, which is the plan's where there is one, with the tokens of
+/// Write the output's tokenizer into its folder: the donor's (a folder or GGUF file), which is the plan's where there is one, with the tokens of
 /// the plan and the chat template. A donor without a tokenizer leaves nothing but the template.
 ///
 /// # Errors
 /// `Io`, and `Weights` where a file of the donor cannot be read.
 pub fn write_tokenizer(
     plan: Option<&VocabularyPlan>,
-    donor: &InputModel,
+    donor: &Path,
     template: Option<&str>,
     out: &Path,
 ) -> Result<(), MergeError> {
-    let of_gguf = if is_gguf_model(&donor.path) { Some(Checkpoint::open(&donor.path)?) } else { None };
+    let of_gguf = if is_gguf_model(donor) { Some(Checkpoint::open(donor)?) } else { None };
     let names = if plan.is_some() { FILES_OF_ANY_VOCABULARY.as_slice() } else { FILES.as_slice() };
     for name in names {
-        let from = donor.path.join(name);
+        let from = donor.join(name);
         let is_replaced = template.is_some() && name.starts_with("chat_template");
         if of_gguf.is_none() && from.is_file() && !is_replaced {
             fs::copy(&from, out.join(name)).map_err(io_error(&from, "copy it"))?;
@@ -66,7 +66,7 @@ pub fn write_tokenizer(
             }
             (Some(settings_of(&checkpoint)), template.or(checkpoint.chat_template))
         }
-        None => (read_object(&donor.path.join("tokenizer_config.json"))?, template),
+        None => (read_object(&donor.join("tokenizer_config.json"))?, template),
     };
     if let Some(plan) = plan {
         write_json(&out.join("tokenizer.json"), &plan.tokenizer)?;
@@ -85,6 +85,25 @@ pub fn write_tokenizer(
         }
         _ => Ok(()),
     }
+}
+
+/// The settings of a model's generation beside a tokenizer that brings none, with the ids that their tokens have there.
+///
+/// # Errors
+/// `Io`, and `Weights` where the file cannot be read.
+pub fn write_generation_config(
+    plan: &VocabularyPlan,
+    models: &[InputModel],
+    model: usize,
+    out: &Path,
+) -> Result<(), MergeError> {
+    let name = "generation_config.json";
+    if plan.donor.is_some() || out.join(name).exists() {
+        return Ok(());
+    }
+    let Some(mut settings) = read_object(&models[model].path.join(name))? else { return Ok(()) };
+    plan.update_ids(model, &mut settings);
+    write_json(&out.join(name), &settings)
 }
 
 /// `added_tokens_decoder`, if there is one: the added tokens by id. Entries keep what is known of the same token.

@@ -6,12 +6,13 @@ use super::super::elements::Elements;
 use super::super::error::MergeError;
 use super::super::inputs::InputModel;
 use super::plan::VocabularyPlan;
-use super::rows::RowSource;
+use super::rows::{RowSource, Rows};
 use crate::weights::{TensorView, WeightsError};
 
 /// A matrix of a model, `[size, columns]`.
 pub struct Gathered<'a> {
-    plan: &'a VocabularyPlan,
+    rows: &'a Rows,
+    size: usize,
     model: usize,
     /// By model; only of those that rows come from.
     views: Vec<Option<TensorView<'a>>>,
@@ -21,18 +22,26 @@ pub struct Gathered<'a> {
 }
 
 impl<'a> Gathered<'a> {
-    /// The matrix `name` of a model. Reads it once where there is padding, for its mean.
+    /// The matrix `name` of a model, to be merged with those of `group`, which it is one of. Reads it once where there is
+    /// padding, for its mean.
     ///
     /// # Errors
-    /// `Tensor` where a model lacks the matrix, or has one of another width or with too few rows; `Weights`.
+    /// `Tensor` where a model lacks the matrix, or has one of another width or with too few rows, or where no rows are planned
+    /// for the group; `Weights`.
     pub fn open(
         name: &str,
         model: usize,
+        group: &[usize],
         plan: &'a VocabularyPlan,
         models: &'a [InputModel],
     ) -> Result<Self, MergeError> {
+        let rows = plan.rows(group).ok_or_else(|| MergeError::Tensor {
+            tensor: name.to_owned(),
+            problem: "its models were not planned to be merged together".to_owned(),
+        })?;
         let mut gathered = Self {
-            plan,
+            rows,
+            size: plan.size,
             model,
             views: models.iter().map(|_| None).collect(),
             columns: 0,
@@ -42,7 +51,7 @@ impl<'a> Gathered<'a> {
         let mut has_padding = false;
         let mut need = |model: usize, row: u32| needed[model] = needed[model].max(row as usize + 1);
         for row in 0..plan.size {
-            match plan.source(model, row) {
+            match rows.source(model, row) {
                 RowSource::Row { model, row } => need(model, row),
                 RowSource::Mean(rows) => rows.iter().for_each(|(model, row)| need(*model, *row)),
                 RowSource::Zero => {}
@@ -65,7 +74,7 @@ impl<'a> Gathered<'a> {
     /// `[size, columns]`, or `[size]`.
     pub fn shape(&self) -> Vec<usize> {
         let own = self.views[self.model].as_ref().map(|view| view.shape.as_slice()).unwrap_or_default();
-        std::iter::once(self.plan.size).chain(own.iter().skip(1).copied()).collect()
+        std::iter::once(self.size).chain(own.iter().skip(1).copied()).collect()
     }
 
     fn view(
@@ -108,8 +117,8 @@ impl<'a> Gathered<'a> {
         let mut sum = vec![0.0_f64; self.columns];
         let mut row_values = vec![0.0_f32; self.columns];
         let mut rows = 0_usize;
-        for row in 0..self.plan.size {
-            let source = self.plan.source(self.model, row);
+        for row in 0..self.size {
+            let source = self.rows.source(self.model, row);
             if source != RowSource::Padding {
                 self.read_row(&source, 0, &mut row_values)?;
                 add(&mut sum, &row_values);
@@ -158,7 +167,7 @@ impl Elements for Gathered<'_> {
         while !rest.is_empty() {
             let (row, column) = (at / self.columns, at % self.columns);
             let (part, behind) = rest.split_at_mut((self.columns - column).min(rest.len()));
-            self.read_row(&self.plan.source(self.model, row), column, part)?;
+            self.read_row(&self.rows.source(self.model, row), column, part)?;
             at += part.len();
             rest = behind;
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::config::{ConfigError, TokenizerConfig, TokenizerSource};
+use super::super::config::{TokenizerConfig, TokenizerSource};
 use super::super::error::MergeError;
 use super::super::inputs::InputModel;
 use super::rows::Lookup;
@@ -45,11 +45,7 @@ impl Tokenizers {
     /// One that is not merged or has no tokenizer.
     pub(super) fn donor(&self, config: &TokenizerConfig, models: &[InputModel]) -> Result<usize, MergeError> {
         let TokenizerSource::Model(reference) = &config.source else { return Ok(self.base) };
-        let wrong = |what: String, way_out: &str| {
-            let is_short = config.place.key == "tokenizer_source";
-            let place = if is_short { config.place.clone() } else { config.place.under("source") };
-            ConfigError::Value { place, what, way_out: way_out.to_owned() }
-        };
+        let wrong = |what: String, way_out: &str| config.source_place().wrong(what, way_out);
         let Some(model) = models.iter().position(|model| model.reference == *reference) else {
             let what = format!("{reference} is not among the models that are merged");
             return Err(wrong(what, "name one that is, or write `union` or `base`").into());
@@ -102,7 +98,7 @@ impl Tokenizers {
         config: &'a TokenizerConfig,
         models: &'a [InputModel],
         base: Option<usize>,
-        donor: usize,
+        donor: Option<usize>,
     ) -> Lookup<'a> {
         Lookup {
             config,
@@ -115,6 +111,16 @@ impl Tokenizers {
             limits: self.limits.clone(),
             donor,
         }
+    }
+
+    /// By model, the ids that its tokens have in the output.
+    pub(super) fn moved(&self, vocabulary: &Vocabulary) -> Vec<HashMap<u32, u32>> {
+        let ids = vocabulary.ids();
+        let of_model = |model| {
+            let tokens = self.vocabulary(model).into_iter().flat_map(|own| &own.tokens);
+            tokens.filter_map(|token| Some((token.id, *ids.get(token.text.as_str())?))).collect()
+        };
+        (0..self.vocabularies.len()).map(of_model).collect()
     }
 
     /// What is taken for granted.
@@ -163,7 +169,7 @@ impl Tokenizers {
     }
 }
 
-pub(super) fn no_tokenizer(model: &InputModel) -> MergeError {
+fn no_tokenizer(model: &InputModel) -> MergeError {
     let problem = "has no tokenizer.json, which a merge of vocabularies starts from; put it into its folder, or name \
                    another `base_model`";
     MergeError::Model { model: model.reference.to_string(), problem: problem.to_owned() }

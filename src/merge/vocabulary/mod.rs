@@ -20,11 +20,11 @@ mod template;
 mod tokens;
 
 pub use clashes::{Clash, ClashingId, clashes};
-pub use files::write_tokenizer;
+pub use files::{write_generation_config, write_tokenizer};
 pub use gathered::Gathered;
 pub use inputs::is_vocabulary_tensor;
-pub use plan::VocabularyPlan;
-pub use rows::RowSource;
+pub use plan::{VocabularyInputs, VocabularyPlan};
+pub use rows::{RowSource, Rows};
 pub use template::chat_template;
 pub use tokens::{Token, TokenSettings, Vocabulary};
 

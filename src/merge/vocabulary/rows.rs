@@ -23,9 +23,9 @@ pub enum RowSource {
     Padding,
 }
 
-/// The rows of all models: their own by table, all others by the token, alike in all models.
+/// The rows of models that are merged together: their own by table, all others by the token, alike in all of them.
 #[derive(Debug, Clone)]
-pub(super) struct Rows {
+pub struct Rows {
     own: Vec<Vec<u32>>,
     others: Vec<RowSource>,
 }
@@ -42,25 +42,21 @@ pub(super) struct Lookup<'a> {
     /// How many of them are tokens: what its configuration says, at most its rows.
     pub limits: Vec<usize>,
     /// The model whose tokenizer the output's is made from.
-    pub donor: usize,
+    pub donor: Option<usize>,
 }
 
 impl Rows {
-    pub(super) fn source(&self, model: usize, row: usize) -> RowSource {
-        match self.own[model][row] {
-            NONE => self.others[row].clone(),
-            own => RowSource::Row { model, row: own },
+    /// Where a row of a model's new matrix comes from. `row` is below the vocabulary's size.
+    pub fn source(&self, model: usize, row: usize) -> RowSource {
+        match self.own[model].get(row) {
+            None | Some(&NONE) => self.others[row].clone(),
+            Some(own) => RowSource::Row { model, row: *own },
         }
-    }
-
-    /// Where a model's own row goes.
-    pub(super) fn moved(&self, model: usize, row: u32) -> Option<usize> {
-        self.own.get(model)?.iter().position(|own| *own == row && row != NONE)
     }
 }
 
 impl Lookup<'_> {
-    /// The rows of a vocabulary, filled up to `size`; and the tokens that no model has.
+    /// The rows of a vocabulary in matrices of a group of models, filled up to `size`; and the tokens that none of these has.
     ///
     /// # Errors
     /// A rule that names what is not there.
@@ -68,28 +64,32 @@ impl Lookup<'_> {
         &self,
         vocabulary: &Vocabulary,
         size: usize,
+        group: &[usize],
     ) -> Result<(Rows, Vec<String>), ConfigError> {
         let rules: HashMap<&str, &TokenRule> =
             self.config.tokens.iter().map(|(token, rule)| (token.as_str(), rule)).collect();
-        let mut rows =
-            Rows { own: vec![vec![NONE; size]; self.models.len()], others: vec![RowSource::Padding; size] };
+        let of = |model: usize| if group.contains(&model) { vec![NONE; size] } else { Vec::new() };
+        let own = (0..self.models.len()).map(of).collect();
+        let mut rows = Rows { own, others: vec![RowSource::Padding; size] };
         let mut unknown = Vec::new();
-        self.keep_gaps(&mut rows, vocabulary.size());
+        if let Some(donor) = self.donor.filter(|donor| group.contains(donor)) {
+            self.keep_gaps(&mut rows, donor, vocabulary.size());
+        }
         for token in &vocabulary.tokens {
             let rule = rules.get(token.text.as_str()).copied();
             let is_forced = rule.is_some_and(|rule| rule.force);
             let row = token.id as usize;
-            let found: Vec<Option<u32>> =
-                (0..self.models.len()).map(|model| self.own(model, &token.text)).collect();
-            for (own, found) in rows.own.iter_mut().zip(&found) {
-                own[row] = found.filter(|_| !is_forced).unwrap_or(NONE);
+            let found: Vec<(usize, Option<u32>)> =
+                group.iter().map(|model| (*model, self.own(*model, &token.text))).collect();
+            for (model, found) in &found {
+                rows.own[*model][row] = found.filter(|_| !is_forced).unwrap_or(NONE);
             }
             let source = rule.and_then(|rule| rule.source.as_ref());
             rows.others[row] = match source {
                 Some(source) => self.ruled(&token.text, source)?,
                 None => self.usual(&found),
             };
-            if source.is_none() && found.iter().all(Option::is_none) {
+            if source.is_none() && found.iter().all(|(_, found)| found.is_none()) {
                 unknown.push(token.text.clone());
             }
         }
@@ -97,10 +97,10 @@ impl Lookup<'_> {
     }
 
     /// Ids without a token keep the row that they have where the tokenizer is from.
-    fn keep_gaps(&self, rows: &mut Rows, tokens: usize) {
-        for row in 0..tokens.min(self.rows[self.donor]) {
-            rows.own[self.donor][row] = row as u32;
-            rows.others[row] = RowSource::Row { model: self.donor, row: row as u32 };
+    fn keep_gaps(&self, rows: &mut Rows, donor: usize, tokens: usize) {
+        for row in 0..tokens.min(self.rows[donor]) {
+            rows.own[donor][row] = row as u32;
+            rows.others[row] = RowSource::Row { model: donor, row: row as u32 };
         }
     }
 
@@ -109,10 +109,10 @@ impl Lookup<'_> {
     }
 
     /// Without a rule: of the only model that has it, of the base, or the mean of those that have it.
-    fn usual(&self, found: &[Option<u32>]) -> RowSource {
+    fn usual(&self, found: &[(usize, Option<u32>)]) -> RowSource {
         let present: Vec<(usize, u32)> =
-            found.iter().enumerate().filter_map(|(model, row)| Some((model, (*row)?))).collect();
-        let of_base = self.base.and_then(|base| found[base].map(|row| (base, row)));
+            found.iter().filter_map(|(model, row)| Some((*model, (*row)?))).collect();
+        let of_base = present.iter().copied().find(|(model, _)| Some(*model) == self.base);
         match (of_base, present.as_slice()) {
             (Some((model, row)), _) | (None, &[(model, row)]) => RowSource::Row { model, row },
             (None, []) => RowSource::Zero,

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::super::fixture::Folder;
 use super::*;
 use crate::merge::config::MergeConfig;
+use crate::merge::vocabulary::VocabularyInputs;
 
 fn donor() -> Folder {
     let settings = json!({"eos_token": "c", "chat_template": "old", "added_tokens_decoder": {
@@ -21,11 +22,7 @@ fn donor() -> Folder {
         .file("unrelated.txt", "")
 }
 
-fn written(
-    plan: Option<&VocabularyPlan>,
-    donor: &InputModel,
-    template: Option<&str>,
-) -> BTreeMap<String, String> {
+fn written(plan: Option<&VocabularyPlan>, donor: &Path, template: Option<&str>) -> BTreeMap<String, String> {
     let out = TempDir::new().expect("a folder");
     write_tokenizer(plan, donor, template, out.path()).expect("written");
     let entries = fs::read_dir(out.path()).expect("a folder").map(|entry| entry.expect("an entry"));
@@ -46,7 +43,7 @@ fn json_of(files: &BTreeMap<String, String>, name: &str) -> Value {
 #[test]
 fn copies_without_a_plan() {
     let donor = donor();
-    let files = written(None, &donor.open(), None);
+    let files = written(None, &donor.path(), None);
     let names = [
         "added_tokens.json",
         "merges.txt",
@@ -58,18 +55,18 @@ fn copies_without_a_plan() {
     for name in names {
         assert_eq!(files[name], fs::read_to_string(donor.path().join(name)).expect(name), "{name}");
     }
-    assert!(written(None, &Folder::new(1).open(), None).is_empty());
+    assert!(written(None, &Folder::new(1).path(), None).is_empty());
 }
 
 #[test]
 fn a_template_is_put_in_both_places() {
     let donor = donor().file("chat_template.json", r#"{"chat_template": "older"}"#);
-    let files = written(None, &donor.open(), Some("{{ new }}"));
+    let files = written(None, &donor.path(), Some("{{ new }}"));
     assert_eq!(files["chat_template.jinja"], "{{ new }}");
     let settings = json_of(&files, "tokenizer_config.json");
     assert_eq!((&settings["chat_template"], &settings["eos_token"]), (&json!("{{ new }}"), &json!("c")));
     assert!(!files.contains_key("chat_template.json"));
-    let bare = written(None, &Folder::new(1).open(), Some("{{ new }}"));
+    let bare = written(None, &Folder::new(1).path(), Some("{{ new }}"));
     assert_eq!(bare.keys().collect::<Vec<_>>(), ["chat_template.jinja", "tokenizer_config.json"]);
 }
 
@@ -82,8 +79,9 @@ fn a_plans_tokens_are_written_everywhere() {
         models[0].reference, models[1].reference
     );
     let config = MergeConfig::parse(&text).expect("a configuration").tokenizer.expect("a tokenizer");
-    let plan = VocabularyPlan::new(&config, &models, Some(0)).expect("a plan");
-    let files = written(Some(&plan), &models[0], None);
+    let given = VocabularyInputs { models: &models, base: Some(0), groups: &[vec![0, 1]], tokenizer: None };
+    let plan = VocabularyPlan::new(&config, given).expect("a plan");
+    let files = written(Some(&plan), &models[0].path, None);
     let names = ["special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"];
     assert_eq!(files.keys().collect::<Vec<_>>(), names);
     let loaded = tokenizers::Tokenizer::from_bytes(&files["tokenizer.json"]).expect("a tokenizer");

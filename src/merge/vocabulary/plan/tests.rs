@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::super::fixture::Folder;
-use super::super::{Gathered, Vocabulary, is_vocabulary_tensor};
+use super::super::{Gathered, RowSource, Vocabulary, is_vocabulary_tensor};
 use super::*;
 use crate::merge::Elements;
 use crate::merge::config::MergeConfig;
@@ -11,8 +11,12 @@ use crate::merge::config::MergeConfig;
 /// The plan of models for a `tokenizer`, in which `{N}` is the path of a model.
 fn plan(folders: &[Folder], base: Option<usize>, tokenizer: &str) -> Result<VocabularyPlan, String> {
     let models: Vec<InputModel> = folders.iter().map(Folder::open).collect();
+    new(&settings(&models, tokenizer), &models, base, None)
+}
+
+fn settings(models: &[InputModel], tokenizer: &str) -> TokenizerConfig {
     let mut text = "merge_method: linear\nparameters: {weight: 1}\nmodels:\n".to_owned();
-    for model in &models {
+    for model in models {
         text.extend(["- model: ", &model.reference.to_string(), "\n"]);
     }
     text.extend([tokenizer, "\n"]);
@@ -20,8 +24,19 @@ fn plan(folders: &[Folder], base: Option<usize>, tokenizer: &str) -> Result<Voca
         text = text.replace(&format!("{{{at}}}"), &model.reference.to_string());
     }
     let config = MergeConfig::parse(&text).expect(tokenizer);
-    let tokenizer = config.tokenizer.expect("a tokenizer");
-    VocabularyPlan::new(&tokenizer, &models, base).map_err(|error| error.to_string())
+    config.tokenizer.expect("a tokenizer")
+}
+
+/// All models merged together.
+fn new(
+    tokenizer: &TokenizerConfig,
+    models: &[InputModel],
+    base: Option<usize>,
+    path: Option<&Path>,
+) -> Result<VocabularyPlan, String> {
+    let groups = [(0..models.len()).collect()];
+    let given = VocabularyInputs { models, base, groups: &groups, tokenizer: path };
+    VocabularyPlan::new(tokenizer, given).map_err(|error| error.to_string())
 }
 
 /// Token and id, in the order of the ids, as the crate loads them.
@@ -33,8 +48,13 @@ fn tokens(plan: &VocabularyPlan) -> Vec<(String, u32)> {
 }
 
 fn sources(plan: &VocabularyPlan, model: usize) -> String {
+    sources_in(plan, &plan.rows[0].0, model)
+}
+
+fn sources_in(plan: &VocabularyPlan, group: &[usize], model: usize) -> String {
+    let rows = plan.rows(group).expect("a group");
     let told: Vec<String> = (0..plan.size)
-        .map(|row| match plan.source(model, row) {
+        .map(|row| match rows.source(model, row) {
             RowSource::Row { model: of, row } if of == model => row.to_string(),
             RowSource::Row { model, row } => format!("{model}:{row}"),
             RowSource::Mean(rows) => {
@@ -100,6 +120,49 @@ fn rows_by_source() {
 }
 
 #[test]
+fn rows_come_from_the_models_of_a_matrix() {
+    let folders = [
+        Folder::new(3).vocabulary(&["a", "b", "c"]),
+        Folder::new(4).tokenizer(&json!({"b": 0, "x": 1, "y": 2}), &[(3, "<s>")]),
+        Folder::new(3).vocabulary(&["y", "a", "z"]),
+    ];
+    let models: Vec<InputModel> = folders.iter().map(Folder::open).collect();
+    let config = settings(&models, "tokenizer_source: union");
+    let groups = [vec![0], vec![1, 2]];
+    let given = VocabularyInputs { models: &models, base: Some(0), groups: &groups, tokenizer: None };
+    let plan = VocabularyPlan::new(&config, given).expect("a plan");
+    // a b c x y z <s>
+    assert_eq!(sources_in(&plan, &[0], 0), "0 1 2 zero zero zero zero");
+    assert_eq!(sources_in(&plan, &[1, 2], 1), "2:1 0 zero 1 2 2:2 3");
+    assert_eq!(sources_in(&plan, &[1, 2], 2), "1 1:0 zero 1:1 0 2 1:3");
+    assert!(plan.rows(&[0, 1]).is_none());
+    let told = plan.warnings.iter().filter(|warning| warning.contains("no model of a slice of"));
+    assert_eq!(told.count(), 2, "{:?}", plan.warnings);
+}
+
+#[test]
+fn a_tokenizer_need_not_be_a_models() {
+    let folders = [Folder::new(3).vocabulary(&["a", "b", "c"]), Folder::new(3).vocabulary(&["y", "a", "z"])];
+    let models: Vec<InputModel> = folders.iter().map(Folder::open).collect();
+    let config = settings(&models, "tokenizer: {source: elsewhere}");
+    let alone = Folder::new(1).vocabulary(&["z", "a", "q"]);
+    let plan = new(&config, &models, Some(0), Some(&alone.path())).expect("a plan");
+    assert_eq!((plan.donor, &plan.path), (None, &alone.path()));
+    assert_eq!((sources(&plan, 0), sources(&plan, 1)), ("1:2 0 zero".into(), "2 1 zero".into()));
+    let mut settings = json!({"eos_token_id": 0, "bos_token_id": 1, "vocab_size": 3});
+    plan.update_config(0, &mut settings);
+    assert_eq!(settings, json!({"eos_token_id": 1, "bos_token_id": 1, "vocab_size": 3}));
+    // A model's under another name.
+    let path = folders[1].path();
+    let named = path.join("..").join(path.file_name().expect("a name"));
+    let plan = new(&config, &models, Some(0), Some(&named)).expect("a plan");
+    assert_eq!((plan.donor, sources(&plan, 0)), (Some(1), "1:0 0 1:2".into()));
+    let bare = Folder::new(1);
+    let error = new(&config, &models, Some(0), Some(&bare.path())).expect_err("no tokenizer");
+    assert!(error.contains("tokenizer.source: elsewhere has no tokenizer.json"), "{error}");
+}
+
+#[test]
 fn settings_of_added_tokens_are_kept() {
     let folders = [
         Folder::new(3).vocabulary(&["a", "b", "<s>"]),
@@ -151,7 +214,7 @@ fn gaps_and_tokens_without_rows() {
 fn models_without_a_tokenizer_have_the_bases() {
     let folders = [Folder::new(3), Folder::new(2).vocabulary(&["a", "b"]), Folder::new(1)];
     let found = plan(&folders, None, "tokenizer_source: union").expect("a plan");
-    assert_eq!(found.donor, 1);
+    assert_eq!(found.donor, Some(1));
     assert_eq!((sources(&found, 0), sources(&found, 2)), ("0 1".into(), "0 0:1+1:1".into()));
     assert!(
         found.warnings[0].contains("has no tokenizer.json, it is taken to have that of"),
@@ -203,7 +266,8 @@ fn matrices_are_read_in_any_pieces() {
     let plan =
         plan(&folders, Some(0), "tokenizer: {tokens: {b: {source: {kind: zero}}}, pad_to_multiple_of: 8}")
             .expect("a plan");
-    let matrix = Gathered::open("model.embed_tokens.weight", 0, &plan, &models).expect("a matrix");
+    let matrix =
+        Gathered::open("model.embed_tokens.weight", 0, &[0, 1, 2], &plan, &models).expect("a matrix");
     assert_eq!(matrix.shape(), [8, 4]);
     // a b c x y z and two of padding.
     let first = [0.0, 1.0, 2.0, 101.0, f32::midpoint(102.0, 1000.0), 1001.0];
@@ -222,7 +286,7 @@ fn matrices_are_read_in_any_pieces() {
     for (from, count) in [(0, 3), (4, 4), (5, 14), (17, 15), (31, 1), (32, 0)] {
         assert_eq!(read(from, count), expected[from..from + count], "{count} from {from}");
     }
-    let other = Gathered::open("model.embed_tokens.weight", 2, &plan, &models).expect("a matrix");
+    let other = Gathered::open("model.embed_tokens.weight", 2, &[0, 1, 2], &plan, &models).expect("a matrix");
     let mut values = [f32::NAN; 8];
     other.read(0, &mut values).expect("read");
     assert_eq!(values, [0.0, 0.25, 0.5, 0.75, 0.0, 0.0, 0.0, 0.0]);
@@ -233,7 +297,10 @@ fn matrices_that_do_not_go_together() {
     let folders = [Folder::new(2).vocabulary(&["a", "b"]), Folder::new(2).vocabulary(&["b", "x"])];
     let models: Vec<InputModel> = folders.iter().map(Folder::open).collect();
     let plan = plan(&folders, Some(0), "tokenizer_source: union").expect("a plan");
-    let error = Gathered::open("model.wte.weight", 0, &plan, &models).map(|_| ()).expect_err("an error");
+    let open = |name, group: &[usize]| Gathered::open(name, 0, group, &plan, &models).map(|_| ());
+    let error = open("model.embed_tokens.weight", &[0]).expect_err("an error").to_string();
+    assert!(error.contains("not planned"), "{error}");
+    let error = open("model.wte.weight", &[0, 1]).expect_err("an error");
     assert!(
         error.to_string().contains("tensor model.wte.weight:") && error.to_string().contains(" lacks it"),
         "{error}"
