@@ -208,7 +208,20 @@ pub(super) fn explain(error: MergeError, name: &str) -> anyhow::Error {
         MergeError::Interrupted => Failure::new("interrupted")
             .hint("the same command with --resume goes on with what is written")
             .into(),
-        error @ (MergeError::Crime { .. } | MergeError::Model { .. }) => Failure::usage(error).into(),
+        error @ (MergeError::Crime { .. } | MergeError::Mismatch { .. }) if error.key().is_some() => {
+            Failure::usage(format!("{name} {error}")).into()
+        }
+        error @ (MergeError::Crime { .. } | MergeError::Mismatch { .. } | MergeError::Model { .. }) => {
+            Failure::usage(error).into()
+        }
+        MergeError::Io { ref source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            Failure::new(&error)
+                .hint("make room, and the same command with --resume goes on with what is written")
+                .into()
+        }
+        error @ MergeError::Undefined { .. } => Failure::new(error)
+            .hint("what was written is in OUT.partial, which the next call without --resume writes anew")
+            .into(),
         error => error.into(),
     }
 }

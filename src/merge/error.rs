@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::config::ConfigError;
+use super::config::{ConfigError, Place};
 use crate::weights::WeightsError;
 
 #[derive(Debug, thiserror::Error)]
@@ -20,9 +20,12 @@ pub enum MergeError {
     /// The method has no result for these numbers.
     #[error("tensor {tensor}: {why}")]
     Undefined { tensor: String, why: &'static str },
+    /// Models that do not go together, and where the configuration names one of them.
+    #[error("{}{problem}", at(place.as_ref()))]
+    Mismatch { place: Option<Place>, problem: String },
     /// What makes no sense unless the user insists.
-    #[error("{problem}; --allow-crimes merges them anyway")]
-    Crime { problem: String },
+    #[error("{}{problem}; --allow-crimes merges them anyway", at(place.as_ref()))]
+    Crime { place: Option<Place>, problem: String },
     #[error("{path}: {problem}", path = path.display())]
     Output { path: PathBuf, problem: String },
     #[error("{}: cannot {action}: {source}", path.display())]
@@ -30,4 +33,31 @@ pub enum MergeError {
     /// Stopped by whoever may.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl MergeError {
+    /// The path of keys at fault in the configuration, if it is there.
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Config(error) => error.key(),
+            Self::Mismatch { place: Some(place), .. } | Self::Crime { place: Some(place), .. } => {
+                Some(place.key.as_str()).filter(|key| !key.is_empty())
+            }
+            _ => None,
+        }
+    }
+
+    /// For a configuration that the user did not write.
+    #[must_use]
+    pub(super) fn without_place(self) -> Self {
+        match self {
+            Self::Mismatch { problem, .. } => Self::Mismatch { place: None, problem },
+            Self::Crime { problem, .. } => Self::Crime { place: None, problem },
+            error => error,
+        }
+    }
+}
+
+fn at(place: Option<&Place>) -> String {
+    place.map(|place| format!("{place}: ")).unwrap_or_default()
 }

@@ -70,10 +70,13 @@ impl InputModel {
         !self.tensors.contains("lm_head.weight") && self.tensors.contains(EMBEDDINGS)
     }
 
-    /// The name under which the model has a weight: a tied output matrix is its embeddings.
+    /// The name under which the model has a weight: a tied output matrix is its embeddings, and a trunk that was saved alone
+    /// lacks the whole model's prefix.
     pub fn resolve<'a>(&self, name: &'a str) -> Option<&'a str> {
         if self.tensors.contains(name) {
             Some(name)
+        } else if let Some(bare) = without_prefix(name).filter(|bare| self.tensors.contains(bare)) {
+            Some(bare)
         } else if name == "lm_head.weight" && self.tensors.contains(EMBEDDINGS) {
             Some(EMBEDDINGS)
         } else {
@@ -148,6 +151,14 @@ impl InputModel {
     }
 }
 
+/// What stands before the names of a trunk within a whole model, in the families that transformers saves either way.
+pub const TRUNKS: [&str; 3] = ["transformer.", "bert.", "distilbert."];
+
+/// A weight's name in a trunk alone.
+pub fn without_prefix(name: &str) -> Option<&str> {
+    TRUNKS.iter().find_map(|prefix| name.strip_prefix(prefix))
+}
+
 /// The embeddings' name in the families that tie them.
 pub const EMBEDDINGS: &str = "model.embed_tokens.weight";
 
@@ -179,7 +190,7 @@ pub fn references(config: &MergeConfig) -> Vec<ModelReference> {
 }
 
 /// Where a configuration first names a model.
-fn place_of(config: &MergeConfig, reference: &ModelReference) -> Place {
+pub fn place_of(config: &MergeConfig, reference: &ModelReference) -> Place {
     let in_layers = |layers: &Layers| match layers {
         Layers::Models(models) => {
             models.iter().find(|entry| entry.model == *reference).map(|entry| entry.place.clone())
@@ -226,6 +237,7 @@ pub fn open_all(
         && !crimes
     {
         return Err(MergeError::Crime {
+            place: Some(place_of(config, &other.reference)),
             problem: format!(
                 "{} is a {} and {} a {}",
                 first.reference,

@@ -42,12 +42,18 @@ impl MergeJob {
         Ok(Self { config, models, plan })
     }
 
-    /// Names what is merged from what: a merge that was stopped is only gone on with by the same.
+    /// Names what is merged from what: a merge that was stopped is only gone on with by the same. Behind a dash is what is of
+    /// the inputs' files.
     pub fn identity(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(env!("CARGO_PKG_VERSION").as_bytes());
         hash.update(self.config.text.as_bytes());
         hash.update(self.plan.seed.to_le_bytes());
+        for shard in &self.plan.shards {
+            hash.update(shard.bytes.to_le_bytes());
+        }
+        let what = format!("{:x}", hash.finalize());
+        let mut hash = Sha256::new();
         for model in &self.models {
             hash.update(model.reference.to_string().as_bytes());
             hash.update(model.header_sha256().as_bytes());
@@ -56,10 +62,7 @@ impl MergeJob {
         if let Some(vocabulary) = self.plan.vocabulary.as_ref().filter(|plan| plan.donor.is_none()) {
             hash.update(vocabulary.tokenizer.to_string().as_bytes());
         }
-        for shard in &self.plan.shards {
-            hash.update(shard.bytes.to_le_bytes());
-        }
-        format!("{:x}", hash.finalize())
+        format!("{what}-{:x}", hash.finalize())
     }
 
     /// Merge into a new folder.

@@ -25,15 +25,19 @@ pub(super) fn set_layers(
 ) -> Result<(), MergeError> {
     let translated: Vec<_> =
         models.iter().map(|model| families::translate(text_config(&model.config))).collect();
-    let is_known = families::translate(config).is_ok();
+    let unread = families::translate(config).err();
     let count =
         ["num_hidden_layers", "n_layer", "num_layers"].into_iter().find(|key| config.get(*key).is_some());
     config[count.unwrap_or("num_hidden_layers")] = json!(layers.len());
     let sources: Option<Vec<(&DecoderConfig, usize)>> =
         layers.iter().map(|(model, layer)| Some((translated[*model].as_ref().ok()?, *layer))).collect();
     match sources {
-        Some(sources) if is_known => set_kinds(config, &sources, donor),
-        _ => set_listed(config, layers, models, donor),
+        Some(sources) if unread.is_none() => set_kinds(config, &sources, donor),
+        _ => {
+            let mut of_layers = layers.iter().filter_map(|(model, _)| translated[*model].as_ref().err());
+            let why = unread.as_ref().or_else(|| of_layers.next()).map(ToString::to_string);
+            set_listed(config, layers, models, donor, &why.unwrap_or_default())
+        }
     }
 }
 
@@ -86,19 +90,20 @@ fn set_kinds(
     Ok(())
 }
 
-/// Of configurations that are not read here: their own lists.
+/// Of configurations that are not read here, and why: their own lists.
 fn set_listed(
     config: &mut Value,
     layers: &[(usize, usize)],
     models: &[InputModel],
     donor: &InputModel,
+    why: &str,
 ) -> Result<(), MergeError> {
     if config.get("layer_types").is_none() {
         let family = config["model_type"].as_str().filter(|family| BY_PLACE.contains(family));
         return family.map_or(Ok(()), |family| {
             let problem = format!(
-                "layers of `model_type` {family} are of different kinds by their place, and its configuration cannot be read: \
-                 list them in `layer_types`"
+                "layers of `model_type` {family} are of different kinds by their place, and its configuration cannot be read \
+                 ({why}): list them in `layer_types`"
             );
             Err(MergeError::Model { model: donor.reference.to_string(), problem })
         });

@@ -10,10 +10,14 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let few = (length / 3).max(2);
     candidates
         .into_iter()
-        .map(|candidate| (edit_distance(name, candidate), candidate))
-        .filter(|(distance, _)| *distance <= few)
+        // Of equally near ones that with the same beginning: `sorce` is `source` and not `force`.
+        .map(|candidate| {
+            let begins_otherwise = candidate.chars().next() != name.chars().next();
+            (edit_distance(name, candidate), begins_otherwise, candidate)
+        })
+        .filter(|(distance, ..)| *distance <= few)
         .min()
-        .map(|(_, candidate)| candidate)
+        .map(|(.., candidate)| candidate)
 }
 
 /// Levenshtein distance over characters, one row at a time.
@@ -47,6 +51,7 @@ mod tests {
         check("top-p", Some("top_p"));
         check("max_token", Some("max_tokens"));
         check("max_new_tokens", Some("max_tokens"));
+        assert_eq!(nearest("sorce", ["force", "source"]), Some("source"));
         check("colour_of_the_sky", None);
         check(&"x".repeat(1000), None);
     }

@@ -186,7 +186,8 @@ async fn what_cannot_be_planned_is_told_its_key_and_line() {
     bad(with(&CONFIG.replace("t: 0.5", "t: 2")), "config.parameters.t", "line 6").await;
     bad(with(&CONFIG.replace("model: two", "modle: two")), "config.models.1.modle", "line 5").await;
     bad(with("a: [\n"), "config", "line").await;
-    bad(with(&CONFIG.replace("model: two", "model: ../secret")), "config.models.1.model", "../secret").await;
+    let model = "config.models.1.model";
+    bad(with(&CONFIG.replace("model: two", "model: ../secret")), model, "../secret").await;
     bad(json!({"config": 3}), "config", "text").await;
     bad(json!({"config": CONFIG, "output": "../x"}), "output", "below").await;
     bad(json!({"config": CONFIG, "output": "one"}), "output", "exists").await;
@@ -219,10 +220,11 @@ async fn what_cannot_be_merged_is_told_its_field() {
         assert!(message.contains(words), "{message}");
     };
     let with = |config: &str| json!({"config": config, "output": "x"});
-    bad(with("merge_method: slrp\n"), "config", "slerp").await;
-    bad(with(&CONFIG.replace("model: two", "model: ../secret")), "config", "../secret").await;
-    bad(with(&CONFIG.replace("model: two", "model: /etc")), "config", "below the models directory").await;
-    bad(with(&CONFIG.replace("t: 0.5", "t: 2")), "config", "parameters.t").await;
+    bad(with("merge_method: slrp\n"), "config.merge_method", "slerp").await;
+    let model = "config.models.1.model";
+    bad(with(&CONFIG.replace("model: two", "model: ../secret")), model, "../secret").await;
+    bad(with(&CONFIG.replace("model: two", "model: /etc")), model, "below the models directory").await;
+    bad(with(&CONFIG.replace("t: 0.5", "t: 2")), "config.parameters.t", "line 6").await;
     bad(json!({"config": 3, "output": "x"}), "config", "text").await;
     bad(json!({"config": CONFIG, "output": "../x"}), "output", "below").await;
     bad(json!({"config": CONFIG, "output": "/x"}), "output", "below").await;

@@ -105,7 +105,7 @@ impl Whole {
             row("/v1/load_lora_adapter", json!({"lora_name": "b", "lora_path": adapter}), "lora_path", 404),
             row("/update_weights", json!({"weight_dir": model}), "weight_dir", 404),
             row("/update_weights_from_disk", json!({"model_path": model}), "model_path", 404),
-            row("/v1/merges", merge(model, "merged"), "config", 400),
+            row("/v1/merges", merge(model, "merged"), "config.slices.0.sources.0.model", 400),
             row("/v1/merges", merge("inside", output), "output", 400),
             row("/v1/fine_tuning/jobs", json!({"model": model, "training_file": file}), "model", 400),
             row(

@@ -60,11 +60,44 @@ fn models_that_do_not_go_together() {
     let more =
         model("more", "LlamaForCausalLM", &[(embeddings, &[4, 2]), (norm, &[2]), ("model.layers.0.x", &[1])]);
     check(&more, &["model.layers.0.x", "plain lacks"]);
+    // By the key that names the model.
+    check(&more, &["line 3: models.0.model: tensor model.layers.0.x", "have 1 and 0 layers"]);
+    check(&wide, &["line 5: models.1.model: "]);
     let other = model("other", "GPT2LMHeadModel", &[(embeddings, &[4, 2]), (norm, &[2])]);
-    check(&other, &["LlamaForCausalLM", "GPT2LMHeadModel", "--allow-crimes"]);
+    check(&other, &["line 5: models.1.model: ", "LlamaForCausalLM", "GPT2LMHeadModel", "--allow-crimes"]);
     check("/nowhere/at/all", &["/nowhere/at/all"]);
     let empty = model("empty", "LlamaForCausalLM", &[]);
     assert!(plan(&linear(&[&empty])).err().unwrap().contains("no tensor"), "nothing to merge");
+}
+
+/// GPT-2 is stored with and without its prefix.
+#[test]
+fn trunks_go_with_whole_models() {
+    let folder = TempDir::new().unwrap();
+    let model = |name: &str, prefix: &str| {
+        let name_of = |rest: &str| format!("{prefix}{rest}");
+        let names = ["h.0.ln_1.bias", "ln_f.bias", "wte.weight"].map(name_of);
+        let shapes: [&[usize]; 3] = [&[2], &[2], &[4, 2]];
+        let tensors: Vec<(&str, &[usize])> = names.iter().map(String::as_str).zip(shapes).collect();
+        model(folder.path(), name, "GPT2LMHeadModel", &tensors)
+    };
+    let (trunk, whole) = (model("trunk", ""), model("whole", "transformer."));
+    let (trunk, whole) = (trunk.as_str(), whole.as_str());
+    for models in [[trunk, whole], [whole, trunk]] {
+        let job = plan(&linear(&models)).unwrap();
+        let names: Vec<&str> = job.plan.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+        assert_eq!(names, ["transformer.h.0.ln_1.bias", "transformer.ln_f.bias", "transformer.wte.weight"]);
+        let mut sources: Vec<&str> =
+            job.plan.tensors[0].sources.iter().map(|source| source.name.as_str()).collect();
+        sources.sort_unstable();
+        assert_eq!(sources, ["h.0.ln_1.bias", "transformer.h.0.ln_1.bias"]);
+    }
+    let slice = |model: &str| format!("- sources: [{{model: {model}, layer_range: [0, 1]}}]\n");
+    let text = format!("merge_method: passthrough\nslices:\n{}{}", slice(whole), slice(trunk));
+    let job = plan(&text).unwrap();
+    let names: Vec<&str> = job.plan.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    let layers = ["transformer.h.0.ln_1.bias", "transformer.h.1.ln_1.bias"];
+    assert_eq!(names, [&layers[..], &["transformer.ln_f.bias", "transformer.wte.weight"]].concat());
 }
 
 #[test]

@@ -189,11 +189,19 @@ fn inputs_that_changed_are_another_merge() {
     let text = config("linear").replace("models/a", copy.to_str().unwrap());
     let first = planned(&text, u64::MAX).identity();
     assert_eq!(first, planned(&text, u64::MAX).identity());
+    let out = folder.path().join("out");
+    let stop = AtomicBool::new(false);
+    let options = ExecuteOptions { threads: 1, resume: false, stop: &stop };
+    let progress = AtFirst { stop: Some(&stop), then: &|| () };
+    let stopped = planned(&text, u64::MAX).write(&out, options, FileOptions::default(), &progress);
+    assert!(matches!(stopped, Err(MergeError::Interrupted)), "{stopped:?}");
     let weights = copy.join("model.safetensors");
     let bytes = std::fs::read(&weights).unwrap();
     std::thread::sleep(Duration::from_millis(20));
     std::fs::write(&weights, bytes).unwrap();
     assert_ne!(first, planned(&text, u64::MAX).identity());
+    let error = write(&planned(&text, u64::MAX), &out, 1, true).unwrap_err().to_string();
+    assert!(error.contains("of files that have changed since"), "{error}");
 }
 
 /// Killed at twenty moments, the output is not there or whole, and `--resume` finishes it.

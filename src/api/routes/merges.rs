@@ -108,13 +108,7 @@ pub async fn plan_merge(
             spec.folder(&root)
                 .map_err(|problem| ApiError::invalid("output", format!("`output` {problem}")))?;
         }
-        let job = spec.plan(&root).map_err(|error| match &error {
-            MergeError::Config(config) => {
-                let param = config.key().map_or("config".to_owned(), |key| format!("config.{key}"));
-                wrong_config(error).with_param(param)
-            }
-            _ => wrong_config(error),
-        })?;
+        let job = spec.plan(&root).map_err(wrong_config)?;
         Ok::<_, ApiError>(MergePlan { output, ..job.plan.outline(&job.config, &job.models) })
     });
     Ok(Json(planned.await.map_err(ApiError::panicked)??))
@@ -128,14 +122,17 @@ fn check_name(state: &AppState, output: &str) -> Result<(), ApiError> {
     Err(ApiError::conflict(message).with_param("output"))
 }
 
-/// What is wrong with a merge is wrong with its configuration, whose key and line the message names.
+/// What is wrong with a merge is wrong with its configuration: `param` is its path of keys, and the message names the line.
 fn wrong_config(error: MergeError) -> ApiError {
     match error {
         error @ (MergeError::Io { .. } | MergeError::Output { .. }) => {
             tracing::error!(%error, "a merge could not be planned");
             ApiError::internal("the server failed on this request; its log says why")
         }
-        error => ApiError::invalid("config", format!("`config`: {error}")),
+        error => {
+            let param = error.key().map_or("config".to_owned(), |key| format!("config.{key}"));
+            ApiError::invalid("config", format!("`config`: {error}")).with_param(param)
+        }
     }
 }
 

@@ -51,6 +51,26 @@ pub struct Entry {
 
 /// The one document of a text.
 pub fn parse(text: &str) -> Result<Node, ConfigError> {
+    read(text).map_err(|error| at_tab(error, text))
+}
+
+/// The parser names where the scalar before a tab ends, be it lines above.
+fn at_tab(mut error: ConfigError, text: &str) -> ConfigError {
+    if let ConfigError::Syntax { line, column, what } = &mut error
+        && what.contains("found a tab")
+    {
+        let is_indented = |text: &str| text.trim_start_matches(' ').starts_with('\t');
+        let mut lines = text.lines().enumerate().skip(line.saturating_sub(1));
+        let own = lines.next().is_some_and(|(_, text)| text.contains('\t'));
+        if let Some((at, text)) = lines.find(|(_, text)| is_indented(text)).filter(|_| !own) {
+            *line = at + 1;
+            *column = text.len() - text.trim_start_matches(' ').len() + 1;
+        }
+    }
+    error
+}
+
+fn read(text: &str) -> Result<Node, ConfigError> {
     if text.len() > TEXT_BYTES_MAX {
         let what = format!("the text has {} bytes, the most is {TEXT_BYTES_MAX}", text.len());
         return Err(ConfigError::Limit { line: 1, what });

@@ -19,7 +19,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// `identity` says what is merged: a journal of something else is an error.
+    /// `identity` says what is merged, and behind a dash from which files: a journal of something else is an error.
     ///
     /// # Errors
     /// `Output` for a journal of another merge; `Io`.
@@ -37,9 +37,13 @@ impl Journal {
         let mut lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
         let mut keeps = false;
         if let Some(first) = lines.next() {
-            if first.split(' ').next() != Some(identity) {
-                let problem =
-                    "was left by another merge: finish that one, or run without --resume to begin anew";
+            let left = first.split(' ').next().unwrap_or_default();
+            if left != identity {
+                let problem = if what(left).is_some() && what(left) == what(identity) {
+                    "was left by this merge of files that have changed since: run without --resume to begin anew"
+                } else {
+                    "was left by another merge: finish that one, or run without --resume to begin anew"
+                };
                 return Err(MergeError::Output { path: folder.to_owned(), problem: problem.to_owned() });
             }
             keeps = first == head;
@@ -87,6 +91,11 @@ impl Journal {
     pub fn remove(self) -> Result<(), MergeError> {
         fs::remove_file(&self.path).map_err(|error| io(&self.path, "remove it", error))
     }
+}
+
+/// What is merged, whatever the files of the inputs are.
+fn what(identity: &str) -> Option<&str> {
+    identity.split_once('-').map(|(what, _)| what)
 }
 
 /// Tells one start of the machine from another, where the system says it.

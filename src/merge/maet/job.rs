@@ -102,6 +102,6 @@ pub(super) fn plan(text: &str, locate: &Locate<'_>, options: &PlanOptions) -> Re
     let planned = MergeJob::plan(text, &watched, options);
     planned.map_err(|error| match missing.take() {
         Some((model, problem)) => MergeError::Model { model, problem },
-        None => error,
+        None => error.without_place(),
     })
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::super::config::{Dtype, MergeConfig};
+use super::super::config::{Dtype, MergeConfig, Place};
 use super::super::error::MergeError;
-use super::super::inputs::{InputModel, weight_type};
+use super::super::inputs::{InputModel, place_of, weight_type, without_prefix};
 use super::super::method::Base;
 use super::super::stages::{Keep, Vectors};
 use super::super::vocabulary::{VocabularyInputs, VocabularyPlan, clashes, is_vocabulary_tensor};
-use super::layers::{ModuleSpans, Span, spans};
-use super::names::{LayerName, Layout, is_before_layers, is_buffer};
+use super::layers::{ModuleSpans, Span, SpanInput, spans};
+use super::names::{LayerName, Layout, Trunk, is_before_layers, is_buffer};
 use super::recipe::{Lookup, ModelLookup, copy};
 use super::{Plan, PlanOptions, PlannedTensor, SourceTensor, shards};
 use crate::weights::{TensorType, WeightsError};
@@ -30,7 +30,7 @@ pub(super) fn plan(
     let of_tokenizer = |tokenizer| VocabularyPlan::new(tokenizer, given);
     let vocabulary = config.tokenizer.as_ref().map(of_tokenizer).transpose()?;
     if vocabulary.is_none() {
-        warnings.extend(check_vocabularies(models, options)?);
+        warnings.extend(check_vocabularies(config, models, options)?);
     }
     warnings.extend(vocabulary.iter().flat_map(|vocabulary| vocabulary.warnings.clone()));
     let mut builder = Builder {
@@ -90,7 +90,11 @@ fn vocabulary_groups(modules: &[ModuleSpans<'_>], models: &[InputModel]) -> Vec<
 }
 
 /// What to say of vocabularies that nothing brings together.
-fn check_vocabularies(models: &[InputModel], options: &PlanOptions) -> Result<Vec<String>, MergeError> {
+fn check_vocabularies(
+    config: &MergeConfig,
+    models: &[InputModel],
+    options: &PlanOptions,
+) -> Result<Vec<String>, MergeError> {
     let clashes = clashes(models)?;
     if let Some(clash) = clashes.iter().find(|clash| clash.is_garbage())
         && !options.crimes
@@ -98,7 +102,9 @@ fn check_vocabularies(models: &[InputModel], options: &PlanOptions) -> Result<Ve
         let problem = format!(
             "{clash}\nwithout `tokenizer: {{source: union}}` (or base) rows of unrelated tokens are mixed"
         );
-        return Err(MergeError::Crime { problem });
+        let other = models.iter().find(|model| model.reference.to_string() == clash.models[1]);
+        let place = other.map(|model| place_of(config, &model.reference));
+        return Err(MergeError::Crime { place, problem });
     }
     Ok(clashes.iter().map(ToString::to_string).collect())
 }
@@ -155,11 +161,7 @@ impl Builder<'_> {
     fn check_layers(&self, span: &Span<'_>, stack: &str) -> Result<(), MergeError> {
         let Some(layers) = span.layers else { return Ok(()) };
         for input in &span.inputs {
-            let model = &self.models[input.model];
-            let names = model.tensors.names();
-            let last =
-                names.iter().filter_map(|name| LayerName::parse(name)).filter(|name| name.stack == stack);
-            let count = last.map(|name| name.layer + 1).max().unwrap_or(0);
+            let count = self.layers(input, stack);
             let end = input.first_layer + layers;
             if end > count {
                 let what = format!("ends at {end}, and {} has {count} layers", input.reference);
@@ -173,12 +175,33 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// How many layers a model has in a stack.
+    fn layers(&self, input: &SpanInput<'_>, stack: &str) -> usize {
+        let names = self.models[input.model].tensors.names();
+        let is_of = |name: &LayerName<'_>| name.stack == stack || Some(name.stack) == without_prefix(stack);
+        let layers = names.iter().filter_map(|name| LayerName::parse(name)).filter(is_of);
+        layers.map(|name| name.layer + 1).max().unwrap_or(0)
+    }
+
+    /// Where the configuration names a model.
+    fn place(&self, input: &SpanInput<'_>) -> Place {
+        match input.place.key.as_str() {
+            // A base that is not listed.
+            "" => self.config.place("base_model"),
+            key => self.config.place(&format!("{key}.model")),
+        }
+    }
+
     /// The names of a module's models, buffers left out.
     fn layout(&mut self, module: &ModuleSpans<'_>) -> Result<Layout, MergeError> {
         let mut used: Vec<usize> =
             module.spans.iter().flat_map(|span| span.inputs.iter().map(|input| input.model)).collect();
         used.sort_unstable();
         used.dedup();
+        let mut trunk = Trunk::default();
+        for name in used.iter().flat_map(|model| self.models[*model].tensors.names()) {
+            trunk.add(&name);
+        }
         let mut layout = Layout::default();
         for model in used {
             for name in self.models[model].tensors.names() {
@@ -195,7 +218,7 @@ impl Builder<'_> {
                     }
                     Err(error) => return Err(error.into()),
                 }
-                layout.add(&name);
+                layout.add(&trunk.whole(&name));
             }
         }
         Ok(layout)
@@ -295,14 +318,22 @@ impl Builder<'_> {
             .inputs
             .iter()
             .zip(names)
-            .find(|(input, name)| self.models[input.model].tensors.contains(name));
-        let holder = holder.map(|(input, _)| input.reference.to_string()).unwrap_or_default();
-        let problem = format!(
-            "{holder} has it and {} lacks {}: the models are of different architectures or sizes, or a layer_range goes \
-             beyond the last layer",
-            span.inputs[lacking].reference, names[lacking]
-        );
-        MergeError::Tensor { tensor: name.to_owned(), problem }
+            .find(|(input, name)| self.models[input.model].resolve(name).is_some());
+        let holder = holder.map(|(input, _)| input);
+        let (lacking, lacks) = (&span.inputs[lacking], &names[lacking]);
+        let has = holder.map(|input| input.reference.to_string()).unwrap_or_default();
+        let depths = LayerName::parse(name)
+            .zip(holder)
+            .map(|(layer, holder)| (self.layers(holder, layer.stack), self.layers(lacking, layer.stack)));
+        let way_out = match depths {
+            Some((deeper, depth)) if deeper != depth && span.layers.is_none() => {
+                format!("the models have {deeper} and {depth} layers, choose those to merge with `slices`")
+            }
+            _ => "the models are of different architectures or sizes".to_owned(),
+        };
+        let problem =
+            format!("tensor {name}: {has} has it and {} lacks {lacks}; {way_out}", lacking.reference);
+        MergeError::Mismatch { place: Some(self.place(lacking)), problem }
     }
 
     /// The common shape.
@@ -319,13 +350,15 @@ impl Builder<'_> {
                 None => common = Some((shape, input.reference.to_string())),
                 Some((first, holder)) if *first != shape => {
                     let hint = if is_before_layers(name) || name.starts_with("lm_head") {
-                        ": their vocabularies differ, `tokenizer: {source: union}` (or base) brings them together"
+                        "their vocabularies differ, `tokenizer: {source: union}` (or base) brings them together"
                     } else {
-                        ": the models are of different sizes and cannot be merged"
+                        "the models are of different sizes and cannot be merged"
                     };
-                    let problem =
-                        format!("is {first:?} in {holder} and {shape:?} in {}{hint}", input.reference);
-                    return Err(MergeError::Tensor { tensor: name.to_owned(), problem });
+                    let problem = format!(
+                        "tensor {name} is {first:?} in {holder} and {shape:?} in {}; {hint}",
+                        input.reference
+                    );
+                    return Err(MergeError::Mismatch { place: Some(self.place(input)), problem });
                 }
                 Some(_) => {}
             }

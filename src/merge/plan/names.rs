@@ -3,7 +3,10 @@
 //! A name's first component that is a number is its layer: `model.layers.3.mlp.up_proj.weight` is layer 3 of the stack
 //! `model.layers`. So no table of architectures is needed.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::inputs::TRUNKS;
 
 /// A layer's weight.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +70,31 @@ impl Layout {
     }
 }
 
+/// The parts of a trunk that stand under a prefix in some model, so that others that lack it are named alike.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trunk {
+    /// First components after the prefix, with it.
+    parts: BTreeMap<String, &'static str>,
+}
+
+impl Trunk {
+    pub fn add(&mut self, name: &str) {
+        let found = TRUNKS.iter().find_map(|prefix| Some((*prefix, name.strip_prefix(prefix)?)));
+        if let Some((prefix, rest)) = found {
+            let part = rest.split('.').next().unwrap_or(rest);
+            if !self.parts.contains_key(part) {
+                self.parts.insert(part.to_owned(), prefix);
+            }
+        }
+    }
+
+    /// The name with the prefix, if another model has such.
+    pub fn whole<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        let part = name.split('.').next().unwrap_or(name);
+        self.parts.get(part).map_or(Cow::Borrowed(name), |prefix| Cow::Owned(format!("{prefix}{name}")))
+    }
+}
+
 /// Whether a weight outside of layers comes before them: embeddings of any kind.
 pub fn is_before_layers(name: &str) -> bool {
     name.contains("embed") || name.contains("wte") || name.contains("wpe") || name == "shared.weight"
@@ -93,5 +121,20 @@ mod tests {
         check("lm_head.weight", None);
         check("h.3", None);
         check("0.weight", None);
+    }
+
+    #[test]
+    fn trunks_take_the_prefix_of_whole_models() {
+        let check = |names: &[&str], name: &str, expected: &str| {
+            let mut trunk = Trunk::default();
+            names.iter().for_each(|name| trunk.add(name));
+            assert_eq!(trunk.whole(name), expected, "{name}");
+        };
+        let whole = ["transformer.h.0.ln_1.weight", "transformer.wte.weight", "lm_head.weight"];
+        check(&whole, "h.3.ln_1.bias", "transformer.h.3.ln_1.bias");
+        check(&whole, "wte.weight", "transformer.wte.weight");
+        check(&whole, "transformer.wte.weight", "transformer.wte.weight");
+        check(&whole, "lm_head.weight", "lm_head.weight");
+        check(&["h.0.ln_1.weight"], "h.0.ln_1.weight", "h.0.ln_1.weight");
     }
 }

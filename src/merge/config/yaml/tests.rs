@@ -73,3 +73,9 @@ fn aliases_do_not_explode() {
     let error = parse(&levels(100, 1)).expect_err("a ladder").to_string();
     assert!(error.contains("nested"), "{error}");
 }
+
+#[test]
+fn a_tab_is_told_by_its_own_line() {
+    let error = parse("a: x\nb:\n  c: 1\n\tx: 1\n").expect_err("a tab").to_string();
+    assert!(error.starts_with("line 4, column 1: ") && error.contains("found a tab"), "{error}");
+}
