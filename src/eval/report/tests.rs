@@ -96,7 +96,9 @@ fn a_mean_length_is_of_all_completions() {
 #[test]
 fn what_has_no_language_is_neither_consistent_nor_not() {
     let mut samples = small();
-    samples.iter_mut().for_each(|one| one.following = None);
+    for one in &mut samples {
+        one.following = None;
+    }
     let results = Results::new(&samples, &[Language::De, Language::Fr], 2, 0);
     let german = &results.languages[0];
     assert_eq!((german.consistency, german.consistent_pass_at[&1]), (None, None));
