@@ -1,0 +1,127 @@
+// The parts of the training and merges views that decide without a browser.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { after, before, test } from 'node:test';
+import { createServer as createVite } from 'vite';
+
+let vite;
+const load = (path) => vite.ssrLoadModule(path);
+before(async () => {
+  vite = await createVite({ root: new URL('..', import.meta.url).pathname, server: { middlewareMode: true, ws: false }, appType: 'custom', logLevel: 'error', optimizeDeps: { noDiscovery: true } });
+});
+after(() => vite.close());
+
+test('metrics are columns by step, whatever order they come in', async () => {
+  const { MetricTable } = await load('/src/views/training/metrics.ts');
+  const table = new MetricTable();
+  table.takeColumns({ step: [1, 3], series: { loss: [4, 2], eval_loss: [null, 5] } });
+  table.take({ step: 4, loss: 1, note: 'text' });
+  table.take({ step: 2, loss: 3 });
+  // Made again after a checkpoint.
+  table.take({ step: 3, loss: 2.5 });
+  assert.deepEqual(table.columns(['loss', 'eval_loss']), { steps: [1, 2, 3, 4], values: [[4, 3, 2.5, 1], [null, null, 5, null]] });
+  assert.deepEqual(table.columns(['eval_loss']), { steps: [3], values: [[5]] });
+  assert.deepEqual(table.columns(['none']), { steps: [], values: [[]] });
+  assert.equal(table.lastStep, 4);
+});
+
+test('each metric has its panel, and none is lost', async () => {
+  const { panelGroups } = await load('/src/views/training/metrics.ts');
+  const names = ['epoch', 'reward', 'reward_std', 'rewards/acc/mean', 'rewards/acc/std', 'rewards/lang/mean', 'rewards/lang/std', 'loss', 'eval_loss', 'eval_sw_loss', 'entropy', 'kl', 'clip_ratio/low_mean', 'clip_ratio/low_min', 'clip_ratio/region_mean', 'completions/mean_length', 'completions/min_length', 'completions/max_length', 'learning_rate', 'odd'];
+  const shown = panelGroups(names, ['lang']).map(({ name, panels }) => [name, panels.map(({ title, part }) => [title, part].filter(Boolean).join(':'))]);
+  assert.deepEqual(shown, [
+    ['reward', ['reward', 'part:acc', 'following:lang']],
+    ['loss', ['loss', 'lossByLanguage']],
+    ['policy', ['entropy', 'kl', 'clipped']],
+    ['lengths', ['length']],
+    ['optimiser', ['learningRate']],
+    ['more', ['odd']],
+  ]);
+  assert.deepEqual(panelGroups([]), []);
+});
+
+test('a smoothed line begins at its first value and passes over gaps', async () => {
+  const { smoothed } = await load('/src/ui/series.ts');
+  const check = (values, weight, expected) => assert.deepEqual(smoothed(values, weight).map((value) => value && Math.round(value * 1e6) / 1e6), expected);
+  check([4, 4, 4], 0.9, [4, 4, 4]);
+  // (0.5 · 0.5 · 2 + 0.5 · 4) / 0.75, by hand.
+  check([2, 4], 0.5, [2, 3.333333]);
+  check([2, null, 4], 0.5, [2, null, 3.333333]);
+  check([1, 2], 0, [1, 2]);
+  check([], 0.5, []);
+});
+
+test('a thinned curve has its ends and its peaks', async () => {
+  const { thinned } = await load('/src/ui/series.ts');
+  const values = Array.from({ length: 10_000 }, (_, at) => (at === 4321 ? 99 : at === 8765 ? -99 : Math.sin(at)));
+  const kept = thinned(values.length, [values], 1000);
+  assert.ok(kept.length <= 1002, String(kept.length));
+  for (const at of [0, 4321, 8765, 9999]) assert.ok(kept.includes(at), String(at));
+  assert.deepEqual(kept, [...new Set(kept)].sort((a, b) => a - b));
+  assert.deepEqual(thinned(3, [[1, 2, 3]], 1000), [0, 1, 2]);
+  assert.ok(thinned(5000, [Array(5000).fill(null)], 100).length > 10);
+});
+
+test('the form knows every field of the request', async () => {
+  const { fieldOf, resolved, quoted, descriptionParts, withProperty, pathOf } = await load('/src/form/schema.ts');
+  const described = JSON.parse(readFileSync(new URL('../src/api/schema.training.json', import.meta.url), 'utf8'));
+  const at = (...path) => {
+    let field = fieldOf(described.schemas.CreateFineTuningJob, described);
+    for (const name of path) {
+      const found = field.properties?.find((property) => property.name === name);
+      if (found) field = fieldOf(found.schema, described, !found.isRequired);
+      else field = fieldOf(field.variants?.[name] ?? field.items, described);
+    }
+    return field;
+  };
+  const check = (path, expected) => {
+    const field = at(...path.split('/'));
+    assert.deepEqual(Object.fromEntries(Object.keys(expected).map((key) => [key, field[key]])), expected, path);
+  };
+  check('model', { kind: 'text', isOptional: false });
+  check('seed', { kind: 'number', isWhole: true, minimum: 0, isOptional: true });
+  check('method', { kind: 'tagged', tags: ['supervised', 'cpt', 'mapping', 'augmentation', 'reinforcement'] });
+  check('method/supervised', { kind: 'object', isOptional: true });
+  check('method/supervised/lora', { kind: 'object', isOptional: true, description: 'Train an adapter in place of the weights.' });
+  check('method/supervised/lora/target_modules', { kind: 'words' });
+  check('method/supervised/hyperparameters/learning_rate', { kind: 'number', isWhole: false, isOptional: true });
+  check('method/supervised/hyperparameters/packing', { kind: 'flag' });
+  check('method/supervised/hyperparameters/lr_scheduler_type', { kind: 'text', suggestions: ['linear', 'cosine', 'constant'] });
+  check('method/cpt/corpora', { kind: 'rows' });
+  check('method/reinforcement/grader', { kind: 'variants', isOptional: true });
+  check('method/reinforcement/grader/multi/graders', { kind: 'map' });
+  check('method/reinforcement/grader/multi/graders/items/length/max', { kind: 'number', isOptional: false });
+  check('method/reinforcement/grader/think_format/require', { kind: 'choices', choices: ['opened_trace', 'closed_trace', 'one_trace', 'trace_text', 'box', 'one_box'] });
+  check('method/reinforcement/grader/language_consistency/mode', { kind: 'choice', choices: ['continuous', 'probability', 'strict'] });
+  check('metadata', { kind: 'json' });
+
+  assert.equal(resolved({ $ref: '#/components/schemas/A' }, { root: 'A', schemas: { A: { $ref: '#/components/schemas/A' } } }).type, undefined, 'a loop ends');
+  assert.deepEqual(quoted('Of longer examples: `drop`, `truncate` or `split`; drop.'), ['drop', 'truncate', 'split']);
+  assert.deepEqual(quoted('Times `x`.'), []);
+  assert.deepEqual(descriptionParts('a `b`\nc'), [{ text: 'a ', isCode: false }, { text: 'b', isCode: true }, { text: ' c', isCode: false }]);
+  assert.deepEqual(Object.entries(withProperty({ a: 1, b: 2 }, 'a', 3)), [['a', 3], ['b', 2]]);
+  assert.deepEqual(withProperty({ a: 1 }, 'a', undefined), {});
+  assert.equal(pathOf('method.cpt.corpora[0].files'), 'method.cpt.corpora.0.files');
+});
+
+test('a stream is taken up again behind the last event seen', async () => {
+  const { follow } = await load('/src/api/follow.ts');
+  const [plainFetch, plainTimeout] = [globalThis.fetch, globalThis.setTimeout];
+  const asked = [];
+  const answers = ['id: e-1\ndata: a\n\nid: e-2\ndata: b\n\n', 'id: e-3\ndata: c\n\ndata: [DONE]\n\n', 'data: [DONE]\n\n'];
+  globalThis.setTimeout = (call) => plainTimeout(call, 0);
+  globalThis.fetch = async (_, { headers }) => {
+    asked.push(headers.get('last-event-id'));
+    return new Response(answers.shift());
+  };
+  const seen = [];
+  try {
+    // The first end is a server's that stops.
+    const hasEnded = async () => answers.length === 0;
+    for await (const { data } of follow('/events', { signal: new AbortController().signal, hasEnded })) seen.push(data);
+  } finally {
+    Object.assign(globalThis, { fetch: plainFetch, setTimeout: plainTimeout });
+  }
+  assert.deepEqual(seen, ['a', 'b', 'c']);
+  assert.deepEqual(asked, [null, 'e-2', 'e-3']);
+});
