@@ -125,3 +125,28 @@ test('a stream is taken up again behind the last event seen', async () => {
   assert.deepEqual(seen, ['a', 'b', 'c']);
   assert.deepEqual(asked, [null, 'e-2', 'e-3']);
 });
+
+test('of a long list the rows that are seen are drawn', async () => {
+  const { rowsSeen } = await load('/src/ui/virtual.ts');
+  const check = (seen, expected) => assert.deepEqual(rowsSeen({ row: 10, ...seen }), expected);
+  check({ top: 0, height: 100, count: 1000 }, { from: 0, to: 18 });
+  check({ top: 500, height: 100, count: 1000 }, { from: 42, to: 68 });
+  check({ top: 9900, height: 100, count: 1000 }, { from: 982, to: 1000 });
+  // The list has become shorter than what was scrolled.
+  check({ top: 9900, height: 100, count: 5 }, { from: 5, to: 5 });
+  check({ top: 0, height: 100, count: 0 }, { from: 0, to: 0 });
+});
+
+test('completions are chosen by reward and text, and put in order', async () => {
+  const { wantedRollouts } = await load('/src/views/training/rollouts.ts');
+  const rows = [[0.2, 3, 'a b'], [1, 1, 'b'], [0, 2, 'c'], [1, 4, 'a']].map(([reward, advantage, completion]) => ({ reward, advantage, completion, prompt: 'p', tokens: 1 }));
+  const check = (wanted, expected) => {
+    const found = wantedRollouts(rows, { least: '', most: '', order: '', text: '', ...wanted });
+    assert.deepEqual(found.map(({ completion }) => completion), expected);
+  };
+  check({}, ['a b', 'b', 'c', 'a']);
+  check({ least: '0.2' }, ['a b', 'b', 'a']);
+  check({ least: '0', most: '0' }, ['c']);
+  check({ text: 'a', order: 'advantage' }, ['a', 'a b']);
+  check({ order: 'reward' }, ['b', 'a', 'a b', 'c']);
+});

@@ -72,7 +72,9 @@ export class FollowedJob {
     // First, so that nothing falls between the two.
     const { data } = await getJson<{ data: JobEvent[] }>(`${this.path}/events?limit=100`, signal);
     try {
-      this.metrics.takeColumns(await getJson<JobMetrics>(`${this.path}/metrics`, signal));
+      const { updates, evaluations } = await getJson<JobMetrics>(`${this.path}/metrics`, signal);
+      this.metrics.takeColumns(updates);
+      this.metrics.takeColumns(evaluations);
     } catch (error) {
       if (error instanceof ApiError && error.status === 404) return;
       throw error;
