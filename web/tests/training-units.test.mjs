@@ -150,3 +150,109 @@ test('completions are chosen by reward and text, and put in order', async () => 
   check({ text: 'a', order: 'advantage' }, ['a', 'a b']);
   check({ order: 'reward' }, ['b', 'a', 'a b', 'c']);
 });
+
+test('the form of a merge is written as YAML and read back', async () => {
+  const { emptyForm, readForm, writeForm } = await load('/src/views/merges/form.ts');
+  const form = {
+    ...emptyForm(), method: 'ties', base: 'org/base@main', tokenizer: 'union',
+    models: [{ model: 'a+adapter', parameters: { weight: 0.5, density: [0, 0.5, 1] } }, { model: 'with: colon', parameters: {} }, { model: 'true', parameters: { weight: 1e-7 } }],
+    parameters: { normalize: true, rescale: 'l1' },
+  };
+  const text = writeForm(form);
+  assert.equal(text, `merge_method: ties
+base_model: org/base@main
+models:
+  - model: a+adapter
+    parameters:
+      weight: 0.5
+      density: [0, 0.5, 1]
+  - model: "with: colon"
+  - model: "true"
+    parameters:
+      weight: 1e-7
+parameters:
+  normalize: true
+  rescale: l1
+dtype: bfloat16
+tokenizer_source: union
+`);
+  assert.deepEqual(readForm(text), form);
+  const slices = { ...emptyForm(), method: 'passthrough', models: [], slices: [[{ model: 'a', range: [0, 8], parameters: {} }], [{ model: 'b', range: [4, 12], parameters: { scale: 0.9 } }]] };
+  assert.deepEqual(readForm(writeForm(slices)), slices);
+});
+
+test('configurations by hand are shown as far as the form knows them', async () => {
+  const { readForm } = await load('/src/views/merges/form.ts');
+  const { Unread, readYaml } = await load('/src/views/merges/yaml.ts');
+  const shown = (text) => {
+    const { method, models, parameters, slices } = readForm(text);
+    return [method, models.map(({ model, parameters }) => [model, parameters]), parameters, slices];
+  };
+  const check = (text, expected) => assert.deepEqual(shown(text), expected, text);
+  check('merge_method: slerp\nmodels: [{model: a}, {model: "b", parameters: {weight: [0, 1]}}]\nparameters: {t: 0.5}', ['slerp', [['a', {}], ['b', { weight: [0, 1] }]], { t: 0.5 }, null]);
+  check('models:\n- model: a\n-\n  model: b\n  parameters: {}\nmerge_method: linear', ['linear', [['a', {}], ['b', {}]], {}, null]);
+  check("merge_method: 'linear'\nmodels:\n    -   model: 'it''s'\n        parameters:\n            weight: .5\n", ['linear', [["it's", { weight: 0.5 }]], {}, null]);
+  check('merge_method: passthrough\nslices:\n  - sources:\n      - {model: a, layer_range: [0, 2]}\n', ['passthrough', [], {}, [[{ model: 'a', range: [0, 2], parameters: {} }]]]);
+  check('{"merge_method": "linear", "models": [{"model": "a"}]}', ['linear', [['a', {}]], {}, null]);
+  const refuse = (text) => assert.throws(() => readForm(text), Unread, text);
+  refuse('# a comment\nmerge_method: linear\nmodels: []');
+  refuse('merge_method: linear # why\nmodels: []');
+  refuse('merge_method: linear\nmodels:\n  - model: a\n    parameters:\n      weight:\n        - filter: mlp\n          value: 1\n');
+  refuse('merge_method: linear\nmodules: {}');
+  refuse('merge_method: linear\nmerge_method: ties');
+  refuse('models: &a [x]');
+  refuse('a: |\n  text');
+  refuse('merge_method: linear\n  models: []');
+  refuse('\tmerge_method: linear');
+  refuse('merge_method: [linear');
+  refuse('models: [a, {b: c]');
+  refuse('just text');
+  refuse('');
+  assert.deepEqual(readYaml('a:\n  - [1, "x, y"]\n  - null\nb: -2.5e3\nc:'), { a: [[1, 'x, y'], null], b: -2500, c: null });
+});
+
+test('a field of a parameter takes numbers, lists and words', async () => {
+  const { settingOf, settingText } = await load('/src/views/merges/form.ts');
+  const check = (text, expected) => assert.deepEqual(settingOf(text), expected, text);
+  check('0.5', 0.5);
+  check(' [0, 0.5,1] ', [0, 0.5, 1]);
+  check('true', true);
+  check('l1', 'l1');
+  check('', undefined);
+  check('0.5,', '0.5,');
+  assert.equal(settingText([0, 1]), '0, 1');
+  assert.equal(settingText(undefined), '');
+});
+
+test('the cells of a plan say who gives how much', async () => {
+  const { cells } = await load('/src/views/merges/plan.ts');
+  const part = (others) => ({ tensors: ['w'], tensor_count: 1, parameters: 10, operation: 'weighted', of_differences: false, numbers: {}, rescale: null, base: null, ...others });
+  const source = (model, weight, layer = 0, keep = null) => ({ model, weight, layer, keep });
+  const row = (...parts) => cells({ models: ['a', 'b', 'c'], layers: [{ place: 'layer', layer: 0, parts }] })[0];
+  const [a, b, c] = row(part({ sources: [source(0, 1), source(1, 3)] }));
+  assert.deepEqual([a.share, b.share, c], [0.25, 0.75, null]);
+  const slerp = row(part({ operation: 'slerp', numbers: { t: 0.25 }, base: source(0, null), sources: [source(0, null), source(1, null)] }));
+  assert.deepEqual(slerp.map((cell) => cell?.share), [0.75, 0.25, undefined]);
+  const ties = row(part({ operation: 'consensus', of_differences: true, base: source(0, null), sources: [source(1, 0.5, 0, { density: 0.3 }), source(2, 0.5, 0, { density: 0.6 })] }));
+  assert.deepEqual(ties.map((cell) => [cell.isBase, cell.share, cell.density]), [[true, 0, null], [false, 0.5, [0.3, 0.3]], [false, 0.5, [0.6, 0.6]]]);
+  // Tensors of one layer that are made in two ways, and a layer from another place.
+  const mixed = row(part({ parameters: 30, sources: [source(0, 1, 5)] }), part({ sources: [source(1, 2)] }));
+  assert.deepEqual(mixed.map((cell) => cell && [cell.share, cell.from]), [[0.75, [5]], [0.25, []], null]);
+  assert.deepEqual(row(part({ operation: 'karcher', sources: [source(0, null), source(1, null)] })).map((cell) => cell?.share), [0.5, 0.5, undefined]);
+});
+
+test('a selection of MAET is read with distrust, and laid out by layer and module', async () => {
+  const { gridOf, readSelection, shade } = await load('/src/views/merges/maet.ts');
+  const tensor = (name, others) => ({ name, elements: 4, similarity: 0.5, ability_norm: 1, language_norm: 1, rank: 1, chosen: true, ...others });
+  const selection = { similarity: 'cosine', models: [['a', 0.8, 0]], tensors: [tensor('model.embed_tokens.weight'), tensor('model.layers.10.mlp.up_proj.weight'), tensor('model.layers.2.mlp.up_proj.weight'), tensor('model.layers.2.self_attn.q_proj.weight', { rank: null })] };
+  const grid = gridOf(readSelection(JSON.stringify(selection)));
+  assert.deepEqual(grid.columns, ['mlp.up_proj.weight', 'self_attn.q_proj.weight']);
+  assert.deepEqual(grid.rows.map(({ name, cells }) => [name, cells.map((cell) => cell !== null)]), [['2', [true, true]], ['10', [true, false]]]);
+  assert.deepEqual(grid.others.map(({ name }) => name), ['model.embed_tokens.weight']);
+  const refuse = (value, told) => assert.throws(() => readSelection(typeof value === 'string' ? value : JSON.stringify(value)), told);
+  refuse('no json', SyntaxError);
+  refuse([], /similarity, models, tensors/);
+  refuse({ ...selection, models: [['a', 1]] }, /models/);
+  refuse({ ...selection, tensors: [tensor('a'), tensor('b', { similarity: null })] }, /tensors\.1/);
+  assert.deepEqual([shade(-3, 2), shade(1, 2), shade(null, 2), shade(1, 0)], [-1, 0.5, 0, 0]);
+});
