@@ -18,6 +18,8 @@ pub struct NewSample {
     pub status: SampleStatus,
     /// Everything but the completion.
     pub record: Value,
+    /// The few bytes of it that a table shows.
+    pub brief: Value,
     pub completion: String,
     pub completion_tokens: u64,
 }
@@ -58,6 +60,13 @@ pub struct SampleRow {
 pub struct ItemKey {
     pub position: i64,
     pub sample: u32,
+}
+
+/// The few bytes of a sample that a table shows, as JSON that is not read yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BriefRow {
+    pub key: ItemKey,
+    pub brief: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -156,6 +165,29 @@ impl Store {
         Ok(Paged::of(rows, page.limit))
     }
 
+    /// The briefs of a run's samples behind a key, by task and number, from the index alone. Those of older builds have none and are
+    /// left out.
+    pub async fn sample_briefs(
+        &self,
+        run: &str,
+        after: Option<ItemKey>,
+        limit: usize,
+    ) -> Result<Vec<BriefRow>, StoreError> {
+        let after = after.unwrap_or(ItemKey { position: -1, sample: 0 });
+        let rows = sqlx::query(
+            "SELECT position, sample, brief FROM samples WHERE run = $1 AND brief IS NOT NULL \
+             AND (position, sample) > ($2, $3) ORDER BY position, sample LIMIT $4",
+        )
+        .bind(run)
+        .bind(after.position)
+        .bind(i64::from(after.sample))
+        .bind(limit as i64)
+        .fetch_all(&self.pool)
+        .await?;
+        let read = |row: &AnyRow| Ok(BriefRow { key: item_key(row)?, brief: row.try_get("brief")? });
+        rows.iter().map(read).collect()
+    }
+
     /// Samples that came after a number of the run's sequence, in that order, without completions.
     pub async fn samples_since(
         &self,
@@ -181,8 +213,8 @@ impl Writing {
     /// Whether the sample was new.
     async fn insert(&mut self, lease: &Lease, sample: &NewSample, sequence: i64) -> Result<bool, StoreError> {
         let inserted = sqlx::query(
-            "INSERT INTO samples (run, position, sample, sequence, created_ms, status, record, completion) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (run, position, sample) DO NOTHING",
+            "INSERT INTO samples (run, position, sample, sequence, created_ms, status, record, completion, brief) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (run, position, sample) DO NOTHING",
         )
         .bind(&lease.run)
         .bind(lease.position)
@@ -193,14 +225,19 @@ impl Writing {
         .bind(sample.record.to_string())
         // As a JSON string: a model may write a NUL, which PostgreSQL takes in no text.
         .bind(Value::from(sample.completion.as_str()).to_string())
+        .bind(sample.brief.to_string())
         .execute(&mut *self.transaction)
         .await?;
         Ok(inserted.rows_affected() == 1)
     }
 }
 
+fn item_key(row: &AnyRow) -> Result<ItemKey, StoreError> {
+    Ok(ItemKey { position: row.try_get("position")?, sample: row.try_get::<i64, _>("sample")? as u32 })
+}
+
 fn sample_row(row: &AnyRow, completion: bool) -> Result<SampleRow, StoreError> {
-    let key = ItemKey { position: row.try_get("position")?, sample: row.try_get::<i64, _>("sample")? as u32 };
+    let key = item_key(row)?;
     let what = format!("sample {}-{}", key.position, key.sample);
     let completion = if completion {
         let text = json(row, &what, "completion")?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::data::Counts;
@@ -45,7 +45,7 @@ pub enum Event {
 }
 
 /// What a policy answered, and what it was worth.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoggedCompletion {
     /// The first update that learns from it.
     pub step: u64,

@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod completions;
+mod curves;
 pub mod data;
 mod decoder;
 mod disk;
@@ -27,11 +28,14 @@ mod passes;
 mod policy;
 mod result;
 mod schedule;
+mod step_lines;
 mod tensorboard;
 mod trainer;
 mod weights;
 
 pub use checkpoint::Best;
+pub use completions::StepCompletions;
+pub use curves::{Curve, Curves};
 pub use decoder::FullDecoder;
 pub use error::TrainError;
 pub use events::{Evaluation, Event, LoggedCompletion, Observer, StepMetrics};

@@ -118,6 +118,14 @@ fn samples_are_paged_counted_and_followed() {
         assert_eq!((counted.samples_done, counted.passed, counted.failed, counted.errored), (6, 3, 3, 0));
         assert_eq!((counted.completion_tokens, counted.sequence), (18, 7));
 
+        let briefs = store.sample_briefs(&run.id, None, 4).await.unwrap();
+        assert_eq!((briefs.len(), briefs[1].brief.as_str()), (4, "[1]"));
+        let rest = store.sample_briefs(&run.id, Some(briefs[2].key), 9).await.unwrap();
+        let keys: Vec<_> = rest.iter().map(|row| (row.key.position, row.key.sample)).collect();
+        assert_eq!(keys, [(1, 1), (2, 0), (2, 1)]);
+        let tasks = store.tasks(&run.id, Some(0), 9).await.unwrap();
+        assert_eq!(tasks.iter().map(|task| task.problem.as_str()).collect::<Vec<_>>(), ["p1", "p2"]);
+
         let one = store.sample(&run.id, ItemKey { position: 1, sample: 0 }).await.unwrap();
         assert_eq!((one.completion.as_deref(), one.problem.as_str()), (Some(odd), "p1"));
         let page = ItemPage { limit: 4, ..ItemPage::default() };
