@@ -49,7 +49,7 @@ test('a merge is built in the form, planned, run, watched, and served', async ()
   if (plans) {
     const picture = page.getByRole('img', { name: /32 layers of the result/ });
     await picture.waitFor();
-    await picture.getByText('layer 29').waitFor();
+    await picture.getByText('layer 29').first().waitFor();
     // The same model twice is one column, or two whose weights are as given.
     assert.match(await picture.textContent(), /embeddings.*0\.5/);
     await page.getByText('As a table').click();

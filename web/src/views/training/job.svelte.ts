@@ -1,5 +1,4 @@
 // One training, followed: what it is, what it says, what it measures.
-import type { JobMetrics } from '../../api/coming';
 import { ApiError, getJson, sendJson } from '../../api/client';
 import { sleep, waitForServer } from '../../api/connection';
 import { follow } from '../../api/follow';
@@ -72,7 +71,7 @@ export class FollowedJob {
     // First, so that nothing falls between the two.
     const { data } = await getJson<{ data: JobEvent[] }>(`${this.path}/events?limit=100`, signal);
     try {
-      const { updates, evaluations } = await getJson<JobMetrics>(`${this.path}/metrics`, signal);
+      const { updates, evaluations } = await getJson<Schema<'FineTuningMetrics'>>(`${this.path}/metrics`, signal);
       this.metrics.takeColumns(updates);
       this.metrics.takeColumns(evaluations);
     } catch (error) {

@@ -1,5 +1,5 @@
 // A training's metrics as curves: rows by step, which panel shows what, and what is drawn of many values.
-import type { MetricColumns } from '../../api/coming';
+import type { Schema } from '../../api/types';
 
 type Row = Map<string, number>;
 
@@ -17,10 +17,10 @@ export class MetricTable {
     }
   }
 
-  takeColumns({ step, series }: MetricColumns): void {
+  takeColumns({ step, series }: Schema<'MetricColumns'>): void {
     for (const [name, values] of Object.entries(series)) {
       values.forEach((value, at) => {
-        if (value !== null && step[at] !== undefined) this.#row(step[at]).set(name, value);
+        if (value != null && step[at] !== undefined) this.#row(step[at]).set(name, value);
       });
     }
   }

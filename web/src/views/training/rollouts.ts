@@ -1,6 +1,9 @@
 // What a policy answered for one update: read whole, then filtered and put in order here.
-import type { Rollout, Rollouts } from '../../api/coming';
 import { getJson } from '../../api/client';
+import type { Schema } from '../../api/types';
+
+export type Rollouts = Schema<'FineTuningCompletions'>;
+export type Rollout = Schema<'FineTuningCompletion'>;
 
 /** An update has some hundred; more than these nobody reads. */
 const ROWS_MAX = 10_000;
