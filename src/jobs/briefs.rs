@@ -20,6 +20,9 @@ pub const BRIEFS_MAX: i64 = 500_000;
 /// Rows of one query.
 const PIECE: usize = 5000;
 
+/// Tasks whose briefs are read by one query.
+const POSITIONS: usize = 8192;
+
 impl RunBriefs {
     /// Of a run as it is now, which may be newer than its row.
     ///
@@ -39,28 +42,31 @@ impl RunBriefs {
                 break;
             }
         }
-        let mut rows = Vec::new();
-        loop {
-            let more = store.sample_briefs(&run.id, rows.last().map(|(key, _)| *key), PIECE).await?;
-            let has_more = more.len() == PIECE;
-            rows.extend(more.into_iter().map(|row| (row.key, row.brief)));
-            if !has_more {
-                break;
-            }
+        let end = tasks.last().map_or(0, |task| task.position + 1);
+        let mut texts = Vec::new();
+        for start in (0..end).step_by(POSITIONS) {
+            texts.extend(store.sample_briefs(&run.id, start..start + POSITIONS as i64).await?);
         }
-        if (rows.len() as i64) < run.samples_done {
+        let parsed = tokio::task::spawn_blocking(move || parsed(&texts)).await?;
+        let samples =
+            parsed.map_err(|error| JobError::Damaged { run: run.id.clone(), message: error.to_string() })?;
+        if (samples.len() as i64) < run.samples_done {
             return Ok(Self { tasks, samples: from_records(store, &run.id).await? });
         }
-        let id = run.id.clone();
-        let samples = tokio::task::spawn_blocking(move || {
-            let read = |(key, brief): (ItemKey, String)| match serde_json::from_str(&brief) {
-                Ok(brief) => Ok((key, brief)),
-                Err(error) => Err(JobError::Damaged { run: id.clone(), message: error.to_string() }),
-            };
-            rows.into_iter().map(read).collect::<Result<_, _>>()
-        });
-        Ok(Self { tasks, samples: samples.await?? })
+        Ok(Self { tasks, samples })
     }
+}
+
+/// In the order of their keys.
+fn parsed(texts: &[String]) -> Result<Vec<(ItemKey, SampleBrief)>, serde_json::Error> {
+    let mut samples = Vec::new();
+    for text in texts {
+        let briefs: Vec<(i64, u32, SampleBrief)> = serde_json::from_str(&format!("[{text}]"))?;
+        let keyed = briefs.into_iter().map(|(position, sample, brief)| (ItemKey { position, sample }, brief));
+        samples.extend(keyed);
+    }
+    samples.sort_unstable_by_key(|(key, _)| *key);
+    Ok(samples)
 }
 
 /// Of a run with samples that an older build wrote, which have no briefs.

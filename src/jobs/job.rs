@@ -8,7 +8,9 @@ use super::generators::Generators;
 use super::measured::run_file;
 use super::sink::{StoreSink, record_of};
 use super::spec::{JobSpec, json_of};
-use crate::eval::{ChoiceGenerator, Generator, ItemEnd, RunFile, RunPlan, SampleRecord, ScorerOptions, Task};
+use crate::eval::{
+    ChoiceGenerator, Generator, ItemEnd, Model, RunFile, RunPlan, SampleRecord, ScorerOptions, Task,
+};
 use crate::store::{ItemKey, ItemPage, Lease, RunRow, Store, StoreError};
 
 pub(super) struct Job {
@@ -24,6 +26,12 @@ pub(super) enum Completions {
     Generator(Arc<dyn Generator>),
     /// They are those of a run, judged again.
     Run(String),
+}
+
+/// The same while the run is being prepared.
+enum Origin {
+    Model(Arc<dyn Model>),
+    Run(String, Box<RunFile>),
 }
 
 /// What became of the attempt to take part in a run.
@@ -52,20 +60,16 @@ impl Job {
                 return Ok(Preparation::Impossible(format!("the run's spec cannot be read: {error}")));
             }
         };
-        let source = match &spec.completions_of {
-            None => None,
+        // The model is not asked where completions are there.
+        let origin = match &spec.completions_of {
             Some(source) => match judged_before(store, source).await? {
-                Ok(file) => Some((source.clone(), file)),
+                Ok(file) => Origin::Run(source.clone(), Box::new(file)),
                 Err(message) => return Ok(Preparation::Impossible(message)),
             },
-        };
-        // The model is not asked where completions are there.
-        let model = match source {
-            Some(_) => None,
             None => match generators.find(&run.model).await {
                 None => return Ok(Preparation::NotHere),
                 Some(Err(message)) => return Ok(Preparation::Impossible(message)),
-                Some(Ok(model)) => Some(model),
+                Some(Ok(model)) => Origin::Model(model),
             },
         };
         let scorers = scorers.clone();
@@ -76,8 +80,16 @@ impl Job {
         if let Err(error) = plan.reach().await {
             return Ok(Preparation::Impossible(error.to_string()));
         }
-        let (completions, ours) = match (source, model) {
-            (Some((source, file)), _) => {
+        let (completions, ours) = match origin {
+            Origin::Model(model) => {
+                let generator: Arc<dyn Generator> = match plan.config.suite.task {
+                    Task::Loglikelihood => Arc::new(ChoiceGenerator::new(model, &plan.config.suite)),
+                    _ => Arc::new(model),
+                };
+                let ours = plan.record(generator.identity());
+                (Completions::Generator(generator), ours)
+            }
+            Origin::Run(source, file) => {
                 let ours = plan.record(file.generator);
                 if ours.suite.sha256 != file.suite.sha256 {
                     let name = &ours.suite.name;
@@ -86,15 +98,6 @@ impl Job {
                 }
                 (Completions::Run(source), ours)
             }
-            (None, Some(model)) => {
-                let generator: Arc<dyn Generator> = match plan.config.suite.task {
-                    Task::Loglikelihood => Arc::new(ChoiceGenerator::new(model, &plan.config.suite)),
-                    _ => Arc::new(model),
-                };
-                let ours = plan.record(generator.identity());
-                (Completions::Generator(generator), ours)
-            }
-            (None, None) => return Ok(Preparation::NotHere),
         };
         let record = store.start_run(&run.id, &json_of(&ours)?).await?;
         let record: RunFile = serde_json::from_value(record)

@@ -38,7 +38,7 @@ pub struct EvalSuite {
     pub languages: Vec<EvalSuiteLanguage>,
     /// `built_in`, `present` (data by reference that are in the data directory, of some language at least) or `missing`.
     pub data: String,
-    /// How to get data that are missing.
+    /// How to get data that are missing, or what is wrong with those that are there.
     pub data_message: Option<String>,
     /// Digest of the suite with all languages that are here, as a run of them records it. Null in the list for data by reference, which
     /// it does not read.

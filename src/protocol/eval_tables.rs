@@ -75,6 +75,8 @@ pub struct RunSummary {
     pub samples_total: u64,
     pub result_counts: ResultCounts,
     pub completion_tokens: u64,
+    /// The samples of one request share its prompt.
+    pub prompt_tokens: u64,
     /// Number of the last thing that happened.
     pub sequence: u64,
     /// Of a completed run; the run itself has those of one that goes on.

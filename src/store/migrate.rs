@@ -143,7 +143,7 @@ mod tests {
             }
             restored.close().await;
         };
-        check("INSERT INTO store_versions VALUES (6, 'x', 0)", "has version 6").await;
+        check("INSERT INTO store_versions VALUES (7, 'x', 0)", "has version 7").await;
         check("UPDATE store_versions SET sha256 = 'x'", "made by another build").await;
         Store::open(&url).await.unwrap().close().await;
     }

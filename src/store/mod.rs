@@ -35,7 +35,7 @@ pub use jobs::JobRow;
 pub use lease::Lease;
 pub use page::{Order, Page, Paged};
 pub use runs::{ListedRun, NewRun, NewTask, RunFilter, RunRow};
-pub use samples::{BriefRow, ItemKey, ItemPage, NewSample, SampleRow, SampleStatus};
+pub use samples::{ItemKey, ItemPage, NewSample, SampleRow, SampleStatus};
 pub use states::RunStatus;
 pub use tasks::{TaskRow, Undone};
 

@@ -62,13 +62,6 @@ pub struct ItemKey {
     pub sample: u32,
 }
 
-/// The few bytes of a sample that a table shows, as JSON that is not read yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BriefRow {
-    pub key: ItemKey,
-    pub brief: String,
-}
-
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ItemPage {
     pub after: Option<ItemKey>,
@@ -165,27 +158,25 @@ impl Store {
         Ok(Paged::of(rows, page.limit))
     }
 
-    /// The briefs of a run's samples behind a key, by task and number, from the index alone. Those of older builds have none and are
-    /// left out.
+    /// The briefs of a run's samples at these positions, from the index alone: texts of JSON arrays `[position, sample, brief]` that commas
+    /// divide, in any order. A text holds those of many tasks, since a row costs more than what is in it. Those of older builds have
+    /// no brief and are left out.
     pub async fn sample_briefs(
         &self,
         run: &str,
-        after: Option<ItemKey>,
-        limit: usize,
-    ) -> Result<Vec<BriefRow>, StoreError> {
-        let after = after.unwrap_or(ItemKey { position: -1, sample: 0 });
+        positions: std::ops::Range<i64>,
+    ) -> Result<Vec<String>, StoreError> {
         let rows = sqlx::query(
-            "SELECT position, sample, brief FROM samples WHERE run = $1 AND brief IS NOT NULL \
-             AND (position, sample) > ($2, $3) ORDER BY position, sample LIMIT $4",
+            "SELECT string_agg('[' || CAST(position AS TEXT) || ',' || CAST(sample AS TEXT) || ',' || brief || ']', ',') \
+             AS briefs FROM samples WHERE run = $1 AND brief IS NOT NULL AND position >= $2 AND position < $3 \
+             GROUP BY position / 64",
         )
         .bind(run)
-        .bind(after.position)
-        .bind(i64::from(after.sample))
-        .bind(limit as i64)
+        .bind(positions.start)
+        .bind(positions.end)
         .fetch_all(&self.pool)
         .await?;
-        let read = |row: &AnyRow| Ok(BriefRow { key: item_key(row)?, brief: row.try_get("brief")? });
-        rows.iter().map(read).collect()
+        rows.iter().map(|row| Ok(row.try_get("briefs")?)).collect()
     }
 
     /// Samples that came after a number of the run's sequence, in that order, without completions.
@@ -232,12 +223,8 @@ impl Writing {
     }
 }
 
-fn item_key(row: &AnyRow) -> Result<ItemKey, StoreError> {
-    Ok(ItemKey { position: row.try_get("position")?, sample: row.try_get::<i64, _>("sample")? as u32 })
-}
-
 fn sample_row(row: &AnyRow, completion: bool) -> Result<SampleRow, StoreError> {
-    let key = item_key(row)?;
+    let key = ItemKey { position: row.try_get("position")?, sample: row.try_get::<i64, _>("sample")? as u32 };
     let what = format!("sample {}-{}", key.position, key.sample);
     let completion = if completion {
         let text = json(row, &what, "completion")?;

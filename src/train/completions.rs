@@ -51,14 +51,11 @@ impl StepCompletions {
     /// Of the disk.
     pub fn read(folder: &Path, step: Option<u64>, skip: usize, limit: usize) -> io::Result<Self> {
         let Some(mut lines) = StepLines::open(&folder.join(FILE))? else { return Ok(Self::default()) };
-        let step = match step {
-            Some(step) => step,
-            None => {
-                lines.seek(u64::MAX)?;
-                let Some(newest) = lines.step_before()? else { return Ok(Self::default()) };
-                newest
-            }
+        let asked = match step {
+            Some(step) => Some(step),
+            None => newest(&mut lines)?,
         };
+        let Some(step) = asked else { return Ok(Self::default()) };
         lines.seek(step.saturating_add(1))?;
         let next = lines.step_here()?;
         lines.seek(step)?;
@@ -79,6 +76,11 @@ impl StepCompletions {
         }
         Ok(Self { step: Some(step), previous, next, completions, has_more: false })
     }
+}
+
+fn newest(lines: &mut StepLines) -> io::Result<Option<u64>> {
+    lines.seek(u64::MAX)?;
+    lines.step_before()
 }
 
 #[cfg(test)]

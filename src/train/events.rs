@@ -34,6 +34,12 @@ pub enum Event {
         epoch: f64,
         evaluation: Evaluation,
     },
+    /// What a policy's answers to held-out prompts were worth, under TRL's names without their `eval_`.
+    Answered {
+        step: u64,
+        epoch: f64,
+        metrics: Vec<(String, f64)>,
+    },
     Saved {
         step: u64,
         path: PathBuf,

@@ -42,6 +42,13 @@ impl Event {
                 }
                 Some(line)
             }
+            Self::Answered { step, epoch, metrics } => {
+                let mut line = json!({"step": step, "epoch": epoch});
+                for (name, value) in metrics {
+                    line[format!("eval_{name}")] = json!(value);
+                }
+                Some(line)
+            }
             _ => None,
         }
     }

@@ -51,4 +51,4 @@ pub use optimizer::{AdamWSettings, Optimizer, Update};
 pub use passes::{Passes, Recompute};
 pub use schedule::{Decline, Schedule};
 pub use trainer::{Length, Outcome, RunSettings, Trainer, TrainerSettings, Warmup};
-pub use weights::{ElementOrder, Trained, Vectors};
+pub use weights::{ElementOrder, Parameters, Trained, Vectors};

@@ -124,7 +124,9 @@ mod tests {
         assert!(StepLines::open(&path).unwrap().is_none());
         let mut text = String::new();
         for step in [1, 1, 3, 3, 3, 4, 9] {
-            text += &format!("{{\"step\":{step},\"text\":\"{}\"}}\n", "x".repeat(step * 17 % 40));
+            let filler = "x".repeat(step * 17 % 40);
+            text.push_str(&serde_json::json!({"step": step, "text": filler}).to_string());
+            text.push('\n');
         }
         std::fs::write(&path, text + "{\"step\":10,\"te").unwrap();
         let mut lines = StepLines::open(&path).unwrap().unwrap();

@@ -74,6 +74,9 @@ async fn completions_are_judged_again_without_generating() {
     let eval = new_eval(&server).await;
     let run = new_run(&server, &eval, &json!({})).await;
     let old = until(&server, &run, "completed").await;
+    // The model need not be there.
+    let unload = server.client.delete(format!("{}/v1/admin/models/small", server.url));
+    assert_eq!(unload.bearer_auth("sk-admin").send().await.unwrap().status(), 200);
     let rescore = format!("{run}/rescore");
     let made = json_of(
         server.post(&rescore, &json!({"profile": "math-verify", "metadata": {"why": "strict"}})),
@@ -87,7 +90,6 @@ async fn completions_are_judged_again_without_generating() {
     );
     assert!(made["name"].as_str().unwrap().ends_with("(judged by math-verify)"), "{made}");
     let path = format!("/v1/evals/{eval}/runs/{}", made["id"].as_str().unwrap());
-    // The model need not be there.
     let new = until(&server, &path, "completed").await;
     let (before, after) = (&old["xenoglot"]["provenance"], &new["xenoglot"]["provenance"]);
     assert_eq!(

@@ -156,3 +156,25 @@ async fn wrong_lists_of_runs_are_told_their_field() {
     }
     json_of(server.get("/v1/runs?after=evalrun_x"), 404).await;
 }
+
+/// What a build wrote that knew of no briefs and no scores in short.
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_of_older_builds_are_shown_the_same() {
+    let (folder, server) = started().await;
+    let eval = new_eval(&server).await;
+    let run = new_run(&server, &eval, &json!({})).await;
+    until(&server, &run, "completed").await;
+    let shown = async || {
+        let table = json_of(server.get(&format!("{run}/sample_table")), 200).await;
+        (table, json_of(server.get("/v1/runs"), 200).await)
+    };
+    let before = shown().await;
+    assert!(before.1["data"][0]["scores"].is_object(), "{}", before.1);
+    let url = format!("sqlite://{}", folder.path().join("store.db").display());
+    let pool = sqlx::AnyPool::connect(&url).await.unwrap();
+    for statement in ["UPDATE samples SET brief = NULL", "UPDATE runs SET scores = NULL"] {
+        sqlx::query(statement).execute(&pool).await.unwrap();
+    }
+    pool.close().await;
+    assert_eq!(shown().await, before);
+}

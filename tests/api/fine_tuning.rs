@@ -377,18 +377,22 @@ async fn a_policy_learns_from_what_it_samples() {
             "max_completion_length": 8, "hyperparameters": {"max_steps": 2, "batch_size": 2},
         });
         let method = json!({"type": "reinforcement", "reinforcement": merge(&settings, more)});
-        json!({"model": MODEL, "training_file": file, "method": method})
+        json!({"model": MODEL, "training_file": file, "validation_file": file, "method": method})
     };
-    let id = client.create(&policy(&json!({}))).await;
+    let id = client.create(&policy(&json!({"num_generations_eval": 1}))).await;
     let job = client.succeeded(&id).await;
     let name = job["fine_tuned_model"].as_str().unwrap();
     assert_eq!(client.get(&format!("/v1/models/{name}")).await["parent"], MODEL);
     server.ok("/v1/completions", &completion(&json!({"model": name}))).await;
     let told = client.events(&id).await;
-    let metrics = told.iter().rfind(|event| event["type"] == "metrics").unwrap();
-    assert!(metrics["data"]["reward"].is_number(), "{metrics}");
+    let metrics: Vec<&Value> = told.iter().filter(|event| event["type"] == "metrics").collect();
+    for name in ["reward", "eval_reward", "eval_rewards/wanted/mean", "eval_completions/max_length"] {
+        assert!(metrics.iter().any(|event| event["data"][name].is_number()), "{name}: {metrics:?}");
+    }
+    let evaluated = metrics.last().unwrap();
+    assert!(evaluated["message"].as_str().unwrap().contains("validation reward"), "{evaluated}");
 
-    // What it answered: two prompts with four completions for each of two updates.
+    // What it answered: four completions a prompt, two prompts of three for the first update and one for the second.
     let completions = async |query: &str| client.get(&format!("{JOBS}/{id}/completions{query}")).await;
     let newest = completions("").await;
     assert_eq!(
@@ -397,7 +401,7 @@ async fn a_policy_learns_from_what_it_samples() {
         "{newest}"
     );
     let all = newest["data"].as_array().unwrap().clone();
-    assert_eq!((all.len(), all[0]["step"].as_u64()), (8, Some(2)));
+    assert_eq!((all.len(), all[0]["step"].as_u64()), (4, Some(2)));
     for one in &all {
         assert!(one["prompt"].is_string() && one["completion"].is_string(), "{one}");
         assert!(one["advantage"].is_number() && one["rewards"].is_object(), "{one}");

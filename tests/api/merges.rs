@@ -186,7 +186,7 @@ async fn what_cannot_be_planned_is_told_its_key_and_line() {
     bad(with(&CONFIG.replace("t: 0.5", "t: 2")), "config.parameters.t", "line 6").await;
     bad(with(&CONFIG.replace("model: two", "modle: two")), "config.models.1.modle", "line 5").await;
     bad(with("a: [\n"), "config", "line").await;
-    bad(with(&CONFIG.replace("model: two", "model: ../secret")), "config", "../secret").await;
+    bad(with(&CONFIG.replace("model: two", "model: ../secret")), "config.models.1.model", "../secret").await;
     bad(json!({"config": 3}), "config", "text").await;
     bad(json!({"config": CONFIG, "output": "../x"}), "output", "below").await;
     bad(json!({"config": CONFIG, "output": "one"}), "output", "exists").await;

@@ -76,11 +76,14 @@ pub async fn compare_runs(
     if etag::matches(&headers, &tag) {
         return Ok(etag::not_modified(&tag));
     }
+    let turn = evals.turn_to_read().await?;
     let first = MeasuredRun::read(&evals.store, &a).await?;
     let second = MeasuredRun::read(&evals.store, &b).await?;
     // The bootstrap takes a moment.
     let compared = state
         .blocking(move || {
+            // Until the two are done with, whether the client waits or not.
+            let _turn = turn;
             let found = compare_measured(measured(&a.id, &first), measured(&b.id, &second), &options);
             let found = found.map_err(wrong)?;
             let runs = [(&a, &first), (&b, &second)];

@@ -68,6 +68,7 @@ pub async fn export_run(
         }
         _ => {
             let (_, name) = (finished(&run)?, run.id.clone());
+            let _turn = evals.turn_to_read().await?;
             let MeasuredRun { file, tallies, .. } = MeasuredRun::read(&evals.store, &run).await?;
             results(&state, move |out| lm_eval(&file, FilePath::new(&name), &tallies, out)).await?
         }

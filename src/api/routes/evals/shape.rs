@@ -64,6 +64,7 @@ pub fn summary(listed: ListedRun, scores: Option<RunScores>) -> Result<RunSummar
             errored: count(row.errored),
         },
         completion_tokens: count(row.completion_tokens),
+        prompt_tokens: count(row.prompt_tokens),
         sequence: count(row.sequence),
         scores,
         id: row.id,

@@ -50,26 +50,24 @@ pub async fn get_eval_suite(
     Path(name): Path<String>,
 ) -> Result<Json<EvalSuite>, ApiError> {
     state.evals()?;
-    let asked = name.clone();
     let found = state.blocking(move || {
         // By name alone: a request may not have the server open a folder of its disk.
-        if !Suite::known().contains(&asked) {
-            return Err(ApiError::not_found("suite", &asked));
+        if !Suite::known().contains(&name) {
+            return Err(ApiError::not_found("suite", &name));
         }
-        let summary = Suite::summary(&asked, None).map_err(|error| unreadable(&asked, &error))?;
-        let content = if summary.present.is_empty() {
-            None
-        } else {
-            Some(Suite::content(&asked, &summary.present).map_err(|error| unreadable(&asked, &error))?)
-        };
-        Ok(shown(summary, content))
+        let summary = Suite::summary(&name, None).map_err(|error| {
+            tracing::error!(suite = name, %error, "a suite cannot be read");
+            ApiError::internal(format!("the suite `{name}` cannot be read; the log says why"))
+        })?;
+        let present = summary.present.clone();
+        let content = (!present.is_empty()).then(|| Suite::content(&name, &present)).transpose();
+        Ok(match content {
+            Ok(content) => shown(name, summary, content),
+            // Data that are there and wrong are told as a run on them would be.
+            Err(error) => EvalSuite { data_message: Some(error.to_string()), ..shown(name, summary, None) },
+        })
     });
     Ok(Json(found.await??))
-}
-
-fn unreadable(name: &str, error: &crate::eval::SuiteError) -> ApiError {
-    tracing::error!(suite = name, %error, "a suite cannot be read");
-    ApiError::internal(format!("the suite `{name}` cannot be read; the log says why"))
 }
 
 /// A suite that cannot be read is left out: the log says why, and the others are there.
@@ -78,7 +76,7 @@ fn listed() -> Vec<EvalSuite> {
         let read = Suite::summary(&name, None).and_then(|summary| {
             let is_own = summary.data == DataState::Own;
             let content = is_own.then(|| Suite::content(&name, &summary.present)).transpose()?;
-            Ok(shown(summary, content))
+            Ok(shown(name.clone(), summary, content))
         });
         read.inspect_err(|error| tracing::warn!(suite = name, %error, "a suite is left out of the list")).ok()
     };
@@ -93,7 +91,8 @@ fn presets() -> Vec<EvalPreset> {
     Preset::names().into_iter().filter_map(read).collect()
 }
 
-fn shown(summary: SuiteSummary, content: Option<SuiteContent>) -> EvalSuite {
+/// `name` is what finds it, whatever its manifest says.
+fn shown(name: String, summary: SuiteSummary, content: Option<SuiteContent>) -> EvalSuite {
     let (counts, sha256) = match content {
         Some(SuiteContent { problems, sha256 }) => (problems, Some(sha256)),
         None => (BTreeMap::new(), None),
@@ -117,7 +116,7 @@ fn shown(summary: SuiteSummary, content: Option<SuiteContent>) -> EvalSuite {
         data_message,
         sha256,
         defaults: defaults(&summary.protocol),
-        name: summary.name,
+        name,
         version: summary.version,
         revision: summary.revision,
         description: summary.description,
@@ -142,10 +141,11 @@ fn said(protocol: &Protocol) -> EvalProtocol {
     }
 }
 
-/// With the program's own choice where the suite says nothing.
+/// With the program's own choice where the suite says nothing; n reaches the largest k that it reports.
 fn defaults(protocol: &Protocol) -> EvalProtocol {
     let said = said(protocol);
-    let Ok(settled) = protocol.settled(1) else { return said };
+    let largest = protocol.k.iter().max().copied().unwrap_or(1);
+    let Ok(settled) = protocol.settled(largest) else { return said };
     EvalProtocol {
         n: Some(settled.n),
         shots: Some(settled.shots as u32),

@@ -47,9 +47,16 @@ pub async fn get_sample_table(
         return Ok(etag::not_modified(&tag));
     }
     let suite = shape::spec_of(&run)?.suite;
+    let turn = evals.turn_to_read().await?;
     let briefs = RunBriefs::read(&evals.store, &run).await?;
     // Megabytes of JSON: not on an async thread.
-    let text = state.blocking(move || serde_json::to_vec(&sample_table(&run, suite, &briefs))).await?;
+    let written = state.blocking(move || {
+        let text = serde_json::to_vec(&sample_table(&run, suite, &briefs));
+        // Whether the client waits for it or not.
+        drop(turn);
+        text
+    });
+    let text = written.await?;
     let text = text.map_err(|error| ApiError::internal(error.to_string()))?;
     let response = ([(header::CONTENT_TYPE, "application/json")], text).into_response();
     Ok(etag::tagged(response, &tag))
