@@ -10,11 +10,9 @@ import { close, launch, open } from './browser.mjs';
 import { binary, MODEL, Server } from './server.mjs';
 
 const KEY = 'sk-admin';
-let browser, server, plans;
+let browser, server;
 before(async () => {
   [browser, server] = await Promise.all([launch(), Server.startWithModels('--api-key', 'sk-use', '--admin-key', KEY)]);
-  const answer = await server.post('/v1/merges/plan', { config: `merge_method: linear\nmodels: [{model: ${MODEL}, parameters: {weight: 1}}]` }, KEY);
-  plans = answer.object === 'merge.plan';
 });
 after(async () => {
   await browser?.close();
@@ -46,15 +44,13 @@ test('a merge is built in the form, planned, run, watched, and served', async ()
   await page.getByLabel('weight of model 2').fill('0.25');
   await page.getByLabel('weight of model 2').blur();
   assert.match(await text(page), /merge_method: linear\nmodels:\n  - model: SmolLM2-135M-Instruct\n    parameters:\n      weight: 0\.5\n  - model: .*\n    parameters:\n      weight: 0\.25\n/);
-  if (plans) {
-    const picture = page.getByRole('img', { name: /32 layers of the result/ });
-    await picture.waitFor();
-    await picture.getByText('layer 29').first().waitFor();
-    // The same model twice is one column, or two whose weights are as given.
-    assert.match(await picture.textContent(), /embeddings.*0\.5/);
-    await page.getByText('As a table').click();
-    assert.equal(await page.getByRole('rowheader', { name: /^layer \d+$/ }).count(), 30);
-  }
+  const picture = page.getByRole('img', { name: /32 layers of the result/ });
+  await picture.waitFor();
+  await picture.getByText('layer 29').first().waitFor();
+  // The same model twice is one column, or two whose weights are as given.
+  assert.match(await picture.textContent(), /embeddings.*0\.5/);
+  await page.getByText('As a table').click();
+  assert.equal(await page.getByRole('rowheader', { name: /^layer \d+$/ }).count(), 30);
   await page.getByLabel('Name of the result').fill('../out');
   await page.getByRole('button', { name: 'Merge', exact: true }).click();
   await page.getByText('is no name of a folder').waitFor();
@@ -90,10 +86,6 @@ test('text and form keep in step, and mistakes are told at their line', async ()
   await page.getByText('The text has parts that the form does not show.').waitFor();
   assert.equal(await page.getByLabel('Method').count(), 0);
   await area.fill(`merge_method: ties\nbase_model: ${MODEL}\nmodels:\n  - model: ${MODEL}\n    parameters:\n      weight: 0.5\n      density: 7\n`);
-  if (!plans) {
-    await page.getByLabel('Name of the result').fill('never');
-    await page.getByRole('button', { name: 'Merge', exact: true }).click();
-  }
   await page.getByRole('button', { name: 'Go to line 7' }).click();
   assert.equal(await area.getAttribute('aria-invalid'), 'true');
   const selected = await page.evaluate(() => {
@@ -108,7 +100,7 @@ test('text and form keep in step, and mistakes are told at their line', async ()
   await page.getByLabel('Up to, without').fill('4');
   await page.getByLabel('Up to, without').blur();
   assert.match(await text(page), /slices:\n  - sources:\n      - model: SmolLM2-135M-Instruct\n        layer_range: \[0, 4\]\n/);
-  if (plans) await page.getByRole('img', { name: /6 layers of the result/ }).waitFor();
+  await page.getByRole('img', { name: /6 layers of the result/ }).waitFor();
   await close(page);
 });
 
@@ -152,7 +144,7 @@ test('no view of merges has a serious violation', async () => {
     [`merges/${merge.id}`, (page) => page.getByText('Before and after').waitFor()],
     ['merges/new', async (page) => {
       await page.getByLabel('Configuration as YAML').fill(config);
-      if (plans) await page.getByRole('img', { name: /layers of the result/ }).waitFor();
+      await page.getByRole('img', { name: /layers of the result/ }).waitFor();
       await page.getByLabel('density of model 1').waitFor();
     }],
     ['merges/maet', async (page) => {

@@ -28,12 +28,14 @@ export class FollowedJob {
   /** The newest first. */
   messages = $state.raw<JobEvent[]>([]);
   checkpoints = $state.raw<Checkpoint[]>([]);
+  hasOlder = $state(false);
   error = $state('');
   /** Grows with the table of metrics. */
   version = $state(0);
   readonly metrics = new MetricTable();
   readonly path: string;
   #lastEvent = '';
+  #firstEvent = '';
   #frame = 0;
 
   constructor(readonly id: string) {
@@ -66,21 +68,33 @@ export class FollowedJob {
     this.checkpoints = (await getJson<{ data: Checkpoint[] }>(`${this.path}/checkpoints?limit=100`, signal)).data;
   }
 
-  /** All metrics at once where the server has them so; else the stream of events, from its beginning, tells them again. */
+  /** What came before the stream that is listened to. */
   async #readPast(signal: AbortSignal): Promise<void> {
     // First, so that nothing falls between the two.
-    const { data } = await getJson<{ data: JobEvent[] }>(`${this.path}/events?limit=100`, signal);
-    try {
-      const { updates, evaluations } = await getJson<Schema<'FineTuningMetrics'>>(`${this.path}/metrics`, signal);
-      this.metrics.takeColumns(updates);
-      this.metrics.takeColumns(evaluations);
-    } catch (error) {
-      if (error instanceof ApiError && error.status === 404) return;
-      throw error;
-    }
-    this.#lastEvent = data[0]?.id ?? '';
-    this.messages = data.filter(({ type }) => type !== 'metrics');
+    this.#lastEvent = (await this.#readEvents('', signal))[0]?.id ?? '';
+    const { updates, evaluations } = await getJson<Schema<'FineTuningMetrics'>>(`${this.path}/metrics`, signal);
+    this.metrics.takeColumns(updates);
+    this.metrics.takeColumns(evaluations);
     this.version++;
+  }
+
+  /** More of what it said earlier. */
+  async readOlder(): Promise<void> {
+    try {
+      await this.#readEvents(this.#firstEvent);
+    } catch (error) {
+      this.error = error instanceof Error ? error.message : String(error);
+    }
+  }
+
+  /** A page of events, the newest first. */
+  async #readEvents(after: string, signal?: AbortSignal): Promise<JobEvent[]> {
+    const query = new URLSearchParams({ limit: '100', ...(after ? { after } : {}) });
+    const { data, has_more } = await getJson<{ data: JobEvent[]; has_more: boolean }>(`${this.path}/events?${query}`, signal);
+    this.messages = [...this.messages, ...data.filter(({ type }) => type !== 'metrics')];
+    this.#firstEvent = data.at(-1)?.id ?? this.#firstEvent;
+    this.hasOlder = has_more;
+    return data;
   }
 
   async #listen(signal: AbortSignal): Promise<void> {
