@@ -11,7 +11,8 @@ export function launch() {
 export async function open(browser, url, options = {}) {
   const context = await browser.newContext({ locale: 'en', viewport: { width: 1280, height: 900 }, reducedMotion: 'reduce', ...options });
   const page = await context.newPage();
-  page.setDefaultTimeout(15_000);
+  // A machine that has much else to do may have more.
+  page.setDefaultTimeout(Number(process.env.XENOGLOT_WEB_TIMEOUT_MS ?? 15_000));
   page.troubles = [];
   page.on('pageerror', (error) => page.troubles.push(String(error)));
   page.on('console', (message) => {

@@ -1,18 +1,19 @@
 // The real server with the real model, as a process of its own that tests may kill.
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, linkSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 const root = resolve(import.meta.dirname, '../..');
-const binary = process.env.XENOGLOT ?? join(root, 'target/debug/xenoglot');
+export const binary = process.env.XENOGLOT ?? join(root, 'target/debug/xenoglot');
 const models = process.env.XENOGLOT_MODELS ? resolve(root, process.env.XENOGLOT_MODELS) : join(root, 'models');
 export const MODEL = 'SmolLM2-135M-Instruct';
 
 export class Server {
-  static async start(...options) {
-    const server = new Server();
+  static async start(...given) {
+    const options = given.filter((option) => typeof option === 'string');
+    const server = Object.assign(new Server(), ...given.filter((option) => typeof option === 'object'));
     server.port = await freePort();
     server.url = `http://127.0.0.1:${server.port}`;
     server.folder = mkdtempSync(join(tmpdir(), 'xenoglot-web-'));
@@ -21,9 +22,24 @@ export class Server {
     return server;
   }
 
+  /** With a models directory of its own, into which it may write: the model is there by a link, or copied. */
+  static async startWithModels(...options) {
+    const own = mkdtempSync(join(tmpdir(), 'xenoglot-models-'));
+    mkdirSync(join(own, MODEL));
+    for (const name of readdirSync(join(models, MODEL))) {
+      const [from, to] = [realpathSync(join(models, MODEL, name)), join(own, MODEL, name)];
+      try {
+        linkSync(from, to);
+      } catch {
+        copyFileSync(from, to);
+      }
+    }
+    return Server.start({ models: own }, ...options);
+  }
+
   /** Also after a kill, on the same port. */
   async resume() {
-    const known = ['--models-dir', models, '--store', `sqlite:${join(this.folder, 'store.db')}`, '--kv-cache-memory', '256MiB'];
+    const known = ['--models-dir', this.models ?? models, '--store', `sqlite:${join(this.folder, 'store.db')}`, '--kv-cache-memory', '256MiB'];
     const args = ['serve', MODEL, '--port', String(this.port), ...known, ...this.options];
     this.process = spawn(binary, args, { cwd: this.folder, stdio: ['ignore', 'ignore', 'pipe'] });
     let said = '';
@@ -54,6 +70,7 @@ export class Server {
   async stop() {
     await this.kill('SIGTERM');
     rmSync(this.folder, { recursive: true, force: true });
+    if (this.models) rmSync(this.models, { recursive: true, force: true });
   }
 
   /** Until no request runs any more. */

@@ -9,6 +9,8 @@ export class ApiError extends Error {
     message: string,
     /** How long the server asks to be left alone; 0 where it does not say. */
     readonly retryAfterMs = 0,
+    /** The field at fault, as a path in the request's body. */
+    readonly param: string | null = null,
   ) {
     super(message);
   }
@@ -46,16 +48,18 @@ export function jsonBody(body: unknown): RequestInit {
 async function errorOf(response: Response): Promise<ApiError> {
   const text = await response.text().catch(() => '');
   const retryAfterMs = 1000 * (Number(response.headers.get('retry-after')) || 0);
-  const error = new ApiError(response.status, messageOf(text) ?? (text.slice(0, 200) || response.statusText), retryAfterMs);
+  const told = toldBy(text);
+  const message = told?.message ?? (text.slice(0, 200) || response.statusText);
+  const error = new ApiError(response.status, message, retryAfterMs, told?.param ?? null);
   if (isGone(response.status)) serverIsGone();
   // A key that was taken away while the page was open.
   if (response.status === 401 && session.status === 'open') shut(error.message);
   return error;
 }
 
-function messageOf(text: string): string | null {
+function toldBy(text: string): Schema<'ErrorResponse'>['error'] | null {
   try {
-    return (JSON.parse(text) as Schema<'ErrorResponse'>).error.message;
+    return (JSON.parse(text) as Schema<'ErrorResponse'>).error;
   } catch {
     return null; // another's page: a proxy's
   }
