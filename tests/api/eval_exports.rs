@@ -39,7 +39,7 @@ async fn a_run_is_downloaded_in_every_form() {
     let mut table = csv::Reader::from_reader(text.as_bytes());
     assert_eq!(table.headers().unwrap().iter().take(3).collect::<Vec<_>>(), ["suite", "model", "problem"]);
     let rows: Vec<csv::StringRecord> = table.records().collect::<Result<_, _>>().unwrap();
-    assert_eq!((rows.len(), rows[115].iter().last()), (160, line["completion"].as_str()));
+    assert_eq!((rows.len(), rows[115].iter().next_back()), (160, line["completion"].as_str()));
 
     let (kind, name, text) = file(&server, &run, "lm-eval").await;
     let results: Value = serde_json::from_str(&text).unwrap();

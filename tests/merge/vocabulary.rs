@@ -234,7 +234,7 @@ fn slices_have_the_rows_of_their_own_models() {
             let row = &written.data()[id as usize * row_bytes..][..row_bytes];
             match own.token_to_id(&token) {
                 Some(own) => {
-                    assert_eq!(row, &stored.data()[own as usize * row_bytes..][..row_bytes], "{token}")
+                    assert_eq!(row, &stored.data()[own as usize * row_bytes..][..row_bytes], "{token}");
                 }
                 None => assert!(row.iter().all(|byte| *byte == 0), "{tensor} {token}"),
             }

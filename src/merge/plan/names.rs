@@ -127,7 +127,9 @@ mod tests {
     fn trunks_take_the_prefix_of_whole_models() {
         let check = |names: &[&str], name: &str, expected: &str| {
             let mut trunk = Trunk::default();
-            names.iter().for_each(|name| trunk.add(name));
+            for name in names {
+                trunk.add(name);
+            }
             assert_eq!(trunk.whole(name), expected, "{name}");
         };
         let whole = ["transformer.h.0.ln_1.weight", "transformer.wte.weight", "lm_head.weight"];

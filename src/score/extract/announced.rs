@@ -131,7 +131,7 @@ fn corrected(text: &str, end: usize) -> Option<usize> {
         .filter_map(|words| Some((head(rest, 24).find(words)?, words)))
         .min_by_key(|(at, _)| *at)?;
     let behind = rest[at + words.len()..].trim_start_matches(|c: char| is_blank(c) || "、,，".contains(c));
-    let near = rest[..at].chars().all(|c| c.is_alphabetic());
+    let near = rest[..at].chars().all(char::is_alphabetic);
     (near && value::starts_value(behind)).then_some(text.len() - behind.len())
 }
 
