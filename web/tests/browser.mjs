@@ -12,7 +12,7 @@ export async function open(browser, url, options = {}) {
   const context = await browser.newContext({ locale: 'en', viewport: { width: 1280, height: 900 }, reducedMotion: 'reduce', ...options });
   const page = await context.newPage();
   // A machine that has much else to do may have more.
-  page.setDefaultTimeout(Number(process.env.XENOGLOT_WEB_TIMEOUT_MS ?? 15_000));
+  page.setDefaultTimeout(Number(process.env.WEB_TEST_TIMEOUT_MS ?? 15_000));
   page.troubles = [];
   page.on('pageerror', (error) => page.troubles.push(String(error)));
   page.on('console', (message) => {
