@@ -14,5 +14,6 @@ export interface View {
 
 export const views: View[] = [
   { path: 'playground', title: 'shell.playground', scope: 'inference', load: () => import('./views/playground/Playground.svelte') },
+  { path: 'evaluations', title: 'shell.evaluations', scope: 'inference', load: () => import('./views/evaluations/Evaluations.svelte') },
   { path: 'server', title: 'shell.server', scope: 'metrics', load: () => import('./views/server/Server.svelte') },
 ];
