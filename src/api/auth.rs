@@ -62,6 +62,9 @@ pub fn scope_of(route: Option<&str>) -> Scope {
             | "/v1/fine_tuning/alpha/graders/validate"
             | "/detokenize"
             | "/tokenizer_info"
+            | "/v1/runs"
+            | "/v1/eval_suites"
+            | "/v1/eval_suites/{suite}"
             | "/v1/evals"
             | "/v1/evals/{eval_id}"
             | "/v1/evals/{eval_id}/runs"
@@ -70,6 +73,10 @@ pub fn scope_of(route: Option<&str>) -> Scope {
             | "/v1/evals/{eval_id}/runs/{run_id}/pause"
             | "/v1/evals/{eval_id}/runs/{run_id}/resume"
             | "/v1/evals/{eval_id}/runs/{run_id}/events"
+            | "/v1/evals/{eval_id}/runs/{run_id}/sample_table"
+            | "/v1/evals/{eval_id}/runs/{run_id}/compare"
+            | "/v1/evals/{eval_id}/runs/{run_id}/export"
+            | "/v1/evals/{eval_id}/runs/{run_id}/rescore"
             | "/v1/evals/{eval_id}/runs/{run_id}/output_items"
             | "/v1/evals/{eval_id}/runs/{run_id}/output_items/{output_item_id}",
         )

@@ -35,6 +35,14 @@ impl ApiError {
         Self { status, body, retry_after_s: None }
     }
 
+    /// The field at fault as a request names it that has it at the top.
+    #[must_use]
+    pub fn without_prefix(mut self, prefix: &str) -> Self {
+        self.body.param =
+            self.body.param.map(|param| param.strip_prefix(prefix).unwrap_or(&param).to_owned());
+        self
+    }
+
     #[must_use]
     pub fn with_param(mut self, param: impl Into<String>) -> Self {
         self.body.param = Some(param.into());
@@ -343,6 +351,10 @@ impl From<JobError> for ApiError {
         match error {
             JobError::Store(error) => error.into(),
             JobError::Eval(error) => error.into(),
+            JobError::NothingYet { .. } | JobError::NotComplete { .. } | JobError::OtherSuite { .. } => {
+                Self::conflict(error.to_string())
+            }
+            JobError::TooManySamples { .. } => Self::invalid("run_id", error.to_string()),
             JobError::Damaged { .. } | JobError::Files { .. } | JobError::Internal { .. } => {
                 tracing::error!(%error, "a job failed");
                 Self::internal("the server failed on this request; its log says why")

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use super::error::ApiError;
@@ -46,10 +46,14 @@ pub struct Evals {
     wake_merger: Arc<Notify>,
     wake_trainer: Arc<Notify>,
     wake_batches: Arc<Notify>,
+    /// Runs that are read whole at the same time: each may be a hundred megabytes.
+    reading: Arc<Semaphore>,
     /// Held from counting a key's runs until one more is there.
     pub counting: tokio::sync::Mutex<()>,
     stop: watch::Sender<bool>,
 }
+
+const READING_MAX: usize = 4;
 
 impl Evals {
     pub fn new(options: EvalOptions) -> Self {
@@ -64,9 +68,18 @@ impl Evals {
             wake_merger: Arc::new(Notify::new()),
             wake_trainer: Arc::new(Notify::new()),
             wake_batches: Arc::new(Notify::new()),
+            reading: Arc::new(Semaphore::new(READING_MAX)),
             counting: tokio::sync::Mutex::default(),
             stop: watch::channel(false).0,
         }
+    }
+
+    /// Leave to read a run whole; others wait their turn until it is dropped.
+    ///
+    /// # Errors
+    /// Never, while the server runs.
+    pub async fn turn_to_read(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        self.reading.clone().acquire_owned().await.map_err(|_| ApiError::internal("shutting down"))
     }
 
     /// There is something to do: do not wait for the next look.

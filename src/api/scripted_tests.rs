@@ -76,7 +76,9 @@ fn engine(script: Vec<Event>, vocab_size: usize) -> EngineHandle {
                 | Command::Weights { .. }
                 | Command::SwapWeights { .. }
                 | Command::Pause { .. }
-                | Command::Resume { .. } => {}
+                | Command::Resume { .. }
+                | Command::BeginUpdate { .. }
+                | Command::EndUpdate => {}
             }
         }
     });

@@ -47,6 +47,8 @@ pub struct RolloutOptions {
     pub weights_dir: Option<PathBuf>,
     /// Where it may listen, beside this machine.
     pub hosts: Vec<String>,
+    /// How long it may be silent in the middle of an update.
+    pub transfer_idle: Duration,
 }
 
 impl From<&Settings> for ApiOptions {
@@ -74,6 +76,7 @@ impl From<&Settings> for ApiOptions {
                 backend: settings.rollout_backend,
                 weights_dir: settings.weights_dir.clone(),
                 hosts: settings.weight_transfer_hosts.clone(),
+                transfer_idle: Duration::from_secs(settings.weight_transfer_idle_seconds),
             },
         }
     }
@@ -128,7 +131,8 @@ impl AppState {
         let text_work = Arc::new(Semaphore::new(cores));
         let vectors = Arc::new(Semaphore::new(VECTORS_MIB_MAX as usize));
         let evals = options.evals.clone().map(|options| Arc::new(Evals::new(options)));
-        let weight_updates = Arc::new(WeightUpdates::new(options.rollouts.hosts.clone()));
+        let RolloutOptions { hosts, transfer_idle, .. } = &options.rollouts;
+        let weight_updates = Arc::new(WeightUpdates::new(hosts.clone(), *transfer_idle));
         let responses = StoredResponses::new();
         Ok(Self(Arc::new(Inner {
             registry,

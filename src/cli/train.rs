@@ -218,6 +218,9 @@ fn explain(error: TrainError) -> anyhow::Error {
         TrainError::Data(DataError::Interrupted) => Failure::new("stopped while the data were read")
             .hint("the same command begins with them again")
             .into(),
+        TrainError::Interrupted => Failure::new("stopped while the model was read")
+            .hint("the same command begins again, or goes on with its checkpoint")
+            .into(),
         error @ (TrainError::Option { .. } | TrainError::Data(_) | TrainError::Mask { .. }) => {
             Failure::usage(error).into()
         }
@@ -263,6 +266,11 @@ impl Observer for &Bar {
             }
             Event::Evaluated { step, evaluation, .. } => {
                 self.say(&format!("step {step}: {}", shown(&evaluation)));
+            }
+            Event::Answered { step, metrics, .. } => {
+                let reward =
+                    metrics.iter().find(|(name, _)| name == "reward").map_or(f64::NAN, |(_, reward)| *reward);
+                self.say(&format!("step {step}: validation reward {reward:.4}"));
             }
             Event::Note(text) => self.say(&text),
             Event::Saved { .. } | Event::Completions(_) => {}

@@ -138,6 +138,11 @@ pub(crate) enum Command {
     Resume {
         done: tokio::sync::oneshot::Sender<()>,
     },
+    /// End everything that runs and waits, and stand still until as many `EndUpdate` have come.
+    BeginUpdate {
+        done: tokio::sync::oneshot::Sender<bool>,
+    },
+    EndUpdate,
     /// Fail everything that runs and waits.
     FailAll {
         message: String,
@@ -290,6 +295,19 @@ impl EngineHandle {
         self.ask(|done| Command::Resume { done }).await
     }
 
+    /// As [`Self::pause`] with `Abort`, for as long as the result lives: pauses and other updates, which begin and end meanwhile,
+    /// change nothing of it, nor it of them.
+    ///
+    /// # Errors
+    /// `Stopped` if the engine thread has ended.
+    pub async fn stand_aside(&self) -> Result<StandsAside, EngineError> {
+        // It is there before the engine stands still, so that a caller that stops waiting ends it too.
+        let mut aside = StandsAside { was_paused: false, commands: self.commands.clone() };
+        aside.was_paused = self.ask(|done| Command::BeginUpdate { done }).await?;
+        Ok(aside)
+    }
+
+    /// Whether nothing is computed: for a pause, or for an update of the weights.
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.shared.stats.paused.load(Ordering::Acquire)
@@ -354,6 +372,20 @@ impl EngineHandle {
     fn stopped_error(&self) -> EngineError {
         let reason = self.shared.stopped.get().cloned().unwrap_or_else(|| "its thread ended".to_owned());
         EngineError::Stopped { reason }
+    }
+}
+
+/// An engine that stands still for an update of its weights, until this is dropped.
+pub struct StandsAside {
+    /// It stood still before, for a pause, and will afterwards unless that ends meanwhile.
+    pub was_paused: bool,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Drop for StandsAside {
+    fn drop(&mut self) {
+        // An engine that has stopped has nothing to go on with.
+        let _ = self.commands.send(Command::EndUpdate);
     }
 }
 

@@ -35,7 +35,7 @@ pub use available_memory::{available_memory, process_memory};
 pub use block_pool::BLOCK_SIZE;
 pub use config::{EngineConfig, StartError, start, start_augmented};
 pub use guidance::{Guidance, Steer, Trace, TraceBudget, TraceMarks};
-pub use handle::{EngineError, EngineHandle, EngineInfo, EngineStats, EventStream, PauseMode};
+pub use handle::{EngineError, EngineHandle, EngineInfo, EngineStats, EventStream, PauseMode, StandsAside};
 pub use memory_plan::{MemoryError, MemoryPlan, MemoryRequest, memory_plan};
 pub use output::{Output, OutputOptions, OutputStream, StopCause};
 pub use request::{

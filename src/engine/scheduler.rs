@@ -130,6 +130,7 @@ impl Scheduler {
             unfinished,
             forked: false,
             prompt_logprobs: new.prompt_logprobs,
+            cache_root: new.cache_root,
         };
         self.groups.insert(new.ticket, group);
         let mut sequence = Sequence::new(new.prompt, new.cache_root);
@@ -158,7 +159,11 @@ impl Scheduler {
         for (scheduled, tokens) in step.scheduled.iter().zip(sampled) {
             let Some(sequence) = self.running.get_mut(&scheduled.key) else { continue };
             sequence.num_computed += scheduled.ids.len() - scheduled.drafts;
-            self.blocks.publish(sequence, scheduled.start);
+            let cache_root = self.groups.get(&scheduled.key.ticket).map(|group| group.cache_root);
+            // What was begun with other weights is named by those.
+            if cache_root == Some(sequence.root()) {
+                self.blocks.publish(sequence, scheduled.start);
+            }
             if !scheduled.choices.is_empty() {
                 self.fork(scheduled);
             }
@@ -228,13 +233,16 @@ impl Scheduler {
     }
 
     /// After a change of weights: what has nothing computed is computed with the new ones, and its blocks are named so. The
-    /// others go on under the names that they began with, which no later request has.
-    pub fn rename_waiting(&mut self, root_of: impl Fn(u64) -> Option<BlockKey>) {
+    /// others keep what they have, name no further blocks, and begin anew where they are preempted.
+    pub fn rename(&mut self, root_of: impl Fn(u64) -> Option<BlockKey>) {
+        for (ticket, group) in &mut self.groups {
+            group.cache_root = root_of(*ticket).unwrap_or(group.cache_root);
+        }
         for (key, sequence) in &mut self.waiting {
             if sequence.block_table.is_empty()
-                && let Some(root) = root_of(key.ticket)
+                && let Some(group) = self.groups.get(&key.ticket)
             {
-                sequence.rename(root);
+                sequence.rename(group.cache_root);
             }
         }
     }
@@ -378,15 +386,29 @@ impl Scheduler {
         if last_waiting > last_running {
             self.strip_last_waiting();
         } else if let Some((key, mut sequence)) = self.running.pop_last() {
-            self.blocks.release(&mut sequence);
+            self.strip(key, &mut sequence);
             self.waiting.insert(key, sequence);
         }
     }
 
     /// Takes the blocks of the last waiting fork that holds any.
     fn strip_last_waiting(&mut self) -> bool {
-        let last = self.waiting.values_mut().rev().find(|sequence| !sequence.block_table.is_empty());
-        last.map(|sequence| self.blocks.release(sequence)).is_some()
+        let holds_any = |(_, sequence): &(&SequenceKey, &Sequence)| !sequence.block_table.is_empty();
+        let Some(key) = self.waiting.iter().rev().find(holds_any).map(|(key, _)| *key) else { return false };
+        if let Some(mut sequence) = self.waiting.remove(&key) {
+            self.strip(key, &mut sequence);
+            self.waiting.insert(key, sequence);
+        }
+        true
+    }
+
+    /// All of it is computed again, with the weights that there are then.
+    fn strip(&mut self, key: SequenceKey, sequence: &mut Sequence) {
+        self.blocks.release(sequence);
+        if let Some(group) = self.groups.get(&key.ticket).filter(|group| group.cache_root != sequence.root())
+        {
+            sequence.rename(group.cache_root);
+        }
     }
 
     fn drop_sequence(&mut self, key: SequenceKey) {

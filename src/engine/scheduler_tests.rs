@@ -300,6 +300,35 @@ fn the_last_in_the_order_is_preempted_and_recomputed() {
 }
 
 #[test]
+fn what_is_preempted_after_a_change_of_weights_shares_nothing_with_the_old() {
+    let (old, new) = (BlockKey::root(0, None), BlockKey::root(1, None));
+    let mut run = Run::new(SchedulerConfig { speculation: false, ..config(6) });
+    run.scheduler.add(endless(0, vec![9; 30], 1, 60));
+    run.scheduler.add(endless(1, vec![8; 70], 1, 60));
+    // Two steps for both prompts, whose blocks are named after the old weights.
+    run.step();
+    run.step();
+    run.scheduler.rename(|_| Some(new));
+    let cached = |run: &Run, ticket| {
+        run.scheduler.sequence(SequenceKey { priority: 0, ticket, choice: 0 }).map(|of| of.num_cached)
+    };
+    while !run.scheduler.is_idle() {
+        run.step();
+        assert!(cached(&run, 1).is_none_or(|tokens| tokens == 0));
+    }
+    assert!(run.preempted > 0);
+    // The second was computed anew, and named so.
+    let whole = [vec![8; 70], run.outputs[&(1, 0)].clone()].concat();
+    for (ticket, cache_root, least, most) in [(2, new, 128, 128), (3, old, 0, 64)] {
+        run.scheduler.add(NewGroup { cache_root, ..endless(ticket, whole.clone(), 1, 5) });
+        run.step();
+        let tokens = cached(&run, ticket).unwrap();
+        assert!((least..=most).contains(&tokens), "{ticket}: {tokens}");
+        run.finish();
+    }
+}
+
+#[test]
 fn more_choices_than_seats_or_blocks_take_turns() {
     let mut run = Run::new(SchedulerConfig { max_num_seqs: 3, enable_prefix_caching: false, ..config(4) });
     run.scheduler.add(endless(0, vec![9; 40], 20, 60));

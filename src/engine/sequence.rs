@@ -81,6 +81,11 @@ impl Sequence {
         self.tokens.len() - self.num_computed
     }
 
+    /// Where the names of its blocks begin.
+    pub fn root(&self) -> BlockKey {
+        self.root
+    }
+
     /// Begins the names of its blocks anew, none of which it may hold.
     pub fn rename(&mut self, root: BlockKey) {
         self.root = root;
@@ -108,6 +113,8 @@ pub struct SequenceGroup {
     pub forked: bool,
     /// Logits of every prompt row are wanted, so the prompt is computed even where it is cached.
     pub prompt_logprobs: bool,
+    /// Where the names of its blocks begin under the present weights; sequences that hold blocks of others have another.
+    pub cache_root: BlockKey,
 }
 
 /// When a choice ends by itself.

@@ -237,6 +237,8 @@ impl<M: StepModel> Worker<M> {
                 self.resume();
                 let _ = done.send(());
             }
+            Command::BeginUpdate { done } => drop(done.send(self.begin_update())),
+            Command::EndUpdate => self.end_update(),
             Command::Drain { done } => {
                 self.let_go();
                 self.drains.push(done);
@@ -267,6 +269,7 @@ impl<M: StepModel> Worker<M> {
 
     /// Requests whose clients are gone.
     fn drop_unwanted(&mut self) {
+        self.drop_unwanted_arrivals();
         let gone =
             self.requests.iter().filter(|(_, request)| !request.is_wanted()).map(|(ticket, _)| *ticket);
         for ticket in gone.collect::<Vec<_>>() {

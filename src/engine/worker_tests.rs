@@ -441,6 +441,55 @@ fn a_pause_that_waits_lets_requests_come_to_their_end() {
 }
 
 #[test]
+fn who_hangs_up_behind_a_pause_that_waits_is_gone_before_it_is_there() {
+    let (runtime, engine) = (runtime(), engine(EngineConfig { max_num_seqs: 2, ..EngineConfig::default() }));
+    let endless = SamplingParams { ignore_eos: true, n: 64, ..greedy(1000) };
+    let mut running = engine.handle.generate(request(&[3], endless)).unwrap();
+    running.blocking_next();
+    let handle = engine.handle.clone();
+    let pausing = std::thread::spawn(move || self::runtime().block_on(handle.pause(PauseMode::Wait)));
+    std::thread::sleep(Duration::from_millis(5));
+    drop(engine.handle.generate(request(&[7], greedy(4))).unwrap());
+    wait_until("the client is gone", || engine.handle.stats().requests_waiting.load(Relaxed) == 0);
+    assert!(!engine.handle.is_paused());
+    runtime.block_on(engine.handle.resume()).unwrap();
+    pausing.join().unwrap().unwrap();
+    drop(running);
+}
+
+#[test]
+fn updates_and_pauses_do_not_end_each_other() {
+    let (runtime, engine) = (runtime(), engine(EngineConfig::default()));
+    let aside = || runtime.block_on(engine.handle.stand_aside()).unwrap();
+    let stands_still = || {
+        // What was asked for before this has been done.
+        runtime.block_on(engine.handle.reset_prefix_cache()).unwrap();
+        engine.handle.is_paused()
+    };
+    let (first, second) = (aside(), aside());
+    assert!(!first.was_paused && !second.was_paused);
+    drop(first);
+    assert!(stands_still());
+    runtime.block_on(engine.handle.resume()).unwrap();
+    assert!(stands_still());
+    runtime.block_on(engine.handle.pause(PauseMode::Keep)).unwrap();
+    drop(second);
+    assert!(stands_still());
+    let third = aside();
+    assert!(third.was_paused);
+    drop(third);
+    assert!(stands_still());
+    runtime.block_on(engine.handle.resume()).unwrap();
+    assert!(!stands_still());
+    // One that is never ended does not keep an engine from its end.
+    let fourth = aside();
+    let mut stream = engine.handle.generate(request(&[7], greedy(4))).unwrap();
+    runtime.block_on(engine.handle.drain());
+    assert_eq!(told(&read(&mut stream), 0).unwrap().0, [8, 9]);
+    drop(fourth);
+}
+
+#[test]
 fn an_engine_without_weights_waits_for_them() {
     let (runtime, engine) = (runtime(), engine(EngineConfig::default()));
     let swap = |weights| runtime.block_on(engine.handle.swap_weights(weights)).unwrap();

@@ -4,7 +4,7 @@ use futures::FutureExt;
 use tokio::sync::mpsc;
 
 use super::conversation::Conversation;
-use super::generator::{Completion, Draw, GenerationEvent, Generator, GeneratorError};
+use super::generator::{Completion, Draw, Finish, GenerationEvent, Generator, GeneratorError, Usage};
 use super::plan::RunPlan;
 use super::record::SampleRecord;
 use super::scoring::Place;
@@ -15,6 +15,9 @@ pub trait SampleSink: Sync {
 
     /// Tokens generated since the last call.
     fn tokens(&self, count: u64);
+
+    /// What a request took. Whoever keeps samples of several generators together meters these.
+    fn usage(&self, _usage: Usage) {}
 
     /// Keep a sample; an error ends the item at once.
     fn keep(&self, record: SampleRecord) -> impl Future<Output = Result<(), Self::Error>> + Send;
@@ -77,6 +80,36 @@ impl RunPlan {
         }
     }
 
+    /// Judge samples of the item at a position again, from their completions; those that were refused stay so.
+    ///
+    /// # Panics
+    /// On a position beyond the last item.
+    pub async fn judge_item<S: SampleSink>(
+        &self,
+        position: usize,
+        samples: Vec<SampleRecord>,
+        sink: &S,
+    ) -> ItemEnd<S::Error> {
+        for old in samples {
+            let record = if old.finish == Finish::Error {
+                Ok(old)
+            } else {
+                let draw = Draw { seed: old.seed, choice: old.choice.unwrap_or_default() };
+                let (text, finish, tokens) = (old.completion, old.finish, old.completion_tokens);
+                self.score(position, old.sample, draw, Completion { text, finish, tokens }).await
+            };
+            match record {
+                Ok(record) => {
+                    if let Err(error) = sink.keep(record).await {
+                        return ItemEnd::Sink(error);
+                    }
+                }
+                Err(message) => return ItemEnd::Scoring { message },
+            }
+        }
+        ItemEnd::Done
+    }
+
     /// Gives the samples taken.
     async fn take<S: SampleSink>(
         &self,
@@ -89,8 +122,7 @@ impl RunPlan {
         while let Some(event) = events.recv().await {
             match event {
                 GenerationEvent::Tokens(count) => sink.tokens(count),
-                // Whoever wants it meters the generator.
-                GenerationEvent::Usage(_) => {}
+                GenerationEvent::Usage(usage) => sink.usage(usage),
                 // A generator that reports a sample twice, or one that nobody asked for, must not spoil the run.
                 GenerationEvent::Finished { sample, .. }
                     if taken.contains(&sample) || !missing.contains(&sample) => {}

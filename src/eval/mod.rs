@@ -5,6 +5,7 @@
 //! `score`'s; drawing progress bars is the caller's. Formats are named in docs/formats.md.
 
 mod atomic_file;
+mod brief;
 pub mod compare;
 mod conversation;
 mod directory;
@@ -28,6 +29,7 @@ pub mod suite;
 mod tally;
 
 pub use atomic_file::AtomicFile;
+pub use brief::{LanguageBrief, SampleBrief};
 pub use error::EvalError;
 pub use generator::cache::{CacheStore, CachedGenerator, weights_sha256};
 pub use generator::choices::{ChoiceGenerator, ChoiceScore, ChoiceScores};
@@ -44,10 +46,12 @@ pub use problem_tally::{Metric, ProblemTallies, ProblemTally, problem_tallies};
 pub use progress::{Plan, Progress, Silent};
 pub use record::{Outcome, RunFile, SampleRecord, ScorerProfile, SuiteReference};
 pub use report::table::{render as columns, table};
-pub use report::{GroupResults, OutcomeRates, Results};
+pub use report::{GroupResults, OutcomeRates, Results, run_scores};
 pub use runner::{REFUSALS_MAX, RunReport, run};
 pub use scoring::ScorerOptions;
 pub use session::{Prices, Session, Spent};
 pub use stored::{Samples, StoredRun};
-pub use suite::{DataState, OpenOptions, Preset, Protocol, Settled, Suite, SuiteError, SuiteSummary, Task};
+pub use suite::{
+    DataState, OpenOptions, Preset, Protocol, Settled, Suite, SuiteContent, SuiteError, SuiteSummary, Task,
+};
 pub use tally::Tally;

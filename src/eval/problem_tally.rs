@@ -36,6 +36,16 @@ pub enum Metric {
 }
 
 impl ProblemTally {
+    /// Count one sample.
+    pub fn add(&mut self, outcome: Outcome, following: Option<bool>) {
+        let (correct, follows) = (outcome == Outcome::Correct, following == Some(true));
+        self.samples += 1;
+        self.correct += u32::from(correct);
+        self.consistent += u32::from(correct && follows);
+        self.following += u32::from(follows);
+        self.judged += u32::from(following.is_some());
+    }
+
     /// `None` where there are fewer than k samples, or none was judged.
     pub fn value(self, metric: Metric, k: u32) -> Option<f64> {
         let pass = |count: u32| pass_at_k(self.samples as usize, count as usize, k as usize);
@@ -67,13 +77,7 @@ pub fn problem_tallies(run: &StoredRun) -> Result<ProblemTallies, EvalError> {
     let mut tallies = ProblemTallies::new();
     for sample in run.samples::<Counted>()? {
         let Counted { problem, language, outcome, following } = sample?;
-        let tally = tallies.entry((language, problem)).or_default();
-        let (correct, follows) = (outcome == Outcome::Correct, following == Some(true));
-        tally.samples += 1;
-        tally.correct += u32::from(correct);
-        tally.consistent += u32::from(correct && follows);
-        tally.following += u32::from(follows);
-        tally.judged += u32::from(following.is_some());
+        tallies.entry((language, problem)).or_default().add(outcome, following);
     }
     Ok(tallies)
 }

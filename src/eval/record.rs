@@ -29,6 +29,35 @@ pub enum Outcome {
     Error,
 }
 
+impl Outcome {
+    pub const ALL: [Self; 6] =
+        [Self::Correct, Self::Wrong, Self::Truncated, Self::NoBox, Self::Undecided, Self::Error];
+
+    /// Its name in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Correct => "correct",
+            Self::Wrong => "wrong",
+            Self::Truncated => "truncated",
+            Self::NoBox => "no_box",
+            Self::Undecided => "undecided",
+            Self::Error => "error",
+        }
+    }
+
+    /// Its letter in tables.
+    pub fn letter(self) -> char {
+        match self {
+            Self::Correct => 'c',
+            Self::Wrong => 'w',
+            Self::Truncated => 't',
+            Self::NoBox => 'n',
+            Self::Undecided => 'u',
+            Self::Error => 'e',
+        }
+    }
+}
+
 /// One line of samples.jsonl, keyed by (problem, language, sample).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SampleRecord {

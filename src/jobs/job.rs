@@ -1,19 +1,37 @@
-//! A run as a worker holds it: planned, with its generator, and known to be the same measurement as its other workers'.
+//! A run as a worker holds it: planned, with its generator or the run whose completions it judges again, and known to be the same
+//! measurement as its other workers'.
 
 use std::sync::Arc;
 
 use super::error::JobError;
 use super::generators::Generators;
+use super::measured::run_file;
+use super::sink::{StoreSink, record_of};
 use super::spec::{JobSpec, json_of};
-use crate::eval::{ChoiceGenerator, Generator, RunFile, RunPlan, ScorerOptions, Task};
-use crate::store::{Lease, RunRow, Store};
+use crate::eval::{
+    ChoiceGenerator, Generator, ItemEnd, Model, RunFile, RunPlan, SampleRecord, ScorerOptions, Task,
+};
+use crate::store::{ItemKey, ItemPage, Lease, RunRow, Store, StoreError};
 
 pub(super) struct Job {
     pub run: String,
     pub plan: RunPlan,
-    pub generator: Arc<dyn Generator>,
+    pub completions: Completions,
     /// What is on record of the run, written by its first worker.
     pub record: RunFile,
+}
+
+/// Where the completions of a run come from.
+pub(super) enum Completions {
+    Generator(Arc<dyn Generator>),
+    /// They are those of a run, judged again.
+    Run(String),
+}
+
+/// The same while the run is being prepared.
+enum Origin {
+    Model(Arc<dyn Model>),
+    Run(String, Box<RunFile>),
 }
 
 /// What became of the attempt to take part in a run.
@@ -36,16 +54,23 @@ impl Job {
         generators: &Generators,
         scorers: &ScorerOptions,
     ) -> Result<Preparation, JobError> {
-        let model = match generators.find(&run.model).await {
-            None => return Ok(Preparation::NotHere),
-            Some(Err(message)) => return Ok(Preparation::Impossible(message)),
-            Some(Ok(model)) => model,
-        };
         let JobSpec::EvalRun(spec) = match serde_json::from_value(run.spec.clone()) {
             Ok(spec) => spec,
             Err(error) => {
                 return Ok(Preparation::Impossible(format!("the run's spec cannot be read: {error}")));
             }
+        };
+        // The model is not asked where completions are there.
+        let origin = match &spec.completions_of {
+            Some(source) => match judged_before(store, source).await? {
+                Ok(file) => Origin::Run(source.clone(), Box::new(file)),
+                Err(message) => return Ok(Preparation::Impossible(message)),
+            },
+            None => match generators.find(&run.model).await {
+                None => return Ok(Preparation::NotHere),
+                Some(Err(message)) => return Ok(Preparation::Impossible(message)),
+                Some(Ok(model)) => Origin::Model(model),
+            },
         };
         let scorers = scorers.clone();
         let plan = match tokio::task::spawn_blocking(move || spec.plan(&scorers)).await? {
@@ -55,11 +80,25 @@ impl Job {
         if let Err(error) = plan.reach().await {
             return Ok(Preparation::Impossible(error.to_string()));
         }
-        let generator: Arc<dyn Generator> = match plan.config.suite.task {
-            Task::Loglikelihood => Arc::new(ChoiceGenerator::new(model, &plan.config.suite)),
-            _ => Arc::new(model),
+        let (completions, ours) = match origin {
+            Origin::Model(model) => {
+                let generator: Arc<dyn Generator> = match plan.config.suite.task {
+                    Task::Loglikelihood => Arc::new(ChoiceGenerator::new(model, &plan.config.suite)),
+                    _ => Arc::new(model),
+                };
+                let ours = plan.record(generator.identity());
+                (Completions::Generator(generator), ours)
+            }
+            Origin::Run(source, file) => {
+                let ours = plan.record(file.generator);
+                if ours.suite.sha256 != file.suite.sha256 {
+                    let name = &ours.suite.name;
+                    let message = format!("the suite {name} is not what the run `{source}` was of any more");
+                    return Ok(Preparation::Impossible(message));
+                }
+                (Completions::Run(source), ours)
+            }
         };
-        let ours = plan.record(generator.identity());
         let record = store.start_run(&run.id, &json_of(&ours)?).await?;
         let record: RunFile = serde_json::from_value(record)
             .map_err(|error| JobError::Damaged { run: run.id.clone(), message: error.to_string() })?;
@@ -70,7 +109,24 @@ impl Job {
             );
             return Ok(Preparation::Different);
         }
-        Ok(Preparation::Ready(Arc::new(Self { run: run.id.clone(), plan, generator, record })))
+        Ok(Preparation::Ready(Arc::new(Self { run: run.id.clone(), plan, completions, record })))
+    }
+
+    /// Generate and judge what a task lacks, or judge again what another run has of it.
+    pub async fn work(&self, position: usize, missing: &[u32], sink: &StoreSink<'_>) -> ItemEnd<JobError> {
+        let source = match &self.completions {
+            Completions::Generator(generator) => {
+                return self.plan.run_item(position, missing, &**generator, sink).await;
+            }
+            Completions::Run(source) => source,
+        };
+        match samples_of(sink.store, source, position as i64, missing).await {
+            Ok(samples) if samples.len() == missing.len() => {
+                self.plan.judge_item(position, samples, sink).await
+            }
+            Ok(_) => ItemEnd::Unavailable { message: format!("the run `{source}` lacks samples by now") },
+            Err(error) => ItemEnd::Sink(error),
+        }
     }
 
     /// The task's place in the plan, and the samples it lacks.
@@ -91,3 +147,43 @@ impl Job {
         Ok((position, missing))
     }
 }
+
+/// What a run that is judged again was; an error says why it cannot be.
+async fn judged_before(store: &Store, source: &str) -> Result<Result<RunFile, String>, JobError> {
+    match store.run(source).await {
+        Ok(row) => Ok(run_file(&row).map_err(|error| error.to_string())),
+        Err(StoreError::NotFound { .. }) => {
+            Ok(Err(format!("the run `{source}`, whose completions are judged, is not there any more")))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// These samples of a run's task.
+async fn samples_of(
+    store: &Store,
+    run: &str,
+    position: i64,
+    numbers: &[u32],
+) -> Result<Vec<SampleRecord>, JobError> {
+    let (mut found, mut after) = (Vec::new(), ItemKey { position: position - 1, sample: u32::MAX });
+    loop {
+        let page =
+            ItemPage { after: Some(after), limit: SAMPLES_AT_ONCE, completions: true, ..ItemPage::default() };
+        let page = store.samples(run, &page).await?;
+        let of_task = page.rows.iter().take_while(|row| row.key.position == position).count();
+        let is_last = !page.has_more || of_task < page.rows.len();
+        for row in page.rows.into_iter().take(of_task) {
+            after = row.key;
+            if numbers.contains(&row.key.sample) {
+                found.push(record_of(run, row)?);
+            }
+        }
+        if is_last {
+            return Ok(found);
+        }
+    }
+}
+
+/// With their completions.
+const SAMPLES_AT_ONCE: usize = 100;

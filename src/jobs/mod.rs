@@ -11,10 +11,15 @@
 //! Not here: SQL (`store`), HTTP (`api`), and how a sample is generated or judged (`eval`).
 
 mod batches;
+mod briefs;
 mod error;
 mod generators;
 mod job;
+mod listed;
+mod measured;
 mod merges;
+mod rescore;
+mod sample_table;
 mod scores;
 mod settle;
 mod sink;
@@ -26,14 +31,19 @@ pub use batches::{
     BATCH, BatchProgress, BatchSpec, BatchWorker, ENDPOINTS, LineService, ResultFiles, batch_folder,
     submit_batch,
 };
+pub use briefs::{BRIEFS_MAX, RunBriefs};
 pub use error::JobError;
 pub use generators::{Endpoint, Generators};
+pub use listed::listed_scores;
+pub use measured::{MeasuredRun, run_file};
 pub use merges::{MERGE, MergeSpec, Merger, submit_merge};
+pub use rescore::rescoring;
+pub use sample_table::sample_table;
 pub use scores::{Scoreboard, Snapshot};
 pub use sink::{record_of, sample_of};
 pub use spec::{EvalRunSpec, JobSpec, Submission, submit};
 pub use trainings::{
     Progress, TRAINING, TrainingSpec, TrainingWorker, WrongTraining, file_path, files_of, submit_training,
-    told, training_folder,
+    told, training_curves, training_folder,
 };
 pub use worker::{Worker, WorkerOptions};

@@ -5,7 +5,7 @@ use super::job::Job;
 use super::sink::{record_of, sample_of};
 use super::spec::json_of;
 use super::worker::Worker;
-use crate::eval::Tally;
+use crate::eval::{Tally, run_scores};
 use crate::store::{Store, StoreError};
 
 /// Samples read at once.
@@ -73,9 +73,9 @@ impl Worker {
         let results = tokio::task::spawn_blocking(move || tally.results_of(&for_results)).await?;
         record.finished = Some(seconds_now());
         record.complete = true;
-        let written = json_of(&results)?;
+        let (written, scores) = (json_of(&results)?, json_of(&run_scores(&record, &results))?);
         record.results = Some(results);
-        if self.store.complete_run(&job.run, &json_of(&record)?, &written).await? {
+        if self.store.complete_run(&job.run, &json_of(&record)?, &written, &scores).await? {
             tracing::info!(run = job.run, "an evaluation run is complete");
         }
         Ok(())

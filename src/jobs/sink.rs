@@ -1,12 +1,13 @@
 //! Records into the store and back: the completion apart, so that lists need not read it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::error::JobError;
 use super::spec::json_of;
-use crate::eval::{Outcome, SampleRecord, SampleSink};
+use crate::eval::{Outcome, SampleBrief, SampleRecord, SampleSink, Usage};
 use crate::store::{Lease, NewSample, SampleRow, SampleStatus, Store};
 
 const COMPLETION: &str = "completion";
@@ -14,14 +15,30 @@ const COMPLETION: &str = "completion";
 /// Keeps the samples of one leased task.
 pub(super) struct StoreSink<'a> {
     pub store: &'a Store,
-    pub lease: &'a Lease,
-    pub duration: Duration,
+    lease: &'a Lease,
+    duration: Duration,
+    prompt_tokens: AtomicU64,
+}
+
+impl<'a> StoreSink<'a> {
+    pub fn new(store: &'a Store, lease: &'a Lease, duration: Duration) -> Self {
+        Self { store, lease, duration, prompt_tokens: AtomicU64::new(0) }
+    }
+
+    /// What the prompts took so far.
+    pub fn prompt_tokens(&self) -> u64 {
+        self.prompt_tokens.load(Ordering::Relaxed)
+    }
 }
 
 impl SampleSink for StoreSink<'_> {
     type Error = JobError;
 
     fn tokens(&self, _count: u64) {}
+
+    fn usage(&self, usage: Usage) {
+        self.prompt_tokens.fetch_add(usage.prompt_tokens, Ordering::Relaxed);
+    }
 
     async fn keep(&self, record: SampleRecord) -> Result<(), JobError> {
         let sample = sample_of(&record)?;
@@ -48,6 +65,7 @@ pub fn sample_of(record: &SampleRecord) -> Result<NewSample, JobError> {
         sample: record.sample,
         status,
         record: json,
+        brief: json_of(&SampleBrief::from(record))?,
         completion: record.completion.clone(),
         completion_tokens: record.completion_tokens.unwrap_or(0),
     })

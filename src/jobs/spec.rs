@@ -40,6 +40,9 @@ pub struct EvalRunSpec {
     #[serde(default)]
     pub profile: Option<String>,
     pub seed: u64,
+    /// The run whose completions are judged again, where none are generated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completions_of: Option<String>,
 }
 
 impl EvalRunSpec {

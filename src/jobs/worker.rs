@@ -189,19 +189,32 @@ impl Worker {
             Ok(found) => found,
             Err(error) => return self.fail(&lease.run, &error.to_string()).await,
         };
-        let sink = StoreSink { store: &self.store, lease, duration: self.options.lease };
-        let halted = tokio::select! {
-            end = job.plan.run_item(position, &missing, &*job.generator, &sink), if !missing.is_empty() => {
-                return self.conclude(job, lease, end).await;
-            }
-            halt = self.hold(lease), if !missing.is_empty() => halt,
-            () = stopped(&mut stop), if !missing.is_empty() => Halt::Released,
+        if missing.is_empty() {
             // Only the word was missing that it is done.
-            else => return self.conclude(job, lease, ItemEnd::Done).await,
+            return self.conclude(job, lease, ItemEnd::Done).await;
+        }
+        let sink = StoreSink::new(&self.store, lease, self.options.lease);
+        let ended = tokio::select! {
+            end = job.work(position, &missing, &sink) => Ok(end),
+            halt = self.hold(lease) => Err(halt),
+            () = stopped(&mut stop) => Err(Halt::Released),
         };
-        match halted {
-            Halt::Released => Ok(self.store.release(lease).await?),
-            Halt::Lost => Ok(()),
+        // Before the task is given up, so that a run that is complete has all of it.
+        self.count_prompts(&lease.run, sink.prompt_tokens()).await;
+        match ended {
+            Ok(end) => self.conclude(job, lease, end).await,
+            Err(Halt::Released) => Ok(self.store.release(lease).await?),
+            Err(Halt::Lost) => Ok(()),
+        }
+    }
+
+    /// A run is not worse for a count that is not on file.
+    async fn count_prompts(&self, run: &str, tokens: u64) {
+        if tokens == 0 {
+            return;
+        }
+        if let Err(error) = self.store.add_prompt_tokens(run, tokens).await {
+            tracing::warn!(run, %error, "the tokens of a task's prompts are not on file");
         }
     }
 

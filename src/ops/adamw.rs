@@ -10,13 +10,18 @@
 //!
 //! A masked element keeps its value, while its moments see the whole gradient (MAET's masked training).
 
+use candle_core::WithDType;
+use num_traits::Zero;
+
 use super::Workers;
+use super::adamw_bf16::widened;
+use super::aligned::Plain;
 use super::parallel::{SharedMut, share};
 use super::real::Real;
 use super::simd::{Kernel, Simd};
 
 /// Elements a thread takes at once: whole words of a mask.
-const PART_ELEMENTS: usize = 1 << 16;
+pub(super) const PART_ELEMENTS: usize = 1 << 16;
 
 /// The numbers of one update.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,21 +48,30 @@ pub struct AdamWTensor<'a, T = f32> {
     pub mask: Option<&'a [u64]>,
 }
 
+impl<T> AdamWTensor<'_, T> {
+    /// # Panics
+    /// Lengths that differ.
+    pub(super) fn check(&self) {
+        let len = self.values.len();
+        assert!(
+            self.gradient.len() == len && self.first_moment.len() == len && self.second_moment.len() == len,
+            "a gradient and moments of other lengths than the weight's"
+        );
+        assert!(
+            self.mask.is_none_or(|mask| mask.len() == len.div_ceil(64)),
+            "a mask of another length than the weight's"
+        );
+    }
+}
+
 /// Updates a tensor on all threads. Elements are independent of each other.
 ///
 /// # Panics
 /// Lengths that differ.
 pub fn adamw<T: Real>(step: AdamWStep, tensor: AdamWTensor<'_, T>, workers: &Workers) {
+    tensor.check();
     let AdamWTensor { values, gradient, first_moment, second_moment, mask } = tensor;
     let len = values.len();
-    assert!(
-        gradient.len() == len && first_moment.len() == len && second_moment.len() == len,
-        "a gradient and moments of other lengths than the weight's"
-    );
-    assert!(
-        mask.is_none_or(|mask| mask.len() == len.div_ceil(64)),
-        "a mask of another length than the weight's"
-    );
     let numbers = Numbers::new(step);
     let (values, first, second) =
         (SharedMut::new(values), SharedMut::new(first_moment), SharedMut::new(second_moment));
@@ -76,6 +90,15 @@ pub fn adamw<T: Real>(step: AdamWStep, tensor: AdamWTensor<'_, T>, workers: &Wor
 
 /// The sum of the squares of some numbers, in f64: over fixed parts, added in their order.
 pub fn sum_of_squares<T: Real>(values: &[T], workers: &Workers) -> f64 {
+    squares(values, WithDType::to_f64, workers)
+}
+
+/// The same of bf16 bits.
+pub fn sum_of_squares_bf16(values: &[u16], workers: &Workers) -> f64 {
+    squares(values, |bits| f64::from(widened(bits)), workers)
+}
+
+fn squares<T: Copy + Sync>(values: &[T], of: impl Fn(T) -> f64 + Sync, workers: &Workers) -> f64 {
     let parts = values.len().div_ceil(PART_ELEMENTS);
     let mut sums = vec![0.0f64; parts];
     let shared = SharedMut::new(&mut sums);
@@ -85,7 +108,7 @@ pub fn sum_of_squares<T: Real>(values: &[T], workers: &Workers) -> f64 {
         let mut eight = [0.0f64; 8];
         for chunk in part_values.chunks(8) {
             for (sum, &x) in eight.iter_mut().zip(chunk) {
-                *sum += x.to_f64() * x.to_f64();
+                *sum += of(x) * of(x);
             }
         }
         // SAFETY: each part has a sum of its own.
@@ -95,7 +118,7 @@ pub fn sum_of_squares<T: Real>(values: &[T], workers: &Workers) -> f64 {
 }
 
 /// Sets all elements to 0, on all threads.
-pub fn clear<T: Real>(values: &mut [T], workers: &Workers) {
+pub fn clear<T: Plain + Zero>(values: &mut [T], workers: &Workers) {
     let len = values.len();
     let parts = len.div_ceil(PART_ELEMENTS);
     let shared = SharedMut::new(values);
@@ -108,7 +131,7 @@ pub fn clear<T: Real>(values: &mut [T], workers: &Workers) {
 
 /// A step's numbers in the tensor's own type, each rounded once.
 #[derive(Clone, Copy)]
-struct Numbers<T> {
+pub(super) struct Numbers<T> {
     keep: T,
     one_minus_beta1: T,
     beta2: T,
@@ -120,7 +143,7 @@ struct Numbers<T> {
 }
 
 impl<T: Real> Numbers<T> {
-    fn new(step: AdamWStep) -> Self {
+    pub(super) fn new(step: AdamWStep) -> Self {
         let t = step.step as f64;
         Self {
             keep: T::of(1.0 - step.learning_rate * step.weight_decay),
@@ -136,7 +159,7 @@ impl<T: Real> Numbers<T> {
 
     /// The new value; the moments are changed in place.
     #[inline(always)]
-    fn update(&self, p: T, g: T, m: &mut T, v: &mut T) -> T {
+    pub(super) fn update(&self, p: T, g: T, m: &mut T, v: &mut T) -> T {
         let g = g * self.gradient_scale;
         *m += self.one_minus_beta1 * (g - *m);
         *v = self.beta2 * *v + self.one_minus_beta2 * (g * g);

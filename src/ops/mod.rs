@@ -20,6 +20,7 @@
 )]
 
 mod adamw;
+mod adamw_bf16;
 mod aligned;
 mod cross_entropy;
 #[cfg(any(test, feature = "cuda"))]
@@ -51,7 +52,8 @@ mod testing;
 mod token_logprobs;
 mod workers;
 
-pub use adamw::{AdamWStep, AdamWTensor, adamw, clear, sum_of_squares};
+pub use adamw::{AdamWStep, AdamWTensor, adamw, clear, sum_of_squares, sum_of_squares_bf16};
+pub use adamw_bf16::{Rounding, adamw_bf16};
 pub use cross_entropy::{Targets, cross_entropy, token_losses};
 pub use dense_attention::{branched_attention, dense_attention};
 pub use dropout::{Dropout, dropout};

@@ -38,7 +38,8 @@ impl RequestBody for LoadModelRequest {
 pub struct LoadLoraAdapterRequest {
     /// The name to serve it under.
     pub lora_name: String,
-    /// A folder as PEFT writes it, below the server's models directory or its `weights_dir`.
+    /// A folder as PEFT writes it, below the server's models directory, its `weights_dir` or the folder of one of its models; or the
+    /// name of an adapter that is served, whose folder is read again.
     pub lora_path: String,
     /// The served model that it is for; may be left out where there is only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -101,6 +101,35 @@ impl RequestBody for CreateRunRequest {
     }
 }
 
+/// How a run's completions are judged again.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RescoreRunRequest {
+    /// By default the old run's name and what is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// How answers are found and compared, as in `data_source`; by default the old run's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// At most 16 pairs, keys of at most 64 characters, values of at most 512.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Option<Map<String, Value>>,
+    /// What no field took; the server refuses it.
+    #[serde(flatten, skip_serializing)]
+    #[schema(ignore)]
+    pub unknown: Map<String, Value>,
+}
+
+impl RequestBody for RescoreRunRequest {
+    fn unknown(&self) -> &Map<String, Value> {
+        &self.unknown
+    }
+
+    fn check(&self) -> Result<(), BadRequest> {
+        check_metadata(self.metadata.as_ref())
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Run {
     pub id: String,
@@ -138,6 +167,8 @@ pub struct RunProgress {
     pub samples_total: u64,
     /// Number of the last thing that happened, as the ids of `events`.
     pub sequence: u64,
+    /// The run whose completions it judges again; null where it generates its own.
+    pub completions_of: Option<String>,
     /// Samples that `scores` are over; they may be a moment behind `samples_done`.
     pub scores_samples: u64,
     /// The results so far, with intervals, as `results` in docs/formats.md; null before the first sample and in lists.
@@ -159,8 +190,9 @@ pub struct ModelUsage {
     pub model_name: String,
     /// Samples drawn.
     pub invocation_count: u64,
+    /// Of the samples that are there.
     pub completion_tokens: u64,
-    /// Not counted: 0.
+    /// A request's samples share its prompt. Of tasks that have ended or were given back.
     pub prompt_tokens: u64,
     /// Not counted: 0.
     pub cached_tokens: u64,

@@ -10,8 +10,8 @@ use super::parse::{BadRequest, RequestBody, Unsupported};
 
 pub use super::eval_items::{OutputItem, OutputItemResult, OutputItemSample};
 pub use super::eval_runs::{
-    CreateRunRequest, CriteriaResult, DeletedRun, EvalApiError, ModelUsage, ResultCounts, Run, RunDataSource,
-    RunProgress, RunSampling,
+    CreateRunRequest, CriteriaResult, DeletedRun, EvalApiError, ModelUsage, RescoreRunRequest, ResultCounts,
+    Run, RunDataSource, RunProgress, RunSampling,
 };
 
 /// The one type of data source: a suite that the server knows.

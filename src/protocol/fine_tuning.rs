@@ -19,7 +19,7 @@ pub struct CreateFineTuningJob {
     /// An uploaded file's id; in a file for `xenoglot train`, a path or a list of paths.
     #[schema(value_type = Object)]
     pub training_file: Files,
-    /// Measured now and then; the best checkpoint is the one that does best on it.
+    /// Measured now and then; the best checkpoint is the one that does best on it, but of `reinforcement` the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub validation_file: Option<Files>,
@@ -267,9 +267,13 @@ pub struct Hyperparameters {
     /// Put short examples together, each attending to itself alone; true.
     #[serde(deserialize_with = "auto", skip_serializing_if = "Option::is_none")]
     pub packing: Option<bool>,
-    /// Of the weights: `f32`, or `bf16` with f32 masters; f32.
+    /// Of the weights: `f32`, or `bf16` with f32 masters (see `master_weights`); f32.
     #[serde(deserialize_with = "auto", skip_serializing_if = "Option::is_none")]
     pub dtype: Option<String>,
+    /// false: weights in bf16 learn without f32 masters, rounded at random to one of two neighbours, with gradients and moments in
+    /// bf16: 8 bytes a weight in place of 18. Of whole models; true.
+    #[serde(deserialize_with = "auto", skip_serializing_if = "Option::is_none")]
+    pub master_weights: Option<bool>,
     /// Compute activations again in place of keeping them; true.
     #[serde(deserialize_with = "auto", skip_serializing_if = "Option::is_none")]
     pub gradient_checkpointing: Option<bool>,
@@ -318,10 +322,6 @@ impl RequestBody for CreateFineTuningJob {
         }
         if let Some(method) = &self.method {
             method.check()?;
-        }
-        if self.kind() == MethodKind::Reinforcement && self.validation_file.is_some() {
-            let message = "`validation_file` is not measured by `type` `reinforcement`: leave it out, and evaluate what is served";
-            return Err(BadRequest::invalid("validation_file", message));
         }
         check_metadata(self.metadata.as_ref())?;
         if let Some(suffix) = &self.suffix {

@@ -35,13 +35,14 @@ impl RequestBody for CreateMergeRequest {
     }
 
     fn check(&self) -> Result<(), BadRequest> {
-        match &self.config {
-            Value::String(_) | Value::Object(_) => Ok(()),
-            _ => Err(BadRequest::invalid(
-                "config",
-                "`config` must be the text of a configuration or an object",
-            )),
-        }
+        check_config(&self.config)
+    }
+}
+
+pub(super) fn check_config(config: &Value) -> Result<(), BadRequest> {
+    match config {
+        Value::String(_) | Value::Object(_) => Ok(()),
+        _ => Err(BadRequest::invalid("config", "`config` must be the text of a configuration or an object")),
     }
 }
 

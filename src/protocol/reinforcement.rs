@@ -28,6 +28,9 @@ pub struct Reinforcement {
     /// Completions a prompt; 24.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_generations: Option<usize>,
+    /// Completions of a prompt of `validation_file`; as `num_generations`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_generations_eval: Option<usize>,
     /// Updates that what is sampled together is divided into; 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps_per_generation: Option<usize>,
@@ -61,6 +64,10 @@ pub struct Reinforcement {
     /// The share of tokens, those of highest entropy, that learn; 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_entropy_quantile: Option<f64>,
+    /// Completions below their prompt's mean teach nothing if their tokens have become less likely, since they were sampled, by more
+    /// than this in the mean of their log-probabilities; no bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub off_policy_mask_threshold: Option<f64>,
     /// Rounds of sampling in place of groups whose rewards are all equal (DAPO's dynamic sampling); 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resample_rounds: Option<usize>,
@@ -138,14 +145,12 @@ impl Reinforcement {
             let message = "importance_sampling_mode: bounds are given, and not what is bounded: name a mode, or leave them out";
             return Err(BadRequest::invalid(param, message));
         }
-        let Hyperparameters { max_length, packing, too_long, eval_steps, max_loss_jump, .. } =
-            &self.hyperparameters;
+        let Hyperparameters { max_length, packing, too_long, max_loss_jump, .. } = &self.hyperparameters;
         let lengths = "`max_prompt_length` and `max_completion_length` say how long a sequence is";
         let unread = [
             ("max_length", max_length.is_some(), lengths),
             ("too_long", too_long.is_some(), lengths),
             ("packing", packing.is_some(), "a prompt lies beside its completions in any case"),
-            ("eval_steps", eval_steps.is_some(), "nothing is evaluated"),
             ("max_loss_jump", max_loss_jump.is_some(), "a policy's loss lies around 0"),
         ];
         if let Some((name, _, reason)) = unread.into_iter().find(|(_, is_given, _)| *is_given) {

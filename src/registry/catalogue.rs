@@ -33,6 +33,15 @@ impl Registry {
         *self.inner.catalogue.write().unwrap_or_else(PoisonError::into_inner) = catalogue;
     }
 
+    /// Those of its models that are folders, known or loaded. What lies beside a file may be anything.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let known = self.inner.catalogue.read().unwrap_or_else(PoisonError::into_inner);
+        let known = known.values().map(|entry| entry.path.clone());
+        let served = self.list().into_iter().filter(|model| model.adapter.is_none());
+        let paths = known.chain(served.map(|model| model.source.clone()));
+        paths.filter(|path| path.is_dir()).collect()
+    }
+
     /// Models on demand that are not loaded, by name.
     pub fn unloaded(&self) -> Vec<(String, CatalogueEntry)> {
         let known = self.inner.catalogue.read().unwrap_or_else(PoisonError::into_inner);

@@ -113,6 +113,8 @@ settings! {
     weights_dir: Option<PathBuf> = None;
     /// Addresses, beside this machine's, at which a trainer may have the server fetch weights.
     weight_transfer_hosts: Vec<String> = Vec::new();
+    /// How long a trainer that has announced tensors may send nothing before its update fails.
+    weight_transfer_idle_seconds: u64 = 60;
     /// Computing threads; without it, one a core.
     threads: Option<usize> = None;
     /// Keys that may use the inference routes. None: this machine alone may.
@@ -199,6 +201,9 @@ impl Settings {
             if value == 0 {
                 return wrong(key, "must be at least 1");
             }
+        }
+        if self.weight_transfer_idle_seconds == 0 {
+            return wrong("weight_transfer_idle_seconds", "must be at least 1");
         }
         if self.watchdog_timeout_seconds == 0 {
             return wrong("watchdog_timeout_seconds", "must be at least 1");

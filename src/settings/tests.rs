@@ -128,6 +128,10 @@ fn values_out_of_range_are_refused() {
     }
     check(Overrides { threads: Some(Some(0)), ..Overrides::default() }, "threads: must be at least 1");
     check(
+        Overrides { weight_transfer_idle_seconds: Some(0), ..Overrides::default() },
+        "weight_transfer_idle_seconds: must be at least 1",
+    );
+    check(
         Overrides { watchdog_timeout_seconds: Some(0), ..Overrides::default() },
         "watchdog_timeout_seconds: must be at least 1",
     );

@@ -14,6 +14,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_jobs.sql"),
     include_str!("migrations/0003_trainings.sql"),
     include_str!("migrations/0004_owners.sql"),
+    include_str!("migrations/0005_briefs.sql"),
+    include_str!("migrations/0006_usage.sql"),
 ];
 
 /// Any number that no other program locks.
@@ -141,7 +143,7 @@ mod tests {
             }
             restored.close().await;
         };
-        check("INSERT INTO store_versions VALUES (5, 'x', 0)", "has version 5").await;
+        check("INSERT INTO store_versions VALUES (7, 'x', 0)", "has version 7").await;
         check("UPDATE store_versions SET sha256 = 'x'", "made by another build").await;
         Store::open(&url).await.unwrap().close().await;
     }

@@ -34,10 +34,10 @@ pub use job_events::{JobEvent, JobEventKind, JobEventPage, NewJobEvent};
 pub use jobs::JobRow;
 pub use lease::Lease;
 pub use page::{Order, Page, Paged};
-pub use runs::{NewRun, NewTask, RunRow};
+pub use runs::{ListedRun, NewRun, NewTask, RunFilter, RunRow};
 pub use samples::{ItemKey, ItemPage, NewSample, SampleRow, SampleStatus};
 pub use states::RunStatus;
-pub use tasks::Undone;
+pub use tasks::{TaskRow, Undone};
 
 use backend::Backend;
 

@@ -49,6 +49,8 @@ pub struct RunRow {
     pub record: Option<Value>,
     /// Of a completed run.
     pub results: Option<Value>,
+    /// What lists show of them; `None` for a run that an older build completed.
+    pub scores: Option<Value>,
     pub error: Option<String>,
     pub samples_per_task: i64,
     pub samples_total: i64,
@@ -57,6 +59,8 @@ pub struct RunRow {
     pub failed: i64,
     pub errored: i64,
     pub completion_tokens: i64,
+    /// Of tasks that have ended or were given back; the samples of one request share its prompt.
+    pub prompt_tokens: i64,
     /// Tasks refused since one was served.
     pub refusals: i64,
     /// Number of the last thing that happened: a change of anything changes it.
@@ -70,13 +74,37 @@ const TASKS_MAX: usize = 1_000_000;
 /// Rows of one statement; SQLite takes 32,766 values in one.
 const ROWS_AT_ONCE: usize = 500;
 
+/// A run in a list of those of all evals.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListedRun {
+    pub run: RunRow,
+    pub eval_name: String,
+}
+
+/// Which runs of all evals; `None` leaves a field open.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter<'a> {
+    pub status: Option<RunStatus>,
+    pub model: Option<&'a str>,
+    /// Those whose eval has exactly this spec.
+    pub eval_spec: Option<&'a Value>,
+    /// Those of some models alone.
+    pub models: Option<&'a [String]>,
+}
+
 /// What lists read: without the record and the results, which are long.
 macro_rules! listed {
     ($rest:literal) => {
+        listed!("", $rest)
+    };
+    ($more:literal, $rest:literal) => {
         concat!(
             "SELECT id, eval, created_ms, updated_ms, started_ms, finished_ms, name, model, status, spec, metadata, \
-             CAST(NULL AS TEXT) AS record, CAST(NULL AS TEXT) AS results, error, samples_per_task, samples_total, \
-             samples_done, passed, failed, errored, completion_tokens, refusals, sequence, owner FROM runs ",
+             CAST(NULL AS TEXT) AS record, CAST(NULL AS TEXT) AS results, scores, error, samples_per_task, \
+             samples_total, samples_done, passed, failed, errored, completion_tokens, prompt_tokens, \
+             refusals, sequence, owner",
+            $more,
+            " FROM runs ",
             $rest
         )
     };
@@ -84,6 +112,11 @@ macro_rules! listed {
 
 const AFTER: &str = listed!("WHERE eval = $1 AND (created_ms, id) > ($2, $3) AND ($4 = '' OR status = $4)");
 const BEFORE: &str = listed!("WHERE eval = $1 AND (created_ms, id) < ($2, $3) AND ($4 = '' OR status = $4)");
+const OF_ALL: &str = listed!(
+    ", (SELECT evals.name FROM evals WHERE evals.id = runs.eval) AS eval_name",
+    "WHERE ($3 = '' OR status = $3) AND ($4 = '' OR model = $4) \
+     AND ($5 = '' OR eval IN (SELECT evals.id FROM evals WHERE evals.spec = $5))"
+);
 const ACTIVE: &str = listed!("WHERE status IN ('queued', 'in_progress') ORDER BY created_ms, id LIMIT $1");
 
 impl Store {
@@ -141,7 +174,7 @@ impl Store {
             Order::Ascending => (AFTER, "ORDER BY created_ms, id"),
             Order::Descending => (BEFORE, "ORDER BY created_ms DESC, id DESC"),
         };
-        let of_models = models.map(of_models).unwrap_or_default();
+        let of_models = models.map(|models| of_models(models, 6)).unwrap_or_default();
         // Made of constants and numbers alone.
         let mut query = sqlx::query(AssertSqlSafe(format!("{listed} {of_models} {by_age} LIMIT $5")))
             .bind(eval)
@@ -154,6 +187,41 @@ impl Store {
         }
         let rows = query.fetch_all(&self.pool).await?;
         Ok(Paged::of(rows.iter().map(RunRow::read).collect::<Result<_, _>>()?, page.limit))
+    }
+
+    /// The runs of all evals by age, without records and results.
+    ///
+    /// # Errors
+    /// `NotFound`, if the page begins after a run that is not there.
+    pub async fn runs_of_all(
+        &self,
+        filter: &RunFilter<'_>,
+        page: &Page,
+    ) -> Result<Paged<ListedRun>, StoreError> {
+        let (created_ms, id) = match &page.after {
+            None => before_all(page.order),
+            Some(id) => (self.run(id).await?.created_ms, id.clone()),
+        };
+        let by_age = match page.order {
+            Order::Ascending => "AND (created_ms, id) > ($1, $2) ORDER BY created_ms, id",
+            Order::Descending => "AND (created_ms, id) < ($1, $2) ORDER BY created_ms DESC, id DESC",
+        };
+        let of_models = filter.models.map(|models| of_models(models, 7)).unwrap_or_default();
+        // Made of constants and numbers alone.
+        let mut query = sqlx::query(AssertSqlSafe(format!("{OF_ALL} {of_models} {by_age} LIMIT $6")))
+            .bind(created_ms)
+            .bind(id)
+            .bind(filter.status.map_or("", RunStatus::as_str))
+            .bind(filter.model.unwrap_or_default())
+            .bind(filter.eval_spec.map(Value::to_string).unwrap_or_default())
+            .bind(one_more(page.limit));
+        for model in filter.models.unwrap_or_default() {
+            query = query.bind(model);
+        }
+        let rows = query.fetch_all(&self.pool).await?;
+        let read =
+            |row: &AnyRow| Ok(ListedRun { run: RunRow::read(row)?, eval_name: row.try_get("eval_name")? });
+        Ok(Paged::of(rows.iter().map(read).collect::<Result<_, StoreError>>()?, page.limit))
     }
 
     /// Runs that workers may work on, oldest first, a limited number of them.
@@ -176,6 +244,16 @@ impl Store {
         Ok(others > 0)
     }
 
+    /// Count prompts of a run, whoever holds its tasks by now: they were read all the same.
+    pub async fn add_prompt_tokens(&self, run: &str, tokens: u64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE runs SET prompt_tokens = prompt_tokens + $1 WHERE id = $2")
+            .bind(i64::try_from(tokens).unwrap_or(i64::MAX))
+            .bind(run)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
     /// Delete a run with its samples. Workers on it lose their leases.
     ///
     /// # Errors
@@ -186,12 +264,12 @@ impl Store {
     }
 }
 
-/// A condition that holds for runs of so many models, whose names are bound behind the five of the rest.
-fn of_models(models: &[String]) -> String {
+/// A condition that holds for runs of so many models, whose names are bound from this place on.
+fn of_models(models: &[String], first: usize) -> String {
     if models.is_empty() {
         return "AND 1 = 0".to_owned();
     }
-    let places: Vec<String> = (6..6 + models.len()).map(|place| format!("${place}")).collect();
+    let places: Vec<String> = (first..first + models.len()).map(|place| format!("${place}")).collect();
     format!("AND model IN ({})", places.join(", "))
 }
 
@@ -256,6 +334,7 @@ impl RunRow {
             metadata: json(row, &id, "metadata")?,
             record: optional("record")?,
             results: optional("results")?,
+            scores: optional("scores")?,
             error: row.try_get("error")?,
             samples_per_task: row.try_get("samples_per_task")?,
             samples_total: row.try_get("samples_total")?,
@@ -264,6 +343,7 @@ impl RunRow {
             failed: row.try_get("failed")?,
             errored: row.try_get("errored")?,
             completion_tokens: row.try_get("completion_tokens")?,
+            prompt_tokens: row.try_get("prompt_tokens")?,
             refusals: row.try_get("refusals")?,
             sequence: row.try_get("sequence")?,
             owner: row.try_get("owner")?,

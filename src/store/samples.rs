@@ -18,6 +18,8 @@ pub struct NewSample {
     pub status: SampleStatus,
     /// Everything but the completion.
     pub record: Value,
+    /// The few bytes of it that a table shows.
+    pub brief: Value,
     pub completion: String,
     pub completion_tokens: u64,
 }
@@ -156,6 +158,27 @@ impl Store {
         Ok(Paged::of(rows, page.limit))
     }
 
+    /// The briefs of a run's samples at these positions, from the index alone: texts of JSON arrays `[position, sample, brief]` that commas
+    /// divide, in any order. A text holds those of many tasks, since a row costs more than what is in it. Those of older builds have
+    /// no brief and are left out.
+    pub async fn sample_briefs(
+        &self,
+        run: &str,
+        positions: std::ops::Range<i64>,
+    ) -> Result<Vec<String>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT string_agg('[' || CAST(position AS TEXT) || ',' || CAST(sample AS TEXT) || ',' || brief || ']', ',') \
+             AS briefs FROM samples WHERE run = $1 AND brief IS NOT NULL AND position >= $2 AND position < $3 \
+             GROUP BY position / 64",
+        )
+        .bind(run)
+        .bind(positions.start)
+        .bind(positions.end)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(|row| Ok(row.try_get("briefs")?)).collect()
+    }
+
     /// Samples that came after a number of the run's sequence, in that order, without completions.
     pub async fn samples_since(
         &self,
@@ -181,8 +204,8 @@ impl Writing {
     /// Whether the sample was new.
     async fn insert(&mut self, lease: &Lease, sample: &NewSample, sequence: i64) -> Result<bool, StoreError> {
         let inserted = sqlx::query(
-            "INSERT INTO samples (run, position, sample, sequence, created_ms, status, record, completion) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (run, position, sample) DO NOTHING",
+            "INSERT INTO samples (run, position, sample, sequence, created_ms, status, record, completion, brief) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (run, position, sample) DO NOTHING",
         )
         .bind(&lease.run)
         .bind(lease.position)
@@ -193,6 +216,7 @@ impl Writing {
         .bind(sample.record.to_string())
         // As a JSON string: a model may write a NUL, which PostgreSQL takes in no text.
         .bind(Value::from(sample.completion.as_str()).to_string())
+        .bind(sample.brief.to_string())
         .execute(&mut *self.transaction)
         .await?;
         Ok(inserted.rows_affected() == 1)

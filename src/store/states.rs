@@ -150,15 +150,23 @@ impl Store {
         Ok(true)
     }
 
-    /// Every task is done: write the results down. False if that is not so, or another worker was first.
-    pub async fn complete_run(&self, id: &str, record: &Value, results: &Value) -> Result<bool, StoreError> {
+    /// Every task is done: write the results down, and what lists show of them. False if that is not so, or another worker was
+    /// first.
+    pub async fn complete_run(
+        &self,
+        id: &str,
+        record: &Value,
+        results: &Value,
+        scores: &Value,
+    ) -> Result<bool, StoreError> {
         let (mut writing, run) = self.lock(id).await?;
         if run.status != RunStatus::InProgress || run.samples_done < run.samples_total {
             return Ok(false);
         }
-        sqlx::query("UPDATE runs SET record = $1, results = $2, finished_ms = $3 WHERE id = $4")
+        sqlx::query("UPDATE runs SET record = $1, results = $2, scores = $3, finished_ms = $4 WHERE id = $5")
             .bind(record.to_string())
             .bind(results.to_string())
+            .bind(scores.to_string())
             .bind(writing.now_ms)
             .bind(id)
             .execute(&mut *writing.transaction)

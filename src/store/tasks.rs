@@ -1,6 +1,7 @@
 //! How a task ends: done with all its samples, or refused until it is known whether the task or the set-up is at fault.
 
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
 use super::error::StoreError;
 use super::lease::Lease;
@@ -14,7 +15,41 @@ pub struct Undone {
     pub refused: i64,
 }
 
+/// One problem in one language, as a run has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskRow {
+    pub position: i64,
+    pub language: String,
+    pub problem: String,
+}
+
 impl Store {
+    /// A run's tasks behind a position, in their order.
+    pub async fn tasks(
+        &self,
+        run: &str,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<TaskRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT position, language, problem FROM tasks WHERE run = $1 AND position > $2 \
+             ORDER BY position LIMIT $3",
+        )
+        .bind(run)
+        .bind(after.unwrap_or(-1))
+        .bind(limit as i64)
+        .fetch_all(&self.pool)
+        .await?;
+        let read = |row: &AnyRow| {
+            Ok(TaskRow {
+                position: row.try_get("position")?,
+                language: row.try_get("language")?,
+                problem: row.try_get("problem")?,
+            })
+        };
+        rows.iter().map(read).collect()
+    }
+
     /// A task has all its samples. `served` says that the model answered, so that what it refused before, it meant.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Checkpoints: all that the next step of a training depends on, in a folder that is whole or not there.
 //!
-//! `step-000120/` holds `weights.safetensors` (the tensors that learn, f32, under their own names), `moments.safetensors`
+//! `step-000120/` holds `weights.safetensors` (the tensors that learn, as f32, under their own names), `moments.safetensors`
 //! (`NAME.exp_avg`, `NAME.exp_avg_sq`) and `state.json`. It is written as `step-000120.partial` and renamed.
 
 use std::fs;
@@ -13,12 +13,15 @@ use super::data::DataPosition;
 use super::disk;
 use super::grpo::Drawn;
 use super::optimizer::Moments;
-use super::{AdamWSettings, Objective, Optimizer, TrainError};
+use super::weights::{narrowed, widened};
+use super::{AdamWSettings, Objective, Optimizer, Parameters, TrainError};
 use crate::weights::{SafetensorsFile, SafetensorsWriter, TensorSource, WrittenDtype};
 
 const WEIGHTS: &str = "weights.safetensors";
 const MOMENTS: &str = "moments.safetensors";
 const STATE: &str = "state.json";
+/// What the moments are called, behind a tensor's name.
+const KINDS: [&str; 2] = ["exp_avg", "exp_avg_sq"];
 const FORMAT: &str = "xenoglot-train-1";
 
 /// Where a training is.
@@ -35,9 +38,17 @@ pub(super) struct State {
     pub best: Option<Best>,
     /// The dev set is to be read before the next update.
     pub evaluation_due: bool,
+    /// Updates in a row in which the sampler of a policy was too far from its trainer.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gap_warnings: u32,
     /// Completions that the next update of a policy learns from, sampled while the last one was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drawn: Option<Box<Drawn>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// The step with the lowest loss on the dev set.
@@ -80,8 +91,9 @@ impl Checkpoints {
         let folder = self.path(step);
         let state = self.state(&folder)?;
         load_weights(&folder, objective)?;
-        let moments = load_moments(&folder, objective)?;
-        Ok(Some((state.clone(), Optimizer::resumed(settings, state.step, moments))))
+        let (moments, moments_bf16) = load_moments(&folder, objective)?;
+        let optimizer = Optimizer::resumed(settings, state.step, moments).with_bf16(moments_bf16);
+        Ok(Some((state, optimizer)))
     }
 
     fn state(&self, folder: &Path) -> Result<State, TrainError> {
@@ -114,7 +126,9 @@ impl Checkpoints {
     /// # Errors
     /// `Disk`.
     pub fn check_room(&self, objective: &mut dyn Objective, keep: usize) -> Result<(), TrainError> {
-        let weights: usize = objective.trained()?.iter().map(|tensor| size_of_val(tensor.values)).sum();
+        let elements = |shape: &[usize]| shape.iter().product::<usize>();
+        let stored = objective.parameters()?;
+        let weights: usize = stored.stored().into_iter().map(|(_, shape)| elements(shape) * 4).sum();
         let checkpoints = (keep.max(1) as u64).saturating_add(2);
         let needed = (weights as u64).saturating_mul(checkpoints.saturating_mul(3).saturating_add(1));
         disk::check_room(&self.folder, needed)
@@ -157,26 +171,30 @@ impl Checkpoints {
         state: &State,
         optimizer: &Optimizer,
     ) -> Result<(), TrainError> {
-        let trained = objective.trained()?;
-        let shapes: Vec<_> =
-            trained.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect();
+        let parameters = objective.parameters()?;
+        let Parameters { single, bf16 } = &parameters;
+        let stored = parameters.stored().into_iter();
+        let shapes: Vec<_> = stored.map(|(name, shape)| (name.to_owned(), shape.to_vec())).collect();
         let mut writer = SafetensorsWriter::create(&folder.join(WEIGHTS), WrittenDtype::F32, &shapes)?;
-        for tensor in &trained {
+        for tensor in single {
             writer.write(&tensor.order.to_rows(tensor.values))?;
         }
+        for tensor in bf16 {
+            writer.write(&widened(tensor.order, tensor.values))?;
+        }
         writer.finish()?;
-        let with_moments: Vec<_> = trained.iter().zip(optimizer.moments()).collect();
-        let shapes: Vec<_> = with_moments
-            .iter()
-            .flat_map(|(tensor, _)| {
-                ["exp_avg", "exp_avg_sq"]
-                    .map(|kind| (format!("{}.{kind}", tensor.name), tensor.shape.clone()))
-            })
+        let shapes: Vec<_> = shapes
+            .into_iter()
+            .flat_map(|(name, shape)| KINDS.map(|kind| (format!("{name}.{kind}"), shape.clone())))
             .collect();
         let mut writer = SafetensorsWriter::create(&folder.join(MOMENTS), WrittenDtype::F32, &shapes)?;
-        for (tensor, moments) in with_moments {
+        for (tensor, moments) in single.iter().zip(optimizer.moments()) {
             writer.write(&tensor.order.to_rows(&moments.first))?;
             writer.write(&tensor.order.to_rows(&moments.second))?;
+        }
+        for (tensor, moments) in bf16.iter().zip(optimizer.moments_bf16()) {
+            writer.write(&widened(tensor.order, &moments.first))?;
+            writer.write(&widened(tensor.order, &moments.second))?;
         }
         writer.finish()?;
         self.write_state(folder, state)?;
@@ -246,27 +264,43 @@ impl Checkpoints {
 fn load_weights(folder: &Path, objective: &mut dyn Objective) -> Result<(), TrainError> {
     let path = folder.join(WEIGHTS);
     let file = SafetensorsFile::open(&path)?;
-    for tensor in objective.trained()? {
+    let Parameters { single, bf16 } = objective.parameters()?;
+    for tensor in single {
         let stored = read(&path, &file, &tensor.name, &tensor.shape)?;
         tensor.order.from_rows(&stored, tensor.values);
+    }
+    for tensor in bf16 {
+        let stored = read(&path, &file, &tensor.name, &tensor.shape)?;
+        narrowed(tensor.order, &stored, tensor.values);
     }
     objective.refresh()
 }
 
-fn load_moments(folder: &Path, objective: &mut dyn Objective) -> Result<Vec<Moments>, TrainError> {
+type LoadedMoments = (Vec<Moments>, Vec<Moments<u16>>);
+
+fn load_moments(folder: &Path, objective: &mut dyn Objective) -> Result<LoadedMoments, TrainError> {
     let path = folder.join(MOMENTS);
     let file = SafetensorsFile::open(&path)?;
-    let mut all = Vec::new();
-    for tensor in objective.trained()? {
+    let rows = |name: &str, kind: &str, shape: &[usize]| read(&path, &file, &format!("{name}.{kind}"), shape);
+    let Parameters { single, bf16 } = objective.parameters()?;
+    let (mut all, mut all_bf16) = (Vec::new(), Vec::new());
+    for tensor in single {
         let of = |kind: &str| {
-            let name = format!("{}.{kind}", tensor.name);
             let mut placed = vec![0.0; tensor.values.len()];
-            tensor.order.from_rows(&read(&path, &file, &name, &tensor.shape)?, &mut placed);
+            tensor.order.from_rows(&rows(&tensor.name, kind, &tensor.shape)?, &mut placed);
             Ok::<_, TrainError>(placed)
         };
-        all.push(Moments { first: of("exp_avg")?, second: of("exp_avg_sq")? });
+        all.push(Moments { first: of(KINDS[0])?, second: of(KINDS[1])? });
     }
-    Ok(all)
+    for tensor in bf16 {
+        let of = |kind: &str| {
+            let mut placed = vec![0; tensor.values.len()];
+            narrowed(tensor.order, &rows(&tensor.name, kind, &tensor.shape)?, &mut placed);
+            Ok::<_, TrainError>(placed)
+        };
+        all_bf16.push(Moments { first: of(KINDS[0])?, second: of(KINDS[1])? });
+    }
+    Ok((all, all_bf16))
 }
 
 fn read(path: &Path, file: &SafetensorsFile, name: &str, shape: &[usize]) -> Result<Vec<f32>, TrainError> {

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor};
 
 use super::passes::LossOf;
-use super::weights::{of_linear, of_linear_f64};
-use super::{MicroBatch, Objective, Passes, Policy, SamplerWeights, TrainError, Trained, Vectors};
+use super::weights::{of_linear_bf16, of_linear_f64};
+use super::{
+    MicroBatch, Objective, Parameters, Passes, Policy, SamplerWeights, TrainError, Trained, Vectors,
+};
 use crate::model::{Decoder, Parameter};
-use crate::ops::{PackedLinear, cross_entropy};
+use crate::ops::{OpsError, PackedLinear, cross_entropy};
 
 pub struct FullDecoder {
     /// An engine may hold it too, while nothing changes.
@@ -30,9 +32,26 @@ impl FullDecoder {
     /// # Errors
     /// `Model` for one that can be served alone; `Shared`; quantised weights, which cannot learn; memory.
     pub fn new(
+        decoder: Decoder,
+        wanted: Option<BTreeSet<String>>,
+        passes: Passes,
+    ) -> Result<Self, TrainError> {
+        Self::learning(decoder, wanted, passes, PackedLinear::set_trainable)
+    }
+
+    /// Makes all weights learn, those in bf16 as they are: with gradients and moments in bf16 and no f32 masters.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn without_masters(decoder: Decoder, passes: Passes) -> Result<Self, TrainError> {
+        Self::learning(decoder, None, passes, PackedLinear::set_trainable_without_master)
+    }
+
+    fn learning(
         mut decoder: Decoder,
         wanted: Option<BTreeSet<String>>,
         passes: Passes,
+        set_trainable: impl Fn(&mut PackedLinear) -> Result<(), OpsError>,
     ) -> Result<Self, TrainError> {
         decoder.config().check_trainable()?;
         let (mut vectors, mut vectors_f64) = (Vectors::default(), Vectors::default());
@@ -42,7 +61,7 @@ impl FullDecoder {
             match parameter {
                 Parameter::Linear(linear) if is_wanted(&weight) || is_wanted(&format!("{name}.bias")) => {
                     let linear = Arc::get_mut(linear).ok_or(TrainError::Shared { tensor: weight })?;
-                    linear.set_trainable()?;
+                    set_trainable(linear)?;
                 }
                 Parameter::Vector(tensor) if is_wanted(&weight) => {
                     if tensor.dtype() == DType::F64 {
@@ -127,14 +146,18 @@ impl Objective for FullDecoder {
     }
 
     fn trained(&mut self) -> Result<Vec<Trained<'_>>, TrainError> {
+        Ok(self.parameters()?.single)
+    }
+
+    fn parameters(&mut self) -> Result<Parameters<'_>, TrainError> {
         let is_wanted = |name: &str| self.wanted.as_ref().is_none_or(|wanted| wanted.contains(name));
-        let mut all = Vec::new();
+        let mut all = Parameters::default();
         for (name, parameter) in own(&mut self.decoder)?.parameters_mut() {
             if let Parameter::Linear(linear) = parameter {
-                of_linear(&name, linear, &is_wanted, &mut all)?;
+                of_linear_bf16(&name, linear, &is_wanted, &mut all)?;
             }
         }
-        self.vectors.trained(&is_wanted, &mut all);
+        self.vectors.trained(&is_wanted, &mut all.single);
         Ok(all)
     }
 

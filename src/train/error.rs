@@ -35,6 +35,8 @@ pub enum TrainError {
          lower the learning rate, or look at these examples"
     )]
     Diverged { step: u64, what: &'static str, value: f64, batch: String },
+    #[error("it was stopped while the model was read")]
+    Interrupted,
     #[error("completions cannot be sampled: {message}")]
     Sampling { message: String },
     /// The sampler and the trainer compute other log-probabilities for the same tokens.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::data::Counts;
@@ -34,6 +34,12 @@ pub enum Event {
         epoch: f64,
         evaluation: Evaluation,
     },
+    /// What a policy's answers to held-out prompts were worth, under TRL's names without their `eval_`.
+    Answered {
+        step: u64,
+        epoch: f64,
+        metrics: Vec<(String, f64)>,
+    },
     Saved {
         step: u64,
         path: PathBuf,
@@ -45,7 +51,7 @@ pub enum Event {
 }
 
 /// What a policy answered, and what it was worth.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoggedCompletion {
     /// The first update that learns from it.
     pub step: u64,

@@ -109,6 +109,8 @@ pub(super) struct Resolved {
     pub packing: bool,
     pub micro_batch: usize,
     pub dtype: ComputeDtype,
+    /// Weights that learn have f32 masters where they are in bf16.
+    pub masters: bool,
     pub recompute: Recompute,
 }
 
@@ -136,6 +138,7 @@ impl Resolved {
             return Err(TrainError::option("batch_size", problem));
         }
         let accumulation = batch / micro_batch;
+        check_masters(request, &given)?;
         let cpt = request.method.as_ref().and_then(|method| method.cpt.as_ref());
         let eval_steps = defaults.eval_micro_steps.map(|steps| steps.div_ceil(accumulation as u64));
         Ok(Self {
@@ -165,6 +168,7 @@ impl Resolved {
                 None if stored == CheckpointDtype::Gguf => ComputeDtype::Gguf,
                 _ => ComputeDtype::F32,
             },
+            masters: given.master_weights != Some(false),
             recompute: if given.gradient_checkpointing.unwrap_or(true) {
                 Recompute::Segments { layers: 1 }
             } else {
@@ -203,13 +207,35 @@ impl Resolved {
 
     /// What of the settings decides what is learned.
     pub fn identity(&self) -> Value {
-        json!({
+        let mut identity = json!({
             "trainer": self.trainer,
             "max_length": self.max_length,
             "dtype": format!("{:?}", self.dtype),
             "packing": self.packing,
             "micro_batch_size": self.micro_batch,
-        })
+        });
+        if !self.masters {
+            identity["master_weights"] = json!(false);
+        }
+        identity
+    }
+}
+
+/// Weights without masters are a whole model's in bf16.
+fn check_masters(request: &CreateFineTuningJob, given: &Hyperparameters) -> Result<(), TrainError> {
+    if given.master_weights != Some(false) {
+        return Ok(());
+    }
+    let cpt = request.method.as_ref().and_then(|method| method.cpt.as_ref());
+    let wrong = [
+        (given.dtype.as_deref() != Some("bf16"), "needs `dtype` bf16: there are no masters otherwise"),
+        (lora_of(request).is_some(), "is of whole models: what learns of an adapter is f32"),
+        (request.mapping().is_some(), "is of whole models: a mapping is f32"),
+        (cpt.is_some_and(|cpt| cpt.mask_file.is_some()), "does not go with `mask_file`"),
+    ];
+    match wrong.into_iter().find(|(is_wrong, _)| *is_wrong) {
+        Some((_, problem)) => Err(TrainError::option("master_weights", format!("is false, which {problem}"))),
+        None => Ok(()),
     }
 }
 

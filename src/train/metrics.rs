@@ -7,11 +7,14 @@ use serde_json::{Value, json};
 use super::json_lines::JsonLines;
 use super::{Event, Observer, StepMetrics, TrainError};
 
+/// Its name in a training's folder.
+pub(super) const FILE: &str = "metrics.jsonl";
+
 pub(super) struct MetricsFile(JsonLines);
 
 impl MetricsFile {
     pub fn new(folder: &Path) -> Self {
-        Self(JsonLines::new(folder.join("metrics.jsonl")))
+        Self(JsonLines::new(folder.join(FILE)))
     }
 }
 
@@ -36,6 +39,13 @@ impl Event {
                 });
                 for (tag, loss) in &evaluation.by_tag {
                     line[format!("eval_{tag}_loss")] = json!(loss);
+                }
+                Some(line)
+            }
+            Self::Answered { step, epoch, metrics } => {
+                let mut line = json!({"step": step, "epoch": epoch});
+                for (name, value) in metrics {
+                    line[format!("eval_{name}")] = json!(value);
                 }
                 Some(line)
             }

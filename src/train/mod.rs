@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod completions;
+mod curves;
 pub mod data;
 mod decoder;
 mod disk;
@@ -27,11 +28,14 @@ mod passes;
 mod policy;
 mod result;
 mod schedule;
+mod step_lines;
 mod tensorboard;
 mod trainer;
 mod weights;
 
 pub use checkpoint::Best;
+pub use completions::StepCompletions;
+pub use curves::{Curve, Curves};
 pub use decoder::FullDecoder;
 pub use error::TrainError;
 pub use events::{Evaluation, Event, LoggedCompletion, Observer, StepMetrics};
@@ -47,4 +51,4 @@ pub use optimizer::{AdamWSettings, Optimizer, Update};
 pub use passes::{Passes, Recompute};
 pub use schedule::{Decline, Schedule};
 pub use trainer::{Length, Outcome, RunSettings, Trainer, TrainerSettings, Warmup};
-pub use weights::{ElementOrder, Trained, Vectors};
+pub use weights::{ElementOrder, Parameters, Trained, Vectors};

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use super::data::Ragged;
 use super::passes::LossOf;
-use super::{Prefixes, TrainError, Trained};
+use super::{Parameters, Prefixes, TrainError, Trained};
 use crate::model::{Adapter, Batch, Decoder};
 use crate::ops::{PackedLinear, Targets};
 
@@ -108,11 +108,19 @@ pub trait Objective {
     /// What an operation reports.
     fn losses(&self, micro: &MicroBatch) -> Result<Vec<f32>, TrainError>;
 
-    /// The tensors that learn, always the same in the same order. After a change of their values, `refresh`.
+    /// The tensors that learn in f32, always the same in the same order. After a change of their values, `refresh`.
     ///
     /// # Errors
     /// `Shared`.
     fn trained(&mut self) -> Result<Vec<Trained<'_>>, TrainError>;
+
+    /// The same, with what learns in bf16 without masters, if anything does.
+    ///
+    /// # Errors
+    /// `Shared`.
+    fn parameters(&mut self) -> Result<Parameters<'_>, TrainError> {
+        Ok(Parameters { single: self.trained()?, bf16: Vec::new() })
+    }
 
     /// Makes the model compute with changed values.
     ///

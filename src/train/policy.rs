@@ -11,6 +11,8 @@ use crate::score::grader::budget_alignment;
 
 /// Rows that go through the model together, where nothing is said.
 const ROWS_MAX: usize = 4096;
+/// Of a held-out prompt.
+const GROUP_EVAL_MAX: usize = 1024;
 const BUDGET_ALIGNMENT: &str = "budget-alignment";
 
 /// What is sampled and how it is learned from.
@@ -21,6 +23,8 @@ pub(super) struct PolicyMethod {
     pub lora: Option<Lora>,
     /// Tokens of a prompt.
     pub prompt_max: usize,
+    /// Completions of a held-out prompt.
+    pub group_eval: usize,
 }
 
 /// What the name of a preset stands for; what a description says itself comes first.
@@ -86,6 +90,11 @@ pub(super) fn policy_method(
         asynchronous: given.asynchronous.unwrap_or(false),
     };
     grpo.check()?;
+    let group_eval = given.num_generations_eval.unwrap_or(grpo.group);
+    if !(1..=grpo.group.max(GROUP_EVAL_MAX)).contains(&group_eval) {
+        let problem = format!("is {group_eval}, it must be from 1 to {}", grpo.group.max(GROUP_EVAL_MAX));
+        return Err(TrainError::option("num_generations_eval", problem));
+    }
     let sampling = SamplingParams {
         temperature: grpo.temperature as f32,
         top_p: given.top_p.unwrap_or(1.0) as f32,
@@ -107,6 +116,7 @@ pub(super) fn policy_method(
         grader: given.grader.ok_or_else(missing)?,
         lora: given.lora,
         prompt_max,
+        group_eval,
     })
 }
 
@@ -121,6 +131,7 @@ fn policy(given: &Reinforcement) -> PolicySettings {
         delta: given.delta,
         beta: given.beta.unwrap_or(usual.beta),
         top_entropy: given.top_entropy_quantile.unwrap_or(usual.top_entropy),
+        off_policy_max: given.off_policy_mask_threshold,
         ..usual
     }
 }
@@ -199,6 +210,9 @@ mod tests {
         assert_eq!((mode(refused), mode(json!({"grader": grader}))), (None, None));
         let error = |settings| method(&settings).err().unwrap().to_string();
         assert!(error(json!({"grader": grader, "top_p": 0.0})).contains("`top_p`"));
+        assert!(
+            error(json!({"grader": grader, "num_generations_eval": 0})).contains("`num_generations_eval`")
+        );
         assert!(error(json!({"grader": grader, "num_generations": 1})).contains("`num_generations`"));
     }
 }

@@ -1,8 +1,10 @@
 //! A trained model as a Hugging Face directory: the base's files with the trained tensors in place of its own.
 
+use std::borrow::Cow;
 use std::path::Path;
 
-use super::{TrainError, Trained};
+use super::weights::widened;
+use super::{Parameters, TrainError};
 use crate::weights::{
     Checkpoint, CheckpointDtype, TensorSource, TensorType, TensorView, WeightsError, WrittenDtype,
     write_model,
@@ -14,7 +16,7 @@ use crate::weights::{
 /// `Io`; the folder then is not there.
 pub(super) fn write(
     checkpoint: &Checkpoint,
-    trained: &[Trained<'_>],
+    trained: &Parameters<'_>,
     tied: bool,
     out: &Path,
 ) -> Result<(), TrainError> {
@@ -29,14 +31,25 @@ pub(super) fn write(
 /// A checkpoint's tensors, some of them others.
 struct Changed<'a> {
     base: &'a dyn TensorSource,
-    trained: &'a [Trained<'a>],
+    trained: &'a Parameters<'a>,
     /// The head is the embedding: a copy of it that the base stores would be another one now.
     tied: bool,
 }
 
 impl Changed<'_> {
-    fn find(&self, name: &str) -> Option<&Trained<'_>> {
-        self.trained.iter().find(|tensor| tensor.name == name)
+    /// Shape and rows.
+    fn find(&self, name: &str) -> Option<(&[usize], Cow<'_, [f32]>)> {
+        let Parameters { single, bf16 } = self.trained;
+        let of_single = single.iter().find(|tensor| tensor.name == name);
+        let of_single = of_single.map(|tensor| (&*tensor.shape, tensor.order.to_rows(&*tensor.values)));
+        of_single.or_else(|| {
+            let tensor = bf16.iter().find(|tensor| tensor.name == name)?;
+            Some((&*tensor.shape, Cow::Owned(widened(tensor.order, tensor.values))))
+        })
+    }
+
+    fn is_trained(&self, name: &str) -> bool {
+        self.trained.stored().iter().any(|(trained, _)| *trained == name)
     }
 }
 
@@ -47,12 +60,11 @@ impl TensorSource for Changed<'_> {
     }
 
     fn tensor(&self, name: &str) -> Result<TensorView<'_>, WeightsError> {
-        let Some(tensor) = self.find(name) else { return self.base.tensor(name) };
-        let rows = tensor.order.to_rows(&*tensor.values);
+        let Some((shape, rows)) = self.find(name) else { return self.base.tensor(name) };
         let bytes = rows.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
         Ok(TensorView {
             name: name.to_owned(),
-            shape: tensor.shape.clone(),
+            shape: shape.to_vec(),
             dtype: TensorType::F32,
             bytes: bytes.into(),
         })
@@ -71,6 +83,6 @@ impl TensorSource for Changed<'_> {
     }
 
     fn dtype(&self, name: &str) -> Result<TensorType, WeightsError> {
-        if self.find(name).is_some() { Ok(TensorType::F32) } else { self.base.dtype(name) }
+        if self.is_trained(name) { Ok(TensorType::F32) } else { self.base.dtype(name) }
     }
 }

@@ -17,7 +17,7 @@ use super::{
     AdamWSettings, Decline, Evaluation, Examples, Masks, MicroBatch, Objective, Optimizer, Schedule,
     TrainError,
 };
-use crate::ops::{Workers, clear};
+use crate::ops::Workers;
 
 /// How long a training is.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -131,6 +131,7 @@ impl Trainer<'_> {
             (State { evaluation_due: true, ..State::default() }, Optimizer::new(self.settings.optimizer))
         };
         observer.event(Event::Started { step: state.step, steps: schedule.steps })?;
+        optimizer = optimizer.seeded(self.settings.seed);
         let mut course = Course::new(self.examples, state.position);
         let (mut save, mut finished) = (false, false);
         loop {
@@ -187,8 +188,8 @@ impl Trainer<'_> {
         let micros = self.group(course)?;
         let Some(loss) = self.gradients(&micros, state)? else { return Ok(false) };
         let learning_rate = schedule.rate(state.step);
-        let mut trained = self.objective.trained()?;
-        let update = optimizer.update(&mut trained, learning_rate, self.masks, &self.workers);
+        let mut trained = self.objective.parameters()?;
+        let update = optimizer.step(&mut trained, learning_rate, self.masks, &self.workers);
         drop(trained);
         let update = update.map_err(|error| error.in_batch(&micros))?;
         self.objective.refresh()?;
@@ -251,9 +252,7 @@ impl Trainer<'_> {
         let started = Instant::now();
         let (targets, tokens) = (micro.targets(), micro.batch.ids.len());
         self.objective.accumulate(&micro.weighted(1.0 / targets.max(1) as f32))?;
-        for tensor in self.objective.trained()? {
-            clear(tensor.gradient, &self.workers);
-        }
+        self.objective.parameters()?.clear(&self.workers);
         observer.event(Event::DryRun { tokens, seconds: started.elapsed().as_secs_f64() })
     }
 
@@ -277,9 +276,7 @@ impl Trainer<'_> {
         let mut loss = 0.0;
         for numbered in micros {
             if self.stop.load(Ordering::Relaxed) {
-                for tensor in self.objective.trained()? {
-                    clear(tensor.gradient, &self.workers);
-                }
+                self.objective.parameters()?.clear(&self.workers);
                 return Ok(None);
             }
             let micro = numbered.micro.clone().weighted(1.0 / targets.max(1) as f32);

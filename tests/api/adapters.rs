@@ -162,6 +162,50 @@ async fn adapters_come_and_go_beneath_requests() {
     adapted.server.idle().await;
 }
 
+/// By its name, as a training's result has one; and below the folder of a model that is elsewhere than the models directory.
+#[tokio::test]
+async fn an_adapter_is_found_by_its_name_and_below_a_models_folder() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let model = elsewhere.path().join("qwen3");
+    std::fs::create_dir(&model).unwrap();
+    for entry in std::fs::read_dir(models_dir().join("qwen3")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+    }
+    write_adapter(&model, &model.join("adapters/mine"), &Target::SEPARATE, 1);
+    write_adapter(&model, &elsewhere.path().join("beside"), &Target::SEPARATE, 1);
+    let adapted = Adapted::start().await;
+    let inside = model.join("adapters/mine").to_str().unwrap().to_owned();
+    let body = json!({"lora_name": "mine", "lora_path": inside, "base_model_name": MODEL});
+    adapted.refused(LOAD, &body, 404, "lora_path").await;
+    let known = xenoglot::registry::CatalogueEntry {
+        path: model,
+        options: xenoglot::registry::EngineOptions::from(&xenoglot::settings::Settings::default()),
+        aliases: Vec::new(),
+        idle: None,
+        on_demand: true,
+    };
+    let root = adapted.root().to_owned();
+    let server = Server::of(
+        "qwen3",
+        |settings, options| {
+            settings.models_dir = root;
+            options.auth.admin = ApiKeys::new(["sk-admin"]);
+        },
+        |registry| registry.set_catalogue([("other".to_owned(), known)].into()),
+    );
+    let adapted = Adapted { server: server.await, folder: adapted.folder };
+    adapted.load("mine", &inside).await;
+    let beside = elsewhere.path().join("beside").to_str().unwrap().to_owned();
+    let body = json!({"lora_name": "beside", "lora_path": beside, "base_model_name": MODEL});
+    adapted.refused(LOAD, &body, 404, "lora_path").await;
+    adapted.load("again", "mine").await;
+    assert_eq!(adapted.answer("again").await, adapted.answer("mine").await);
+    // A model's name leads nowhere.
+    let body = json!({"lora_name": "a", "lora_path": "other", "base_model_name": MODEL});
+    adapted.refused(LOAD, &body, 404, "lora_path").await;
+}
+
 #[tokio::test]
 async fn adapters_go_with_their_base_or_alone_as_models_do() {
     let adapted = Adapted::start().await;

@@ -11,11 +11,11 @@ use xenoglot::store::Store;
 
 use super::server::{MODEL, Server, merge};
 
-const SMALL: &str = "small";
-const SUITE: &str = "xeno-word-problems";
+pub const SMALL: &str = "small";
+pub const SUITE: &str = "xeno-word-problems";
 
 /// A server with a store, and a model whose context the suite's problems fit into.
-async fn server(folder: &Path, workers: usize) -> Server {
+pub async fn server(folder: &Path, workers: usize) -> Server {
     let store = Store::open(&format!("sqlite:{}", folder.join("store.db").display())).await.unwrap();
     let data = DataOptions { folder: folder.to_owned(), file_bytes_max: 1 << 20 };
     let server = Server::with(|settings, options| {
@@ -38,14 +38,14 @@ async fn server(folder: &Path, workers: usize) -> Server {
     server
 }
 
-async fn started() -> (TempDir, Server) {
+pub async fn started() -> (TempDir, Server) {
     let folder = tempfile::tempdir().unwrap();
     let server = server(folder.path(), 2).await;
     (folder, server)
 }
 
 /// The JSON of an answer that must have this status.
-async fn json_of(request: reqwest::RequestBuilder, status: u16) -> Value {
+pub async fn json_of(request: reqwest::RequestBuilder, status: u16) -> Value {
     let response = request.send().await.unwrap();
     let got = response.status();
     let text = response.text().await.unwrap();
@@ -53,7 +53,7 @@ async fn json_of(request: reqwest::RequestBuilder, status: u16) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-async fn new_eval(server: &Server) -> String {
+pub async fn new_eval(server: &Server) -> String {
     let body = json!({"data_source_config": {"type": "xenoglot_suite", "suite": SUITE}, "testing_criteria": [],
         "name": "Words", "metadata": {"team": "a"}});
     let eval = json_of(server.post("/v1/evals", &body), 201).await;
@@ -64,13 +64,13 @@ async fn new_eval(server: &Server) -> String {
     eval["id"].as_str().unwrap().to_owned()
 }
 
-fn source(more: &Value) -> Value {
+pub fn source(more: &Value) -> Value {
     let plain = json!({"type": "xenoglot_suite", "model": SMALL, "languages": ["en", "de"], "limit": 3, "n": 4,
         "sampling_params": {"temperature": 1.0, "max_completion_tokens": 8, "seed": 5}});
     json!({"data_source": merge(&plain, more)})
 }
 
-async fn new_run(server: &Server, eval: &str, more: &Value) -> String {
+pub async fn new_run(server: &Server, eval: &str, more: &Value) -> String {
     let run = json_of(server.post(&format!("/v1/evals/{eval}/runs"), &source(more)), 201).await;
     assert_eq!(
         (&run["object"], &run["eval_id"], &run["model"]),
@@ -79,7 +79,7 @@ async fn new_run(server: &Server, eval: &str, more: &Value) -> String {
     format!("/v1/evals/{eval}/runs/{}", run["id"].as_str().unwrap())
 }
 
-async fn until(server: &Server, run: &str, status: &str) -> Value {
+pub async fn until(server: &Server, run: &str, status: &str) -> Value {
     let start = Instant::now();
     loop {
         let state = json_of(server.get(run), 200).await;
@@ -145,7 +145,11 @@ async fn a_run_is_made_followed_and_read() {
     );
     assert!(scores["overall"]["pass_at"]["4"]["method"].is_string(), "{scores}");
     assert_eq!(done["xenoglot"]["provenance"]["suite"]["name"], SUITE);
-    assert_eq!(done["per_model_usage"][0]["invocation_count"], 24);
+    let usage = &done["per_model_usage"][0];
+    assert_eq!(usage["invocation_count"], 24);
+    let [prompt, completion, total] =
+        ["prompt_tokens", "completion_tokens", "total_tokens"].map(|name| usage[name].as_u64().unwrap());
+    assert!(prompt >= 6 && prompt + completion == total, "{usage}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -135,6 +135,28 @@ async fn a_training_is_followed_and_its_model_served() {
 
     let listed = client.events(&id).await;
     assert_eq!(told, listed, "the stream and the list tell the same");
+    let curves = client.get(&format!("{JOBS}/{id}/metrics")).await;
+    let updates = &curves["updates"];
+    assert_eq!(updates["step"], json!((1..=48).collect::<Vec<u64>>()));
+    assert_eq!(updates["lines_per_value"], 1);
+    for name in ["loss", "learning_rate", "grad_norm", "num_tokens"] {
+        let values = updates["series"][name].as_array().unwrap();
+        assert!(values.len() == 48 && values.iter().all(Value::is_number), "{name}");
+    }
+    let evaluations = &curves["evaluations"];
+    let steps = evaluations["step"].as_array().unwrap().len();
+    assert!(steps > 0 && evaluations["series"]["eval_loss"].as_array().unwrap().len() == steps);
+    let thin = client.get(&format!("{JOBS}/{id}/metrics?points=10&after_step=8")).await;
+    assert_eq!(thin["updates"]["step"], json!([12, 16, 20, 24, 28, 32, 36, 40, 44, 48]));
+    assert_eq!(thin["updates"]["lines_per_value"], 4);
+    for (query, param) in
+        [("points=1", "points"), ("points=10001", "points"), ("after_step=-1", "after_step")]
+    {
+        let request = client.http.get(client.path(&format!("{JOBS}/{id}/metrics?{query}")));
+        assert_eq!(client.json(request, 400).await["error"]["param"], param);
+    }
+    client.json(client.http.get(client.path(&format!("{JOBS}/ftjob-x/metrics"))), 404).await;
+    assert_eq!(client.get(&format!("{JOBS}/{id}/completions")).await["data"], json!([]));
     let metrics: Vec<&Value> =
         told.iter().filter(|event| event["type"] == "metrics").map(|e| &e["data"]).collect();
     let losses: Vec<&Value> = metrics.iter().filter(|data| data["loss"].is_f64()).copied().collect();
@@ -355,16 +377,52 @@ async fn a_policy_learns_from_what_it_samples() {
             "max_completion_length": 8, "hyperparameters": {"max_steps": 2, "batch_size": 2},
         });
         let method = json!({"type": "reinforcement", "reinforcement": merge(&settings, more)});
-        json!({"model": MODEL, "training_file": file, "method": method})
+        json!({"model": MODEL, "training_file": file, "validation_file": file, "method": method})
     };
-    let id = client.create(&policy(&json!({}))).await;
+    let id = client.create(&policy(&json!({"num_generations_eval": 1}))).await;
     let job = client.succeeded(&id).await;
     let name = job["fine_tuned_model"].as_str().unwrap();
     assert_eq!(client.get(&format!("/v1/models/{name}")).await["parent"], MODEL);
     server.ok("/v1/completions", &completion(&json!({"model": name}))).await;
     let told = client.events(&id).await;
-    let metrics = told.iter().rfind(|event| event["type"] == "metrics").unwrap();
-    assert!(metrics["data"]["reward"].is_number(), "{metrics}");
+    let metrics: Vec<&Value> = told.iter().filter(|event| event["type"] == "metrics").collect();
+    for name in ["reward", "eval_reward", "eval_rewards/wanted/mean", "eval_completions/max_length"] {
+        assert!(metrics.iter().any(|event| event["data"][name].is_number()), "{name}: {metrics:?}");
+    }
+    let evaluated = metrics.last().unwrap();
+    assert!(evaluated["message"].as_str().unwrap().contains("validation reward"), "{evaluated}");
+
+    // What it answered: four completions a prompt, two prompts of three for the first update and one for the second.
+    let completions = async |query: &str| client.get(&format!("{JOBS}/{id}/completions{query}")).await;
+    let newest = completions("").await;
+    assert_eq!(
+        (&newest["step"], &newest["previous_step"], &newest["next_step"], &newest["has_more"]),
+        (&json!(2), &json!(1), &Value::Null, &json!(false)),
+        "{newest}"
+    );
+    let all = newest["data"].as_array().unwrap().clone();
+    assert_eq!((all.len(), all[0]["step"].as_u64()), (4, Some(2)));
+    for one in &all {
+        assert!(one["prompt"].is_string() && one["completion"].is_string(), "{one}");
+        assert!(one["advantage"].is_number() && one["rewards"].is_object(), "{one}");
+        assert!((1..=3).contains(&one["example"].as_u64().unwrap()), "{one}");
+    }
+    let first = completions("?step=1&limit=3").await;
+    assert_eq!((&first["next_step"], &first["has_more"]), (&json!(2), &json!(true)));
+    let after = first["last_id"].as_str().unwrap();
+    let rest = completions(&format!("?after={after}&limit=5")).await;
+    assert_eq!((rest["data"].as_array().unwrap().len(), &rest["has_more"]), (5, &json!(false)));
+    assert_eq!(completions("?step=9").await["data"], json!([]));
+    for (query, param) in [("step=x", "step"), ("after=x", "after"), ("limit=0", "limit"), ("stp=1", "stp")] {
+        let request = client.http.get(client.path(&format!("{JOBS}/{id}/completions?{query}")));
+        assert_eq!(client.json(request, 400).await["error"]["param"], param);
+    }
+    let request = client.http.get(client.path(&format!("{JOBS}/{id}/completions?step=2&after={after}")));
+    client.json(request, 400).await;
+    let curves = client.get(&format!("{JOBS}/{id}/metrics")).await;
+    assert_eq!(curves["updates"]["step"], json!([1, 2]));
+    assert_eq!(curves["updates"]["series"]["reward"].as_array().unwrap().len(), 2);
+    client.json(client.http.get(client.path(&format!("{JOBS}/ftjob-x/completions"))), 404).await;
 
     for (more, param, part) in [
         (json!({"grader": null}), "method.reinforcement.grader", "required"),

@@ -117,6 +117,21 @@ async fn weights_come_from_a_folder() {
     let after = server.ok(GENERATE, &asked(&json!({}))).await;
     assert_eq!(after["output_ids"], before["output_ids"]);
     assert_eq!(after["meta_info"]["weight_version"], "1");
+    // Two at once, and one within a pause: each takes its turn, and none ends what another began.
+    let (first, second) = futures::join!(
+        server.ok("/update_weights_from_disk", &update),
+        server.ok("/update_weights_from_disk", &update)
+    );
+    let mut versions = [&first, &second].map(|done| done["weight_version"].as_u64().unwrap());
+    versions.sort_unstable();
+    assert_eq!(versions, [2, 3]);
+    server.ok(GENERATE, &asked(&json!({}))).await;
+    server.ok("/pause_generation", &json!({})).await;
+    server.ok("/update_weights_from_disk", &update).await;
+    let paused = async || server.get("/is_paused").send().await.unwrap().json::<Value>().await.unwrap();
+    assert_eq!(paused().await["is_paused"], true);
+    server.ok("/continue_generation", &json!({})).await;
+    assert_eq!(paused().await["is_paused"], false);
     let wrong = json!({"model_path": "llama2"});
     assert_eq!(server.post("/update_weights_from_disk", &wrong).send().await.unwrap().status(), 400);
 }

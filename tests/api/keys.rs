@@ -545,6 +545,8 @@ async fn evaluations_are_changed_by_their_own_key_and_by_admins() {
     ] {
         refused(keyed.request(method, &path, "xg-b"), 403, "permission_error").await;
     }
+    let rescore = keyed.request("POST", &format!("{run}/rescore"), "xg-b").json(&json!({}));
+    refused(rescore, 403, "permission_error").await;
     for path in [&eval, &nobodys] {
         refused(keyed.request("POST", path, "xg-b").json(&rename), 403, "permission_error").await;
     }
@@ -574,8 +576,23 @@ async fn runs_of_models_that_a_key_may_not_use_are_not_there_for_it() {
         list.json::<Value>().await.unwrap()["data"].as_array().unwrap().len()
     };
     assert_eq!((listed("xg-a").await, listed("xg-b").await), (1, 0));
-    for more in ["", "/events", "/output_items", "/output_items/outputitem_0_0"] {
+    for more in [
+        "",
+        "/events",
+        "/output_items",
+        "/output_items/outputitem_0_0",
+        "/sample_table",
+        "/compare",
+        "/export?format=csv",
+    ] {
         refused(keyed.request("GET", &format!("{run}{more}"), "xg-b"), 404, "not_found_error").await;
+    }
+    let rescore = keyed.request("POST", &format!("{run}/rescore"), "xg-b").json(&json!({}));
+    refused(rescore, 404, "not_found_error").await;
+    for (key, count) in [("xg-a", 1), ("xg-b", 0)] {
+        let list = keyed.request("GET", "/v1/runs", key).send().await.unwrap();
+        let list = list.json::<Value>().await.unwrap();
+        assert_eq!(list["data"].as_array().unwrap().len(), count, "{key}: {list}");
     }
     for action in ["", "/cancel", "/pause", "/resume"] {
         refused(keyed.request("POST", &format!("{run}{action}"), "xg-b"), 404, "not_found_error").await;

@@ -115,6 +115,87 @@ async fn a_merge_is_followed_and_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_merge_is_planned_layer_by_layer() {
+    let (folder, server) = started().await;
+    let plan =
+        async |config: &str| json_of(server.post("/v1/merges/plan", &json!({"config": config})), 200).await;
+    let slerp = plan(&CONFIG.replace("{t: 0.5}", "{t: [{filter: mlp, value: [0, 1]}, {value: 0.25}]}")).await;
+    assert_eq!(
+        (&slerp["object"], &slerp["method"], &slerp["models"], &slerp["output"]),
+        (&json!("merge.plan"), &json!("slerp"), &json!(["one", "two"]), &json!(null))
+    );
+    let layers = slerp["layers"].as_array().unwrap();
+    let places: Vec<&str> = layers.iter().map(|layer| layer["place"].as_str().unwrap()).collect();
+    assert_eq!((places[0], places[1], places[places.len() - 1]), ("embeddings", "layer", "head"));
+    let sum = |field: &str| layers.iter().map(|layer| layer[field].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(
+        (json!(sum("bytes")), json!(sum("parameters"))),
+        (slerp["bytes"].clone(), slerp["parameters"].clone())
+    );
+    let files = slerp["files"].as_array().unwrap();
+    assert_eq!((files.len(), &files[0]["bytes"]), (1, &slerp["bytes"]));
+    // The first layer's feed-forward is the first model's, the last one's the second's; the rest is a quarter of the way.
+    let in_layers: Vec<&Value> = layers.iter().filter(|layer| layer["place"] == "layer").collect();
+    let of = |layer: &Value, name: &str| {
+        let parts = layer["parts"].as_array().unwrap();
+        let has = |part: &&Value| {
+            part["tensors"].as_array().unwrap().iter().any(|one| one.as_str().unwrap().contains(name))
+        };
+        parts.iter().find(has).unwrap().clone()
+    };
+    let (first, last) = (in_layers[0], in_layers[in_layers.len() - 1]);
+    assert_eq!((&first["stack"], &first["layer"]), (&json!("model.layers"), &json!(0)));
+    assert_eq!(of(first, "mlp.up_proj")["numbers"]["t"], json!(0.0));
+    assert_eq!(of(last, "mlp.up_proj")["numbers"]["t"], json!(1.0));
+    let attention = of(last, "self_attn.q_proj");
+    assert_eq!((&attention["operation"], &attention["numbers"]["t"]), (&json!("slerp"), &json!(0.25)));
+    let sources = attention["sources"].as_array().unwrap();
+    assert_eq!(sources.iter().map(|source| &source["model"]).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(sources[0]["layer"], last["layer"]);
+
+    let ties = plan(concat!(
+        "merge_method: ties\nbase_model: one\nmodels:\n- model: one\n- model: two\n",
+        "  parameters: {weight: 0.75, density: 0.5}\nparameters: {normalize: true}\n"
+    ))
+    .await;
+    let part = of(&ties["layers"][1], "mlp.up_proj");
+    assert_eq!((&part["operation"], &part["of_differences"]), (&json!("consensus"), &json!(true)));
+    assert_eq!(part["sources"][0]["weight"], json!(0.75));
+    assert_eq!(part["sources"][0]["keep"]["density"], json!(0.5));
+    assert_eq!(part["base"]["model"], json!(0));
+    // Nothing was written.
+    let entries = std::fs::read_dir(folder.path().join("models")).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["one", "two"]);
+    assert_eq!(json_of(server.get("/v1/merges"), 200).await["data"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_planned_is_told_its_key_and_line() {
+    let (_folder, server) = started().await;
+    let bad = async |body: Value, param: &str, words: &str| {
+        let error = json_of(server.post("/v1/merges/plan", &body), 400).await;
+        let message = error["error"]["message"].as_str().unwrap();
+        assert_eq!(error["error"]["param"], param, "{message}");
+        assert!(message.contains(words), "{message}");
+    };
+    let with = |config: &str| json!({"config": config});
+    bad(with("merge_method: slrp\n"), "config.merge_method", "line 1").await;
+    bad(with(&CONFIG.replace("t: 0.5", "t: 2")), "config.parameters.t", "line 6").await;
+    bad(with(&CONFIG.replace("model: two", "modle: two")), "config.models.1.modle", "line 5").await;
+    bad(with("a: [\n"), "config", "line").await;
+    bad(with(&CONFIG.replace("model: two", "model: ../secret")), "config.models.1.model", "../secret").await;
+    bad(json!({"config": 3}), "config", "text").await;
+    bad(json!({"config": CONFIG, "output": "../x"}), "output", "below").await;
+    bad(json!({"config": CONFIG, "output": "one"}), "output", "exists").await;
+    bad(json!({"config": CONFIG, "ouput": "x"}), "ouput", "output").await;
+    let unkeyed = server.post("/v1/merges/plan", &with(CONFIG)).send().await.unwrap();
+    assert!(unkeyed.status() == 401 || unkeyed.status() == 403, "{}", unkeyed.status());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn merges_outlive_the_server() {
     let (folder, mut first) = started().await;
     let asked = json!({"config": CONFIG, "output": "late"});

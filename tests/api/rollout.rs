@@ -224,6 +224,25 @@ async fn a_failed_update_leaves_the_old_weights_serving() {
 }
 
 #[tokio::test]
+async fn a_silent_trainer_gives_up_its_turn() {
+    let server = Server::with(|_, options| {
+        options.auth.keyless_rollouts = true;
+        options.rollouts.transfer_idle = std::time::Duration::from_millis(200);
+    })
+    .await;
+    let trainer = Trainer::new(false).await;
+    let socket = trainer.connect(&server).await;
+    let (info, _) = announced(&changed("qwen3", |name| name.contains("norm")));
+    server.ok("/start_weight_update", &json!({})).await;
+    let body = json!({"update_info": info});
+    let answered = server.post("/update_weights", &body).send().await.unwrap();
+    assert_eq!(answered.status(), 400);
+    assert!(answered.text().await.unwrap().contains("weight_transfer_idle_seconds"));
+    assert_eq!(server.post("/finish_weight_update", &json!({})).send().await.unwrap().status(), 409);
+    drop(socket);
+}
+
+#[tokio::test]
 async fn a_refused_announcement_does_not_spoil_the_connection() {
     let server = backend().await;
     let (info, bytes) = announced(&changed("qwen3", |name| name.contains("norm")));

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use xenoglot::eval::{
-    CacheStore, CachedGenerator, EvalError, Generator, Metered, RunConfig, RunReport, Sampling, Silent,
-    Usage, weights_sha256,
+    CacheStore, CachedGenerator, ChoiceGenerator, EvalError, Generator, Metered, RunConfig, RunReport,
+    Sampling, Silent, Usage, weights_sha256,
 };
 
 use super::{Scripted, config, records, run_blocking};
@@ -103,4 +103,24 @@ fn weights_are_known_by_their_bytes() {
     assert!(second != first && digest() != second);
     let missing = weights_sha256(&folder.path().join("no.gguf")).unwrap_err();
     assert!(matches!(missing, EvalError::Io { .. }), "{missing}");
+}
+
+/// The same prompt with other choices is another question.
+#[test]
+fn likelihoods_are_asked_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let asked = |name: &str, choices: &[&str]| {
+        let mut config = RunConfig { out: folder.path().join(name), ..config(folder.path(), 1) };
+        for problem in config.suite.languages.iter_mut().flat_map(|entry| &mut entry.problems) {
+            problem.choices = choices.iter().map(|&choice| choice.to_owned()).collect();
+        }
+        let inner = ChoiceGenerator::new(Scripted::default(), &config.suite);
+        let generator = Metered::new(CachedGenerator::new(inner, store(folder.path()), None));
+        let never = tokio::sync::watch::channel(false).1;
+        let report = run_blocking(config, &generator, &Silent, never).unwrap();
+        (report.results.overall.samples as u64, generator.total().cached_samples)
+    };
+    assert_eq!(asked("first", &["no", "yes"]), (6, 0));
+    assert_eq!(asked("again", &["no", "yes"]), (6, 6));
+    assert_eq!(asked("other", &["no", "maybe"]), (6, 0));
 }

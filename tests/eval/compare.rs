@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use xenoglot::eval::compare::{CompareOptions, Comparison, Which, compare, table};
+use xenoglot::eval::compare::{CompareOptions, Comparison, ProblemPair, Which, compare, table};
 use xenoglot::eval::{EvalError, Metric, Outcome, RunConfig, SampleRecord, Silent, StoredRun};
 use xenoglot::language::Language;
 
@@ -92,6 +92,17 @@ fn check_overall(found: &Comparison, a: &StoredRun, b: &StoredRun) {
 
 fn check_problems(found: &Comparison, a: &StoredRun, b: &StoredRun) {
     let mut expected = 0;
+    for entry in &found.languages {
+        let agreement = entry.agreement;
+        let of =
+            |list: &[ProblemPair]| list.iter().filter(|pair| Some(pair.language) == entry.language).count();
+        assert_eq!(
+            (agreement.only_a, agreement.only_b),
+            (of(&found.a_right_b_wrong), of(&found.b_right_a_wrong))
+        );
+        let all = agreement.both + agreement.only_a + agreement.only_b + agreement.neither;
+        assert_eq!(all, entry.paired.problems);
+    }
     for language in [Language::En, Language::De] {
         let (first, second) = (shares(a, language, is_right), shares(b, language, is_right));
         expected += first.iter().filter(|(problem, a)| **a >= 0.5 && second[*problem] < 0.5).count();

@@ -513,12 +513,12 @@ fn mgsm_and_msvamp_are_read_whole() {
 
 #[test]
 fn a_summary_needs_no_data() {
-    let summary = Suite::summary("mgsm").unwrap();
+    let summary = Suite::summary("mgsm", None).unwrap();
     assert_eq!((summary.languages.len(), summary.task.name()), (11, "math"));
     if std::env::var_os("XENOGLOT_DATA").is_none() {
         assert!(matches!(&summary.data, DataState::Missing { message } if message.contains("XENOGLOT_DATA")));
     }
-    assert_eq!(Suite::summary("xeno-word-problems").unwrap().data, DataState::Own);
+    assert_eq!(Suite::summary("xeno-word-problems", None).unwrap().data, DataState::Own);
 }
 
 proptest::proptest! {

@@ -45,6 +45,7 @@ pub fn spec(folder: &std::path::Path, n: u32) -> EvalRunSpec {
         thinking_prefix: false,
         profile: None,
         seed: 7,
+        completions_of: None,
     }
 }
 

@@ -55,6 +55,7 @@ async fn run(store: &Store) -> RunRow {
         thinking_prefix: false,
         profile: None,
         seed: 11,
+        completions_of: None,
     };
     let metadata = serde_json::json!({});
     let submission =

@@ -74,6 +74,7 @@ pub fn sample(sample: u32, completion: &str) -> NewSample {
         sample,
         status: if sample == 0 { SampleStatus::Passed } else { SampleStatus::Failed },
         record: json!({"answer": completion.chars().next().map(String::from)}),
+        brief: json!([sample]),
         completion: completion.to_owned(),
         completion_tokens: 3,
     }

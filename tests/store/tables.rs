@@ -1,6 +1,6 @@
 //! Evals, runs and samples: written, read back, paged, deleted; versions of the tables; URLs.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use xenoglot::store::{
     HappeningKind, ItemKey, ItemPage, NewRun, Order, Page, RunStatus, SampleStatus, Store, StoreError,
 };
@@ -117,6 +117,15 @@ fn samples_are_paged_counted_and_followed() {
         let counted = store.run(&run.id).await.unwrap();
         assert_eq!((counted.samples_done, counted.passed, counted.failed, counted.errored), (6, 3, 3, 0));
         assert_eq!((counted.completion_tokens, counted.sequence), (18, 7));
+
+        let briefs = store.sample_briefs(&run.id, 1..3).await.unwrap().join(",");
+        let mut briefs: Vec<(i64, u32, Value)> = serde_json::from_str(&format!("[{briefs}]")).unwrap();
+        briefs.sort_by_key(|(position, sample, _)| (*position, *sample));
+        let expected = [(1, 0), (1, 1), (2, 0), (2, 1)];
+        let expected = expected.map(|(position, sample): (i64, u32)| (position, sample, json!([sample])));
+        assert_eq!(briefs, expected);
+        let tasks = store.tasks(&run.id, Some(0), 9).await.unwrap();
+        assert_eq!(tasks.iter().map(|task| task.problem.as_str()).collect::<Vec<_>>(), ["p1", "p2"]);
 
         let one = store.sample(&run.id, ItemKey { position: 1, sample: 0 }).await.unwrap();
         assert_eq!((one.completion.as_deref(), one.problem.as_str()), (Some(odd), "p1"));

@@ -113,11 +113,16 @@ fn a_task_is_not_done_before_its_samples_are_there() {
         store.add_samples(&lease, LONG, &[sample(0, "x")]).await.unwrap();
         let error = store.finish_task(&lease, true).await.unwrap_err();
         assert!(error.to_string().contains("has 1 of 2"), "{error}");
-        assert!(!store.complete_run(&run.id, &Value::Null, &Value::Null).await.unwrap());
+        assert!(!store.complete_run(&run.id, &Value::Null, &Value::Null, &Value::Null).await.unwrap());
         store.add_samples(&lease, LONG, &[sample(1, "x")]).await.unwrap();
         store.finish_task(&lease, true).await.unwrap();
-        assert!(store.complete_run(&run.id, &json!({"r": 1}), &json!({"x": 2})).await.unwrap());
-        assert!(!store.complete_run(&run.id, &Value::Null, &Value::Null).await.unwrap(), "once");
+        assert!(
+            store.complete_run(&run.id, &json!({"r": 1}), &json!({"x": 2}), &json!({"y": 3})).await.unwrap()
+        );
+        assert!(
+            !store.complete_run(&run.id, &Value::Null, &Value::Null, &Value::Null).await.unwrap(),
+            "once"
+        );
         let run = store.run(&run.id).await.unwrap();
         assert_eq!(
             (run.status, run.results, run.finished_ms.is_some()),

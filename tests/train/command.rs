@@ -66,6 +66,27 @@ fn tensors(folder: &Path) -> Vec<u8> {
     std::fs::read(folder.join("model/model.safetensors")).unwrap()
 }
 
+#[test]
+fn weights_in_bf16_learn_without_masters() {
+    let folder = tempfile::tempdir().unwrap();
+    let describe = |dtype: &str| {
+        prepare(folder.path(), &|description| {
+            let settings = &mut description["method"]["supervised"]["hyperparameters"];
+            settings["dtype"] = json!(dtype);
+            settings["master_weights"] = json!(false);
+        });
+    };
+    describe("bf16");
+    succeeds(folder.path(), "out");
+    let losses: Vec<f64> =
+        metrics(&folder.path().join("out")).iter().filter_map(|line| line["loss"].as_f64()).collect();
+    assert!(losses.last() < losses.first() && !tensors(&folder.path().join("out")).is_empty(), "{losses:?}");
+    describe("f32");
+    let failed = run(folder.path(), "wrong");
+    let said = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert!(said.contains("`master_weights` is false, which needs `dtype` bf16"), "{said}");
+}
+
 /// Each has a loss of its own, under its name: one file a language.
 #[test]
 fn validation_files_are_measured_apart() {
@@ -331,7 +352,7 @@ fn a_policy_is_trained_from_a_description() {
     let folder = tempfile::tempdir().unwrap();
     prepare(folder.path(), &|description| {
         let object = description.as_object_mut().unwrap();
-        object.remove("validation_file");
+        object.insert("validation_file".to_owned(), json!("held_out.jsonl"));
         object.insert("training_file".to_owned(), json!("prompts.jsonl"));
         let grader = json!({
             "type": "multi", "name": "both", "calculate_output": "share + 0.1 * short", "graders": {
@@ -343,9 +364,11 @@ fn a_policy_is_trained_from_a_description() {
         object.insert(
             "method".to_owned(),
             json!({"type": "reinforcement", "reinforcement": {
-                "grader": grader, "lora": {"r": 4}, "num_generations": 8, "max_prompt_length": 16,
-                "max_completion_length": 12, "loss_type": "grpo",
-                "hyperparameters": {"max_steps": 6, "batch_size": 2, "learning_rate": 0.01, "save_steps": 2},
+                "grader": grader, "lora": {"r": 4}, "num_generations": 8, "num_generations_eval": 3,
+                "max_prompt_length": 16, "max_completion_length": 12, "loss_type": "grpo",
+                "hyperparameters": {
+                    "max_steps": 6, "batch_size": 2, "learning_rate": 0.01, "save_steps": 2, "eval_steps": 4,
+                },
             }}),
         );
     });
@@ -354,11 +377,26 @@ fn a_policy_is_trained_from_a_description() {
         .map(|prompt| json!({"prompt": prompt, "wanted": "e"}).to_string() + "\n")
         .collect();
     std::fs::write(folder.path().join("prompts.jsonl"), lines).unwrap();
+    let held_out = json!({"prompt": "one six", "wanted": "e"}).to_string() + "\n";
+    std::fs::write(folder.path().join("held_out.jsonl"), held_out).unwrap();
     let said = succeeds(folder.path(), "whole");
     assert!(said.contains("near 0 by construction"), "{said}");
+    for part in [
+        "4 prompts are read",
+        "1 prompt of `validation_file` is read",
+        "step 6: validation reward",
+        "micro-batch",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
     let whole = folder.path().join("whole");
-    let told = metrics(&whole);
-    assert_eq!(told.len(), 6);
+    let (told, evaluated): (Vec<Value>, Vec<Value>) =
+        metrics(&whole).into_iter().partition(|line| line["reward"].is_number());
+    assert_eq!((told.len(), evaluated.len()), (6, 2));
+    assert_eq!((&evaluated[0]["step"], &evaluated[1]["step"]), (&json!(4), &json!(6)));
+    for name in ["eval_reward", "eval_rewards/share/mean", "eval_completions/mean_length"] {
+        assert!(evaluated.iter().all(|line| line[name].is_number()), "{name}: {}", evaluated[0]);
+    }
     for name in
         ["reward", "reward_std", "rewards/share/mean", "completions/mean_length", "entropy", "num_tokens"]
     {

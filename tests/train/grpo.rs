@@ -10,8 +10,8 @@ use xenoglot::model::{Adapter, ComputeDtype, LoraSettings, Target};
 use xenoglot::ops::Workers;
 use xenoglot::train::data::{BatchOptions, BatchPlan, Packing};
 use xenoglot::train::grpo::{
-    Correction, CorrectionMode, EngineSampler, GapBound, GrpoSettings, GrpoTrainer, LossType, PolicySettings,
-    Prompts, Reward, Rewarded, Sample, ScaleRewards,
+    Correction, CorrectionMode, EngineSampler, GapBound, GrpoSettings, GrpoTrainer, HeldOut, LossType,
+    PolicySettings, Prompts, Reward, Rewarded, Sample, ScaleRewards,
 };
 use xenoglot::train::{
     AdamWSettings, Decline, Event, FullDecoder, Length, LoraDecoder, Outcome, Passes, Policy, Recompute,
@@ -110,6 +110,8 @@ struct Training {
     notes: Vec<String>,
     /// A list a generation.
     completions: Vec<Vec<String>>,
+    /// Of what is held out, after every third update and at the end: the bits of each metric.
+    evaluations: Vec<(u64, Vec<(String, u64)>)>,
     outcome: Result<Outcome, TrainError>,
 }
 
@@ -176,7 +178,7 @@ fn train_until(
     let reward = LowIds(vec!["low".to_owned()]);
     let stop = AtomicBool::new(false);
     let run = RunSettings {
-        eval_steps: None,
+        eval_steps: Some(3),
         save_steps: Some(2),
         save_total: 2,
         folder: folder.to_owned(),
@@ -187,6 +189,7 @@ fn train_until(
         policy: &mut *policy,
         prompts: &prompts,
         reward: &reward,
+        held_out: Some(HeldOut { prompts: &prompts, reward: &reward, group: 2 }),
         reference,
         passes: Passes::new(Recompute::Off, &workers),
         grpo: Arc::new(grpo),
@@ -196,6 +199,7 @@ fn train_until(
         stop: &stop,
     };
     let (mut steps, mut notes, mut completions) = (Vec::new(), Vec::new(), Vec::new());
+    let mut evaluations = Vec::new();
     let outcome = trainer.train(&mut sampler, &mut |event: Event| {
         match event {
             Event::Step(metrics) => {
@@ -204,6 +208,10 @@ fn train_until(
                 return after(step, &stop);
             }
             Event::Note(note) => notes.push(note),
+            Event::Answered { step, metrics, .. } => {
+                let bits = metrics.into_iter().map(|(name, value)| (name, value.to_bits()));
+                evaluations.push((step, bits.collect()));
+            }
             Event::Completions(logged) => {
                 completions.push(logged.into_iter().map(|logged| logged.completion).collect());
             }
@@ -211,7 +219,7 @@ fn train_until(
         }
         Ok(())
     });
-    Training { values: values(policy), steps, notes, completions, outcome }
+    Training { values: values(policy), steps, notes, completions, evaluations, outcome }
 }
 
 fn values(policy: &mut dyn Policy) -> Vec<u32> {
@@ -255,6 +263,7 @@ fn a_stopped_training_ends_as_an_uninterrupted_one() {
         let stopped = train(folders[1].path(), grpo.clone(), settings(8, 1), 0.1, Some(stop_after));
         assert!(!stopped.outcome.unwrap().finished);
         let resumed = train(folders[1].path(), grpo, settings(8, 1), 0.1, None);
+        assert_eq!([stopped.evaluations, resumed.evaluations.clone()].concat(), whole.evaluations);
         assert!(resumed.outcome.unwrap().finished && whole.outcome.as_ref().unwrap().finished);
         assert!(resumed.steps.len() < 8);
         assert_eq!(resumed.values, whole.values);
@@ -284,6 +293,28 @@ fn a_models_own_weights_learn_and_sample() {
     assert!(!run(folders[1].path(), Some(25)).outcome.unwrap().finished);
     let resumed = run(folders[1].path(), None);
     assert!(resumed.outcome.unwrap().finished && resumed.values == whole.values);
+}
+
+/// They say how far the policy is, and are answered with the same draws each time.
+#[test]
+fn held_out_prompts_are_answered_as_the_policy_learns() {
+    let folder = tempfile::tempdir().unwrap();
+    let training = train(folder.path(), grpo(), settings(10, 1), 0.0, None);
+    let steps: Vec<u64> = training.evaluations.iter().map(|(step, _)| *step).collect();
+    assert!(training.outcome.unwrap().finished && steps == [3, 6, 9, 10], "{steps:?}");
+    let of = |at: usize, name: &str| {
+        let found = training.evaluations[at].1.iter().find(|(found, _)| found == name);
+        f64::from_bits(found.unwrap_or_else(|| panic!("no {name}")).1)
+    };
+    assert!(of(3, "reward") > of(0, "reward"), "{} {}", of(0, "reward"), of(3, "reward"));
+    assert_eq!(of(3, "reward").to_bits(), of(3, "rewards/low/mean").to_bits());
+    assert_eq!((of(0, "completions/mean_length"), of(0, "completions/clipped_ratio")), (8.0, 1.0));
+    assert!(of(0, "frac_reward_zero_std") < 1.0);
+    // A policy that stays the same is worth the same.
+    let folder = tempfile::tempdir().unwrap();
+    let settings = TrainerSettings { learning_rate: 1e-12, ..settings(6, 1) };
+    let still = train(folder.path(), grpo(), settings, 0.0, None);
+    assert_eq!(still.evaluations[0].1, still.evaluations[1].1);
 }
 
 fn asynchronous() -> GrpoSettings {
@@ -394,6 +425,17 @@ fn a_training_that_the_bound_stopped_can_go_on() {
     assert_eq!(resumed.values, whole.values);
 }
 
+/// Warnings in a row are counted on behind a checkpoint.
+#[test]
+fn a_stop_does_not_begin_the_warnings_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let tight = GrpoSettings { gap: GapBound { max: 1e-12, mean: 1e-12, warnings: 3 }, ..grpo() };
+    let stopped = train(folder.path(), tight.clone(), settings(8, 1), 0.0, Some(2));
+    assert!(!stopped.outcome.unwrap().finished);
+    let resumed = train(folder.path(), tight, settings(8, 1), 0.0, None);
+    assert!(matches!(resumed.outcome, Err(TrainError::Gap { step: 4, .. })));
+}
+
 /// Groups whose completions are all worth the same are sampled again.
 #[test]
 fn groups_that_teach_nothing_are_replaced() {
@@ -430,6 +472,7 @@ fn options_out_of_range_are_named() {
     check(&|grpo| grpo.policy.delta = Some(1.1), "`delta` must be above");
     check(&|grpo| grpo.policy.beta = -1.0, "`beta` is -1");
     check(&|grpo| grpo.policy.top_entropy = 0.0, "`top_entropy_quantile`");
+    check(&|grpo| grpo.policy.off_policy_max = Some(-1.0), "`off_policy_mask_threshold` must");
     check(&|grpo| grpo.temperature = 0.0, "`temperature` is 0");
     check(&|grpo| grpo.iterations = 0, "`num_iterations` is 0");
 }

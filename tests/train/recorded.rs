@@ -106,8 +106,9 @@ pub fn train(
     for step in 0..steps {
         let micros = micro_batches(run, step as usize);
         found.losses.push(micros.iter().map(|micro| objective.accumulate(micro).unwrap()).sum());
-        let update =
-            optimizer.update(&mut objective.trained().unwrap(), schedule.rate(step), masks, workers).unwrap();
+        let mut parameters = objective.parameters().unwrap();
+        let update = optimizer.step(&mut parameters, schedule.rate(step), masks, workers).unwrap();
+        drop(parameters);
         objective.refresh().unwrap();
         found.grad_norms.push(update.grad_norm);
     }

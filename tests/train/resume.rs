@@ -81,8 +81,18 @@ fn train(
 ) -> Training {
     let workers = Workers::new(2);
     let passes = Passes::new(Recompute::Segments { layers: 1 }, &workers);
-    let mut model =
-        FullDecoder::new(decoder("models/llama", ComputeDtype::F32, &workers), None, passes).unwrap();
+    let model = FullDecoder::new(decoder("models/llama", ComputeDtype::F32, &workers), None, passes).unwrap();
+    train_model(model, folder, settings, stop_after, change)
+}
+
+fn train_model(
+    mut model: FullDecoder,
+    folder: &Path,
+    settings: TrainerSettings,
+    stop_after: Option<u64>,
+    change: impl Fn(&mut RunSettings),
+) -> Training {
+    let workers = Workers::new(2);
     let (examples, dev) = (Patterns::new(13), Patterns::new(4));
     let stop = AtomicBool::new(false);
     let mut run = RunSettings {
@@ -144,6 +154,35 @@ fn a_stopped_training_ends_as_an_uninterrupted_one() {
         assert!(weights(&mut resumed.model) == weights(&mut uninterrupted.model), "after {stop_after}");
         let all: Vec<_> = steps(&stopped.events).into_iter().chain(steps(&resumed.events)).collect();
         assert_eq!(all, steps(&uninterrupted.events), "after {stop_after}");
+    }
+}
+
+/// Without masters too: weights, moments and the draws that round them go on where they were.
+#[test]
+fn a_stopped_training_without_masters_ends_as_an_uninterrupted_one() {
+    let run = |folder: &Path, stop_after| {
+        let workers = Workers::new(2);
+        let passes = Passes::new(Recompute::Segments { layers: 1 }, &workers);
+        let decoder = decoder("models/llama", ComputeDtype::Bf16, &workers);
+        let model = FullDecoder::without_masters(decoder, passes).unwrap();
+        train_model(model, folder, settings(), stop_after, |_| {})
+    };
+    let bits = |model: &mut FullDecoder| {
+        let parameters = model.parameters().unwrap();
+        let of_single =
+            parameters.single.iter().map(|tensor| tensor.values.iter().map(|x| x.to_bits()).collect());
+        let single: Vec<Vec<u32>> = of_single.collect();
+        (single, parameters.bf16.iter().map(|tensor| tensor.values.to_vec()).collect::<Vec<_>>())
+    };
+    let mut whole = run(tempfile::tempdir().unwrap().path(), None);
+    let outcome = whole.outcome.unwrap();
+    assert!(outcome.finished && !bits(&mut whole.model).1.is_empty());
+    for stop_after in [1, 3, 6] {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!run(folder.path(), Some(stop_after)).outcome.unwrap().finished);
+        let mut resumed = run(folder.path(), None);
+        assert_eq!(resumed.outcome.unwrap(), outcome, "after {stop_after}");
+        assert!(bits(&mut resumed.model) == bits(&mut whole.model), "after {stop_after}");
     }
 }
 

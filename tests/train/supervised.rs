@@ -65,6 +65,35 @@ fn threads_and_segments_change_no_bit() {
     assert_eq!(learned(Recompute::Off, 1), learned(Recompute::Segments { layers: 1 }, 3));
 }
 
+/// Weights without masters learn as those that have them, within what rounding costs them; and threads change no bit.
+#[test]
+fn bf16_weights_follow_without_masters() {
+    let run = read("sft/llama/sft.json");
+    let learned = |has_masters: bool, threads: usize| {
+        let workers = Workers::new(threads);
+        let passes = Passes::new(Recompute::Off, &workers);
+        let decoder = decoder("models/llama", ComputeDtype::Bf16, &workers);
+        let model = if has_masters {
+            FullDecoder::new(decoder, None, passes)
+        } else {
+            FullDecoder::without_masters(decoder, passes)
+        };
+        let mut model = model.unwrap();
+        let steps = train(&run, 1.0, &mut model, None, &workers);
+        let parameters = model.parameters().unwrap();
+        let bits: Vec<Vec<u16>> = parameters.bf16.iter().map(|tensor| tensor.values.to_vec()).collect();
+        (steps.losses, bits)
+    };
+    let (expected, masters) = learned(true, 2);
+    let (found, bits) = learned(false, 2);
+    assert!(masters.is_empty() && !bits.is_empty());
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!((found - expected).abs() < 0.1 * expected, "{found} {expected}");
+    }
+    assert!(found.last() < found.first(), "{found:?}");
+    assert!(learned(false, 3).1 == bits);
+}
+
 /// bf16 weights learn through their masters: the loss follows that of f32 within what rounding costs.
 #[test]
 fn bf16_weights_follow() {

@@ -1,5 +1,7 @@
 //! LoRA adapters come and go while the server runs: vLLM's routes, with its texts of success.
 
+use std::path::PathBuf;
+
 use axum::extract::State;
 
 use super::admin::check_name;
@@ -9,7 +11,7 @@ use crate::api::error::ApiError;
 use crate::api::state::AppState;
 use crate::protocol::ErrorResponse;
 use crate::protocol::admin::{LoadLoraAdapterRequest, UnloadLoraAdapterRequest};
-use crate::registry::{AdapterSpec, RegistryError};
+use crate::registry::{AdapterSpec, RegistryError, existing_below};
 
 /// Load a LoRA adapter and serve it under its own name beside its base. Answers when it is ready.
 #[utoipa::path(
@@ -37,8 +39,10 @@ pub async fn load_lora_adapter(
     let name = request.lora_name.clone();
     // Not through `AppState::blocking`: reading takes a while and must not hold up prompts.
     let loading = tokio::task::spawn_blocking(move || {
-        let path = trainers_path(&loader, &request.lora_path)
-            .ok_or_else(|| ApiError::not_found("adapter below the models directory", &request.lora_path))
+        let path = adapter_path(&loader, &request.lora_path)
+            .ok_or_else(|| {
+                ApiError::not_found("adapter, served or below a folder of models", &request.lora_path)
+            })
             .map_err(|error| error.with_param("lora_path"))?;
         let spec = AdapterSpec {
             name: request.lora_name,
@@ -82,6 +86,17 @@ pub async fn unload_lora_adapter(
     let gone = state.registry().remove_adapter(&name).map_err(refused)?;
     state.metrics().forget(&gone);
     Ok(format!("Success: LoRA adapter '{name}' removed successfully."))
+}
+
+/// Of an adapter that is served, by its name; else below the trainer's folder, the models directory, or the folder of a model
+/// that the server was started with or has loaded.
+fn adapter_path(state: &AppState, text: &str) -> Option<PathBuf> {
+    let registry = state.registry();
+    if let Some(served) = registry.get(text).ok().filter(|model| model.adapter.is_some()) {
+        return Some(served.source.clone());
+    }
+    let below = |folder: &PathBuf| existing_below(folder, text);
+    trainers_path(state, text).or_else(|| registry.folders().iter().find_map(below))
 }
 
 /// The general answers, with these routes' names of fields.

@@ -21,6 +21,7 @@ use crate::jobs::{MERGE, MergeSpec, submit_merge};
 use crate::merge::{MergeError, discard};
 use crate::protocol::ErrorResponse;
 use crate::protocol::List;
+use crate::protocol::merge_plans::{MergePlan, PlanMergeRequest};
 use crate::protocol::merges::{CreateMergeRequest, Merge, MergeAmounts};
 use crate::registry::new_below;
 use crate::store::{JobRow, Order, RunStatus};
@@ -43,18 +44,14 @@ pub async fn create_merge(
 ) -> Result<(StatusCode, Json<Merge>), ApiError> {
     let evals = state.evals()?;
     let spec = MergeSpec {
-        config: match request.config {
-            Value::String(text) => text,
-            config => config.to_string(),
-        },
+        config: config_text(request.config),
         output: request.output,
         seed: request.seed.unwrap_or(0),
         allow_crimes: request.allow_crimes.unwrap_or(false),
         serve: request.serve.unwrap_or(true),
     };
-    if spec.serve && state.registry().get(&spec.output).is_ok() {
-        let message = format!("`output`: a model is served under the name `{}` already", spec.output);
-        return Err(ApiError::conflict(message).with_param("output"));
+    if spec.serve {
+        check_name(&state, &spec.output)?;
     }
     let (checked, root) = (spec.clone(), state.registry().models_dir().to_owned());
     // Headers are read, and nothing is written: a merge that cannot be is told now.
@@ -67,6 +64,68 @@ pub async fn create_merge(
     let row = submit_merge(&evals.store, &spec).await?;
     evals.wake_merger();
     Ok((StatusCode::CREATED, Json(shown(row)?)))
+}
+
+fn config_text(config: Value) -> String {
+    match config {
+        Value::String(text) => text,
+        config => config.to_string(),
+    }
+}
+
+/// What a merge would do: each layer of the output with the models it is made of, how, and with which numbers. Nothing is written.
+/// What is wrong with the configuration is a 400 whose `param` is `config` and the path of keys, and whose message names the line.
+#[utoipa::path(
+    post,
+    path = "/v1/merges/plan",
+    tag = "merges",
+    request_body = PlanMergeRequest,
+    responses(
+        (status = 200, body = MergePlan),
+        (status = 400, body = ErrorResponse),
+        (status = 403, body = ErrorResponse),
+        (status = 409, description = "A model is served under the output's name", body = ErrorResponse)
+    )
+)]
+pub async fn plan_merge(
+    State(state): State<AppState>,
+    StrictJson(request): StrictJson<PlanMergeRequest>,
+) -> Result<Json<MergePlan>, ApiError> {
+    let output = request.output;
+    let spec = MergeSpec {
+        config: config_text(request.config),
+        output: output.clone().unwrap_or_default(),
+        seed: request.seed.unwrap_or(0),
+        allow_crimes: request.allow_crimes.unwrap_or(false),
+        serve: request.serve.unwrap_or(true),
+    };
+    if spec.serve && output.is_some() {
+        check_name(&state, &spec.output)?;
+    }
+    let root = state.registry().models_dir().to_owned();
+    let planned = tokio::task::spawn_blocking(move || {
+        if output.is_some() {
+            spec.folder(&root)
+                .map_err(|problem| ApiError::invalid("output", format!("`output` {problem}")))?;
+        }
+        let job = spec.plan(&root).map_err(|error| match &error {
+            MergeError::Config(config) => {
+                let param = config.key().map_or("config".to_owned(), |key| format!("config.{key}"));
+                wrong_config(error).with_param(param)
+            }
+            _ => wrong_config(error),
+        })?;
+        Ok::<_, ApiError>(MergePlan { output, ..job.plan.outline(&job.config, &job.models) })
+    });
+    Ok(Json(planned.await.map_err(ApiError::panicked)??))
+}
+
+fn check_name(state: &AppState, output: &str) -> Result<(), ApiError> {
+    if state.registry().get(output).is_err() {
+        return Ok(());
+    }
+    let message = format!("`output`: a model is served under the name `{output}` already");
+    Err(ApiError::conflict(message).with_param("output"))
 }
 
 /// What is wrong with a merge is wrong with its configuration, whose key and line the message names.

@@ -49,6 +49,7 @@ pub fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(lora::load_lora_adapter))
         .routes(routes!(lora::unload_lora_adapter))
         .routes(routes!(merges::create_merge, merges::list_merges))
+        .routes(routes!(merges::plan_merge))
         .routes(routes!(merges::get_merge))
         .routes(routes!(merges::cancel_merge))
         .routes(routes!(merges::merge_events))

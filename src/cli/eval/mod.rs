@@ -11,6 +11,7 @@ mod show;
 mod suite_options;
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
@@ -29,7 +30,7 @@ enum Action {
     /// Run a suite, or go on with an interrupted run.
     Run(Box<run::Arguments>),
     /// List the suites.
-    Suites,
+    Suites(SuitesArguments),
     /// List the runs below a folder.
     List(list::Arguments),
     /// Print the table of a run again.
@@ -42,10 +43,17 @@ enum Action {
     Export(export::Arguments),
 }
 
+#[derive(Debug, Args)]
+struct SuitesArguments {
+    /// Where to look for data that are not shipped [default: $XENOGLOT_DATA]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
 pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Result<()> {
     match &arguments.action {
         Action::Run(arguments) => run::run(global, arguments),
-        Action::Suites => suites(),
+        Action::Suites(arguments) => suites(arguments.data.as_deref()),
         Action::List(arguments) => list::run(arguments),
         Action::Show(arguments) => show::run(arguments),
         Action::Compare(arguments) => compare::run(arguments),
@@ -54,10 +62,10 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
     }
 }
 
-fn suites() -> anyhow::Result<()> {
+fn suites(data: Option<&Path>) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     for name in Suite::known() {
-        match Suite::summary(&name) {
+        match Suite::summary(&name, data) {
             Ok(suite) => {
                 let codes: Vec<&str> = suite.languages.iter().map(|language| language.code()).collect();
                 let data = match suite.data {

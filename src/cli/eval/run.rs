@@ -201,12 +201,19 @@ fn for_task<G: Generator + ContinuationScorer + 'static>(
     weights: Option<String>,
 ) -> Box<dyn Generator> {
     if config.suite.task == Task::Loglikelihood {
-        // Nothing is drawn, so that there is nothing to keep.
-        return Box::new(ChoiceGenerator::new(model, &config.suite));
+        return cached(ChoiceGenerator::new(model, &config.suite), cache, weights);
     }
+    cached(model, cache, weights)
+}
+
+fn cached<G: Generator + 'static>(
+    generator: G,
+    cache: Option<Arc<CacheStore>>,
+    weights: Option<String>,
+) -> Box<dyn Generator> {
     match cache {
-        None => Box::new(model),
-        Some(store) => Box::new(CachedGenerator::new(model, store, weights)),
+        None => Box::new(generator),
+        Some(store) => Box::new(CachedGenerator::new(generator, store, weights)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! An engine that stands still between two steps, and the change of its weights.
 //!
-//! It stands still while it is paused, and while its weights are lent away; the first ends with a command, the second when
-//! weights come back. Requests are taken meanwhile, and wait; so they do while an engine that is to be paused comes to the end of
+//! It stands still while it is paused, while updates of its weights have asked it to, and while its weights are lent away.
+//! Each of the three ends by itself: a pause with a command, an update with its own, a loan when weights come back. Requests are taken meanwhile, and wait; so they do while an engine that is to be paused comes to the end of
 //! what it has.
 
 use std::sync::Arc;
@@ -18,6 +18,8 @@ use super::{Arrival, StepModel, Worker};
 #[derive(Default)]
 pub(super) struct Hold {
     paused: bool,
+    /// Updates that are under way and want nothing computed meanwhile.
+    updates: usize,
     lent: bool,
     /// Who waits for the end of what there is.
     closing: Vec<Sender<()>>,
@@ -27,7 +29,7 @@ pub(super) struct Hold {
 
 impl Hold {
     pub fn stands_still(&self) -> bool {
-        self.paused || self.lent
+        self.paused || self.updates > 0 || self.lent
     }
 }
 
@@ -43,7 +45,7 @@ impl<M: StepModel> Worker<M> {
         }
         let version = version.fetch_add(1, Relaxed) + 1;
         let requests = &self.requests;
-        self.scheduler.rename_waiting(|ticket| requests.get(&ticket).map(|of| of.cache_root(version)));
+        self.scheduler.rename(|ticket| requests.get(&ticket).map(|of| of.cache_root(version)));
         Ok(version)
     }
 
@@ -63,6 +65,19 @@ impl<M: StepModel> Worker<M> {
         self.set_paused(false);
     }
 
+    /// Ends what runs and waits, and stands still until the update ends. Whether it was paused.
+    pub(super) fn begin_update(&mut self) -> bool {
+        self.hold.updates += 1;
+        self.abort_all();
+        self.report_hold();
+        self.hold.paused
+    }
+
+    pub(super) fn end_update(&mut self) {
+        self.hold.updates = self.hold.updates.saturating_sub(1);
+        self.report_hold();
+    }
+
     pub(super) fn arrive(&mut self, arrival: Arrival) {
         if self.hold.closing.is_empty() {
             self.add(arrival);
@@ -80,6 +95,7 @@ impl<M: StepModel> Worker<M> {
 
     /// Before the end nothing may stand still; what cannot be computed any more fails.
     pub(super) fn let_go(&mut self) {
+        self.hold.updates = 0;
         self.set_paused(false);
         if self.hold.lent {
             self.fail_all("the engine was shut down while its weights were lent away", Fault::Engine);
@@ -89,7 +105,7 @@ impl<M: StepModel> Worker<M> {
     /// Also tells whoever waits for it.
     fn set_paused(&mut self, paused: bool) {
         self.hold.paused = paused;
-        self.shared.stats.paused.store(paused, Release);
+        self.report_hold();
         for arrival in std::mem::take(&mut self.hold.arrivals) {
             self.add(arrival);
         }
@@ -97,6 +113,18 @@ impl<M: StepModel> Worker<M> {
             // The asker may have stopped waiting.
             let _ = done.send(());
         }
+    }
+
+    /// Requests that wait for a pause, and whose clients are gone.
+    pub(super) fn drop_unwanted_arrivals(&mut self) {
+        let before = self.hold.arrivals.len();
+        self.hold.arrivals.retain(|arrival| !arrival.events.is_closed());
+        let gone = before - self.hold.arrivals.len();
+        self.shared.stats.requests_waiting.fetch_sub(gone, Relaxed);
+    }
+
+    fn report_hold(&self) {
+        self.shared.stats.paused.store(self.hold.paused || self.hold.updates > 0, Release);
     }
 
     /// Every choice ends with the tokens that it has.

@@ -7,7 +7,7 @@
 pub mod table;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -16,6 +16,7 @@ use crate::score::statistics::{PairedDifference, Point, holm, paired_difference}
 
 use super::error::EvalError;
 use super::problem_tally::{Metric, ProblemTallies, ProblemTally, problem_tallies};
+use super::record::RunFile;
 use super::stored::StoredRun;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +75,16 @@ pub struct LanguageComparison {
     pub b_point: Option<Point>,
     /// Which run the other one dominates: as good or better in accuracy and following, and better in one.
     pub dominated: Option<Which>,
+    pub agreement: Agreement,
+}
+
+/// Problems by which run is right on them; in the overall line a problem counts in each of its languages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Agreement {
+    pub both: usize,
+    pub only_a: usize,
+    pub only_b: usize,
+    pub neither: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -104,17 +115,61 @@ pub struct ProblemPair {
 /// From this value of the metric on a run is right on a problem.
 pub const RIGHT_MIN: f64 = 0.5;
 
-/// Compare two runs.
+/// A run and what became of its problems, wherever it is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured<'a> {
+    /// What messages call it.
+    pub directory: &'a Path,
+    pub file: &'a RunFile,
+    pub tallies: &'a ProblemTallies,
+}
+
+fn right(value: f64) -> bool {
+    value >= RIGHT_MIN
+}
+
+impl Agreement {
+    fn of(values: impl Iterator<Item = (f64, f64)>) -> Self {
+        let mut agreement = Self::default();
+        for (a, b) in values {
+            let count = match (right(a), right(b)) {
+                (true, true) => &mut agreement.both,
+                (true, false) => &mut agreement.only_a,
+                (false, true) => &mut agreement.only_b,
+                (false, false) => &mut agreement.neither,
+            };
+            *count += 1;
+        }
+        agreement
+    }
+}
+
+/// Compare two runs on disk.
 ///
 /// # Errors
 /// `DifferentSuites` unless forced; `NothingShared`; `InvalidSetting` for a k that neither has samples for; whatever
 /// reading them brings.
 pub fn compare(a: &StoredRun, b: &StoredRun, options: &CompareOptions) -> Result<Comparison, EvalError> {
-    check(a, b, options)?;
+    check(&a.file, &b.file, options)?;
     let (first, second) = (problem_tallies(a)?, problem_tallies(b)?);
-    let pairs = Pairs::new(&first, &second, options);
+    let a = Measured { directory: &a.directory, file: &a.file, tallies: &first };
+    let b = Measured { directory: &b.directory, file: &b.file, tallies: &second };
+    compare_measured(a, b, options)
+}
+
+/// Compare two runs whose samples are counted.
+///
+/// # Errors
+/// As `compare`, but for the reading.
+pub fn compare_measured(
+    a: Measured<'_>,
+    b: Measured<'_>,
+    options: &CompareOptions,
+) -> Result<Comparison, EvalError> {
+    check(a.file, b.file, options)?;
+    let pairs = Pairs::new(a.tallies, b.tallies, options);
     if pairs.values.is_empty() {
-        return Err(EvalError::NothingShared { a: a.directory.clone(), b: b.directory.clone() });
+        return Err(EvalError::NothingShared { a: a.directory.to_owned(), b: b.directory.to_owned() });
     }
     let mut languages: Vec<LanguageComparison> = a
         .file
@@ -127,7 +182,6 @@ pub fn compare(a: &StoredRun, b: &StoredRun, options: &CompareOptions) -> Result
         entry.p_holm = Some(p);
     }
     let overall = if languages.len() > 1 { pairs.compared(None, options.seed) } else { None };
-    let right = |value: f64| value >= RIGHT_MIN;
     Ok(Comparison {
         a: side(a),
         b: side(b),
@@ -142,24 +196,23 @@ pub fn compare(a: &StoredRun, b: &StoredRun, options: &CompareOptions) -> Result
     })
 }
 
-fn check(a: &StoredRun, b: &StoredRun, options: &CompareOptions) -> Result<(), EvalError> {
-    if options.k == 0 || options.k > a.file.n.min(b.file.n) {
-        let message = format!("must be from 1 to the smaller n, {}", a.file.n.min(b.file.n));
+fn check(a: &RunFile, b: &RunFile, options: &CompareOptions) -> Result<(), EvalError> {
+    if options.k == 0 || options.k > a.n.min(b.n) {
+        let message = format!("must be from 1 to the smaller n, {}", a.n.min(b.n));
         return Err(EvalError::InvalidSetting { field: "k", message });
     }
-    let (ours, theirs) = (&a.file.suite, &b.file.suite);
-    if ours.sha256 != theirs.sha256 && !options.force {
-        let name = |run: &StoredRun| format!("{} {}", run.file.suite.name, run.file.suite.version);
+    if a.suite.sha256 != b.suite.sha256 && !options.force {
+        let name = |run: &RunFile| format!("{} {}", run.suite.name, run.suite.version);
         let (a, b) = (name(a), name(b));
         return Err(EvalError::DifferentSuites { a, b });
     }
     Ok(())
 }
 
-fn side(run: &StoredRun) -> Side {
-    let file = &run.file;
+fn side(run: Measured<'_>) -> Side {
+    let file = run.file;
     let model = file.generator.model.clone();
-    Side { directory: run.directory.clone(), model, n: file.n, complete: file.complete }
+    Side { directory: run.directory.to_owned(), model, n: file.n, complete: file.complete }
 }
 
 fn dominated(languages: &[LanguageComparison]) -> Dominated {
@@ -227,7 +280,8 @@ impl<'a> Pairs<'a> {
             _ => None,
         });
         let (a_point, b_point) = points.unzip();
-        Some(LanguageComparison { language, paired, p_holm: None, a_point, b_point, dominated })
+        let agreement = Agreement::of(chosen.iter().map(|(_, pair)| pair.value));
+        Some(LanguageComparison { language, paired, p_holm: None, a_point, b_point, dominated, agreement })
     }
 
     /// The pairs for which this holds, the largest difference first.

@@ -9,30 +9,32 @@ use std::io::Write;
 
 use serde_json::{Map, Value, json};
 
-use super::{failed, unfinished};
+use super::failed;
 use crate::eval::error::EvalError;
-use crate::eval::problem_tally::{Metric, ProblemTallies, problem_tallies};
-use crate::eval::report::GroupResults;
-use crate::eval::stored::StoredRun;
+use crate::eval::problem_tally::{Metric, ProblemTallies};
+use crate::eval::record::RunFile;
+use crate::eval::report::{GroupResults, Results};
 use crate::language::Language;
 use crate::score::statistics::{Interval, standard_error};
 
-pub(super) fn write(run: &StoredRun, out: &mut dyn Write) -> Result<usize, EvalError> {
-    let file = &run.file;
-    let results = file.results.as_ref().ok_or_else(|| unfinished(run))?;
-    let tallies = problem_tallies(run)?;
+pub(super) fn write(
+    file: &RunFile,
+    results: &Results,
+    tallies: &ProblemTallies,
+    out: &mut dyn Write,
+) -> Result<usize, EvalError> {
     let tasks: Vec<(String, &GroupResults)> =
-        results.languages.iter().map(|group| (task(run, group.language), group)).collect();
+        results.languages.iter().map(|group| (task(file, group.language), group)).collect();
     let each = |value: &dyn Fn(&GroupResults) -> Value| -> Value {
         tasks.iter().map(|(name, group)| (name.clone(), value(group))).collect::<Map<_, _>>().into()
     };
     let names: Vec<&String> = tasks.iter().map(|(name, _)| name).collect();
     let higher = json!({"acc": true, "maj@n": true, "following": true});
     let document = json!({
-        "results": each(&|group| metrics(run, group, &tallies)),
-        "groups": {&file.suite.name: metrics(run, &results.overall, &tallies)},
+        "results": each(&|group| metrics(file, group, tallies)),
+        "groups": {&file.suite.name: metrics(file, &results.overall, tallies)},
         "group_subtasks": {&file.suite.name: names},
-        "configs": each(&|group| configuration(run, group)),
+        "configs": each(&|group| configuration(file, group)),
         "versions": each(&|_| json!(file.suite.version)),
         "n-shot": each(&|_| json!(file.shots)),
         "higher_is_better": each(&|_| higher.clone()),
@@ -41,7 +43,7 @@ pub(super) fn write(run: &StoredRun, out: &mut dyn Write) -> Result<usize, EvalE
             "model": file.generator.kind,
             "model_args": format!("pretrained={}", file.generator.model),
             "limit": file.limit,
-            "gen_kwargs": generation(run),
+            "gen_kwargs": generation(file),
             "random_seed": file.seed,
         },
         "git_hash": null,
@@ -56,14 +58,14 @@ pub(super) fn write(run: &StoredRun, out: &mut dyn Write) -> Result<usize, EvalE
     Ok(tasks.len())
 }
 
-fn task(run: &StoredRun, language: Option<Language>) -> String {
-    let suite = &run.file.suite.name;
+fn task(file: &RunFile, language: Option<Language>) -> String {
+    let suite = &file.suite.name;
     language.map_or_else(|| suite.clone(), |language| format!("{suite}_{language}"))
 }
 
-fn metrics(run: &StoredRun, group: &GroupResults, tallies: &ProblemTallies) -> Value {
+fn metrics(file: &RunFile, group: &GroupResults, tallies: &ProblemTallies) -> Value {
     let mut metrics = Map::new();
-    metrics.insert("alias".to_owned(), json!(task(run, group.language)));
+    metrics.insert("alias".to_owned(), json!(task(file, group.language)));
     let mut add = |name: &str, value: Option<f64>, error: Option<f64>| {
         metrics.insert(format!("{name},none"), json!(value));
         // The harness writes N/A where there is none.
@@ -96,23 +98,22 @@ fn error_of(tallies: &ProblemTallies, language: Option<Language>, metric: Metric
     standard_error(&values)
 }
 
-fn configuration(run: &StoredRun, group: &GroupResults) -> Value {
-    let file = &run.file;
+fn configuration(file: &RunFile, group: &GroupResults) -> Value {
     json!({
-        "task": task(run, group.language),
+        "task": task(file, group.language),
         "dataset_name": group.language,
         "dataset_path": file.suite.name,
         "output_type": "generate_until",
         "num_fewshot": file.shots,
         "repeats": file.n,
-        "generation_kwargs": generation(run),
+        "generation_kwargs": generation(file),
         "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": true}],
         "metadata": {"version": file.suite.version, "revision": file.suite.revision},
     })
 }
 
-fn generation(run: &StoredRun) -> Value {
-    let sampling = &run.file.sampling;
+fn generation(file: &RunFile) -> Value {
+    let sampling = &file.sampling;
     json!({
         "do_sample": sampling.temperature > 0.0,
         "temperature": sampling.temperature,

@@ -2,14 +2,13 @@
 
 use std::io::Write;
 
-use super::{failed, unfinished};
+use super::failed;
 use crate::eval::error::EvalError;
+use crate::eval::record::RunFile;
+use crate::eval::report::Results;
 use crate::eval::report::table::rows;
-use crate::eval::stored::StoredRun;
 
-pub(super) fn write(run: &StoredRun, out: &mut dyn Write) -> Result<usize, EvalError> {
-    let file = &run.file;
-    let results = file.results.as_ref().ok_or_else(|| unfinished(run))?;
+pub(super) fn write(file: &RunFile, results: &Results, out: &mut dyn Write) -> Result<usize, EvalError> {
     let sampling = &file.sampling;
     let head = format!(
         "# {} of {}\n\n- suite: {} {}, revision {}, sha256 `{}`\n- model: {} ({}{})\n- n {}, seed {}, shots {}, \

@@ -6,13 +6,16 @@ mod rows;
 mod sft;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::error::EvalError;
+use super::problem_tally::{ProblemTallies, problem_tallies};
+use super::record::RunFile;
 use super::stored::StoredRun;
 use super::suite::{OpenOptions, Suite};
 
+pub use rows::SampleRows;
 pub use sft::SftOptions;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,10 +65,33 @@ pub fn export(
     match format {
         ExportFormat::Jsonl => rows::jsonl(run, out),
         ExportFormat::Csv => rows::csv(run, out),
-        ExportFormat::Markdown => markdown::write(run, out),
-        ExportFormat::LmEval => lm_eval::write(run, out),
+        ExportFormat::Markdown => markdown(&run.file, &run.directory, out),
+        ExportFormat::LmEval => lm_eval(&run.file, &run.directory, &problem_tallies(run)?, out),
         ExportFormat::Sft => sft::write(run, sft, out),
     }
+}
+
+/// The results as a Markdown table; how many rows it has. `directory` names the run in messages.
+///
+/// # Errors
+/// `Unfinished`, if the run has no results; `Write`.
+pub fn markdown(file: &RunFile, directory: &Path, out: &mut dyn Write) -> Result<usize, EvalError> {
+    let results = file.results.as_ref().ok_or_else(|| unfinished(directory))?;
+    markdown::write(file, results, out)
+}
+
+/// The results in the shape of lm-evaluation-harness; how many tasks it has.
+///
+/// # Errors
+/// `Unfinished`, if the run has no results; `Write`.
+pub fn lm_eval(
+    file: &RunFile,
+    directory: &Path,
+    tallies: &ProblemTallies,
+    out: &mut dyn Write,
+) -> Result<usize, EvalError> {
+    let results = file.results.as_ref().ok_or_else(|| unfinished(directory))?;
+    lm_eval::write(file, results, tallies, out)
 }
 
 /// Where a run's suite is, to read its prompts and golds again.
@@ -109,8 +135,8 @@ impl SuiteSource {
     }
 }
 
-fn unfinished(run: &StoredRun) -> EvalError {
-    EvalError::Unfinished { directory: run.directory.clone() }
+fn unfinished(directory: &Path) -> EvalError {
+    EvalError::Unfinished { directory: directory.to_owned() }
 }
 
 /// An error of the writer.

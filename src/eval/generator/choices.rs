@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::continuation::{Continuation, ContinuationRequest, ContinuationScorer};
 use super::{
@@ -106,6 +107,10 @@ impl<S: Generator + ContinuationScorer> Generator for ChoiceGenerator<S> {
     fn identity(&self) -> GeneratorIdentity {
         // No template plays a part, whatever the model has.
         GeneratorIdentity { template_sha256: None, ..self.scorer.identity() }
+    }
+
+    fn asked_beside(&self, request: &GenerationRequest) -> Option<Value> {
+        Some(json!({"loglikelihood_of": self.choices.get(&request.id)}))
     }
 
     fn generate<'a>(

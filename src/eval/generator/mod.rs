@@ -23,6 +23,11 @@ pub trait Generator: Send + Sync {
     /// What is asked, for the run's provenance.
     fn identity(&self) -> GeneratorIdentity;
 
+    /// What decides an answer and no request says: a cache tells answers apart by it.
+    fn asked_beside(&self, _request: &GenerationRequest) -> Option<serde_json::Value> {
+        None
+    }
+
     /// Generate `request.samples`, each reported once through `events`, in any order.
     fn generate<'a>(
         &'a self,
@@ -39,6 +44,10 @@ impl<T: Generator + ContinuationScorer> Model for T {}
 impl<T: Generator + ?Sized> Generator for Arc<T> {
     fn identity(&self) -> GeneratorIdentity {
         (**self).identity()
+    }
+
+    fn asked_beside(&self, request: &GenerationRequest) -> Option<serde_json::Value> {
+        (**self).asked_beside(request)
     }
 
     fn generate<'a>(

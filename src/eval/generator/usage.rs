@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{GenerationEvent, GenerationRequest, Generator, GeneratorError, GeneratorIdentity};
 
@@ -51,6 +52,10 @@ impl<G: Generator> Generator for Metered<G> {
         self.inner.identity()
     }
 
+    fn asked_beside(&self, request: &GenerationRequest) -> Option<Value> {
+        self.inner.asked_beside(request)
+    }
+
     fn generate<'a>(
         &'a self,
         request: &'a GenerationRequest,
@@ -72,6 +77,10 @@ impl<G: Generator> Generator for Metered<G> {
 impl<G: Generator + ?Sized> Generator for Box<G> {
     fn identity(&self) -> GeneratorIdentity {
         (**self).identity()
+    }
+
+    fn asked_beside(&self, request: &GenerationRequest) -> Option<Value> {
+        (**self).asked_beside(request)
     }
 
     fn generate<'a>(

@@ -5,6 +5,7 @@
 
 mod group;
 mod metrics;
+mod scores;
 pub mod table;
 mod values;
 
@@ -19,6 +20,7 @@ use super::record::{Outcome, SampleRecord};
 use super::stored::StoredRun;
 
 pub use group::{GroupResults, OutcomeRates};
+pub use scores::run_scores;
 
 /// Results of a whole run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

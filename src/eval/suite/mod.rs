@@ -35,7 +35,7 @@ use files::Files;
 use manifest::{Manifest, ProblemsFrom};
 pub use presets::{Preset, Protocol, Settled};
 pub use prompts::{Prompt, Variant};
-pub use summary::{DataState, SuiteSummary};
+pub use summary::{DataState, SuiteContent, SuiteSummary};
 pub use task::Task;
 
 /// A suite, read and checked whole.

@@ -94,6 +94,10 @@ impl Gauge {
                 told.flush();
                 told.metrics(&event);
             }
+            Event::Answered { .. } => {
+                told.flush();
+                told.metrics(&event);
+            }
             Event::Saved { step, .. } => told.checkpoint(step),
             Event::Note(text) => told.say("info", text),
             Event::Completions(_) => {}
@@ -132,8 +136,8 @@ impl Told {
     fn metrics(&mut self, event: &Event) {
         let Some(data) = event.metrics() else { return };
         let shown = |key: &str, name: &str| data[key].as_f64().map(|value| format!("{name} {value:.4}"));
-        let loss =
-            shown("loss", "loss").or_else(|| shown("eval_loss", "validation loss")).unwrap_or_default();
+        let loss = shown("loss", "loss").or_else(|| shown("eval_loss", "validation loss"));
+        let loss = loss.or_else(|| shown("eval_reward", "validation reward")).unwrap_or_default();
         let message = format!("step {}: {loss}", data["step"]);
         self.push(NewJobEvent { kind: JobEventKind::Metrics, level: "info", message, data });
     }

@@ -1,6 +1,7 @@
 //! Trainings as jobs: one at a time in a process, paused, resumed and cancelled, taken up after a crash from their checkpoints,
 //! served when they are done.
 
+mod curves;
 mod gauge;
 mod results;
 mod run;
@@ -21,6 +22,7 @@ use crate::registry::Registry;
 use crate::store::{JobEventKind, JobRow, NewJobEvent, Order, Page, Paged, RunStatus, Store};
 use crate::train::{Finished, MODEL_FOLDER};
 
+pub use curves::training_curves;
 pub use gauge::Progress;
 pub use spec::{TrainingSpec, WrongTraining, file_path, files_of, training_folder};
 

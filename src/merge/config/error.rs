@@ -39,6 +39,19 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// The path of keys at fault; `None` for a text that cannot be read, and at the top.
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Syntax { .. } | Self::Limit { .. } => None,
+            Self::Duplicate { place, .. }
+            | Self::UnknownKey { place, .. }
+            | Self::Absent { place, .. }
+            | Self::Value { place, .. }
+            | Self::Conflict { place, .. }
+            | Self::Missing { place, .. } => Some(place.key.as_str()).filter(|key| !key.is_empty()),
+        }
+    }
+
     /// The line at fault, from 1.
     pub fn line(&self) -> usize {
         match self {

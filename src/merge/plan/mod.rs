@@ -5,6 +5,7 @@
 mod build;
 mod layers;
 mod names;
+mod outline;
 mod print;
 mod recipe;
 mod shards;

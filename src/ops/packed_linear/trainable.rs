@@ -4,7 +4,8 @@
 //! `cross_entropy` (with the loss) and by `embedding_gradient`. An element is one chain of fused sums over the rows of all
 //! passes since the gradient was last cleared, ascending: its bits do not depend on the number of threads.
 //!
-//! Where the panels are rounded, the weights that learn are f32 masters in the same order, and `refresh` rounds them anew.
+//! Where the panels are rounded, the weights that learn are f32 masters in the same order, and `refresh` rounds them anew; or, to
+//! take less memory, the panels themselves with a gradient in bf16, which is rounded once a pass.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,8 +40,14 @@ pub(super) struct Learning {
 
 /// Sums of the passes since it was cleared.
 struct Gradient {
-    weight: AlignedBuffer<f32>,
+    weight: Sums,
     bias: Vec<f32>,
+}
+
+enum Sums {
+    F32(AlignedBuffer<f32>),
+    /// Bits, in the order of panels of bf16.
+    Bf16(AlignedBuffer<u16>),
 }
 
 /// Where the elements of a weight `[out_features, in_features]` lie among `PanelOrder::len` floats; the others are 0.
@@ -73,6 +80,29 @@ impl PanelOrder {
             rows.extend((0..self.in_features).map(|column| panels[start + column * LANES]));
         }
         rows
+    }
+
+    /// The place of one element in panels of bf16, which hold pairs of a row's elements.
+    fn pairs_index(self, row: usize, column: usize) -> usize {
+        row / LANES * u16::panel_elements(self.in_features) + u16::at(column, row % LANES)
+    }
+
+    /// As [`Self::to_rows`], of panels of bf16.
+    pub fn pairs_to_rows<T: Copy>(self, panels: &[T]) -> Vec<T> {
+        let mut rows = Vec::with_capacity(self.out_features * self.in_features);
+        for row in 0..self.out_features {
+            rows.extend((0..self.in_features).map(|column| panels[self.pairs_index(row, column)]));
+        }
+        rows
+    }
+
+    /// As [`Self::from_rows`], of panels of bf16.
+    pub fn pairs_from_rows<T: Copy>(self, rows: &[T], panels: &mut [T]) {
+        for (row, values) in rows.chunks_exact(self.in_features.max(1)).enumerate() {
+            for (column, &value) in values.iter().enumerate() {
+                panels[self.pairs_index(row, column)] = value;
+            }
+        }
     }
 
     /// From row-major `[out_features, in_features]` to where the elements lie.
@@ -113,10 +143,28 @@ impl PackedLinear {
                 return Err(OpsError::Frozen { weight: format!("{self:?}") });
             }
         };
-        let weight = AlignedBuffer::zeroed(OP, self.order().len())?;
+        let weight = Sums::F32(AlignedBuffer::zeroed(OP, self.order().len())?);
+        self.learn(master, weight);
+        Ok(())
+    }
+
+    /// The same, but panels of bf16 learn as they are, with a gradient in bf16: 4 bytes a weight in place of 10. Others learn
+    /// as [`Self::set_trainable`] has them learn.
+    ///
+    /// # Errors
+    /// As [`Self::set_trainable`].
+    pub fn set_trainable_without_master(&mut self) -> Result<(), OpsError> {
+        let Panels::Bf16(panels) = &self.panels else { return self.set_trainable() };
+        if !self.is_trainable() {
+            let weight = Sums::Bf16(AlignedBuffer::zeroed(OP, panels.len())?);
+            self.learn(None, weight);
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, master: Option<AlignedBuffer<f32>>, weight: Sums) {
         let bias = vec![0.0; self.bias.as_ref().map_or(0, Vec::len)];
         self.learning = Some(Learning { master, gradient: Mutex::new(Gradient { weight, bias }) });
-        Ok(())
     }
 
     pub fn is_trainable(&self) -> bool {
@@ -127,10 +175,12 @@ impl PackedLinear {
         PanelOrder { out_features: self.out_features, in_features: self.in_features }
     }
 
-    /// The weight and, if there is one, the bias of a trainable weight. After a change of the values, `refresh`.
+    /// The weight and, if there is one, the bias of a trainable weight. After a change of the values, `refresh`. `None` for one
+    /// that learns in bf16.
     pub fn learned(&mut self) -> Option<(Learned<'_>, Option<Learned<'_>>)> {
         let Learning { master, gradient } = self.learning.as_mut()?;
         let Gradient { weight, bias } = gradient.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Sums::F32(weight) = weight else { return None };
         let values = match (master, &mut self.panels) {
             (Some(master), _) => &mut **master,
             (None, Panels::F32(panels)) => &mut **panels,
@@ -139,6 +189,23 @@ impl PackedLinear {
         };
         let bias = self.bias.as_mut().map(|values| Learned { values, gradient: bias });
         Some((Learned { values, gradient: weight }, bias))
+    }
+
+    /// Whether it has a gradient in bf16, and no master.
+    pub fn learns_in_bf16(&mut self) -> bool {
+        let learning = self.learning.as_mut().map(|learning| learning.gradient.get_mut());
+        learning.is_some_and(|gradient| {
+            matches!(gradient.unwrap_or_else(PoisonError::into_inner).weight, Sums::Bf16(_))
+        })
+    }
+
+    /// As [`Self::learned`], of a weight whose bits in bf16 learn, in the order of their panels; the bias is in f32.
+    pub fn learned_bf16(&mut self) -> Option<(Learned<'_, u16>, Option<Learned<'_>>)> {
+        let Learning { gradient, .. } = self.learning.as_mut()?;
+        let Gradient { weight, bias } = gradient.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let (Sums::Bf16(gradient), Panels::Bf16(values)) = (weight, &mut self.panels) else { return None };
+        let bias = self.bias.as_mut().map(|values| Learned { values, gradient: bias });
+        Some((Learned { values, gradient }, bias))
     }
 
     /// Rounds the masters into the panels, where there are masters.
@@ -207,8 +274,12 @@ impl PackedLinear {
     pub(super) fn learning_bytes(&self) -> usize {
         let Some(Learning { master, gradient }) = &self.learning else { return 0 };
         let gradient = gradient.lock().unwrap_or_else(PoisonError::into_inner);
-        let floats = master.as_ref().map_or(0, |master| master.len()) + gradient.weight.len();
-        (floats + gradient.bias.len()) * size_of::<f32>()
+        let sums = match &gradient.weight {
+            Sums::F32(sums) => size_of_val(&**sums),
+            Sums::Bf16(sums) => size_of_val(&**sums),
+        };
+        let floats = master.as_ref().map_or(0, |master| master.len()) + gradient.bias.len();
+        sums + floats * size_of::<f32>()
     }
 
     /// Adds `dy^T x` to the gradient of a trainable weight, and the sums of dy to that of its bias. x is `[rows, in_features]`;
@@ -225,7 +296,10 @@ impl PackedLinear {
         let Gradient { weight, bias } = &mut *gradient;
         let columns = self.in_features.div_ceil(TILE_FEATURES);
         let panels = self.out_features.div_ceil(LANES);
-        let shared = SharedMut::new(weight);
+        let shared = match weight {
+            Sums::F32(sums) => SharedSums::F32(SharedMut::new(sums)),
+            Sums::Bf16(sums) => SharedSums::Bf16(SharedMut::new(sums)),
+        };
         let (x, dy) = (
             Rows { values: x, stride: self.in_features },
             Rows { values: &dy[offset.min(dy.len())..], stride: width },
@@ -238,7 +312,11 @@ impl PackedLinear {
                     ..self.in_features.min((part % columns + 1) * TILE_FEATURES),
                 panels: part / columns * TILE_PANELS..panels.min((part / columns + 1) * TILE_PANELS),
             };
-            if let Err(error) = tile.accumulate(x, dy, &shared) {
+            let added = match &shared {
+                SharedSums::F32(sums) => tile.accumulate(x, dy, sums),
+                SharedSums::Bf16(sums) => tile.accumulate_bf16(x, dy, sums),
+            };
+            if let Err(error) = added {
                 *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
         });
@@ -257,8 +335,11 @@ impl PackedLinear {
     pub(super) fn accumulate_rows(&self, ids: &[u32], dy: &[f32]) {
         let Some(learning) = &self.learning else { return };
         let mut gradient = learning.gradient.lock().unwrap_or_else(PoisonError::into_inner);
-        let gradient = SharedMut::new(&mut gradient.weight);
         let parts = self.in_features.div_ceil(FEATURES_PART);
+        let gradient = match &mut gradient.weight {
+            Sums::F32(sums) => SharedMut::new(sums),
+            Sums::Bf16(sums) => return self.accumulate_rows_bf16(ids, dy, &SharedMut::new(sums)),
+        };
         self.workers.run(parts, &|part| {
             let features = share(self.in_features, parts, part);
             for (&id, dy) in ids.iter().zip(dy.chunks_exact(self.in_features)) {
@@ -270,6 +351,37 @@ impl PackedLinear {
             }
         });
     }
+}
+
+impl PackedLinear {
+    /// As `accumulate_rows`, the rows of an id added up before they are rounded.
+    fn accumulate_rows_bf16(&self, ids: &[u32], dy: &[f32], gradient: &SharedMut<'_, u16>) {
+        let mut rows: Vec<usize> = (0..ids.len()).collect();
+        rows.sort_by_key(|&row| ids[row]);
+        let parts = self.in_features.div_ceil(FEATURES_PART);
+        self.workers.run(parts, &|part| {
+            let features = share(self.in_features, parts, part);
+            for rows in rows.chunk_by(|&one, &other| ids[one] == ids[other]) {
+                for feature in features.clone() {
+                    let at = self.order().pairs_index(ids[rows[0]] as usize, feature);
+                    // SAFETY: the features of every row are this part's alone.
+                    let sum = unsafe { &mut gradient.slice(at, 1)[0] };
+                    let added = rows.iter().map(|row| dy[row * self.in_features + feature]);
+                    *sum = u16::from_f32(added.fold(widened(*sum), |sum, dy| sum + dy));
+                }
+            }
+        });
+    }
+}
+
+fn widened(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+/// `Sums` that threads share.
+enum SharedSums<'a> {
+    F32(SharedMut<'a, f32>),
+    Bf16(SharedMut<'a, u16>),
 }
 
 /// Rows of floats, `stride` apart.
@@ -289,12 +401,50 @@ struct Tile<'a> {
 impl Tile<'_> {
     fn accumulate(&self, x: Rows<'_>, dy: Rows<'_>, out: &SharedMut<'_, f32>) -> Result<(), OpsError> {
         let lengths = [TILE_ROWS * TAKEN_STRIDE, TILE_PANELS * TILE_ROWS * LANES];
+        let length = f32::panel_elements(self.weight.in_features);
         with_scratch(OP, lengths, |[taken, columns]| {
-            let rows = x.values.len() / x.stride.max(1);
-            for start in (0..rows).step_by(TILE_ROWS) {
-                self.add(x, dy, start..rows.min(start + TILE_ROWS), taken, columns, out);
+            // SAFETY: the panels of the tile, all of them inside the gradient.
+            let c = unsafe { out.start().add(self.panels.start * length + self.features.start * LANES) };
+            self.add_all(x, dy, [taken, columns], (c, length));
+        })
+    }
+
+    /// The same, added up in f32 and rounded once. Tiles begin at even features, so that their pairs are their own.
+    fn accumulate_bf16(&self, x: Rows<'_>, dy: Rows<'_>, out: &SharedMut<'_, u16>) -> Result<(), OpsError> {
+        const SUMS: usize = TILE_FEATURES * LANES;
+        let lengths = [TILE_ROWS * TAKEN_STRIDE, TILE_PANELS * TILE_ROWS * LANES, TILE_PANELS * SUMS];
+        let length = u16::panel_elements(self.weight.in_features);
+        let (first, pairs) = (self.features.start, self.features.len().next_multiple_of(2));
+        with_scratch(OP, lengths, |[taken, columns, sums]| {
+            let panels = || self.panels.clone().zip(0..);
+            // SAFETY: the features of a panel that are this tile's alone.
+            let bits = |panel: usize| unsafe { out.slice(panel * length + first * LANES, pairs * LANES) };
+            for (panel, at) in panels() {
+                let (bits, sums) = (bits(panel), &mut sums[at * SUMS..][..self.features.len() * LANES]);
+                for (k, sums) in sums.chunks_exact_mut(LANES).enumerate() {
+                    for (column, sum) in sums.iter_mut().enumerate() {
+                        *sum = widened(bits[u16::at(k, column)]);
+                    }
+                }
+            }
+            self.add_all(x, dy, [taken, columns], (sums.as_mut_ptr(), SUMS));
+            for (panel, at) in panels() {
+                let (bits, sums) = (bits(panel), &sums[at * SUMS..][..self.features.len() * LANES]);
+                for (k, sums) in sums.chunks_exact(LANES).enumerate() {
+                    for (column, &sum) in sums.iter().enumerate() {
+                        bits[u16::at(k, column)] = u16::from_f32(sum);
+                    }
+                }
             }
         })
+    }
+
+    /// What all rows add to the tile at `c`, whose panels lie so many floats apart.
+    fn add_all(&self, x: Rows<'_>, dy: Rows<'_>, [taken, columns]: [&mut [f32]; 2], c: (*mut f32, usize)) {
+        let rows = x.values.len() / x.stride.max(1);
+        for start in (0..rows).step_by(TILE_ROWS) {
+            self.add(x, dy, start..rows.min(start + TILE_ROWS), [&mut *taken, &mut *columns], c);
+        }
     }
 
     /// What some rows add; x is laid out in `taken`, dy in `columns`.
@@ -303,20 +453,16 @@ impl Tile<'_> {
         x: Rows<'_>,
         dy: Rows<'_>,
         rows: Range<usize>,
-        taken: &mut [f32],
-        columns: &mut [f32],
-        out: &SharedMut<'_, f32>,
+        [taken, columns]: [&mut [f32]; 2],
+        (c, c_panel): (*mut f32, usize),
     ) {
         let (features, panels) = (self.features.len(), self.panels.len());
         let outputs = self.panels.start * LANES..self.weight.out_features.min(self.panels.end * LANES);
-        let length = f32::panel_elements(self.weight.in_features);
         for (row, to) in rows.clone().zip(taken.chunks_exact_mut(TAKEN_STRIDE)) {
             to[..features].copy_from_slice(&x.values[row * x.stride + self.features.start..][..features]);
         }
         let from = &dy.values[rows.start * dy.stride + outputs.start..];
         panels_of_columns(from, rows.len(), outputs.len(), dy.stride, columns);
-        // SAFETY: the panels of the tile, all of them inside the gradient.
-        let c = unsafe { out.start().add(self.panels.start * length + self.features.start * LANES) };
         let product = Product {
             a: taken.as_ptr(),
             a_stride: 1,
@@ -328,7 +474,7 @@ impl Tile<'_> {
             panels,
             c,
             c_stride: LANES,
-            c_panel: length,
+            c_panel,
             first: false,
         };
         // SAFETY: x is laid out for these features and rows, dy for these panels, and this part of the gradient is the
@@ -496,6 +642,47 @@ mod tests {
         let ids: Vec<u32> = (0..20).collect();
         let panels = embedding(&ids, &weight).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(bits(&panels), bits(&rounded));
+    }
+
+    /// What a pass adds to a gradient in bf16 is the gradient in f32, rounded once; panels and features that end within a tile.
+    #[test]
+    fn a_gradient_in_bf16_is_that_in_f32_rounded() {
+        let workers = Workers::new(3);
+        for (rows, n, k) in [(5, 20, 33), (200, 300, 600)] {
+            let weight = |has_master: bool| {
+                let values = numbers(1, n * k);
+                let data = WeightData::F32(&values);
+                let mut weight = PackedLinear::pack(data, n, k, None, Storage::Bf16, &workers).unwrap();
+                let inner = Arc::get_mut(&mut weight).unwrap();
+                if has_master { inner.set_trainable() } else { inner.set_trainable_without_master() }
+                    .unwrap();
+                weight
+            };
+            let (mut exact, mut rounded) = (weight(true), weight(false));
+            let (x, dy) = (numbers(2, rows * k), numbers(3, rows * n));
+            let ids: Vec<u32> = (0..rows as u32).map(|row| row * 7 % 11).collect();
+            let of_rows = numbers(4, rows * k);
+            let check = |exact: &mut Arc<PackedLinear>, half: &mut Arc<PackedLinear>, what: &str| {
+                let order = exact.order();
+                let (exact, half) = (Arc::get_mut(exact).unwrap(), Arc::get_mut(half).unwrap());
+                let expected = order.to_rows(exact.learned().unwrap().0.gradient);
+                let found = order.pairs_to_rows(half.learned_bf16().unwrap().0.gradient);
+                let expected: Vec<u16> = expected.into_iter().map(u16::from_f32).collect();
+                assert!(found == expected && half.learned().is_none(), "{what} {rows} {n} {k}");
+                exact.learned().unwrap().0.gradient.fill(0.0);
+                half.learned_bf16().unwrap().0.gradient.fill(0);
+            };
+            for weight in [&exact, &rounded] {
+                weight.accumulate(&x, &dy, n, 0).unwrap();
+            }
+            check(&mut exact, &mut rounded, "product");
+            for weight in [&exact, &rounded] {
+                weight.accumulate_rows(&ids, &of_rows);
+            }
+            check(&mut exact, &mut rounded, "rows");
+            assert!(rounded.learning_bytes() * 2 < exact.learning_bytes());
+            assert_eq!(bits(&rounded.to_rows().unwrap()), bits(&weight(false).to_rows().unwrap()));
+        }
     }
 
     #[test]

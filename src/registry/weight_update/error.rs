@@ -41,7 +41,10 @@ pub enum UpdateError {
         printable(what)
     )]
     Disconnected { what: String, received: usize, expected: usize },
-    #[error("nothing came from the trainer for {seconds} s, {} was awaited", printable(what))]
+    #[error(
+        "nothing came from the trainer for {seconds} s (`weight_transfer_idle_seconds`), {} was awaited",
+        printable(what)
+    )]
     Silent { what: String, seconds: u64 },
     #[error("reading {} from the trainer: {source}", printable(what))]
     Read { what: String, source: std::io::Error },

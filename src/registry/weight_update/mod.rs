@@ -10,6 +10,7 @@ mod stream;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 
@@ -48,6 +49,8 @@ pub struct Announcement {
 pub struct WeightUpdates {
     /// Where trainers may listen, beside this machine.
     hosts: Vec<String>,
+    /// How long a trainer may say nothing in the middle of what it announced: the other calls wait for it.
+    silence_max: Duration,
     state: Mutex<State>,
 }
 
@@ -72,8 +75,8 @@ impl Session {
 }
 
 impl WeightUpdates {
-    pub fn new(hosts: Vec<String>) -> Self {
-        Self { hosts, state: Mutex::default() }
+    pub fn new(hosts: Vec<String>, silence_max: Duration) -> Self {
+        Self { hosts, silence_max, state: Mutex::default() }
     }
 
     /// Connects to a trainer, which may begin to listen a little later.
@@ -87,7 +90,7 @@ impl WeightUpdates {
         let mut state = self.state.lock().await;
         // The same call again: the trainer waits at the connection that it has.
         if !state.stream.as_ref().is_some_and(|stream| stream.is_open_to(&trainer)) {
-            let connected = WeightStream::connect(&trainer).await;
+            let connected = WeightStream::connect(&trainer, self.silence_max).await;
             state.stream = Some(connected.map_err(|source| UpdateError::Unreachable { trainer, source })?);
         }
         Ok(())

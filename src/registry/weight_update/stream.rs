@@ -18,8 +18,6 @@ use crate::weights::{StagedTensors, TensorType};
 /// How long a trainer may take to listen.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_EVERY: Duration = Duration::from_millis(50);
-/// A trainer gathers a tensor from other machines before it sends it.
-const SILENCE_MAX: Duration = Duration::from_mins(5);
 /// Of what is thrown away nobody knows whether it comes at all.
 const DISCARD_SILENCE_MAX: Duration = Duration::from_secs(1);
 const MORE_WITHIN: Duration = Duration::from_millis(50);
@@ -31,6 +29,7 @@ pub struct WeightStream {
     socket: TcpStream,
     trainer: Trainer,
     in_step: bool,
+    silence_max: Duration,
 }
 
 /// A tensor that is to come.
@@ -41,7 +40,7 @@ pub struct Expected {
 }
 
 impl WeightStream {
-    pub async fn connect(trainer: &Trainer) -> std::io::Result<Self> {
+    pub async fn connect(trainer: &Trainer, silence_max: Duration) -> std::io::Result<Self> {
         let until = Instant::now() + CONNECT_TIMEOUT;
         loop {
             let error =
@@ -49,7 +48,9 @@ impl WeightStream {
                     .await
                 {
                     Ok(Ok(socket)) if is_itself(&socket) => std::io::ErrorKind::ConnectionRefused.into(),
-                    Ok(Ok(socket)) => return Ok(Self { socket, trainer: trainer.clone(), in_step: true }),
+                    Ok(Ok(socket)) => {
+                        return Ok(Self { socket, trainer: trainer.clone(), in_step: true, silence_max });
+                    }
                     Ok(Err(error)) => error,
                     Err(_) => std::io::ErrorKind::TimedOut.into(),
                 };
@@ -124,10 +125,10 @@ impl WeightStream {
         let (mut received, expected) = (0, bytes.len());
         while received < expected {
             let most = (received + PIECE_BYTES).min(expected);
-            let read = timeout(SILENCE_MAX, self.socket.read(&mut bytes[received..most])).await;
+            let read = timeout(self.silence_max, self.socket.read(&mut bytes[received..most])).await;
             let what = || what.to_owned();
             let read = read
-                .map_err(|_| UpdateError::Silent { what: what(), seconds: SILENCE_MAX.as_secs() })?
+                .map_err(|_| UpdateError::Silent { what: what(), seconds: self.silence_max.as_secs() })?
                 .map_err(|source| UpdateError::Read { what: what(), source })?;
             if read == 0 {
                 return Err(UpdateError::Disconnected { what: what(), received, expected });

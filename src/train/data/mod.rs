@@ -24,7 +24,7 @@ mod spans;
 mod store;
 mod supervised;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 
 pub use batches::{BatchOptions, BatchPlan, DataPosition, Epoch, Packing};
 pub use corpus::Corpus;

@@ -77,6 +77,20 @@ impl Generation {
         if *is_truncated && mask_truncated { 0 } else { tokens.len() }
     }
 
+    /// What was sampled after it.
+    pub fn append(&mut self, later: Self) {
+        let (before, after) = (self.examples.len() as f64, later.examples.len() as f64);
+        let equal = self.groups_without_spread * before + later.groups_without_spread * after;
+        self.groups_without_spread = equal / (before + after).max(1.0);
+        self.examples.extend(later.examples);
+        self.prompts.extend(later.prompts);
+        self.completions.extend(later.completions);
+        self.rollouts.extend(later.rollouts);
+        self.rewarded.extend(later.rewarded);
+        self.advantages.extend(later.advantages);
+        self.seconds += later.seconds;
+    }
+
     fn add(&mut self, example: usize, prompt: Vec<u32>, rollouts: Vec<Rollout>, rewarded: Vec<Rewarded>) {
         self.examples.push(example);
         self.prompts.push(prompt);

@@ -58,6 +58,10 @@ pub struct PolicySettings {
     pub corrected_kl: bool,
     /// The share of tokens, those of highest entropy, that learn (arXiv:2506.01939).
     pub top_entropy: f64,
+    /// A completion below its group's mean, whose tokens have become less likely since they were sampled by more than this in the
+    /// mean of their logarithms, teaches nothing (arXiv:2512.02556, section 3.1).
+    #[serde(default)]
+    pub off_policy_max: Option<f64>,
     /// Of sapo: for advantages above 0, and for others.
     pub sapo_temperatures: [f64; 2],
     /// Of vespo: k and lambda of advantages from 0 on, and of others.
@@ -75,6 +79,7 @@ impl Default for PolicySettings {
             beta: 0.0,
             corrected_kl: true,
             top_entropy: 1.0,
+            off_policy_max: None,
             sapo_temperatures: [1.0, 1.05],
             vespo: [[2.0, 3.0], [3.0, 2.0]],
         }
@@ -90,6 +95,8 @@ pub struct Completion<'a> {
     pub entropies: &'a [f32],
     /// Of the policy that sampled, computed as training computes them; `None`: it is the policy that learns.
     pub old: Option<&'a [f32]>,
+    /// The sampler's own; NaN tells nothing. `None`: they are `old`.
+    pub sampled: Option<&'a [f32]>,
     /// Of the model that training began with, where `beta` is not 0.
     pub reference: Option<&'a [f32]>,
     /// What corrects for how the sampler's probabilities differ from `old`: a factor a token, or one for all.
@@ -159,7 +166,8 @@ pub fn policy_loss(settings: &PolicySettings, completions: &[Completion<'_>], sc
         let mut gradients = vec![0.0; completion.logprobs.len()];
         if !completion.is_masked && !gradients.is_empty() {
             let weight = weight(settings.loss, completion.logprobs.len(), scope);
-            let terms = Terms { settings, completion, weight, threshold };
+            let is_off_policy = is_off_policy(settings.off_policy_max, completion);
+            let terms = Terms { settings, completion, weight, threshold, is_off_policy };
             found.loss += terms.add(&mut gradients, &mut found.counts);
         }
         found.gradients.push(gradients);
@@ -193,12 +201,23 @@ fn entropy_threshold(share: f64, completions: &[Completion<'_>]) -> Option<f64> 
     Some(below + (above - below) * at.fract())
 }
 
+/// Whether a completion that is to become less likely has become so by more than that already.
+fn is_off_policy(max: Option<f64>, completion: &Completion<'_>) -> bool {
+    let Some(max) = max.filter(|_| completion.advantage < 0.0) else { return false };
+    let Some(sampled) = completion.sampled.or(completion.old) else { return false };
+    let differences = sampled.iter().zip(completion.logprobs);
+    let differences = differences.map(|(&sampled, &logprob)| f64::from(sampled) - f64::from(logprob));
+    let sum: f64 = differences.filter(|difference| !difference.is_nan()).sum();
+    sum / sampled.len().max(1) as f64 > max
+}
+
 /// One completion that counts.
 struct Terms<'a> {
     settings: &'a PolicySettings,
     completion: &'a Completion<'a>,
     weight: f64,
     threshold: Option<f64>,
+    is_off_policy: bool,
 }
 
 /// A value and its derivative with respect to the log of the ratio that it is of.
@@ -269,6 +288,9 @@ impl Terms<'_> {
 
     /// What a token's policy loss is multiplied by.
     fn factor(&self, at: usize) -> f64 {
+        if self.is_off_policy {
+            return 0.0;
+        }
         let learns = |threshold: f64| f64::from(self.completion.entropies[at]) >= threshold;
         if !self.threshold.is_none_or(learns) {
             return 0.0;

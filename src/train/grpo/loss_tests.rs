@@ -48,6 +48,7 @@ impl Settings<'_> {
             beta: self.number("beta").unwrap(),
             corrected_kl: self.get("use_bias_correction_kl") == true,
             top_entropy: self.number("top_entropy_quantile").unwrap(),
+            off_policy_max: self.number("off_policy_mask_threshold"),
             ..PolicySettings::default()
         }
     }
@@ -76,9 +77,6 @@ fn losses_and_gradients_are_trls() {
     let (mut compared, mut types) = (0, std::collections::BTreeSet::new());
     for case in recorded["losses"].as_array().unwrap() {
         let settings = Settings(&case["settings"], &recorded["defaults"]);
-        if !settings.get("off_policy_mask_threshold").is_null() {
-            continue;
-        }
         let what = case["settings"].to_string();
         let corrections: Vec<Option<Vec<f64>>> = (0..new.len())
             .map(|at| settings.correction().map(|correction| correction.factors(&old[at], &sampled[at])))
@@ -95,6 +93,7 @@ fn losses_and_gradients_are_trls() {
                 entropies: &entropies[at],
                 old: (case["old_logps"] == true).then_some(&*old[at]),
                 reference: Some(&reference[at]),
+                sampled: settings.correction().map(|_| &*sampled[at]),
                 corrections: corrections[at].as_deref(),
                 is_masked: mask && truncated.contains(&(at as u64)),
             })
@@ -121,7 +120,7 @@ fn losses_and_gradients_are_trls() {
         check_metrics(&found.counts, &case["metrics"], &what);
         compared += 1;
     }
-    assert!(compared >= 120 && types.len() == 16, "{compared} {types:?}");
+    assert!(compared >= 123 && types.len() == 16, "{compared} {types:?}");
 }
 
 fn check_metrics(counts: &PolicyCounts, metrics: &Value, what: &str) {
@@ -201,6 +200,7 @@ fn gradients_follow_finite_differences() {
                     entropies: &entropies,
                     old: Some(&old),
                     reference: Some(&reference),
+                    sampled: None,
                     corrections: Some(&[0.9]),
                     is_masked: false,
                 };

@@ -15,37 +15,43 @@ pub type Metric = (String, f64);
 impl GrpoTrainer<'_> {
     /// Of a generation, told with each of its updates.
     pub(super) fn generation_metrics(&self, generation: &Generation) -> Vec<Metric> {
-        let totals: Vec<f64> = generation.rewarded.iter().map(|rewarded| rewarded.total).collect();
-        let mut metrics = vec![
-            ("reward".to_owned(), mean(&totals)),
-            ("reward_std".to_owned(), deviation(&totals)),
-            ("frac_reward_zero_std".to_owned(), generation.groups_without_spread),
-        ];
-        for (index, name) in Reward::names(self.reward).iter().enumerate() {
-            let parts = generation.rewarded.iter();
-            let parts: Vec<f64> =
-                parts.map(|rewarded| rewarded.parts.get(index).copied().unwrap_or(f64::NAN)).collect();
-            metrics.push((format!("rewards/{name}/mean"), mean(&parts)));
-            metrics.push((format!("rewards/{name}/std"), deviation(&parts)));
-        }
-        let of = |wanted: &dyn Fn(&Rollout) -> bool| -> Vec<f64> {
-            let rollouts = generation.rollouts.iter().filter(|rollout| wanted(rollout));
-            rollouts.map(|rollout| rollout.tokens.len() as f64).collect()
-        };
-        let (all, ended) = (of(&|_| true), of(&|rollout| !rollout.is_truncated));
-        for (kind, lengths) in [("length", &all), ("terminated_length", &ended)] {
-            metrics.push((format!("completions/mean_{kind}"), mean(lengths)));
-            metrics.push((format!("completions/min_{kind}"), least(lengths)));
-            metrics.push((format!("completions/max_{kind}"), lengths.iter().copied().fold(0.0, f64::max)));
-        }
-        let truncated = (all.len() - ended.len()) as f64 / all.len().max(1) as f64;
-        metrics.push(("completions/clipped_ratio".to_owned(), truncated));
+        let mut metrics = generation_metrics(generation, self.reward);
         if self.grpo.resample_max > 0 {
             metrics.push(("groups_resampled".to_owned(), generation.dropped as f64));
         }
-        metrics.push(("sampling/kept_mass_mean".to_owned(), kept_mass(generation)));
         metrics
     }
+}
+
+/// Of what was sampled: rewards, their parts, lengths.
+pub(super) fn generation_metrics(generation: &Generation, reward: &dyn Reward) -> Vec<Metric> {
+    let totals: Vec<f64> = generation.rewarded.iter().map(|rewarded| rewarded.total).collect();
+    let mut metrics = vec![
+        ("reward".to_owned(), mean(&totals)),
+        ("reward_std".to_owned(), deviation(&totals)),
+        ("frac_reward_zero_std".to_owned(), generation.groups_without_spread),
+    ];
+    for (index, name) in reward.names().iter().enumerate() {
+        let parts = generation.rewarded.iter();
+        let parts: Vec<f64> =
+            parts.map(|rewarded| rewarded.parts.get(index).copied().unwrap_or(f64::NAN)).collect();
+        metrics.push((format!("rewards/{name}/mean"), mean(&parts)));
+        metrics.push((format!("rewards/{name}/std"), deviation(&parts)));
+    }
+    let of = |wanted: &dyn Fn(&Rollout) -> bool| -> Vec<f64> {
+        let rollouts = generation.rollouts.iter().filter(|rollout| wanted(rollout));
+        rollouts.map(|rollout| rollout.tokens.len() as f64).collect()
+    };
+    let (all, ended) = (of(&|_| true), of(&|rollout| !rollout.is_truncated));
+    for (kind, lengths) in [("length", &all), ("terminated_length", &ended)] {
+        metrics.push((format!("completions/mean_{kind}"), mean(lengths)));
+        metrics.push((format!("completions/min_{kind}"), least(lengths)));
+        metrics.push((format!("completions/max_{kind}"), lengths.iter().copied().fold(0.0, f64::max)));
+    }
+    let truncated = (all.len() - ended.len()) as f64 / all.len().max(1) as f64;
+    metrics.push(("completions/clipped_ratio".to_owned(), truncated));
+    metrics.push(("sampling/kept_mass_mean".to_owned(), kept_mass(generation)));
+    metrics
 }
 
 /// The mean probability that truncation kept, over tokens.

@@ -8,6 +8,8 @@
 mod advantages;
 mod batch;
 mod correction;
+mod dry_run;
+mod evaluation;
 mod generation;
 mod loss;
 mod metrics;
@@ -22,6 +24,7 @@ mod words;
 pub use advantages::{Advantages, ScaleRewards, advantages};
 pub use batch::{Group, GroupBatch, group_batches};
 pub use correction::{Correction, CorrectionMode, Gap};
+pub use evaluation::HeldOut;
 pub(super) use generation::Drawn;
 pub use loss::{
     Completion, LossType, PolicyCounts, PolicyLoss, PolicySettings, RatioLevel, Scope, policy_loss,

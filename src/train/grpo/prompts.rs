@@ -11,13 +11,15 @@ use super::super::data::{
     BatchOptions, BatchPlan, DataError, Documents, ModelText, Packing, Piece, Pieces, Question,
 };
 use super::reward::Prompts;
-use crate::chat::RenderOptions;
+use crate::chat::{CLOSE, OPEN, RenderOptions};
 
 /// The lines of some files.
 pub struct PromptLines {
     lines: Vec<PromptLine>,
     plan: BatchPlan,
     text: ModelText,
+    /// Special tokens that completions are shown with.
+    tags: Vec<u32>,
     digest: String,
     too_long: usize,
 }
@@ -70,7 +72,9 @@ impl PromptLines {
         let together = options.together.min(lines.len()).max(1);
         let plan = BatchOptions { packing: Packing::Off, micro_batch: together, seed: options.seed };
         let plan = BatchPlan::new(lengths, plan)?;
-        Ok(Self { lines, plan, text, digest: format!("{:x}", hash.finalize()), too_long })
+        let tags = [OPEN, CLOSE].into_iter().filter_map(|tag| text.tokenizer.token_to_id(tag));
+        let tags = tags.filter(|&id| text.tokenizer.is_special(id)).collect();
+        Ok(Self { lines, plan, text, tags, digest: format!("{:x}", hash.finalize()), too_long })
     }
 
     pub fn len(&self) -> usize {
@@ -175,11 +179,50 @@ impl Prompts for PromptLines {
     }
 
     fn text(&self, tokens: &[u32]) -> String {
+        let tokenizer = &self.text.tokenizer;
         // Ids that no text has are nothing.
-        self.text.tokenizer.decode(tokens, true).unwrap_or_default()
+        if self.tags.is_empty() {
+            return tokenizer.decode(tokens, true).unwrap_or_default();
+        }
+        // Graders look for a trace's tags, which some tokenizers have as special tokens.
+        let is_shown = |id: &u32| self.tags.contains(id) || !tokenizer.is_special(*id);
+        let shown: Vec<u32> = tokens.iter().copied().filter(is_shown).collect();
+        tokenizer.decode(&shown, false).unwrap_or_default()
     }
 
     fn shown(&self, example: usize) -> String {
         self.lines[example].shown.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::data::testing::{file, model};
+    use super::*;
+    use crate::weights::Tokenizer;
+
+    /// Of a tokenizer that has them as special tokens, and of one that has them as others.
+    #[test]
+    fn graders_see_the_tags_of_traces_that_are_special_tokens() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = [file(folder.path(), "prompts.jsonl", "{\"prompt\": \"one\"}\n")];
+        let options = PromptOptions { length_max: 16, together: 1, seed: 0 };
+        for special in [false, true] {
+            let mut text = model();
+            let mut source: Value = serde_json::from_str(&text.tokenizer.to_json().unwrap()).unwrap();
+            for token in source["added_tokens"].as_array_mut().unwrap() {
+                if [OPEN, CLOSE].contains(&token["content"].as_str().unwrap()) {
+                    token["special"] = json!(special);
+                }
+            }
+            let source = source.to_string();
+            text.tokenizer = Tokenizer::from_json(source.as_bytes(), Path::new("tokenizer.json")).unwrap();
+            let [open, close] = [OPEN, CLOSE].map(|tag| text.tokenizer.token_to_id(tag).unwrap());
+            assert_eq!(text.tokenizer.is_special(open), special);
+            let (words, end) = (text.tokenizer.encode("one two", false).unwrap(), text.eos.unwrap());
+            let lines = PromptLines::read(&files, text, options).unwrap();
+            let completion = [&[open], &words[..], &[close], &words[..], &[end]].concat();
+            assert_eq!(lines.text(&completion), "<think>one two</think>one two", "special: {special}");
+        }
     }
 }

@@ -121,6 +121,9 @@ impl GrpoSettings {
                 format!("is {top_entropy}, it must lie above 0 and up to 1"),
             );
         }
+        if self.policy.off_policy_max.is_some_and(|max| !is_amount(max)) {
+            return fail("off_policy_mask_threshold", "must be a number from 0 on".to_owned());
+        }
         if !(self.temperature.is_finite() && self.temperature >= 0.01) {
             return fail("temperature", format!("is {}, rollouts need at least 0.01", self.temperature));
         }

@@ -14,6 +14,7 @@ use super::super::trainer::{check_options, key};
 use super::super::{
     Length, Optimizer, Outcome, Passes, Policy, RunSettings, Schedule, TrainError, TrainerSettings,
 };
+use super::evaluation::HeldOut;
 use super::generation::{Draw, Generation};
 use super::loss::LossType;
 use super::metrics::Metric;
@@ -22,13 +23,15 @@ use super::rollout::Sampler;
 use super::settings::{GapBound, GrpoSettings};
 use super::update::{Before, Found};
 use crate::model::Decoder;
-use crate::ops::{Workers, clear};
+use crate::ops::Workers;
 
 /// A training with all it needs.
 pub struct GrpoTrainer<'a> {
     pub policy: &'a mut dyn Policy,
     pub prompts: &'a dyn Prompts,
     pub reward: &'a dyn Reward,
+    /// Prompts that are answered now and then, and not learned from.
+    pub held_out: Option<HeldOut<'a>>,
     /// What `beta` keeps the policy near.
     pub reference: Option<Arc<Decoder>>,
     pub passes: Passes,
@@ -64,20 +67,55 @@ impl<'a> GrpoTrainer<'a> {
     ) -> Result<Outcome, TrainError> {
         self.grpo.check()?;
         check_options(&self.settings, &self.run)?;
-        let steps = self.steps();
-        let schedule = self.settings.schedule(steps);
+        let mut course = self.begin(observer)?;
+        let steps = course.schedule.steps;
+        while self.evaluate(sampler, &mut course)?
+            && course.state.step < steps
+            && !self.stop.load(Ordering::Relaxed)
+        {
+            let before = course.state.clone();
+            match self.learn(sampler, &mut course) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error @ TrainError::Gap { .. }) => {
+                    // With another bound it can go on.
+                    if course.state.step == before.step && before.step > course.saved {
+                        course.state = before;
+                        self.save(&mut course)?;
+                    }
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+            }
+            course.state.evaluation_due = self.is_evaluation_due(before.step, &course);
+            let every = self.save_steps();
+            if course.state.step / every > course.saved / every {
+                self.save(&mut course)?;
+            }
+        }
+        if course.state.step > course.saved {
+            self.save(&mut course)?;
+        }
+        let State { step, tokens, evaluation_due, .. } = course.state;
+        Ok(Outcome { steps: step, finished: step >= steps && !evaluation_due, best: None, tokens })
+    }
+
+    /// Where it begins, or goes on.
+    fn begin<'o>(&mut self, observer: &'o mut (dyn Observer + 'o)) -> Result<Course<'o>, TrainError> {
+        let schedule = self.settings.schedule(self.steps());
         let checkpoints = Checkpoints::new(self.run.folder.clone(), self.run.identity.clone());
         let resumed = checkpoints.resume(&mut *self.policy, self.settings.optimizer)?;
-        let (mut state, mut optimizer) = if let Some((state, optimizer)) = resumed {
+        let (state, optimizer) = if let Some((state, optimizer)) = resumed {
             observer.event(Event::Resumed { step: state.step })?;
             (state, optimizer)
         } else {
-            let saves = steps.div_ceil(self.save_steps());
+            let saves = schedule.steps.div_ceil(self.save_steps());
             let kept = self.run.save_total.min(usize::try_from(saves).unwrap_or(usize::MAX));
             checkpoints.check_room(&mut *self.policy, kept)?;
+            self.dry_run(observer)?;
             (State::default(), Optimizer::new(self.settings.optimizer))
         };
-        observer.event(Event::Started { step: state.step, steps })?;
+        observer.event(Event::Started { step: state.step, steps: schedule.steps })?;
         if self.grpo.updates() == 1 && self.grpo.policy.beta == 0.0 {
             let note = if self.loss_is_zero() { ZERO_LOSS } else { ONE_UPDATE };
             observer.event(Event::Note(note.to_owned()))?;
@@ -85,46 +123,15 @@ impl<'a> GrpoTrainer<'a> {
         if self.grpo.asynchronous {
             observer.event(Event::Note(ASYNCHRONOUS.to_owned()))?;
         }
-        let (mut saved, mut beyond) = (state.step, 0);
-        while state.step < steps && !self.stop.load(Ordering::Relaxed) {
-            let before = state.clone();
-            match self.learn(sampler, &mut state, &mut optimizer, &schedule, &mut beyond, observer) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error @ TrainError::Gap { .. }) => {
-                    // With another bound it can go on.
-                    if state.step == before.step && state.step > saved {
-                        self.save(&checkpoints, &before, &optimizer, observer)?;
-                    }
-                    return Err(error);
-                }
-                Err(error) => return Err(error),
-            }
-            let every = self.save_steps();
-            if state.step / every > saved / every {
-                self.save(&checkpoints, &state, &optimizer, observer)?;
-                saved = state.step;
-            }
-        }
-        if state.step > saved {
-            self.save(&checkpoints, &state, &optimizer, observer)?;
-        }
-        Ok(Outcome { steps: state.step, finished: state.step >= steps, best: None, tokens: state.tokens })
+        let optimizer = optimizer.seeded(self.settings.seed);
+        Ok(Course { saved: state.step, state, optimizer, schedule, checkpoints, observer })
     }
 
     /// Samples a generation, if none was drawn before, and learns from it, while the next one is sampled if that is asked for;
     /// `false` if it was stopped before its first update, and nothing has changed. Behind that it is not stopped: a checkpoint is of
     /// a whole generation.
-    fn learn(
-        &mut self,
-        sampler: &mut dyn Sampler,
-        state: &mut State,
-        optimizer: &mut Optimizer,
-        schedule: &Schedule,
-        beyond: &mut u32,
-        observer: &mut dyn Observer,
-    ) -> Result<bool, TrainError> {
-        let draw = self.draw();
+    fn learn(&mut self, sampler: &mut dyn Sampler, course: &mut Course<'_>) -> Result<bool, TrainError> {
+        let (draw, state) = (self.draw(), &course.state);
         let generation = if let Some(drawn) = state.drawn.clone() {
             Some(draw.rebuilt(*drawn)?)
         } else {
@@ -133,16 +140,16 @@ impl<'a> GrpoTrainer<'a> {
         };
         let Some(generation) = generation else { return Ok(false) };
         let next = state.step + self.parts_of(&generation).len() as u64;
-        if !self.grpo.asynchronous || next >= schedule.steps {
-            let learned = self.update(&generation, state, optimizer, schedule, beyond, observer)?;
-            state.drawn.take_if(|_| learned);
+        if !self.grpo.asynchronous || next >= course.schedule.steps {
+            let learned = self.update(&generation, course)?;
+            course.state.drawn.take_if(|_| learned);
             return Ok(learned);
         }
         let weights = self.policy.snapshot()?;
         let (from, is_abandoned) = ((generation.position, next), AtomicBool::new(false));
         let (learned, waiting, drawn) = thread::scope(|scope| {
             let sampling = scope.spawn(|| draw.generation(sampler, &weights, from, &is_abandoned));
-            let learned = self.update(&generation, state, optimizer, schedule, beyond, observer);
+            let learned = self.update(&generation, course);
             is_abandoned.store(!matches!(learned, Ok(true)), Ordering::Relaxed);
             let waiting = Instant::now();
             (learned, waiting, sampling.join())
@@ -153,58 +160,51 @@ impl<'a> GrpoTrainer<'a> {
         let failed = |_| TrainError::Sampling { message: "the thread that samples has ended".to_owned() };
         let drawn = drawn.map_err(failed)??.map(Generation::into_drawn);
         let waited = waiting.elapsed().as_secs_f64();
-        state.drawn = drawn.map(|drawn| Box::new(drawn.waited_for(waited)));
+        course.state.drawn = drawn.map(|drawn| Box::new(drawn.waited_for(waited)));
         Ok(true)
     }
 
     /// Learns from a generation; `false` if it was stopped before its first update, and nothing has changed.
-    fn update(
-        &mut self,
-        generation: &Generation,
-        state: &mut State,
-        optimizer: &mut Optimizer,
-        schedule: &Schedule,
-        beyond: &mut u32,
-        observer: &mut dyn Observer,
-    ) -> Result<bool, TrainError> {
+    fn update(&mut self, generation: &Generation, course: &mut Course<'_>) -> Result<bool, TrainError> {
         let mut clock = Clock::new(generation);
         let of_generation = self.generation_metrics(generation);
-        observer.event(Event::Completions(self.logged(generation, state.step + 1)))?;
+        let completions = self.logged(generation, course.state.step + 1);
+        course.observer.event(Event::Completions(completions))?;
         let Some(before) = self.before(generation)? else { return Ok(false) };
         let mut is_first = true;
         for groups in self.parts_of(generation) {
-            if state.step >= schedule.steps {
+            if course.state.step >= course.schedule.steps {
                 break;
             }
-            let Some(found) = self.found(generation, &before, groups, state, is_first)? else {
+            let Some(found) = self.found(generation, &before, groups, &course.state, is_first)? else {
                 return Ok(false);
             };
             is_first = false;
-            self.check(state.step + 1, &found, generation.is_behind, beyond, observer)?;
-            let learning_rate = schedule.rate(state.step);
-            let mut trained = self.policy.trained()?;
-            let update = optimizer.update(&mut trained, learning_rate, None, &self.workers)?;
+            self.check(&found, generation.is_behind, course)?;
+            let learning_rate = course.schedule.rate(course.state.step);
+            let mut trained = self.policy.parameters()?;
+            let update = course.optimizer.step(&mut trained, learning_rate, None, &self.workers)?;
             drop(trained);
             self.policy.refresh()?;
-            state.step += 1;
-            state.tokens += found.rows;
+            course.state.step += 1;
+            course.state.tokens += found.rows;
             let mut more = of_generation.clone();
             more.extend(found.metrics(&self.grpo.policy));
             let (seconds, times) = clock.lap();
             more.extend(times);
-            observer.event(Event::Step(StepMetrics {
-                step: state.step,
+            course.observer.event(Event::Step(StepMetrics {
+                step: course.state.step,
                 epoch: self.epochs(generation.position),
                 loss: found.loss,
                 grad_norm: update.grad_norm,
                 learning_rate,
-                num_tokens: state.tokens,
+                num_tokens: course.state.tokens,
                 step_tokens: found.rows,
                 seconds,
                 more,
             }))?;
         }
-        state.position = generation.position;
+        course.state.position = generation.position;
         Ok(true)
     }
 
@@ -220,14 +220,12 @@ impl<'a> GrpoTrainer<'a> {
         let dropout = key(self.settings.seed ^ state.step.rotate_left(32), state.position);
         let found = self.gradients(generation, before, groups, (dropout, may_stop))?;
         if found.is_none() {
-            for tensor in self.policy.trained()? {
-                clear(tensor.gradient, &self.workers);
-            }
+            self.policy.parameters()?.clear(&self.workers);
         }
         Ok(found)
     }
 
-    fn draw(&self) -> Draw<'a> {
+    pub(super) fn draw(&self) -> Draw<'a> {
         Draw {
             prompts: self.prompts,
             reward: self.reward,
@@ -246,7 +244,7 @@ impl<'a> GrpoTrainer<'a> {
     }
 
     /// Groups of an update of so many.
-    fn part(&self, groups: usize) -> usize {
+    pub(super) fn part(&self, groups: usize) -> usize {
         groups.div_ceil(self.grpo.steps_per_generation).max(1)
     }
 
@@ -256,14 +254,8 @@ impl<'a> GrpoTrainer<'a> {
     }
 
     /// Stops where the loss is no number, and where the sampler is another policy than the one that learns.
-    fn check(
-        &self,
-        step: u64,
-        found: &Found,
-        is_behind: bool,
-        beyond: &mut u32,
-        observer: &mut dyn Observer,
-    ) -> Result<(), TrainError> {
+    fn check(&self, found: &Found, is_behind: bool, course: &mut Course<'_>) -> Result<(), TrainError> {
+        let step = course.state.step + 1;
         if !found.loss.is_finite() {
             let batch = "the policy's loss over this step's completions".to_owned();
             return Err(TrainError::Diverged { step, what: "the loss", value: found.loss, batch });
@@ -275,14 +267,14 @@ impl<'a> GrpoTrainer<'a> {
         let (mean, max) = (found.gap.mean(), found.gap.max);
         // Other weights are no error.
         if is_behind || max <= bound.max && mean <= bound.mean {
-            *beyond = 0;
+            course.state.gap_warnings = 0;
             return Ok(());
         }
-        *beyond += 1;
-        if *beyond > bound.warnings {
+        course.state.gap_warnings += 1;
+        if course.state.gap_warnings > bound.warnings {
             return Err(TrainError::Gap { step, max, mean, bound_max: bound.max, bound_mean: bound.mean });
         }
-        observer.event(Event::Note(format!(
+        course.observer.event(Event::Note(format!(
             "step {step}: the sampler's log-probabilities differ from training's by {max:.1e} at most and {mean:.1e} in the mean, \
              above {:.1e} and {:.1e}: the training stops after {} such steps in a row",
             bound.max, bound.mean, bound.warnings
@@ -334,22 +326,28 @@ impl<'a> GrpoTrainer<'a> {
         }
     }
 
-    fn epochs(&self, position: DataPosition) -> f64 {
+    pub(super) fn epochs(&self, position: DataPosition) -> f64 {
         let of_epoch = self.prompts.plan().micro_steps(position.epoch).max(1);
         position.epoch as f64 + position.micro_step as f64 / of_epoch as f64
     }
 
-    fn save(
-        &mut self,
-        checkpoints: &Checkpoints,
-        state: &State,
-        optimizer: &Optimizer,
-        observer: &mut dyn Observer,
-    ) -> Result<(), TrainError> {
-        let path = checkpoints.save(&mut *self.policy, state, optimizer)?;
-        checkpoints.forget(self.run.save_total, None)?;
-        observer.event(Event::Saved { step: state.step, path })
+    fn save(&mut self, course: &mut Course<'_>) -> Result<(), TrainError> {
+        let path = course.checkpoints.save(&mut *self.policy, &course.state, &course.optimizer)?;
+        course.checkpoints.forget(self.run.save_total, None)?;
+        course.saved = course.state.step;
+        course.observer.event(Event::Saved { step: course.state.step, path })
     }
+}
+
+/// A training on its way: what changes from update to update, and whom it is told.
+pub(super) struct Course<'o> {
+    pub state: State,
+    pub optimizer: Optimizer,
+    pub schedule: Schedule,
+    pub checkpoints: Checkpoints,
+    /// The step of the last checkpoint.
+    pub saved: u64,
+    pub observer: &'o mut (dyn Observer + 'o),
 }
 
 /// Seconds of sampling and of training.

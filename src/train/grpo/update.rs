@@ -136,7 +136,7 @@ impl GrpoTrainer<'_> {
         Ok(Some(found))
     }
 
-    fn scope(&self, generation: &Generation, completions: &Range<usize>) -> Scope {
+    pub(super) fn scope(&self, generation: &Generation, completions: &Range<usize>) -> Scope {
         let counted = |range: Range<usize>| -> usize {
             range.map(|at| generation.counted(at, self.grpo.mask_truncated)).sum()
         };
@@ -149,7 +149,7 @@ impl GrpoTrainer<'_> {
         }
     }
 
-    fn accumulate(
+    pub(super) fn accumulate(
         &mut self,
         generation: &Generation,
         before: &Before,
@@ -258,6 +258,7 @@ impl Part<'_> {
                 entropies: &entropies[span.clone()],
                 old: before.old.as_ref().map(|_| olds[at].as_slice()),
                 reference: before.reference.as_ref().map(|reference| reference[id].as_slice()),
+                sampled: Some(&generation.rollouts[id].logprobs),
                 corrections: corrections[at].as_deref(),
                 is_masked: grpo.mask_truncated && generation.rollouts[id].is_truncated,
             })

@@ -111,8 +111,11 @@ impl Job<'_> {
             let _ = fs::remove_dir_all(&partial);
             return Err(error);
         }
-        let left_out =
-            [(method.grpo.resample_max > 0, "resample_rounds"), (method.grpo.asynchronous, "asynchronous")];
+        let left_out = [
+            (method.grpo.resample_max > 0, "resample_rounds"),
+            (method.grpo.asynchronous, "asynchronous"),
+            (self.request.validation_file.is_some(), "validation_file"),
+        ];
         let left_out = left_out.into_iter().filter(|(is_asked, _)| *is_asked).map(|(_, name)| name);
         Ok(Exported { prompts: prompts.len(), too_long: prompts.too_long(), left_out: left_out.collect() })
     }
@@ -195,6 +198,7 @@ fn grpo(resolved: &Resolved, method: &PolicyMethod) -> Value {
         "scale_rewards": grpo.scale_rewards,
         "mask_truncated_completions": grpo.mask_truncated,
         "top_entropy_quantile": policy.top_entropy,
+        "off_policy_mask_threshold": policy.off_policy_max,
         "vllm_importance_sampling_correction": grpo.correction.is_some(),
         "learning_rate": learning_rate,
         "lr_scheduler_type": match decline {

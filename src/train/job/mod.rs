@@ -4,6 +4,7 @@
 //! directory, an adapter, or a MindMerger model. Called again with the same description, it goes on.
 
 mod export;
+mod interruptible;
 mod mindmerger;
 mod reinforcement;
 mod tokens;
@@ -12,7 +13,7 @@ use std::fs::{File, TryLockError};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -24,7 +25,10 @@ use super::metrics::MetricsFile;
 use super::policy::{lora_of, policy_method};
 use super::tensorboard::TensorBoard;
 use super::trainer::check_options;
-use super::{Event, Examples, Masks, Objective, Observer, Outcome, RunSettings, TrainError, Trainer};
+use super::{
+    Event, Examples, FullDecoder, Masks, Objective, Observer, Outcome, Passes, RunSettings, TrainError,
+    Trainer,
+};
 use crate::model::augmented::QueryTemplate;
 use crate::model::{Decoder, DecoderConfig};
 use crate::ops::Workers;
@@ -33,6 +37,7 @@ use crate::score::grader::{Grader, GraderError};
 use crate::weights::Checkpoint;
 
 pub use export::Exported;
+use interruptible::Interruptible;
 use tokens::lora_settings;
 
 /// Where the result is, in a training's folder.
@@ -122,7 +127,8 @@ impl Job<'_> {
     /// Trains to the end, or until it is stopped.
     ///
     /// # Errors
-    /// What is wrong with the description, the data, the model or a checkpoint; `Diverged`; a full disk.
+    /// What is wrong with the description, the data, the model or a checkpoint; `Interrupted` before there was a step; `Diverged`; a
+    /// full disk.
     pub fn run(self, observer: &mut dyn Observer) -> Result<Finished, TrainError> {
         check_settings(self.request, &self.checkpoint, &self.config)?;
         let resolved = Resolved::of(self.request, &self.config, self.checkpoint.dtype)?;
@@ -194,7 +200,11 @@ impl Job<'_> {
 
     fn decoder(&self, resolved: &Resolved) -> Result<Decoder, TrainError> {
         let options = resolved.load_options(&self.workers);
-        let loaded = Decoder::load(self.config.clone(), &*self.checkpoint.tensors, &options);
+        let source = Interruptible { tensors: &*self.checkpoint.tensors, stop: self.stop };
+        let loaded = Decoder::load(self.config.clone(), &source, &options);
+        if loaded.is_err() && self.stop.load(Ordering::Relaxed) {
+            return Err(TrainError::Interrupted);
+        }
         Ok(loaded.map_err(|error| error.at(&self.checkpoint))?)
     }
 
@@ -221,6 +231,15 @@ impl Job<'_> {
         let folder = self.folder.join("data");
         std::fs::create_dir_all(&folder).map_err(TrainError::io(&folder, "create it"))?;
         Ok(folder.join(name))
+    }
+}
+
+/// All of its weights learn.
+fn full_decoder(decoder: Decoder, resolved: &Resolved, passes: Passes) -> Result<FullDecoder, TrainError> {
+    if resolved.masters {
+        FullDecoder::new(decoder, None, passes)
+    } else {
+        FullDecoder::without_masters(decoder, passes)
     }
 }
 

@@ -1,11 +1,11 @@
 //! Trainings of a policy on what it samples: GRPO from its description to an adapter or a model.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Finished, Job, lora_settings};
+use super::{Finished, Job, full_decoder, lora_settings};
 use crate::engine::{self, EngineConfig, EngineHandle, MemoryRequest, available_memory, memory_plan};
 use crate::model::{Adapter, ComputeDtype, Decoder};
 use crate::ops::KvDtype;
@@ -14,15 +14,13 @@ use crate::score::grader::{Grader, Sample as GradedSample};
 use crate::train::completions::CompletionsFile;
 use crate::train::data::ModelText;
 use crate::train::grpo::{
-    EngineSampler, GrpoTrainer, PromptLines, PromptOptions, Prompts, Reward, Rewarded, Sample,
+    EngineSampler, GrpoTrainer, HeldOut, PromptLines, PromptOptions, Prompts, Reward, Rewarded, Sample,
 };
 use crate::train::hyperparameters::Resolved;
 use crate::train::metrics::MetricsFile;
 use crate::train::policy::{PolicyMethod, policy_method};
 use crate::train::tensorboard::TensorBoard;
-use crate::train::{
-    Event, FullDecoder, LoraDecoder, Objective, Observer, Passes, Policy, TrainError, result,
-};
+use crate::train::{Event, LoraDecoder, Objective, Observer, Passes, Policy, TrainError, result};
 use crate::weights::WrittenDtype;
 
 /// Choices computed in one step of the engine.
@@ -42,16 +40,19 @@ impl Job<'_> {
             together: method.grpo.together(),
             seed: resolved.trainer.seed,
         };
-        let prompts = PromptLines::read(&files, text, options)?;
-        let reward = GraderReward::new(&method.grader, &prompts)?;
-        observer.event(Event::Note(format!("{} prompts are read", prompts.len())))?;
-        if prompts.too_long() > 0 {
-            let (left_out, longest) = (prompts.too_long(), method.prompt_max);
-            let note = format!("{left_out} prompts of more than {longest} tokens are left out");
-            observer.event(Event::Note(note))?;
-        }
+        let asked = Asked::read(&files, text.clone(), options, &method.grader)?;
+        asked.tell("", method.prompt_max, observer)?;
+        let held_out = match &self.request.validation_file {
+            None => None,
+            Some(names) => {
+                let files = self.files("validation_file", names.names())?;
+                let held_out = Asked::read(&files, text, options, &method.grader)?;
+                held_out.tell(" of `validation_file`", method.prompt_max, observer)?;
+                Some(held_out)
+            }
+        };
         let passes = Passes::new(resolved.recompute, &self.workers);
-        let learning = Learning { resolved, method, prompts, reward, passes };
+        let learning = Learning { resolved, method, asked, held_out, passes };
         match &learning.method.lora {
             Some(lora) => self.adapter_policy(&learning, lora, observer),
             None => self.full_policy(&learning, observer),
@@ -77,7 +78,7 @@ impl Job<'_> {
 
     fn full_policy(&self, learning: &Learning, observer: &mut dyn Observer) -> Result<Finished, TrainError> {
         let Learning { resolved, passes, method, .. } = learning;
-        let mut policy = FullDecoder::new(self.decoder(resolved)?, None, passes.clone())?;
+        let mut policy = full_decoder(self.decoder(resolved)?, resolved, passes.clone())?;
         // What the policy is kept near is a copy that stays as it is.
         let reference = if method.grpo.policy.beta == 0.0 {
             policy.sampler().decoder
@@ -86,7 +87,7 @@ impl Job<'_> {
         };
         let tied = self.config.tie_word_embeddings;
         self.learn(&mut policy, reference, learning, observer, |policy, out| {
-            result::write(&self.checkpoint, &policy.trained()?, tied, out)
+            result::write(&self.checkpoint, &policy.parameters()?, tied, out)
         })
     }
 
@@ -98,7 +99,7 @@ impl Job<'_> {
         observer: &mut dyn Observer,
         write: impl FnOnce(&mut P, &Path) -> Result<(), TrainError>,
     ) -> Result<Finished, TrainError> {
-        let Learning { resolved, method, prompts, reward, passes } = learning;
+        let Learning { resolved, method, asked, held_out, passes } = learning;
         let handle = self.engine(policy.sampler().decoder, learning)?;
         let mut sampler = EngineSampler::new(handle, method.sampling.clone(), policy)?;
         let mut metrics = MetricsFile::new(&self.folder);
@@ -112,7 +113,7 @@ impl Job<'_> {
         };
         let mut identity = json!({
             "model": self.checkpoint.path,
-            "data": prompts.digest(),
+            "data": asked.prompts.digest(),
             "hyperparameters": resolved.identity(),
             "grpo": method.grpo,
             "sampling": format!("{:?}", method.sampling),
@@ -125,8 +126,13 @@ impl Job<'_> {
         }
         let mut trainer = GrpoTrainer {
             policy,
-            prompts,
-            reward,
+            prompts: &asked.prompts,
+            reward: &asked.reward,
+            held_out: held_out.as_ref().map(|Asked { prompts, reward }| HeldOut {
+                prompts,
+                reward,
+                group: method.group_eval,
+            }),
             reference: (method.grpo.policy.beta != 0.0).then_some(reference),
             passes: passes.clone(),
             grpo: Arc::new(method.grpo.clone()),
@@ -152,13 +158,14 @@ impl Job<'_> {
 
     /// An engine on a policy's decoder, with the memory that is left.
     fn engine(&self, decoder: Arc<Decoder>, learning: &Learning) -> Result<EngineHandle, TrainError> {
-        let PolicyMethod { grpo, prompt_max, .. } = &learning.method;
+        let PolicyMethod { grpo, prompt_max, group_eval, .. } = &learning.method;
         let together = grpo.together();
+        let group = grpo.group.max(if learning.held_out.is_some() { *group_eval } else { 0 });
         let mut config = EngineConfig {
             max_model_len: prompt_max + grpo.completion_max,
-            max_num_seqs: (grpo.group * together).min(SEQUENCES_MAX),
+            max_num_seqs: (group * together).min(SEQUENCES_MAX),
             max_waiting: together,
-            max_n: u32::try_from(grpo.group).unwrap_or(u32::MAX),
+            max_n: u32::try_from(group).unwrap_or(u32::MAX),
             kv_dtype: if learning.resolved.dtype == ComputeDtype::Bf16 {
                 KvDtype::Bf16
             } else {
@@ -182,9 +189,45 @@ impl Job<'_> {
 struct Learning {
     resolved: Resolved,
     method: PolicyMethod,
+    asked: Asked,
+    held_out: Option<Asked>,
+    passes: Passes,
+}
+
+/// Prompts, and what answers to them are worth.
+struct Asked {
     prompts: PromptLines,
     reward: GraderReward,
-    passes: Passes,
+}
+
+impl Asked {
+    fn read(
+        files: &[PathBuf],
+        text: ModelText,
+        options: PromptOptions,
+        grader: &crate::protocol::graders::Grader,
+    ) -> Result<Self, TrainError> {
+        let prompts = PromptLines::read(files, text, options)?;
+        Ok(Self { reward: GraderReward::new(grader, &prompts)?, prompts })
+    }
+
+    /// How many there are, and how many are not.
+    fn tell(&self, of: &str, longest: usize, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        observer.event(Event::Note(counted(self.prompts.len(), of, "read")))?;
+        match self.prompts.too_long() {
+            0 => Ok(()),
+            left_out => {
+                let longer = format!("{of} of more than {longest} tokens");
+                observer.event(Event::Note(counted(left_out, &longer, "left out")))
+            }
+        }
+    }
+}
+
+/// "1 prompt is read", "2 prompts are read".
+fn counted(prompts: usize, of: &str, done: &str) -> String {
+    let (noun, are) = if prompts == 1 { ("prompt", "is") } else { ("prompts", "are") };
+    format!("{prompts} {noun}{of} {are} {done}")
 }
 
 /// Graders over the lines of the prompts.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Finished, Job, Learning};
+use super::{Finished, Job, Learning, full_decoder};
 use crate::model::{Adapter, DecoderConfig, LoraSettings, Target};
 use crate::protocol::fine_tuning::{CorpusFiles, CreateFineTuningJob, Lora, MethodKind};
 use crate::train::data::{
@@ -60,7 +60,7 @@ impl Job<'_> {
         let learning = Learning { examples: &examples, dev, masks: masks.as_ref(), identity };
         let tied = self.config.tie_word_embeddings;
         self.drive(&mut objective, &learning, resolved, observer, |objective, out| {
-            result::write(&self.checkpoint, &objective.trained()?, tied, out)
+            result::write(&self.checkpoint, &objective.parameters()?, tied, out)
         })
     }
 
@@ -75,7 +75,7 @@ impl Job<'_> {
     fn full(&self, resolved: &Resolved, passes: Passes) -> Result<(FullDecoder, Option<Masks>), TrainError> {
         let decoder = self.decoder(resolved)?;
         let Some(mask) = self.mask_file() else {
-            return Ok((FullDecoder::new(decoder, None, passes)?, None));
+            return Ok((full_decoder(decoder, resolved, passes)?, None));
         };
         let path = self.locate("mask_file", mask)?;
         let wanted: BTreeSet<String> = NeuronMask::open(&path)?.names().into_iter().collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::ownership::{check_may_change, is_admin, owner};
 use super::query::Pairs;
@@ -51,7 +51,7 @@ pub async fn create_eval(
     }
     let new = NewEval {
         name: request.name.unwrap_or_else(|| suite.clone()),
-        spec: json!({"suite": suite}),
+        spec: shape::eval_spec(&suite),
         metadata: Value::Object(request.metadata.unwrap_or_default()),
         owner: owner(&log),
     };

@@ -1,13 +1,19 @@
 //! `/v1/evals`: evaluations, their runs, the samples of a run, and its events.
 
+mod all_runs;
+mod compare;
 mod control;
 mod events;
+mod export;
 mod items;
 mod list;
 mod ownership;
 pub(super) mod query;
+mod rescore;
 mod runs;
 mod shape;
+mod suites;
+mod table;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -27,4 +33,11 @@ pub fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(items::list_output_items))
         .routes(routes!(items::get_output_item))
         .routes(routes!(events::run_events))
+        .routes(routes!(table::get_sample_table))
+        .routes(routes!(compare::compare_runs))
+        .routes(routes!(export::export_run))
+        .routes(routes!(rescore::rescore_run))
+        .routes(routes!(all_runs::list_all_runs))
+        .routes(routes!(suites::list_eval_suites))
+        .routes(routes!(suites::get_eval_suite))
 }

@@ -42,6 +42,13 @@ impl Pairs {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// A whole number, where it is there.
+    pub fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let wrong = || ApiError::invalid(name, format!("`{name}` must be a whole number from 0"));
+        text.parse().map(Some).map_err(|_| wrong())
+    }
+
     pub fn limit(&self) -> Result<usize, ApiError> {
         self.limit_up_to(LIMIT_MAX)
     }

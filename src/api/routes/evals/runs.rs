@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde_json::Value;
@@ -70,9 +70,7 @@ pub async fn create_run(
         let message = format!("`data_source.n` must be at most {n_max} for a model of this server");
         return Err(ApiError::invalid("data_source.n", message));
     }
-    if evals.store.active_runs(ACTIVE_RUNS_MAX).await?.len() >= ACTIVE_RUNS_MAX {
-        return Err(ApiError::too_many(format!("{ACTIVE_RUNS_MAX} runs wait already: cancel some, or wait")));
-    }
+    check_queue(evals).await?;
     let _room = room_for_run(evals, &log).await?;
     let name = request.name.unwrap_or_else(|| format!("{} on {}", model, spec.suite));
     let metadata = Value::Object(request.metadata.unwrap_or_default());
@@ -80,6 +78,15 @@ pub async fn create_run(
     let row = submit(&evals.store, submission, &evals.scorers).await?;
     evals.wake();
     Ok((StatusCode::CREATED, Json(shape::run(row, None, false)?)))
+}
+
+/// # Errors
+/// 429 where too many runs wait.
+pub async fn check_queue(evals: &Evals) -> Result<(), ApiError> {
+    if evals.store.active_runs(ACTIVE_RUNS_MAX).await?.len() < ACTIVE_RUNS_MAX {
+        return Ok(());
+    }
+    Err(ApiError::too_many(format!("{ACTIVE_RUNS_MAX} runs wait already: cancel some, or wait")))
 }
 
 /// Workers draw a run's samples under nobody's key.
@@ -176,6 +183,7 @@ fn spec(suite: String, source: RunDataSource) -> Result<EvalRunSpec, ApiError> {
         thinking_prefix: settled.thinking_prefix,
         profile: source.profile,
         seed: seed.unwrap_or(0),
+        completions_of: None,
     })
 }
 
@@ -250,17 +258,10 @@ pub async fn get_run(
     let snapshot = evals.scores.current(&row).await?;
     // Everything that happens to a run takes a number.
     let tag = format!("\"{}-{}\"", row.sequence, snapshot.as_ref().map_or(0, |scores| scores.sequence));
-    let mut response = if etag::matches(&headers, &tag) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        Json(shape::run(row, snapshot.as_ref(), true)?).into_response()
-    };
-    // Kept by the client to be asked about again, not to be used unasked.
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    if let Ok(tag) = HeaderValue::from_str(&tag) {
-        response.headers_mut().insert(header::ETAG, tag);
+    if etag::matches(&headers, &tag) {
+        return Ok(etag::not_modified(&tag));
     }
-    Ok(response)
+    Ok(etag::tagged(Json(shape::run(row, snapshot.as_ref(), true)?).into_response(), &tag))
 }
 
 /// Delete a run with its samples. With the key that it was made with, or an admin's.

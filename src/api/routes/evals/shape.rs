@@ -5,12 +5,13 @@ use serde_json::{Value, json};
 use crate::api::error::ApiError;
 use crate::eval::{Finish, SampleRecord};
 use crate::jobs::{EvalRunSpec, JobSpec, Snapshot, record_of};
+use crate::protocol::eval_tables::{RunScores, RunSummary};
 use crate::protocol::evals::{
     CriteriaResult, DataSourceConfig, Eval, EvalApiError, ModelUsage, OutputItem, OutputItemResult,
     OutputItemSample, ResultCounts, Run, RunDataSource, RunProgress, RunSampling, SUITE_SOURCE,
     TestingCriterion,
 };
-use crate::store::{EvalRow, ItemKey, RunRow, SampleRow};
+use crate::store::{EvalRow, ItemKey, ListedRun, RunRow, SampleRow};
 
 pub fn eval(row: EvalRow) -> Eval {
     let suite = suite_of(&row);
@@ -30,6 +31,49 @@ pub fn suite_of(row: &EvalRow) -> String {
     row.spec["suite"].as_str().unwrap_or_default().to_owned()
 }
 
+/// The spec of an eval that measures on this suite.
+pub fn eval_spec(suite: &str) -> Value {
+    json!({"suite": suite})
+}
+
+/// A run in the list of those of all evals.
+///
+/// # Errors
+/// 500 for a run that cannot be read.
+pub fn summary(listed: ListedRun, scores: Option<RunScores>) -> Result<RunSummary, ApiError> {
+    let ListedRun { run: row, eval_name } = listed;
+    let spec = spec_of(&row)?;
+    Ok(RunSummary {
+        object: "eval.run.summary".to_owned(),
+        eval_name,
+        suite: spec.suite,
+        n: spec.n,
+        profile: spec.profile,
+        completions_of: spec.completions_of,
+        status: row.status.as_str().to_owned(),
+        error: row.error,
+        created_at: seconds(row.created_ms),
+        started_at: row.started_ms.map(seconds),
+        finished_at: row.finished_ms.map(seconds),
+        samples_done: count(row.samples_done),
+        samples_total: count(row.samples_total),
+        result_counts: ResultCounts {
+            total: count(row.samples_done),
+            passed: count(row.passed),
+            failed: count(row.failed),
+            errored: count(row.errored),
+        },
+        completion_tokens: count(row.completion_tokens),
+        prompt_tokens: count(row.prompt_tokens),
+        sequence: count(row.sequence),
+        scores,
+        id: row.id,
+        eval_id: row.eval,
+        name: row.name,
+        model: row.model,
+    })
+}
+
 /// A run; without a snapshot as lists show it.
 ///
 /// # Errors
@@ -46,9 +90,9 @@ pub fn run(row: RunRow, snapshot: Option<&Snapshot>, whole: bool) -> Result<Run,
             model_name: row.model.clone(),
             invocation_count: count(row.samples_done),
             completion_tokens: count(row.completion_tokens),
-            prompt_tokens: 0,
+            prompt_tokens: count(row.prompt_tokens),
             cached_tokens: 0,
-            total_tokens: count(row.completion_tokens),
+            total_tokens: count(row.prompt_tokens + row.completion_tokens),
         }],
         per_testing_criteria_results: vec![CriteriaResult {
             testing_criteria: spec.suite.clone(),
@@ -68,6 +112,7 @@ pub fn run(row: RunRow, snapshot: Option<&Snapshot>, whole: bool) -> Result<Run,
             samples_done: count(row.samples_done),
             samples_total: count(row.samples_total),
             sequence: count(row.sequence),
+            completions_of: spec.completions_of.clone(),
             scores_samples: snapshot.map_or(0, |snapshot| snapshot.samples as u64),
             scores,
             provenance: if whole { row.record.map(without_results) } else { None },

@@ -3,6 +3,7 @@
 mod events;
 mod graders;
 mod jobs;
+mod logs;
 mod shape;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -20,6 +21,8 @@ pub fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(jobs::resume_fine_tuning_job))
         .routes(routes!(events::list_fine_tuning_events))
         .routes(routes!(events::list_fine_tuning_checkpoints))
+        .routes(routes!(logs::list_fine_tuning_completions))
+        .routes(routes!(logs::get_fine_tuning_metrics))
         .routes(routes!(graders::run_grader))
         .routes(routes!(graders::validate_grader))
 }

@@ -102,6 +102,20 @@ pub fn sequence_of(prefix: &str, job: &str, id: &str) -> Option<i64> {
     (event_id(prefix, job, sequence) == id).then_some(sequence)
 }
 
+const COMPLETION: &str = "ftcompletion";
+
+/// Of a completion: its step, and where it stands among those of the step.
+pub fn completion_id(job: &str, step: u64, at: usize) -> String {
+    format!("{COMPLETION}-{}-{step}-{at}", job.rsplit('-').next().unwrap_or_default())
+}
+
+/// The step and the place in an id, `None` if it is of another job or none.
+pub fn completion_place(job: &str, id: &str) -> Option<(u64, usize)> {
+    let mut parts = id.rsplit('-');
+    let (at, step) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    (completion_id(job, step, at) == id).then_some((step, at))
+}
+
 fn seconds(milliseconds: i64) -> u64 {
     (milliseconds / 1000).max(0) as u64
 }

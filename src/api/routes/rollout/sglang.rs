@@ -31,7 +31,7 @@ pub async fn update_weights_from_disk(
     State(state): State<AppState>,
     StrictJson(request): StrictJson<UpdateFromDiskRequest>,
 ) -> Result<Json<UpdatedFromDisk>, ApiError> {
-    // A caller that hangs up must not leave the engine paused.
+    // A caller that hangs up must not leave half of it done.
     tokio::spawn(update_from_disk(state, request)).await.map_err(|error| {
         tracing::error!(%error, "a weight update panicked");
         ApiError::internal("the server failed on this weight update; its log says why")
@@ -43,17 +43,13 @@ async fn update_from_disk(
     request: UpdateFromDiskRequest,
 ) -> Result<Json<UpdatedFromDisk>, ApiError> {
     let model = state.model(None)?;
-    let was_paused = model.handle.is_paused();
-    if request.abort_all_requests {
-        model.handle.pause(PauseMode::Abort).await?;
-    }
+    let aside = if request.abort_all_requests { Some(model.handle.stand_aside().await?) } else { None };
+    let was_paused = aside.as_ref().map_or_else(|| model.handle.is_paused(), |aside| aside.was_paused);
     let replaced = replace_from(&state, &model, "model_path", &request.model_path).await;
     let stats = model.handle.stats();
     let waiting =
         stats.requests_running.load(Ordering::Relaxed) + stats.requests_waiting.load(Ordering::Relaxed);
-    if request.abort_all_requests && !was_paused {
-        model.handle.resume().await?;
-    }
+    drop(aside);
     if request.flush_cache != Some(false) {
         model.handle.reset_prefix_cache().await?;
     }

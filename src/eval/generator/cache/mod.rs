@@ -49,6 +49,9 @@ impl<G: Generator> CachedGenerator<G> {
         if let Some(opening) = &request.opening {
             key["opening"] = json!(opening);
         }
+        if let Some(asked) = self.inner.asked_beside(request) {
+            key["asked"] = asked;
+        }
         key
     }
 
