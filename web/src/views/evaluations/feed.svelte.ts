@@ -2,7 +2,8 @@
 import { ApiError, getJson } from '../../api/client';
 import { isOver, runEvents, runPath, type Progress, type Results, type Run, type SampleEvent } from '../../api/evals';
 import { paceOf, secondsLeft, withMoment, type Moment } from './pace';
-import { SampleTable, type SampleColumns } from './table';
+import type { SampleColumns } from './shapes';
+import { SampleTable } from './table';
 
 /** The page is drawn again so often at most, however fast samples come. */
 const SHOW_EVERY_MS = 150;
@@ -54,8 +55,7 @@ export class RunFeed {
 
   async #follow(signal: AbortSignal): Promise<void> {
     this.error = '';
-    await this.#read(signal);
-    await this.#readTable(signal);
+    await Promise.all([this.#read(signal), this.#readTable(signal)]);
     for await (const { event, data } of runEvents(this.path, this.table.sequence, signal)) this.#take(event, JSON.parse(data));
     // Events told of neither languages nor provenance.
     await this.#read(signal);

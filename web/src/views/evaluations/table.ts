@@ -1,25 +1,6 @@
 // The samples of a run as columns, a hundred thousand of them: what the server sends at once, and what its events add.
 import { outcomes, type Outcome, type SampleEvent } from '../../api/evals';
-
-/** `GET ../sample_table`, explained there. */
-export interface SampleColumns {
-  sequence: number;
-  languages: string[];
-  outcomes: Record<string, string>;
-  problem_ids: string[];
-  problem_languages: number[];
-  problem: number[];
-  sample: number[];
-  outcome: string;
-  following: string;
-  trace_score: (number | null)[];
-  answer_score: (number | null)[];
-  trace_language: (number | null)[];
-  answer_language: (number | null)[];
-  trace_switches: number[];
-  wrong_script_characters: number[];
-  completion_tokens: (number | null)[];
-}
+import type { SampleColumns } from './shapes';
 
 /** A problem in a language; its place in the run is the first number of its items' ids. */
 export interface Problem {
