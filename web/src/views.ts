@@ -14,6 +14,7 @@ export interface View {
 
 export const views: View[] = [
   { path: 'playground', title: 'shell.playground', scope: 'inference', load: () => import('./views/playground/Playground.svelte') },
+  { path: 'evaluations', title: 'shell.evaluations', scope: 'inference', load: () => import('./views/evaluations/Evaluations.svelte') },
   { path: 'training', title: 'shell.training', scope: 'admin', load: () => import('./views/training/Training.svelte') },
   { path: 'merges', title: 'shell.merges', scope: 'admin', load: () => import('./views/merges/Merges.svelte') },
   { path: 'server', title: 'shell.server', scope: 'metrics', load: () => import('./views/server/Server.svelte') },

@@ -1,0 +1,85 @@
+// Lists of evaluations and runs, and what runs are told.
+import { getJson, request, sendJson } from '../../api/client';
+import { runPath, type Eval, type Run } from '../../api/evals';
+import type { Schema } from '../../api/types';
+import type { RunSummary } from './shapes';
+
+interface Page<Row> {
+  data: Row[];
+  has_more: boolean;
+  last_id?: string | null;
+}
+
+export async function listEvals(signal?: AbortSignal): Promise<Eval[]> {
+  return (await getJson<Page<Eval>>('/v1/evals?order=desc&limit=100', signal)).data;
+}
+
+const RUNS_MAX = 500;
+
+/** Runs of all evals, the newest first, as far as one answer reaches. */
+export async function allRuns(filter: Record<string, string> = {}, signal?: AbortSignal): Promise<RunSummary[]> {
+  return (await getJson<Page<RunSummary>>(`/v1/runs?${new URLSearchParams({ ...filter, limit: String(RUNS_MAX) })}`, signal)).data;
+}
+
+export type Action = 'pause' | 'resume' | 'cancel';
+
+/** What a run of that status can be told. */
+export function actionsOf(status: string): Action[] {
+  if (status === 'queued' || status === 'in_progress') return ['pause', 'cancel'];
+  if (status === 'paused') return ['resume', 'cancel'];
+  return status === 'failed' ? ['resume'] : [];
+}
+
+/** A run, or what a list says of one. */
+export type Named = Pick<Run, 'id' | 'eval_id' | 'name'>;
+
+export function tell(run: Named, action: Action): Promise<Run> {
+  return sendJson<Run>('POST', `${runPath(run.eval_id, run.id)}/${action}`);
+}
+
+export async function deleteRun(run: Named): Promise<void> {
+  await request(runPath(run.eval_id, run.id), { method: 'DELETE' });
+}
+
+export async function deleteEval(id: string): Promise<void> {
+  await request(`/v1/evals/${encodeURIComponent(id)}`, { method: 'DELETE' });
+}
+
+export interface Asked {
+  /** An eval that is there, or none: one is made. */
+  evalId: string;
+  suite: string;
+  name: string;
+  source: Omit<Schema<'RunDataSource'>, 'type' | 'suite'>;
+}
+
+/** An eval of the suite, unless there is one, and a run of it. */
+export async function startRun({ evalId, suite, name, source }: Asked): Promise<Run> {
+  const type = 'xenoglot_suite';
+  const id = evalId || (await sendJson<Eval>('POST', '/v1/evals', { name: name || suite, data_source_config: { type, suite } })).id;
+  const body = { ...(name && { name }), data_source: { type, ...source } };
+  try {
+    return await sendJson<Run>('POST', `/v1/evals/${encodeURIComponent(id)}/runs`, body);
+  } catch (error) {
+    // What was refused leaves nothing behind.
+    if (!evalId) await deleteEval(id).catch(() => {});
+    throw error;
+  }
+}
+
+export const exportFormats = ['jsonl', 'csv', 'markdown', 'lm-eval'] as const;
+
+/** The key goes in a header, so that a link would not do: the file is fetched, and given to the browser as one. */
+export async function download(run: Named, format: (typeof exportFormats)[number]): Promise<void> {
+  const response = await request(`${runPath(run.eval_id, run.id)}/export?format=${format}`);
+  const named = /filename="?([^";]+)"?/.exec(response.headers.get('content-disposition') ?? '')?.[1];
+  const url = URL.createObjectURL(await response.blob());
+  const link = Object.assign(document.createElement('a'), { href: url, download: named ?? `${run.id}.${format}` });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+/** Judged again, without generating, as a new run. */
+export function rescore(run: Named, profile: string): Promise<Run> {
+  return sendJson<Run>('POST', `${runPath(run.eval_id, run.id)}/rescore`, profile ? { profile } : {});
+}

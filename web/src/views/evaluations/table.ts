@@ -1,0 +1,139 @@
+// The samples of a run as columns, a hundred thousand of them: what the server sends at once, and what its events add.
+import { outcomes, type Outcome, type SampleEvent } from '../../api/evals';
+import type { SampleColumns } from './shapes';
+
+/** A problem in a language; its place in the run is the first number of its items' ids. */
+export interface Problem {
+  id: string;
+  language: string;
+}
+
+export interface Row {
+  problem: Problem;
+  position: number;
+  sample: number;
+  outcome: Outcome;
+  following: boolean | null;
+  traceScore: number | null;
+  answerScore: number | null;
+  traceLanguage: string | null;
+  answerLanguage: string | null;
+  switches: number;
+  wrongScript: number;
+  tokens: number | null;
+}
+
+const UNKNOWN = 'unknown';
+
+export class SampleTable {
+  /** Number of the last event that it knows. */
+  sequence = 0;
+  problems: (Problem | undefined)[] = [];
+  length = 0;
+  #columns: SampleColumns;
+  #outcomeOf: Record<string, Outcome> = {};
+  #letterOf: Partial<Record<Outcome, string>> = {};
+  #outcome: string[];
+  #following: string[];
+  /** Samples that are there, by position and number. */
+  #known: Set<number> | null = null;
+  #places = new Map<string, number>();
+
+  constructor(columns: SampleColumns = nothing()) {
+    this.#columns = columns;
+    this.sequence = columns.sequence;
+    this.length = columns.problem.length;
+    for (const [letter, name] of Object.entries(columns.outcomes)) {
+      this.#outcomeOf[letter] = name as Outcome;
+      this.#letterOf[name as Outcome] = letter;
+    }
+    this.#outcome = columns.outcome.split('');
+    this.#following = columns.following.split('');
+    columns.languages.forEach((name, place) => this.#places.set(name, place));
+    this.problems = columns.problem_ids.map((id, at) => ({ id, language: columns.languages[columns.problem_languages[at]!] ?? UNKNOWN }));
+  }
+
+  /** A sample that came after the columns; false for one that they have already. */
+  add(event: SampleEvent): boolean {
+    const [position, sample] = event.id.split('_').slice(1).map(Number) as [number, number];
+    const columns = this.#columns;
+    this.#known ??= new Set(columns.problem.map((position, row) => keyOf(position, columns.sample[row]!)));
+    const key = keyOf(position, sample);
+    if (this.#known.has(key)) return false;
+    this.#known.add(key);
+    this.problems[position] ??= { id: event.problem, language: event.language };
+    columns.problem.push(position);
+    columns.sample.push(sample);
+    this.#outcome.push(this.#letterOf[event.outcome] ?? '?');
+    this.#following.push(event.following === null ? '-' : event.following ? 'y' : 'n');
+    columns.completion_tokens.push(event.completion_tokens);
+    // Events do not tell of languages: these are known when the columns are asked for again.
+    for (const column of [columns.trace_score, columns.answer_score, columns.trace_language, columns.answer_language]) column.push(null);
+    columns.trace_switches.push(0);
+    columns.wrong_script_characters.push(0);
+    this.length++;
+    return true;
+  }
+
+  position(row: number): number {
+    return this.#columns.problem[row]!;
+  }
+  sample(row: number): number {
+    return this.#columns.sample[row]!;
+  }
+  outcome(row: number): Outcome {
+    return this.#outcomeOf[this.#outcome[row]!] ?? 'error';
+  }
+  following(row: number): boolean | null {
+    const letter = this.#following[row];
+    return letter === '-' ? null : letter === 'y';
+  }
+  tokens(row: number): number | null {
+    return this.#columns.completion_tokens[row] ?? null;
+  }
+  language(row: number): string {
+    return this.problems[this.position(row)]?.language ?? UNKNOWN;
+  }
+  /** What most of the trace is written in; of the answer, where there is no trace. */
+  detected(row: number): string | null {
+    const place = this.#columns.trace_language[row] ?? this.#columns.answer_language[row];
+    return place == null ? null : (this.#columns.languages[place] ?? null);
+  }
+
+  row(row: number): Row {
+    const columns = this.#columns;
+    const name = (place: number | null | undefined) => (place == null ? null : (columns.languages[place] ?? null));
+    const position = this.position(row);
+    return {
+      problem: this.problems[position] ?? { id: UNKNOWN, language: UNKNOWN },
+      position,
+      sample: this.sample(row),
+      outcome: this.outcome(row),
+      following: this.following(row),
+      traceScore: columns.trace_score[row] ?? null,
+      answerScore: columns.answer_score[row] ?? null,
+      traceLanguage: name(columns.trace_language[row]),
+      answerLanguage: name(columns.answer_language[row]),
+      switches: columns.trace_switches[row] ?? 0,
+      wrongScript: columns.wrong_script_characters[row] ?? 0,
+      tokens: this.tokens(row),
+    };
+  }
+
+  /** The problem in each of its languages, where ids are those of translations, by position. */
+  parallel(id: string): number[] {
+    return this.problems.flatMap((problem, position) => (problem?.id === id ? [position] : []));
+  }
+}
+
+function keyOf(position: number, sample: number): number {
+  return position * 2 ** 20 + sample;
+}
+
+function nothing(): SampleColumns {
+  return {
+    sequence: 0, languages: [], problem_ids: [], problem_languages: [], problem: [], sample: [], outcome: '', following: '',
+    outcomes: Object.fromEntries(outcomes.map((name, at) => [String(at), name])),
+    trace_score: [], answer_score: [], trace_language: [], answer_language: [], trace_switches: [], wrong_script_characters: [], completion_tokens: [],
+  };
+}

@@ -1,0 +1,225 @@
+// What evaluations decide without a browser: pace and time left, columns of samples, filters and their address.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { createServer as createVite } from 'vite';
+
+let vite;
+const load = (path) => vite.ssrLoadModule(path);
+before(async () => {
+  vite = await createVite({ root: new URL('..', import.meta.url).pathname, server: { middlewareMode: true, ws: false }, appType: 'custom', logLevel: 'error', optimizeDeps: { noDiscovery: true } });
+});
+after(() => vite.close());
+
+const columns = {
+  sequence: 9,
+  languages: ['en', 'ja', 'Han'],
+  outcomes: { c: 'correct', w: 'wrong', x: 'error' },
+  problem_ids: ['p1', 'p1', 'P2'],
+  problem_languages: [0, 1, 0],
+  problem: [0, 0, 1, 2],
+  sample: [1, 0, 0, 0],
+  outcome: 'cwcx',
+  following: 'yyn-',
+  trace_score: [1, 0.5, 0.2, null],
+  answer_score: [1, 1, null, null],
+  trace_language: [0, null, 0, null],
+  answer_language: [0, 1, 2, null],
+  trace_switches: [0, 2, 4, 0],
+  wrong_script_characters: [0, 0, 7, 0],
+  completion_tokens: [30, 10, null, 20],
+};
+const table = async () => new (await load('/src/views/evaluations/table.ts')).SampleTable(structuredClone(columns));
+
+test('columns become rows', async () => {
+  const samples = await table();
+  assert.deepEqual(samples.row(2), {
+    problem: { id: 'p1', language: 'ja' }, position: 1, sample: 0, outcome: 'correct', following: false, traceScore: 0.2, answerScore: null,
+    traceLanguage: 'en', answerLanguage: 'Han', switches: 4, wrongScript: 7, tokens: null,
+  });
+  assert.deepEqual([0, 1, 2, 3].map((row) => samples.outcome(row)), ['correct', 'wrong', 'correct', 'error']);
+  assert.deepEqual([0, 1, 2, 3].map((row) => samples.following(row)), [true, true, false, null]);
+  assert.deepEqual([0, 1, 2, 3].map((row) => samples.detected(row)), ['en', 'ja', 'en', null]);
+  assert.deepEqual(samples.parallel('p1'), [0, 1]);
+});
+
+test('events add what is new, once', async () => {
+  const samples = await table();
+  const event = (id, outcome) => ({ id, problem: 'p3', language: 'ja', sample: 0, outcome, following: null, completion_tokens: 5 });
+  assert.equal(samples.add(event('outputitem_0_1', 'wrong')), false);
+  assert.equal(samples.add(event('outputitem_7_3', 'wrong')), true);
+  assert.equal(samples.add(event('outputitem_7_3', 'wrong')), false);
+  assert.equal(samples.length, 5);
+  const { problem, position, sample, outcome, following, tokens, traceLanguage } = samples.row(4);
+  assert.deepEqual({ problem, position, sample, outcome, following, tokens, traceLanguage }, { problem: { id: 'p3', language: 'ja' }, position: 7, sample: 3, outcome: 'wrong', following: null, tokens: 5, traceLanguage: null });
+  // Also into a table that was never read.
+  const { SampleTable } = await load('/src/views/evaluations/table.ts');
+  const fresh = new SampleTable();
+  fresh.add(event('outputitem_1_0', 'no_box'));
+  assert.deepEqual([fresh.length, fresh.outcome(0), fresh.language(0), fresh.sequence], [1, 'no_box', 'ja', 0]);
+  assert.equal(new SampleTable().length, 0);
+});
+
+test('filters pass rows, in an order', async () => {
+  const { filtersOf, rowsOf } = await load('/src/views/evaluations/filters.ts');
+  const samples = await table();
+  const check = (query, rows) => assert.deepEqual([...rowsOf(samples, filtersOf(query))], rows, JSON.stringify(query));
+  check({}, [0, 1, 2, 3]);
+  check({ outcome: 'correct' }, [0, 2]);
+  check({ outcome: 'correct,error' }, [0, 2, 3]);
+  // Right but off language.
+  check({ outcome: 'correct', following: 'no' }, [2]);
+  check({ following: 'yes' }, [0, 1]);
+  check({ language: 'ja' }, [2]);
+  check({ language: 'ja,en', problem: 'p2' }, [3]);
+  check({ tokens_min: '20' }, [0, 3]);
+  check({ tokens_max: '20' }, [1, 3]);
+  check({ order: 'problem' }, [1, 0, 2, 3]);
+  check({ order: 'tokens' }, [1, 3, 0, 2]);
+  check({ order: '-tokens' }, [0, 3, 1, 2]);
+});
+
+test('filters stand in the address, and nothing else does', async () => {
+  const { filtersOf, queryOf } = await load('/src/views/evaluations/filters.ts');
+  const query = { outcome: 'correct,wrong', language: 'ja', following: 'no', tokens_min: '0', tokens_max: '90', problem: 'p', order: '-tokens' };
+  assert.deepEqual(queryOf(filtersOf(query)), query);
+  const none = queryOf(filtersOf({ outcome: 'nonsense', following: 'perhaps', tokens_min: '-1', tokens_max: 'x', order: 'age', other: '1' }));
+  assert.ok(Object.values(none).every((value) => value === ''), JSON.stringify(none));
+});
+
+test('pace and time left are those of late', async () => {
+  const { paceOf, secondsLeft, withMoment } = await load('/src/views/evaluations/pace.ts');
+  assert.equal(paceOf([], 1), null);
+  assert.equal(secondsLeft([{ at: 0, samples: 3, tokens: 9 }], 1000, 10), null);
+  const moments = [{ at: 0, samples: 0, tokens: 0 }, { at: 10_000, samples: 5, tokens: 200 }];
+  assert.deepEqual(paceOf(moments, 10_000), { tokensPerSecond: 20, samplesPerSecond: 0.5 });
+  assert.equal(secondsLeft(moments, 10_000, 8), 6);
+  // While nothing comes it takes longer than it seemed.
+  assert.equal(secondsLeft(moments, 20_000, 8), 12);
+  assert.equal(secondsLeft(moments, 10_000, 5), 0);
+  let kept = [];
+  for (let at = 0; at <= 600; at += 10) kept = withMoment(kept, { at: at * 1000, samples: at, tokens: at });
+  assert.equal(kept.at(-1).samples, 600);
+  assert.ok(kept[0].at <= 480_000 && kept[0].at >= 470_000, 'one moment before the window stays');
+  assert.equal(paceOf(kept, 600_000).samplesPerSecond, 1);
+});
+
+const scored = (value, low, high) => ({ value, low, high });
+const summary = (model, suite, sha, scores, created_at = 0) => ({
+  id: `${model} ${suite} ${sha}`, model, suite, created_at, n: 4,
+  scores: scores && {
+    suite_sha256: sha,
+    overall: { language: null, metrics: { 'pass@1': scored(0.5, 0.4, 0.6) } },
+    languages: Object.entries(scores).map(([language, value]) => ({ language, metrics: { 'pass@1': scored(value, null, null) } })),
+  },
+});
+
+test('a matrix has the newest complete run of each model on each suite', async () => {
+  const { matrixOf } = await load('/src/views/evaluations/matrix.ts');
+  const runs = [
+    summary('b', 's', 'new', { en: 0.9, ja: 0.1 }),
+    summary('b', 's', 'new', { en: 0.2 }),
+    summary('a', 's', 'old', { en: 0.3 }),
+    summary('a', 't', 'x', { en: 0.4 }),
+    summary('a', 't', 'x', null),
+  ];
+  const { columns, rows } = matrixOf(runs, 'pass@1', ['s', 't']);
+  assert.deepEqual(columns, [{ suite: 's', language: null }, { suite: 's', language: 'en' }, { suite: 's', language: 'ja' }, { suite: 't', language: 'en' }]);
+  assert.deepEqual(rows.map(({ model, cells }) => [model, cells.map((cell) => cell && cell.value)]), [['a', [0.5, 0.3, null, 0.4]], ['b', [0.5, 0.9, 0.1, null]]]);
+  assert.deepEqual(rows[0].cells.map((cell) => cell?.isOtherSuite), [true, true, undefined, false]);
+  assert.deepEqual(matrixOf(runs, 'maj@4', ['s']).rows[0].cells, [null, null, null]);
+});
+
+test('a difference is clear where its interval leaves zero out', async () => {
+  const { difference, isDistinguishable } = await load('/src/views/evaluations/matrix.ts');
+  // Newcombe (1998), example (a): 56/70 and 48/80 with Wilson's intervals.
+  const { value, low, high } = difference(scored(0.8, 0.6918, 0.8769), scored(0.6, 0.4904, 0.7003));
+  assert.ok(Math.abs(value - 0.2) < 1e-9 && Math.abs(low - 0.0524) < 1e-3 && Math.abs(high - 0.3339) < 1e-3, `${low} ${high}`);
+  const check = (a, b, expected) => assert.equal(isDistinguishable(difference(a, b)), expected);
+  check(scored(0.8, 0.7, 0.9), scored(0.5, 0.4, 0.6), true);
+  check(scored(0.5, 0.4, 0.6), scored(0.8, 0.7, 0.9), true);
+  check(scored(0.6, 0.5, 0.7), scored(0.5, 0.4, 0.6), false);
+  check(scored(1, null, null), scored(0, 0, 0.1), false);
+});
+
+test('names of metrics are those of the lists', async () => {
+  const { countsOf, metricsOf } = await load('/src/views/evaluations/matrix.ts');
+  const check = (n, counts) => assert.deepEqual(countsOf(n), counts);
+  check(1, [1]);
+  check(3, [1, 2, 3]);
+  check(12, [1, 2, 4, 8, 10, 12]);
+  assert.deepEqual(metricsOf([1]), ['pass@1', 'following', 'consistent_pass@1', 'pass_all@1', 'maj@1', 'trace_score', 'answer_score']);
+  assert.ok(metricsOf([3, 5]).includes('maj@5') && metricsOf([3, 5]).includes('pass@3'));
+});
+
+test('who is dominated is counted by language', async () => {
+  const { dominated } = await load('/src/views/evaluations/matrix.ts');
+  const at = (language, x, y) => ({ language, x, y });
+  const a = [at('en', 0.5, 0.5), at('ja', 0.5, 0.5), at('sw', 0.5, 0.5), at('th', 0.5, 0.5)];
+  const b = [at('en', 0.5, 0.6), at('ja', 0.6, 0.4), at('sw', 0.5, 0.5), at('te', 1, 1)];
+  assert.deepEqual(dominated(a, b), { count: 1, of: 3 });
+});
+
+test('what is detected, and what a language costs', async () => {
+  const { SampleTable } = await load('/src/views/evaluations/table.ts');
+  const { detectedLanguages, studentQuantile, tokenTax } = await load('/src/views/evaluations/tax.ts');
+  assert.deepEqual(detectedLanguages(await table()), [
+    { language: 'en', samples: 2, detected: [{ language: 'en', count: 1 }, { language: 'ja', count: 1 }] },
+    { language: 'ja', samples: 1, detected: [{ language: 'en', count: 1 }] },
+  ]);
+  const taxed = new SampleTable({
+    ...structuredClone(columns), problem_ids: ['p', 'p', 'q', 'q'], problem_languages: [0, 1, 0, 1], problem: [0, 0, 1, 2, 3], sample: [0, 1, 0, 0, 0],
+    outcome: 'ccccc', following: 'yyyyy', completion_tokens: [8, 12, 20, 30, 240],
+  });
+  const [en, ja] = tokenTax(taxed, 'en');
+  assert.deepEqual(en, { language: 'en', problems: 2, tokens: 20, ratio: 1, low: 1, high: 1 });
+  // Ratios 2 and 8: their geometric mean is 4.
+  assert.ok(Math.abs(ja.ratio - 4) < 1e-9 && ja.problems === 2 && ja.tokens === 130);
+  const half = 12.706 * Math.LN2;
+  assert.ok(Math.abs(Math.log(ja.high) - Math.log(4) - half) < 1e-9);
+  const check = (degrees, expected) => assert.ok(Math.abs(studentQuantile(degrees) - expected) < 0.001, `${degrees}: ${studentQuantile(degrees)}`);
+  for (const [degrees, expected] of [[1, 12.706], [10, 2.228], [11, 2.201], [20, 2.086], [60, 2.0003], [1000, 1.9623]]) check(degrees, expected);
+});
+
+test('ticks are round', async () => {
+  const { countTicks, ticksOf } = await load('/src/views/evaluations/plot.ts');
+  assert.deepEqual(ticksOf([0, 1], 5), [0, 0.2, 0.4, 0.6, 0.8, 1]);
+  assert.deepEqual(ticksOf([0.31, 0.52], 5), [0.35, 0.4, 0.45, 0.5]);
+  assert.deepEqual(ticksOf([2, 2], 4), [2]);
+  assert.deepEqual(countTicks(4, 16), [1, 2, 3, 4]);
+  assert.deepEqual(countTicks(1, 16), [1]);
+  assert.deepEqual(countTicks(64, 8), [1, 8, 16, 24, 32, 40, 48, 56, 64]);
+});
+
+test('texts differ word by word, and in scripts without spaces sign by sign', async () => {
+  const { diffWords } = await load('/src/views/evaluations/diff.ts');
+  const check = (a, b, expected) => {
+    const pieces = diffWords(a, b);
+    assert.deepEqual(pieces.map(({ kind, text }) => `${{ both: '=', a: '-', b: '+' }[kind]}${text}`), expected);
+    const of = (kind) => pieces.filter((piece) => piece.kind === 'both' || piece.kind === kind).map(({ text }) => text).join('');
+    assert.deepEqual([of('a'), of('b')], [a, b]);
+  };
+  check('so it is 5', 'so it is 6', ['=so it is ', '-5', '+6']);
+  check('答えは五です', '答えは六です', ['=答えは', '-五', '+六', '=です']);
+  check('', 'a b', ['+a b']);
+  check('a', '', ['-a']);
+  check('', '', []);
+  check('x '.repeat(2000), 'x '.repeat(1500), [`=${'x '.repeat(1500)}`, `-${'x '.repeat(500)}`]);
+});
+
+test('a completion is cut at its trace, and its answer found in bytes', async () => {
+  const { cutAtTrace, spanIn } = await load('/src/views/evaluations/completion.ts');
+  const check = (text, trace, answer, isOpen = false) => {
+    const cut = cutAtTrace(text);
+    assert.deepEqual([cut.trace, cut.answer, cut.isOpen], [trace, answer, isOpen], text);
+  };
+  check('<think>\na b\n</think>\nc', 'a b', 'c');
+  check('a</think>b', 'a', 'b');
+  check('<think>a</think>b</think>c', 'a</think>b', 'c');
+  check('<think>\nnever', 'never', '', true);
+  check('plain', '', 'plain');
+  check('', '', '');
+  const text = '答えは \\boxed{٤٢} です';
+  const start = new TextEncoder().encode('答えは \\boxed{').length;
+  assert.deepEqual(spanIn(text, [start, start + 4]), { before: '答えは \\boxed{', found: '٤٢', after: '} です' });
+  assert.equal(spanIn(`${'a'.repeat(200)}X`, [200, 201]).before, `…${'a'.repeat(90)}`);
+});
