@@ -109,7 +109,7 @@ for (const theme of ['light', 'dark']) {
     }
     if (tokens) await page.locator('[data-sample] button').first().click();
     if (name === 'server') await server.post('/v1/chat/completions', { model: MODEL, messages: [{ role: 'user', content: 'Tell a story.' }], max_tokens: 120 }, 'sk-admin');
-    if (yaml) await page.getByLabel('Configuration as YAML').fill(yaml);
+    if (yaml) await page.getByRole('textbox', { name: 'Configuration as YAML' }).fill(yaml);
     if (first) await page.locator(first).first().click();
     await page.waitForTimeout(wait);
     await page.screenshot({ path: resolve(folder, `${name}-${theme}.png`), fullPage: full });

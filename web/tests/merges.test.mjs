@@ -26,7 +26,7 @@ async function visit(path) {
   await page.reload();
   return page;
 }
-const text = (page) => page.getByLabel('Configuration as YAML').inputValue();
+const text = (page) => page.getByRole('textbox', { name: 'Configuration as YAML' }).inputValue();
 const models = async () => (await (await fetch(`${server.url}/v1/models`, { headers: { authorization: `Bearer ${KEY}` } })).json()).data.map(({ id }) => id);
 
 test('the form’s methods are those of the program', () => {
@@ -72,7 +72,7 @@ test('a merge is built in the form, planned, run, watched, and served', async ()
 
 test('text and form keep in step, and mistakes are told at their line', async () => {
   const page = await visit('merges/new');
-  const area = page.getByLabel('Configuration as YAML');
+  const area = page.getByRole('textbox', { name: 'Configuration as YAML' });
   await area.fill(`merge_method: ties\nbase_model: ${MODEL}\nmodels:\n  - model: ${MODEL}\n    parameters: {weight: 0.5, density: [0.2, 0.8]}\nparameters: {lambda: 2}\n`);
   assert.equal(await page.getByLabel('Method').inputValue(), 'ties');
   assert.equal(await page.getByLabel('density of model 1').inputValue(), '0.2, 0.8');
@@ -143,7 +143,7 @@ test('no view of merges has a serious violation', async () => {
     ['merges', (page) => page.locator('table').waitFor()],
     [`merges/${merge.id}`, (page) => page.getByText('Before and after').waitFor()],
     ['merges/new', async (page) => {
-      await page.getByLabel('Configuration as YAML').fill(config);
+      await page.getByRole('textbox', { name: 'Configuration as YAML' }).fill(config);
       await page.getByRole('img', { name: /layers of the result/ }).waitFor();
       await page.getByLabel('density of model 1').waitFor();
     }],
