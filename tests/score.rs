@@ -147,7 +147,6 @@ fn the_first_bad_line_ends_the_run_with_its_place() {
     check("{\"prediction\":\"1\"}", "gold: missing");
     check("{\"gold\":\"1\",\"prediction\":null}", "prediction: expected a string, found null");
     check("{\"gold\":\"1\",\"prediction\":\"1\",\"options\":{\"precison\":3}}", "did you mean `precision`?");
-    check("{\"gold\":\"1\",\"prediction\":\"1\",\"language\":\"xx\"}", "known: ar, bn");
     let (lines, status, stderr) = scored(&["--choices", "A"], "");
     assert_eq!((lines.len(), status), (0, Some(2)));
     assert!(stderr.contains("--choices: expected 2 to 26 different letters"), "{stderr}");

@@ -225,6 +225,8 @@ impl<M: StepModel> Worker<M> {
             Command::Generate(arrival) => self.arrive(*arrival),
             Command::FinishChoice { ticket, choice } => self.finish_choice(ticket, choice),
             Command::ResetPrefixCache { done } => {
+                // Behind the answer nobody holds what clients brought along that are gone by now.
+                self.drop_unwanted();
                 self.scheduler.reset_prefix_cache();
                 // The asker may have stopped waiting.
                 let _ = done.send(());

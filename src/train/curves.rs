@@ -66,7 +66,8 @@ impl Curves {
     /// One line of metrics.
     pub fn add(&mut self, line: &Value) {
         let (Some(step), Some(fields)) = (line["step"].as_u64(), line.as_object()) else { return };
-        let curve = if line["eval_loss"].is_null() { &mut self.updates } else { &mut self.evaluations };
+        let is_evaluation = fields.keys().any(|name| name.starts_with("eval_"));
+        let curve = if is_evaluation { &mut self.evaluations } else { &mut self.updates };
         let numbers = fields.iter().filter(|(name, _)| *name != "step");
         curve.add(step, numbers.filter_map(|(name, value)| Some((name.as_str(), value.as_f64()?))));
     }

@@ -201,6 +201,7 @@ fn what_cannot_be_compared_is_refused() {
         assert!(matches!(error, EvalError::InvalidSetting { field: "k", .. }), "{error}");
     }
     b.file.suite.sha256 = "0".repeat(64);
+    b.file.suite.definition_sha256 = "0".repeat(64);
     let error = compare(&a, &b, &CompareOptions::default()).unwrap_err().to_string();
     assert!(error.contains("different suites") && error.contains("--force"), "{error}");
     assert!(compare(&a, &b, &CompareOptions { force: true, ..CompareOptions::default() }).is_ok());

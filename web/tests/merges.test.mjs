@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import { methodsOf } from '../scripts/methods.mjs';
 import { checkAccessible } from './axe.mjs';
 import { close, launch, open } from './browser.mjs';
-import { binary, MODEL, Server } from './server.mjs';
+import { binary, MODEL, SECOND, Server } from './server.mjs';
 
 const KEY = 'sk-admin';
 let browser, server;
@@ -40,14 +40,13 @@ test('a merge is built in the form, planned, run, watched, and served', async ()
   await page.getByText('Nothing was merged yet.').waitFor();
   await page.getByRole('link', { name: 'New merge' }).click();
   await page.getByLabel('Model 1', { exact: true }).fill(MODEL);
-  await page.getByLabel('Model 2', { exact: true }).fill(MODEL);
+  await page.getByLabel('Model 2', { exact: true }).fill(SECOND);
   await page.getByLabel('weight of model 2').fill('0.25');
   await page.getByLabel('weight of model 2').blur();
   assert.match(await text(page), /merge_method: linear\nmodels:\n  - model: SmolLM2-135M-Instruct\n    parameters:\n      weight: 0\.5\n  - model: .*\n    parameters:\n      weight: 0\.25\n/);
   const picture = page.getByRole('img', { name: /32 layers of the result/ });
   await picture.waitFor();
   await picture.getByText('layer 29').first().waitFor();
-  // The same model twice is one column, or two whose weights are as given.
   assert.match(await picture.textContent(), /embeddings.*0\.5/);
   await page.getByText('As a table').click();
   assert.equal(await page.getByRole('rowheader', { name: /^layer \d+$/ }).count(), 30);
@@ -64,9 +63,11 @@ test('a merge is built in the form, planned, run, watched, and served', async ()
   const after = page.getByRole('link', { name: 'Evaluate twice (after)' });
   assert.equal(await after.getAttribute('href'), '#/evaluations/new?model=twice');
   assert.equal(await page.getByRole('link', { name: `Evaluate ${MODEL} (before)` }).count(), 1);
+  assert.equal(await page.getByRole('link', { name: `Evaluate ${SECOND} (before)` }).count(), 1);
   await page.getByRole('link', { name: 'twice', exact: true }).click();
-  await page.getByLabel('Model', { exact: true }).waitFor();
-  assert.equal(await page.getByLabel('Model', { exact: true }).inputValue(), 'twice');
+  const asked = page.locator('label', { hasText: 'Model' }).locator('select').first();
+  await asked.waitFor();
+  assert.equal(await asked.inputValue(), 'twice');
   await close(page);
 });
 

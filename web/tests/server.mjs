@@ -9,6 +9,8 @@ const root = resolve(import.meta.dirname, '../..');
 export const binary = process.env.XENOGLOT ?? join(root, 'target/debug/xenoglot');
 const models = process.env.XENOGLOT_MODELS ? resolve(root, process.env.XENOGLOT_MODELS) : join(root, 'models');
 export const MODEL = 'SmolLM2-135M-Instruct';
+/** The same under another name, where a server has models of its own. */
+export const SECOND = 'SmolLM2-second';
 
 export class Server {
   static async start(...given) {
@@ -22,16 +24,18 @@ export class Server {
     return server;
   }
 
-  /** With a models directory of its own, into which it may write: the model is there by a link, or copied. */
+  /** With a models directory of its own, into which it may write: the model is there twice, by links or copied. */
   static async startWithModels(...options) {
     const own = mkdtempSync(join(tmpdir(), 'xenoglot-models-'));
-    mkdirSync(join(own, MODEL));
-    for (const name of readdirSync(join(models, MODEL))) {
-      const [from, to] = [realpathSync(join(models, MODEL, name)), join(own, MODEL, name)];
-      try {
-        linkSync(from, to);
-      } catch {
-        copyFileSync(from, to);
+    for (const folder of [MODEL, SECOND]) {
+      mkdirSync(join(own, folder));
+      for (const name of readdirSync(join(models, MODEL))) {
+        const [from, to] = [realpathSync(join(models, MODEL, name)), join(own, folder, name)];
+        try {
+          linkSync(from, to);
+        } catch {
+          copyFileSync(from, to);
+        }
       }
     }
     return Server.start({ models: own }, ...options);
