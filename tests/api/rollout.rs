@@ -335,6 +335,7 @@ async fn pauses_keep_or_abort() {
     assert_eq!(paused().await, true);
     let waiting = completion(&json!({}));
     let resume = async {
+        while server.metric("num_requests_waiting").await == 0.0 {}
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         assert_eq!(server.metric("num_requests_waiting").await, 1.0);
         post("/resume").await
@@ -343,6 +344,8 @@ async fn pauses_keep_or_abort() {
     assert_eq!((resumed.status().as_u16(), paused().await), (200, json!(false)));
     assert!(answered["choices"][0]["finish_reason"] != "abort");
     let endless = long(&json!({"stream": false, "return_token_ids": true}));
+    // What is running then is this request, and not the one before, which is answered before it is counted off.
+    server.idle().await;
     let abort = async {
         while server.metric("num_requests_running").await == 0.0 {}
         post("/pause").await

@@ -31,7 +31,7 @@ test('a run is started from the form, watched, paused, resumed, and outlives its
   await page.getByLabel('Suite').selectOption('sums');
   await page.getByLabel('Name', { exact: true }).fill('A first look');
   await page.getByLabel(/^Problems a language/).fill('6');
-  await page.getByLabel(/^Tokens a sample/).fill('10');
+  await page.getByLabel(/^Tokens a sample/).fill('96');
   await page.getByText('Sampling', { exact: true }).click();
   await page.getByLabel(/^Seed/).fill('7');
   await page.getByLabel('Begin traces in the language').selectOption('yes');
@@ -41,7 +41,7 @@ test('a run is started from the form, watched, paused, resumed, and outlives its
   await page.getByRole('alert').getByText('data_source.n').waitFor();
   assert.deepEqual((await get('/v1/evals')).data, []);
   await page.getByLabel(/^Samples a problem/).fill('2');
-  await page.getByLabel('English').check();
+  await page.getByRole('checkbox', { name: 'English' }).check();
   await page.getByText('1 languages, 6 problems, 12 samples').waitFor();
   await page.getByLabel('Japanese').check();
   await page.getByText('24 samples').waitFor();
