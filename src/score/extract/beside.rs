@@ -69,8 +69,8 @@ pub(super) fn changes_what_precedes(after: &str) -> bool {
     if BEHIND.iter().any(|words| starts_with(lower, words).is_some_and(|_| attached || !is_suffix(words))) {
         return true;
     }
-    let mut behind = BETWEEN.iter().filter_map(|words| starts_with(lower, words));
-    if behind.any(|length| starts_number(&lower[length..])) {
+    let mut behind = BETWEEN.iter().filter_map(|words| starts_with(lower, words).map(|length| (words, length)));
+    if behind.any(|(words, length)| starts_number(&lower[length..]) && !is_span(words, &lower[length..])) {
         return true;
     }
     let word: &str = &lower[..lower.find(|c: char| !is_word(c)).unwrap_or(lower.len())];
@@ -91,12 +91,22 @@ fn adds_half(near: &str) -> bool {
     HALVES.iter().any(|half| sentence.find(half).is_some_and(unit))
 }
 
-/// "5 if ..", "5 for n = 1", "5 when x > 0".
+/// "240 in 20 days": how long it took, where "1 in 4" is a share.
+fn is_span(words: &str, after: &str) -> bool {
+    let number = after.trim_start_matches(is_decoration);
+    let unit = number.trim_start_matches(|c| is_digit(c)).trim_start_matches(is_blank);
+    words == "in" && unit.starts_with(char::is_alphabetic)
+}
+
+/// "5 if n is even", "5 for n = 1", "5 when x > 0". A condition that names no variable and no number, as in "5 if all are sold",
+/// belongs to the problem.
 pub(super) fn is_case(word: &str, rest: &str) -> bool {
-    if CONDITIONS.contains(&word) {
-        return true;
-    }
     let variable = rest.trim_start_matches(|c: char| is_blank(c) || "$\\(".contains(c));
+    if CONDITIONS.contains(&word) {
+        let sentence = &rest[..rest.find(['.', '\n', '。']).unwrap_or(rest.len())];
+        let name = &variable[..variable.find(|c: char| !is_word(c)).unwrap_or(variable.len())];
+        return name.chars().count() == 1 || sentence.contains(is_digit);
+    }
     let mut letters = variable.chars();
     let is_variable = letters.next().is_some_and(|c| c.is_ascii_alphabetic());
     let behind = letters.as_str().trim_start_matches(is_blank);
@@ -107,6 +117,8 @@ pub(super) fn is_case(word: &str, rest: &str) -> bool {
         || ["plus", "minus", "times", "over", "mod"].contains(&word)
             && is_variable
             && !letters.as_str().starts_with(char::is_alphabetic)
+            // "4 times a year".
+            && !(variable.starts_with('a') && behind.starts_with(char::is_alphabetic))
 }
 
 /// Endings that count only where nothing stands between them and the number.
