@@ -69,7 +69,8 @@ pub(super) fn changes_what_precedes(after: &str) -> bool {
     if BEHIND.iter().any(|words| starts_with(lower, words).is_some_and(|_| attached || !is_suffix(words))) {
         return true;
     }
-    let mut behind = BETWEEN.iter().filter_map(|words| starts_with(lower, words).map(|length| (words, length)));
+    let mut behind =
+        BETWEEN.iter().filter_map(|words| starts_with(lower, words).map(|length| (words, length)));
     if behind.any(|(words, length)| starts_number(&lower[length..]) && !is_span(words, &lower[length..])) {
         return true;
     }
@@ -94,7 +95,7 @@ fn adds_half(near: &str) -> bool {
 /// "240 in 20 days": how long it took, where "1 in 4" is a share.
 fn is_span(words: &str, after: &str) -> bool {
     let number = after.trim_start_matches(is_decoration);
-    let unit = number.trim_start_matches(|c| is_digit(c)).trim_start_matches(is_blank);
+    let unit = number.trim_start_matches(is_digit).trim_start_matches(is_blank);
     words == "in" && unit.starts_with(char::is_alphabetic)
 }
 
