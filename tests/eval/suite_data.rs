@@ -395,6 +395,9 @@ fn digests_are_checked_and_recorded() {
     assert!(place.open(&with(&sha256(text).to_uppercase())).is_ok());
     let error = place.open(&with(&sha256("other"))).unwrap_err();
     assert!(error.contains(&sha256(text)) && error.contains(&sha256("other")), "{error}");
+    place.write("a.csv", "");
+    let error = place.open(&with(&sha256(text))).unwrap_err();
+    assert!(error.ends_with("a.csv is empty: get the file again"), "{error}");
     // The digest of the whole follows the data.
     let before = suite.sha256;
     place.write("a.csv", "question,answer\nx,2\n");

@@ -134,7 +134,11 @@ pub(super) fn verified(path: &Path, name: &str, reference: &DataReference) -> Re
     let found = format!("{:x}", hash.finalize());
     match reference.sha256.get(name) {
         Some(expected) if *expected != found => {
-            Err(SuiteError::Digest { file: path.display().to_string(), found, expected: expected.clone() })
+            let name = path.display().to_string();
+            Err(match file.metadata().map_err(failed)?.len() {
+                0 => SuiteError::EmptyData { file: name },
+                _ => SuiteError::Digest { file: name, found, expected: expected.clone() },
+            })
         }
         _ => Ok(found),
     }

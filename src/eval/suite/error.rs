@@ -48,6 +48,8 @@ pub enum SuiteError {
         "{file} has sha256 {found}, but suite.toml says {expected}: get the file again, or correct suite.toml"
     )]
     Digest { file: String, found: String, expected: String },
+    #[error("{file} is empty: get the file again")]
+    EmptyData { file: String },
 }
 
 /// `; did you mean "x"?`, if a known name is near.
