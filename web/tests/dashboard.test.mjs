@@ -40,14 +40,14 @@ test('a first visit paints soon, and the keyboard finds its way', async (t) => {
 });
 
 test('a chat streams in, and its address is the conversation’s settings', async () => {
-  const page = await open(browser, playground({ temperature: '0', max_tokens: '48', language: 'es', seed: '7' }));
+  const page = await open(browser, playground({ temperature: '0', max_tokens: '300', language: 'es', seed: '7', extra: '{"ignore_eos": true}' }));
   assert.equal(await page.getByLabel('temperature').inputValue(), '0');
   assert.equal(await page.getByLabel('Language of thinking').inputValue(), 'es');
   await ask(page, 'Count from one to thirty.');
   // Seen while it grows.
   await page.waitForFunction(() => document.querySelector('[data-sample="0"] .answer')?.textContent && document.querySelector('[aria-busy="true"]'));
   await done(page);
-  const request = { model: MODEL, messages: [{ role: 'user', content: 'Count from one to thirty.' }], temperature: 0, max_tokens: 48, seed: 7, reasoning_language: 'es' };
+  const request = { model: MODEL, messages: [{ role: 'user', content: 'Count from one to thirty.' }], temperature: 0, max_tokens: 300, seed: 7, ignore_eos: true, reasoning_language: 'es' };
   const whole = await server.post('/v1/chat/completions', request);
   assert.equal(await answer(page).textContent(), whole.choices[0].message.content);
   await page.getByText(/Follows: Spanish|Does not follow: Spanish/).waitFor();
@@ -98,7 +98,7 @@ test('n answers are cards with what they boxed, formulas are typeset', async () 
 });
 
 test('a formula is typeset once, and the keyboard stays at the button', async () => {
-  const page = await open(browser, playground({ max_tokens: '80', extra: answering(`So \\(x^2\\) and then ${'more words '.repeat(12)}come.`) }));
+  const page = await open(browser, playground({ max_tokens: '600', extra: answering(`So \\(x^2\\) and then ${'more words '.repeat(200)}come.`) }));
   await page.getByLabel('Message', { exact: true }).fill('How many?');
   await page.getByRole('button', { name: 'Send' }).focus();
   await page.keyboard.press('Enter');
@@ -138,7 +138,7 @@ test('two languages side by side', async () => {
 });
 
 test('an answer outlives the server that began it', async () => {
-  const query = { max_tokens: '100', temperature: '0.7', seed: '11', extra: '{"ignore_eos": true}' };
+  const query = { max_tokens: '600', temperature: '0.7', seed: '11', extra: '{"ignore_eos": true}' };
   const page = await open(browser, playground(query));
   await ask(page, 'Tell a long story.');
   await page.waitForFunction(() => (document.querySelector('[data-sample="0"] .answer')?.textContent.length ?? 0) > 40);
@@ -149,7 +149,7 @@ test('an answer outlives the server that began it', async () => {
   assert.ok((await answer(page).textContent()).startsWith(before), 'what was there stays');
   await server.resume();
   await done(page);
-  const request = { model: MODEL, messages: [{ role: 'user', content: 'Tell a long story.' }], max_tokens: 100, temperature: 0.7, seed: 11, ignore_eos: true };
+  const request = { model: MODEL, messages: [{ role: 'user', content: 'Tell a long story.' }], max_tokens: 600, temperature: 0.7, seed: 11, ignore_eos: true };
   const whole = await server.post('/v1/chat/completions', request);
   assert.equal(await answer(page).textContent(), whole.choices[0].message.content);
   assert.equal(await page.getByText('The server does not answer').count(), 0);

@@ -40,11 +40,11 @@ test('a run is started from the form, watched, paused, resumed, and outlives its
   await page.getByRole('button', { name: 'Start' }).click();
   await page.getByRole('alert').getByText('data_source.n').waitFor();
   assert.deepEqual((await get('/v1/evals')).data, []);
-  await page.getByLabel(/^Samples a problem/).fill('2');
+  await page.getByLabel(/^Samples a problem/).fill('8');
   await page.getByRole('checkbox', { name: 'English' }).check();
-  await page.getByText('1 languages, 6 problems, 12 samples').waitFor();
+  await page.getByText('1 languages, 6 problems, 48 samples').waitFor();
   await page.getByLabel('Japanese').check();
-  await page.getByText('24 samples').waitFor();
+  await page.getByText('96 samples').waitFor();
   await page.getByRole('button', { name: 'Start' }).click();
 
   await page.getByRole('heading', { name: 'A first look' }).waitFor();
@@ -52,8 +52,8 @@ test('a run is started from the form, watched, paused, resumed, and outlives its
   run = { evalId, id };
   await status(page, 'Running');
   // Seen while it grows: the total, then samples, then scores with intervals.
-  await page.getByText('of 24').first().waitFor();
-  await page.waitForFunction(() => /^[1-9]\d* of 24/.test(document.querySelector('.facts .progress')?.textContent.trim()));
+  await page.getByText('of 96').first().waitFor();
+  await page.waitForFunction(() => /^[1-9]\d* of 96/.test(document.querySelector('.facts .progress')?.textContent.trim()));
   await page.locator('table .score').first().waitFor();
 
   await page.getByRole('button', { name: 'Pause' }).click();
@@ -69,12 +69,12 @@ test('a run is started from the form, watched, paused, resumed, and outlives its
   assert.ok((await counted(page)) >= before, 'what was there stays');
   await server.resume();
   await status(page, 'Completed');
-  assert.equal(await counted(page), 24);
-  // Nothing was lost or doubled on the page: the events of 24 samples were counted by language.
-  await page.locator('tbody tr', { hasText: 'Japanese' }).getByText('12 of 12').waitFor();
-  await page.locator('tbody tr', { hasText: 'English' }).getByText('12 of 12').waitFor();
+  assert.equal(await counted(page), 96);
+  // Nothing was lost or doubled on the page: the events of 96 samples were counted by language.
+  await page.locator('tbody tr', { hasText: 'Japanese' }).getByText('48 of 48').waitFor();
+  await page.locator('tbody tr', { hasText: 'English' }).getByText('48 of 48').waitFor();
   const results = (await runOf()).xenoglot.scores;
-  assert.equal(results.overall.samples, 24);
+  assert.equal(results.overall.samples, 96);
   const shown = await page.locator('tr.overall .score .mean').first().textContent();
   assert.equal(shown, `${(100 * results.overall.pass_at['1'].mean).toFixed(1)}%`);
   // What it was measured with.
@@ -85,7 +85,7 @@ test('a run is started from the form, watched, paused, resumed, and outlives its
 test('the list has runs by evaluation, and finds them', async () => {
   const page = await open(browser, `${server.url}/#/evaluations`);
   await page.getByRole('link', { name: 'A first look' }).waitFor();
-  await page.getByText('24 of 24').waitFor();
+  await page.getByText('96 of 96').waitFor();
   await page.getByRole('searchbox').fill('nothing like it');
   await page.getByText('No run fits these filters.').waitFor();
   assert.match(page.url(), /find=nothing/);
@@ -98,19 +98,19 @@ const runHref = (...more) => `${server.url}/#/evaluations/run/${run.evalId}/${ru
 
 test('samples are filtered in the address and reached by keyboard, and a problem shows them in its languages', async () => {
   const page = await open(browser, runHref('samples'));
-  await page.getByText('24 of 24 samples').waitFor();
+  await page.getByText('96 of 96 samples').waitFor();
   const outcome = await page.locator('[role=row] [role=gridcell]:nth-child(4)').first().textContent();
   await page.getByLabel('Japanese').check();
-  await page.getByText('12 of 24 samples').waitFor();
+  await page.getByText('48 of 96 samples').waitFor();
   assert.match(page.url(), /language=ja/);
   await page.getByLabel('Problem', { exact: true }).fill('s03');
-  await page.getByText('2 of 24 samples').waitFor();
+  await page.getByText('8 of 96 samples').waitFor();
   await page.reload();
-  await page.getByText('2 of 24 samples').waitFor();
+  await page.getByText('8 of 96 samples').waitFor();
   await page.getByLabel('Tokens to').fill('0');
   await page.getByText('No sample passes these filters.').waitFor();
   await page.getByRole('button', { name: 'Show all' }).click();
-  await page.getByText('24 of 24 samples').waitFor();
+  await page.getByText('96 of 96 samples').waitFor();
   await page.locator('label', { hasText: outcome }).first().click();
   assert.match(page.url(), /outcome=/);
   await page.getByLabel('Order').selectOption('problem');
@@ -163,8 +163,8 @@ test('curves, languages and files of a run', async () => {
   await page.goto(runHref());
   const [file] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'jsonl' }).click()]);
   const lines = readFileSync(await file.path(), 'utf8').trim().split('\n').map((line) => JSON.parse(line));
-  assert.equal(lines.length, 24);
-  assert.equal(new Set(lines.map(({ problem, language, sample }) => `${problem} ${language} ${sample}`)).size, 24);
+  assert.equal(lines.length, 96);
+  assert.equal(new Set(lines.map(({ problem, language, sample }) => `${problem} ${language} ${sample}`)).size, 96);
   await close(page);
 });
 
@@ -213,7 +213,7 @@ test('no page has a serious violation', async () => {
 });
 
 test('a run can be cancelled and deleted, and its evaluation with it', async () => {
-  const source = { type: 'xenoglot_suite', model: MODEL, n: 4, sampling_params: { max_completion_tokens: 64 } };
+  const source = { type: 'xenoglot_suite', model: MODEL, n: 32, sampling_params: { max_completion_tokens: 256 } };
   const made = await server.post(`/v1/evals/${run.evalId}/runs`, { name: 'Long', data_source: source });
   const page = await open(browser, `${server.url}/#/evaluations/run/${run.evalId}/${made.id}`);
   await page.getByRole('button', { name: 'Cancel' }).click();

@@ -10,5 +10,6 @@ export function save(content: Blob, name: string): void {
   const link = document.createElement('a');
   Object.assign(link, { href: url, download: name });
   link.click();
-  URL.revokeObjectURL(url);
+  // Some browsers read it after the click.
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }

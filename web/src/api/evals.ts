@@ -1,8 +1,7 @@
 // Evaluations over HTTP: what the description of the API leaves open (results are an `object` there), and a run's events, followed
 // over the end of connections and servers.
-import { ApiError, request } from './client';
-import { backoffMs, isPassing, sleep, waitForServer } from './connection';
-import { serverEvents, type ServerEvent } from './sse';
+import { follow } from './follow';
+import type { ServerEvent } from './sse';
 import type { Schema } from './types';
 
 /** A mean with its 95 % interval over problems; no interval from a single one. */
@@ -145,31 +144,6 @@ export function isActive(status: string): boolean {
 
 /** All that happens to a run after the event of that number, until it has ended. What comes has been told once, however often the
     connection broke. */
-export async function* runEvents(path: string, after: number, signal: AbortSignal): AsyncGenerator<ServerEvent> {
-  let seen = String(after);
-  for (let attempt = 0; ; attempt++) {
-    try {
-      const response = await request(`${path}/events`, { signal, headers: { 'last-event-id': seen } });
-      // The run has ended, and all of it was told. A stream's `[DONE]` may also be the server's own end.
-      if (response.status === 204) return;
-      for await (const event of serverEvents(response)) {
-        if (event.data === '[DONE]') break;
-        if (event.event === 'message') throw errorIn(event.data);
-        seen = event.id ?? seen;
-        attempt = 0;
-        yield event;
-      }
-    } catch (error) {
-      signal.throwIfAborted();
-      // What fetch throws in the middle of a body is no ApiError: the connection broke.
-      if (error instanceof ApiError && !isPassing(error.status)) throw error;
-    }
-    await sleep(backoffMs(attempt), signal);
-    await waitForServer(signal);
-  }
-}
-
-function errorIn(data: string): ApiError {
-  const { error } = JSON.parse(data) as Schema<'ErrorResponse'>;
-  return new ApiError(error.code === 'shutting_down' || error.code === 'store_unavailable' ? 503 : 500, error.message);
+export function runEvents(path: string, after: number, signal: AbortSignal): AsyncGenerator<ServerEvent> {
+  return follow(`${path}/events`, { signal, after: String(after) });
 }

@@ -1,5 +1,6 @@
 // Lists of evaluations and runs, and what runs are told.
 import { getJson, request, sendJson } from '../../api/client';
+import { save } from '../../api/download';
 import { runPath, type Eval, type Run } from '../../api/evals';
 import type { Schema } from '../../api/types';
 import type { RunSummary } from './shapes';
@@ -73,10 +74,7 @@ export const exportFormats = ['jsonl', 'csv', 'markdown', 'lm-eval'] as const;
 export async function download(run: Named, format: (typeof exportFormats)[number]): Promise<void> {
   const response = await request(`${runPath(run.eval_id, run.id)}/export?format=${format}`);
   const named = /filename="?([^";]+)"?/.exec(response.headers.get('content-disposition') ?? '')?.[1];
-  const url = URL.createObjectURL(await response.blob());
-  const link = Object.assign(document.createElement('a'), { href: url, download: named ?? `${run.id}.${format}` });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  save(await response.blob(), named ?? `${run.id}.${format}`);
 }
 
 /** Judged again, without generating, as a new run. */
