@@ -2,18 +2,23 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { close, launch, open } from './browser.mjs';
+import { Gate } from './gate.mjs';
 import { MODEL, Server } from './server.mjs';
 
-let browser, server;
+let browser, server, gate;
 before(async () => {
   [browser, server] = await Promise.all([launch(), Server.start()]);
+  gate = await Gate.before(server);
 });
 after(async () => {
   await browser?.close();
+  gate?.close();
   await server?.stop();
 });
 
-const playground = (query) => `${server.url}/#/playground?${new URLSearchParams(query)}`;
+const playground = (query, { url } = server) => `${url}/#/playground?${new URLSearchParams(query)}`;
+/** What the events of a streamed answer said. */
+const said = (events) => [...events.matchAll(/^data: (\{.*)$/gm)].map(([, event]) => JSON.parse(event).choices?.[0]?.delta?.content ?? '').join('');
 /** One that answers as it is told. */
 const answering = (text) => JSON.stringify({ structured_outputs: { choice: [text] } });
 
@@ -40,14 +45,16 @@ test('a first visit paints soon, and the keyboard finds its way', async (t) => {
 });
 
 test('a chat streams in, and its address is the conversation’s settings', async () => {
-  const page = await open(browser, playground({ temperature: '0', max_tokens: '300', language: 'es', seed: '7', extra: '{"ignore_eos": true}' }));
+  const page = await open(browser, playground({ temperature: '0', max_tokens: '40', language: 'es', seed: '7', extra: '{"ignore_eos": true}' }, gate));
   assert.equal(await page.getByLabel('temperature').inputValue(), '0');
   assert.equal(await page.getByLabel('Language of thinking').inputValue(), 'es');
+  gate.hold((events) => said(events).length > 20);
   await ask(page, 'Count from one to thirty.');
   // Seen while it grows.
-  await page.waitForFunction(() => document.querySelector('[data-sample="0"] .answer')?.textContent && document.querySelector('[aria-busy="true"]'));
+  await page.waitForFunction(() => document.querySelector('[data-sample="0"] .answer')?.textContent.length > 20 && document.querySelector('[aria-busy="true"]'));
+  gate.open();
   await done(page);
-  const request = { model: MODEL, messages: [{ role: 'user', content: 'Count from one to thirty.' }], temperature: 0, max_tokens: 300, seed: 7, ignore_eos: true, reasoning_language: 'es' };
+  const request = { model: MODEL, messages: [{ role: 'user', content: 'Count from one to thirty.' }], temperature: 0, max_tokens: 40, seed: 7, ignore_eos: true, reasoning_language: 'es' };
   const whole = await server.post('/v1/chat/completions', request);
   assert.equal(await answer(page).textContent(), whole.choices[0].message.content);
   await page.getByText(/Follows: Spanish|Does not follow: Spanish/).waitFor();
@@ -98,13 +105,15 @@ test('n answers are cards with what they boxed, formulas are typeset', async () 
 });
 
 test('a formula is typeset once, and the keyboard stays at the button', async () => {
-  const page = await open(browser, playground({ max_tokens: '600', extra: answering(`So \\(x^2\\) and then ${'more words '.repeat(200)}come.`) }));
+  const page = await open(browser, playground({ max_tokens: '100', extra: answering('So \\(x^2\\) and then more words come.') }, gate));
+  gate.hold((events) => said(events).includes('and then'));
   await page.getByLabel('Message', { exact: true }).fill('How many?');
   await page.getByRole('button', { name: 'Send' }).focus();
   await page.keyboard.press('Enter');
   await page.locator('[data-sample="0"] .katex').waitFor();
   assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Stop');
   await page.evaluate(() => (window.first = document.querySelector('[data-sample="0"] .katex')));
+  gate.open();
   await done(page);
   assert.ok(await page.evaluate(() => window.first === document.querySelector('[data-sample="0"] .katex')));
   assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Send');
@@ -138,18 +147,20 @@ test('two languages side by side', async () => {
 });
 
 test('an answer outlives the server that began it', async () => {
-  const query = { max_tokens: '600', temperature: '0.7', seed: '11', extra: '{"ignore_eos": true}' };
-  const page = await open(browser, playground(query));
+  const query = { max_tokens: '60', temperature: '0.7', seed: '11', extra: '{"ignore_eos": true}' };
+  const page = await open(browser, playground(query, gate));
+  gate.hold((events) => said(events).length > 40);
   await ask(page, 'Tell a long story.');
   await page.waitForFunction(() => (document.querySelector('[data-sample="0"] .answer')?.textContent.length ?? 0) > 40);
   const before = await answer(page).textContent();
   await server.kill();
+  gate.cut();
   await page.getByText('The server does not answer').waitFor();
   await page.getByText('Waiting for the server').waitFor();
   assert.ok((await answer(page).textContent()).startsWith(before), 'what was there stays');
   await server.resume();
   await done(page);
-  const request = { model: MODEL, messages: [{ role: 'user', content: 'Tell a long story.' }], max_tokens: 600, temperature: 0.7, seed: 11, ignore_eos: true };
+  const request = { model: MODEL, messages: [{ role: 'user', content: 'Tell a long story.' }], max_tokens: 60, temperature: 0.7, seed: 11, ignore_eos: true };
   const whole = await server.post('/v1/chat/completions', request);
   assert.equal(await answer(page).textContent(), whole.choices[0].message.content);
   assert.equal(await page.getByText('The server does not answer').count(), 0);

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 const root = resolve(import.meta.dirname, '../..');
-export const binary = process.env.XENOGLOT ?? join(root, 'target/debug/xenoglot');
+export const binary = resolve(process.env.XENOGLOT ?? join(root, 'target/debug/xenoglot'));
 const models = process.env.XENOGLOT_MODELS ? resolve(root, process.env.XENOGLOT_MODELS) : join(root, 'models');
 export const MODEL = 'SmolLM2-135M-Instruct';
 /** The same under another name, where a server has models of its own. */
@@ -84,6 +84,11 @@ export class Server {
       if (/num_requests_running\{[^}]*\} 0$/m.test(text)) return;
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
+  }
+
+  /** Its engine stands still, or goes on: what runs is there to be looked at for as long as that takes. */
+  async hold(still) {
+    await this.post(still ? '/pause?mode=keep&clear_cache=false' : '/resume');
   }
 
   async post(path, body, key) {
