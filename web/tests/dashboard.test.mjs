@@ -213,6 +213,8 @@ test('keys open what they open', async () => {
 
     await page.goto(`${keyed.url}/#/server`);
     await signIn('sk-admin', false);
+    const own = page.locator('section').filter({ has: page.getByRole('heading', { name: 'This key' }) });
+    for (const fact of ['administration', 'all', 'never']) await own.getByText(fact).waitFor();
     const form = page.locator('form').filter({ hasText: 'Load a model' });
     await form.getByLabel('Name to serve it under').fill('second');
     await form.getByLabel('Folder below').fill(MODEL);

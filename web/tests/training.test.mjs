@@ -127,6 +127,46 @@ test('a training that runs is followed over the end of its server, paused, resum
   await close(page);
 });
 
+test('what a policy answered is read by update, by worth and by text', async () => {
+  const questions = ['What is 2 + 3?', 'What is 1 + 1?', 'Name a colour.', 'Say hello.'];
+  const prompts = await upload('prompts.jsonl', questions.map((prompt) => JSON.stringify({ prompt, wanted: 'e' })).join('\n'));
+  const grader = { type: 'string_check', name: 'wanted', operation: 'like', input: '{{ sample.output_text }}', reference: '{{ item.wanted }}' };
+  const settings = { grader, lora: { r: 2 }, num_generations: 4, max_prompt_length: 64, max_completion_length: 8, hyperparameters: { max_steps: 2, batch_size: 2 } };
+  const { id } = await server.post('/v1/fine_tuning/jobs', { model: MODEL, training_file: prompts, suffix: 'policy', method: { type: 'reinforcement', reinforcement: settings } }, KEY);
+  const page = await visit(`training/${id}`);
+  await page.getByRole('status').filter({ hasText: 'Succeeded' }).waitFor({ timeout: 90_000 });
+  await page.getByRole('link', { name: 'Completions' }).click();
+  await page.getByRole('heading', { name: 'Completions' }).waitFor();
+  const shown = (text) => page.getByRole('status').filter({ hasText: text }).waitFor();
+  await shown('8 of 8');
+  assert.ok(await page.getByRole('button', { name: 'Later step' }).isDisabled());
+  await page.getByRole('button', { name: 'Earlier step' }).click();
+  await page.waitForFunction(() => location.hash.includes('step=1'));
+  await shown('8 of 8');
+  await page.getByLabel('Contains').fill('no policy says this');
+  await page.getByText('No completion is like that.').waitFor();
+  await page.getByLabel('Contains').fill('');
+  await page.getByLabel('Order').selectOption('reward');
+  await shown('8 of 8');
+  const { data } = await (await fetch(`${server.url}/v1/fine_tuning/jobs/${id}/completions?step=1`, { headers: { authorization: `Bearer ${KEY}` } })).json();
+  assert.equal(data.length, 8);
+
+  await page.getByRole('region', { name: 'Completions' }).getByRole('link').first().click();
+  const answer = page.getByRole('article', { name: 'Completion' });
+  await answer.getByText('n = 4').waitFor();
+  const chosen = data.find(({ id }) => id === new URLSearchParams(page.url().split('?').at(-1)).get('row'));
+  assert.equal(chosen.reward, Math.max(...data.map(({ reward }) => reward)), 'the best comes first');
+  await page.reload();
+  await answer.getByText('Prompt').click();
+  assert.equal((await answer.locator('.prompt').textContent()), chosen.prompt);
+  await answer.getByLabel('Colour by language').check();
+  await page.waitForFunction(() => location.hash.includes('colours=true'));
+  await checkAccessible(page, 'training/completions');
+  await answer.getByRole('button', { name: 'Close' }).click();
+  await answer.waitFor({ state: 'detached' });
+  await close(page);
+});
+
 test('a training that is not there, and keys that may not train', async () => {
   const page = await visit('training/ftjob-none');
   await page.getByRole('alert').filter({ hasText: 'ftjob-none' }).waitFor();
