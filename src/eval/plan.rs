@@ -12,6 +12,7 @@ use crate::language::Language;
 
 use super::error::EvalError;
 use super::generator::{GenerationRequest, GeneratorIdentity, Message, Sampling, TRACE_OPEN, request_id};
+use super::item::Lacking;
 use super::record::{FORMAT, RunFile, SampleRecord, SuiteReference};
 use super::scoring::{Place, ScorerOptions, Scoring};
 use super::seed::problem_seed;
@@ -263,7 +264,7 @@ impl RunPlan {
         Some(format!("{TRACE_OPEN}\n{prefix}"))
     }
 
-    pub(super) fn request(&self, position: usize, missing: &[u32]) -> GenerationRequest {
+    pub(super) fn request(&self, position: usize, lacking: &Lacking) -> GenerationRequest {
         let item = &self.items[position];
         let (entry, problem) = self.parts(item);
         GenerationRequest {
@@ -272,7 +273,8 @@ impl RunPlan {
             language: Some(entry.language),
             opening: self.opening(entry),
             n: self.config.n,
-            samples: missing.to_vec(),
+            samples: lacking.samples.clone(),
+            kept: lacking.kept.clone(),
             seed: item.seed,
             sampling: self.config.sampling.clone(),
         }

@@ -97,6 +97,8 @@ pub fn config(folder: &Path, n: u32) -> RunConfig {
 pub struct Scripted {
     pub asked: Mutex<Vec<(String, Vec<u32>)>>,
     pub prompts: Mutex<Vec<(String, Vec<Message>)>>,
+    /// The samples, with their seeds, that each request was told to be there.
+    pub kept: Mutex<Vec<Vec<(u32, u64)>>>,
     /// What each request's turn was to begin with.
     pub openings: Mutex<Vec<Option<String>>>,
     /// Ids whose request is refused.
@@ -142,6 +144,7 @@ impl Generator for Scripted {
         async move {
             self.asked.lock().unwrap().push((request.id.clone(), request.samples.clone()));
             self.prompts.lock().unwrap().push((request.id.clone(), request.messages.clone()));
+            self.kept.lock().unwrap().push(request.kept.clone());
             self.openings.lock().unwrap().push(request.opening.clone());
             if self.refuse_all || self.refuse.contains(&request.id) {
                 return Err(GeneratorError::Refused { message: "too long".to_owned() });
