@@ -44,7 +44,7 @@ fn judged(run: &StoredRun, beside: &Path, arguments: &Arguments) -> anyhow::Resu
     let options = RescoreOptions {
         suite: arguments.suite.source(),
         out: out.clone(),
-        scorers: arguments.scorers.options(),
+        scorers: arguments.scorers.options()?,
     };
     let report = rescore(run, &options).map_err(classify)?;
     let changed: usize = report.changed.values().sum();
