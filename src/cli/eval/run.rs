@@ -272,6 +272,7 @@ fn config(arguments: &Arguments) -> anyhow::Result<RunConfig> {
         data: arguments.data.clone(),
         prompts: arguments.prompts.clone().or_else(prompts_of_preset),
         variants: arguments.variants.clone(),
+        examples: settled.shots > 0,
     };
     let suite = Suite::open_with(&arguments.suite, &options).map_err(usage)?;
     Ok(RunConfig {
