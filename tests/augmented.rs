@@ -197,6 +197,7 @@ fn request(language: Option<Language>, question: &str) -> GenerationRequest {
         opening: None,
         n: 2,
         samples: vec![0, 1],
+        kept: Vec::new(),
         seed: 3,
         sampling: Sampling { temperature: 1.0, max_tokens: 12, ..Sampling::default() },
     }

@@ -109,6 +109,7 @@ impl<'a> Conversation<'a> {
             opening: request.opening.clone(),
             n: request.n,
             samples: vec![talk.sample],
+            kept: Vec::new(),
             seed: turn_seed(request.seed, turn),
             sampling: request.sampling.clone(),
         };

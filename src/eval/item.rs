@@ -23,6 +23,31 @@ pub trait SampleSink: Sync {
     fn keep(&self, record: SampleRecord) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
+/// What an item lacks of its samples, and what it has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lacking {
+    /// Ascending.
+    pub samples: Vec<u32>,
+    /// Those that were drawn before, each with the seed of its request.
+    pub kept: Vec<(u32, u64)>,
+}
+
+impl Lacking {
+    /// All of n samples.
+    pub fn all(n: u32) -> Self {
+        Self { samples: (0..n).collect(), kept: Vec::new() }
+    }
+
+    /// Take out a sample that is there.
+    pub fn keep(&mut self, record: &SampleRecord) {
+        self.samples.retain(|sample| *sample != record.sample);
+        // What was refused was not drawn.
+        if record.choice.is_some() {
+            self.kept.push((record.sample, record.seed));
+        }
+    }
+}
+
 /// How an item ended. Samples that came before the end are kept in every case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ItemEnd<E> {
@@ -58,11 +83,12 @@ impl RunPlan {
     pub async fn run_item<S: SampleSink>(
         &self,
         position: usize,
-        missing: &[u32],
+        lacking: &Lacking,
         generator: &dyn Generator,
         sink: &S,
     ) -> ItemEnd<S::Error> {
-        let request = self.request(position, missing);
+        let request = self.request(position, lacking);
+        let missing = &lacking.samples;
         let generator = Conversation::new(generator, self.problem(position).0);
         let (sender, events) = mpsc::unbounded_channel();
         let generation = async {

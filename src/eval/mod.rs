@@ -40,7 +40,7 @@ pub use generator::{
     Completion, Draw, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError,
     GeneratorIdentity, Message, Metered, Model, Sampling, Usage,
 };
-pub use item::{ItemEnd, SampleSink};
+pub use item::{ItemEnd, Lacking, SampleSink};
 pub use plan::{RunConfig, RunPlan, SAMPLES_PER_PROBLEM_MAX};
 pub use problem_tally::{Metric, ProblemTallies, ProblemTally, problem_tallies};
 pub use progress::{Plan, Progress, Silent};

@@ -12,6 +12,7 @@ use crate::language::Language;
 
 use super::error::EvalError;
 use super::generator::{GenerationRequest, GeneratorIdentity, Message, Sampling, TRACE_OPEN, request_id};
+use super::item::Lacking;
 use super::record::{FORMAT, RunFile, SampleRecord, SuiteReference};
 use super::scoring::{Place, ScorerOptions, Scoring};
 use super::seed::problem_seed;
@@ -25,7 +26,7 @@ pub struct RunConfig {
     pub languages: Option<Vec<Language>>,
     /// The first so many problems of each language.
     pub limit: Option<usize>,
-    /// Worked examples shown before each problem, the first so many of its language.
+    /// Worked examples shown before each problem, the first so many of those that are for it.
     pub shots: usize,
     /// Samples a problem.
     pub n: u32,
@@ -123,12 +124,21 @@ impl RunConfig {
         if self.thinking_prefix {
             self.check_prefixes(entries())?;
         }
-        match entries().find(|entry| entry.examples.len() < self.shots) {
+        // Of the problem that has the fewest.
+        let available = |entry: &LanguageProblems| {
+            let asked = entry.problems.iter().take(self.limit.unwrap_or(usize::MAX));
+            asked.map(|problem| entry.examples_for(problem).count()).min().unwrap_or_default()
+        };
+        let too_few = entries()
+            .filter(|_| self.shots > 0)
+            .map(|entry| (entry.language, available(entry)))
+            .find(|(_, available)| *available < self.shots);
+        match too_few {
             None => Ok(chosen),
-            Some(entry) => Err(EvalError::TooFewExamples {
+            Some((language, available)) => Err(EvalError::TooFewExamples {
                 suite: suite.name.clone(),
-                language: entry.language,
-                available: entry.examples.len(),
+                language,
+                available,
                 asked: self.shots,
             }),
         }
@@ -240,7 +250,7 @@ impl RunPlan {
         let prompt = &entry.prompt;
         let message = |role: &str, content: String| Message { role: role.to_owned(), content };
         let system = prompt.system.iter().map(|text| message("system", text.clone()));
-        let examples = entry.examples.iter().take(self.config.shots).flat_map(|example| {
+        let examples = entry.examples_for(problem).take(self.config.shots).flat_map(|example| {
             let question = message("user", prompt.user_text_with(&example.problem, &example.choices));
             [question, message("assistant", example.solution.clone())]
         });
@@ -263,7 +273,7 @@ impl RunPlan {
         Some(format!("{TRACE_OPEN}\n{prefix}"))
     }
 
-    pub(super) fn request(&self, position: usize, missing: &[u32]) -> GenerationRequest {
+    pub(super) fn request(&self, position: usize, lacking: &Lacking) -> GenerationRequest {
         let item = &self.items[position];
         let (entry, problem) = self.parts(item);
         GenerationRequest {
@@ -272,7 +282,8 @@ impl RunPlan {
             language: Some(entry.language),
             opening: self.opening(entry),
             n: self.config.n,
-            samples: missing.to_vec(),
+            samples: lacking.samples.clone(),
+            kept: lacking.kept.clone(),
             seed: item.seed,
             sampling: self.config.sampling.clone(),
         }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::directory::RunDirectory;
 use super::error::EvalError;
 use super::generator::Generator;
-use super::item::{ItemEnd, SampleSink};
+use super::item::{ItemEnd, Lacking, SampleSink};
 use super::plan::{RunConfig, RunPlan, now};
 use super::progress::{Plan, Progress};
 use super::record::{RunFile, SampleRecord};
@@ -37,7 +37,7 @@ pub async fn run(
     let plan = RunPlan::new(config)?;
     let mut file = plan.record(generator.identity());
     let mut directory = RunDirectory::open(&plan.config.out, &mut file)?;
-    let (missing, tally) = recover(&mut directory, &plan)?;
+    let (lacking, tally) = recover(&mut directory, &plan)?;
     let (resumed, total) = (tally.len(), plan.samples());
     if file.complete && resumed < total {
         // Samples of a finished run were taken away: what it said of them all does not hold.
@@ -48,7 +48,7 @@ pub async fn run(
     plan.reach().await?;
     let kept = Mutex::new(Kept { directory, tally });
     let sink = DirectorySink { kept, progress, stop: stop.clone(), total };
-    generate(&plan, missing, generator, &sink, stop).await?;
+    generate(&plan, lacking, generator, &sink, stop).await?;
     let kept = sink.kept();
     let results = plan.results(&kept.tally);
     file.finished = file.finished.or(Some(now()));
@@ -60,29 +60,29 @@ pub async fn run(
 }
 
 /// What each item lacks, and what is known of the samples that are there.
-fn recover(directory: &mut RunDirectory, plan: &RunPlan) -> Result<(Vec<Vec<u32>>, Tally), EvalError> {
+fn recover(directory: &mut RunDirectory, plan: &RunPlan) -> Result<(Vec<Lacking>, Tally), EvalError> {
     let positions = plan.positions();
-    let mut missing = vec![(0..plan.config.n).collect::<Vec<u32>>(); plan.len()];
+    let mut lacking = vec![Lacking::all(plan.config.n); plan.len()];
     let mut tally = Tally::default();
     directory.recover(|record| {
         if let Some(at) = positions.get(&(record.language, record.problem.as_str())) {
-            missing[*at].retain(|sample| *sample != record.sample);
+            lacking[*at].keep(&record);
             tally.add(&record);
         }
     })?;
-    Ok((missing, tally))
+    Ok((lacking, tally))
 }
 
 async fn generate(
     plan: &RunPlan,
-    missing: Vec<Vec<u32>>,
+    lacking: Vec<Lacking>,
     generator: &dyn Generator,
     sink: &DirectorySink<'_>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), EvalError> {
-    let pending = missing.into_iter().enumerate().filter(|(_, missing)| !missing.is_empty());
-    let requests = pending.map(|(position, missing)| async move {
-        (position, plan.run_item(position, &missing, generator, sink).await)
+    let pending = lacking.into_iter().enumerate().filter(|(_, lacking)| !lacking.samples.is_empty());
+    let requests = pending.map(|(position, lacking)| async move {
+        (position, plan.run_item(position, &lacking, generator, sink).await)
     });
     let mut running = futures::stream::iter(requests).buffer_unordered(plan.config.concurrency.max(1));
     let mut refusals = Refusals { plan, sink, open: Vec::new() };

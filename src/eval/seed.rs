@@ -23,6 +23,25 @@ pub fn continued_seed(seed: u64, n: u32, missing: &[u32]) -> u64 {
     derive(&[&seed.to_le_bytes(), &list])
 }
 
+/// The samples of the request that a kill cut short, in its order, if there is one: asked for again by its seed they are those
+/// that an uninterrupted run would have drawn. `missing` are the samples that are not there, `kept` the others with the
+/// seeds of their requests.
+pub fn cut_short(seed: u64, n: u32, missing: &[u32], kept: &[(u32, u64)]) -> Option<Vec<u32>> {
+    let mut wanted: Vec<u32> = (0..n).collect();
+    loop {
+        let of_request = continued_seed(seed, n, &wanted);
+        let is_left = |sample: &u32| !kept.contains(&(*sample, of_request));
+        let left: Vec<u32> = wanted.iter().copied().filter(is_left).collect();
+        if left.len() == wanted.len() {
+            return None;
+        }
+        if left == missing {
+            return Some(wanted);
+        }
+        wanted = left;
+    }
+}
+
 /// The seed of a further turn of a conversation, for all its samples.
 pub fn turn_seed(seed: u64, turn: usize) -> u64 {
     derive(&[b"turn", &seed.to_le_bytes(), &(turn as u64).to_le_bytes()])
@@ -62,5 +81,20 @@ mod tests {
         for (at, seed) in seeds.iter().enumerate() {
             assert!(*seed != base && !seeds[..at].contains(seed), "{:?}", lists[at]);
         }
+    }
+
+    #[test]
+    fn the_request_that_a_kill_cut_short() {
+        let check = |missing: &[u32], kept: &[(u32, u64)], expected: Option<&[u32]>| {
+            assert_eq!(cut_short(11, 5, missing, kept).as_deref(), expected, "{missing:?} {kept:?}");
+        };
+        let second = continued_seed(11, 5, &[2, 3, 4]);
+        check(&[0, 1, 2, 3, 4], &[], None);
+        check(&[0, 3], &[(1, 11), (2, 11), (4, 11)], Some(&[0, 1, 2, 3, 4]));
+        // The first request was for two; of the second one has come.
+        check(&[2, 4], &[(0, 11), (1, 11), (3, second)], Some(&[2, 3, 4]));
+        // Drawn by somebody else.
+        check(&[2, 3, 4], &[(0, 7), (1, 7)], None);
+        check(&[2, 4], &[(0, 11), (1, 11), (3, 7)], None);
     }
 }

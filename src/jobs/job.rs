@@ -9,7 +9,7 @@ use super::measured::run_file;
 use super::sink::{StoreSink, record_of};
 use super::spec::{JobSpec, json_of};
 use crate::eval::{
-    ChoiceGenerator, Generator, ItemEnd, Model, RunFile, RunPlan, SampleRecord, ScorerOptions, Task,
+    ChoiceGenerator, Generator, ItemEnd, Lacking, Model, RunFile, RunPlan, SampleRecord, ScorerOptions, Task,
 };
 use crate::store::{ItemKey, ItemPage, Lease, RunRow, Store, StoreError};
 
@@ -116,17 +116,34 @@ impl Job {
     pub async fn work(&self, position: usize, missing: &[u32], sink: &StoreSink<'_>) -> ItemEnd<JobError> {
         let source = match &self.completions {
             Completions::Generator(generator) => {
-                return self.plan.run_item(position, missing, &**generator, sink).await;
+                return match self.lacking(sink.store, position, missing).await {
+                    Ok(lacking) => self.plan.run_item(position, &lacking, &**generator, sink).await,
+                    Err(error) => ItemEnd::Sink(error),
+                };
             }
             Completions::Run(source) => source,
         };
-        match samples_of(sink.store, source, position as i64, missing).await {
+        match samples_of(sink.store, source, (position as i64, missing), true).await {
             Ok(samples) if samples.len() == missing.len() => {
                 self.plan.judge_item(position, samples, sink).await
             }
             Ok(_) => ItemEnd::Unavailable { message: format!("the run `{source}` lacks samples by now") },
             Err(error) => ItemEnd::Sink(error),
         }
+    }
+
+    /// The samples that a task lacks, and how the others were drawn.
+    async fn lacking(&self, store: &Store, position: usize, missing: &[u32]) -> Result<Lacking, JobError> {
+        let mut lacking = Lacking::all(self.plan.config.n);
+        let done: Vec<u32> =
+            lacking.samples.iter().copied().filter(|sample| !missing.contains(sample)).collect();
+        if !done.is_empty() {
+            let kept = samples_of(store, &self.run, (position as i64, &done), false).await?;
+            for record in &kept {
+                lacking.keep(record);
+            }
+        }
+        Ok(lacking)
     }
 
     /// The task's place in the plan, and the samples it lacks.
@@ -159,17 +176,17 @@ async fn judged_before(store: &Store, source: &str) -> Result<Result<RunFile, St
     }
 }
 
-/// These samples of a run's task.
+/// These samples of the task at a position of a run.
 async fn samples_of(
     store: &Store,
     run: &str,
-    position: i64,
-    numbers: &[u32],
+    (position, numbers): (i64, &[u32]),
+    completions: bool,
 ) -> Result<Vec<SampleRecord>, JobError> {
     let (mut found, mut after) = (Vec::new(), ItemKey { position: position - 1, sample: u32::MAX });
     loop {
         let page =
-            ItemPage { after: Some(after), limit: SAMPLES_AT_ONCE, completions: true, ..ItemPage::default() };
+            ItemPage { after: Some(after), limit: SAMPLES_AT_ONCE, completions, ..ItemPage::default() };
         let page = store.samples(run, &page).await?;
         let of_task = page.rows.iter().take_while(|row| row.key.position == position).count();
         let is_last = !page.has_more || of_task < page.rows.len();

@@ -55,6 +55,7 @@ impl EvalRunSpec {
             languages: self.languages.clone(),
             prompts: self.prompts.clone(),
             variants: self.variants.clone(),
+            examples: self.shots > 0,
             ..OpenOptions::default()
         };
         RunPlan::new(RunConfig {

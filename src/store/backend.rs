@@ -13,6 +13,24 @@ pub enum Backend {
     Postgres,
 }
 
+/// Whether a database that is not there is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Made,
+    Existing,
+}
+
+impl Access {
+    /// As SQLite calls it.
+    fn mode(self) -> &'static str {
+        match self {
+            Self::Made => "rwc",
+            // To read a file in WAL mode its index is written.
+            Self::Existing => "rw",
+        }
+    }
+}
+
 /// A writer waits so long for another one's transaction.
 const SQLITE_PRAGMAS: &str = "PRAGMA busy_timeout = 20000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
                               PRAGMA foreign_keys = ON";
@@ -21,8 +39,8 @@ impl Backend {
     /// The backend of a URL, and the URL as its driver wants it.
     ///
     /// # Errors
-    /// `Url`; `Io`, if the folder of an SQLite file cannot be made.
-    pub fn from_url(url: &str) -> Result<(Self, String), StoreError> {
+    /// `Url`; `Io`, if the folder of an SQLite file cannot be made; `NoDatabase`, if a file that must be there is not.
+    pub fn from_url(url: &str, access: Access) -> Result<(Self, String), StoreError> {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             return Ok((Self::Postgres, url.to_owned()));
         }
@@ -37,11 +55,17 @@ impl Backend {
             ));
         }
         let path = std::path::absolute(PathBuf::from(path)).map_err(StoreError::io(path))?;
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(StoreError::io(folder))?;
+        match access {
+            Access::Existing if !path.is_file() => return Err(StoreError::NoDatabase { path }),
+            Access::Existing => {}
+            Access::Made => {
+                if let Some(folder) = path.parent() {
+                    std::fs::create_dir_all(folder).map_err(StoreError::io(folder))?;
+                }
+            }
         }
         let path = path.to_str().ok_or_else(|| wrong("the path is not UTF-8"))?;
-        Ok((Self::Sqlite, format!("sqlite://{}?mode=rwc", percent_encoded(path))))
+        Ok((Self::Sqlite, format!("sqlite://{}?mode={}", percent_encoded(path), access.mode())))
     }
 
     pub fn name(self) -> &'static str {
@@ -99,7 +123,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let check = |url: &str, expected: Result<Backend, &str>| {
             let url = url.replace("DIR", folder.path().to_str().unwrap());
-            match (Backend::from_url(&url), expected) {
+            match (Backend::from_url(&url, Access::Made), expected) {
                 (Ok((found, _)), Ok(backend)) => assert_eq!(found, backend, "{url}"),
                 (Err(error), Err(words)) => assert!(error.to_string().contains(words), "{url}: {error}"),
                 (found, _) => panic!("{url}: {found:?}"),
@@ -113,5 +137,8 @@ mod tests {
         check("sqlite::memory:", Err("is a file"));
         check("mysql://localhost/db", Err("neither"));
         check("/tmp/x.db", Err("neither"));
+        let absent = format!("sqlite:{}/deep/er.db", folder.path().display());
+        let error = Backend::from_url(&absent, Access::Existing).unwrap_err();
+        assert!(matches!(error, StoreError::NoDatabase { .. }) && !folder.path().join("deep").exists());
     }
 }

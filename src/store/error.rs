@@ -11,6 +11,8 @@ pub enum StoreError {
         "store: the URL does not work: {message}. Write `sqlite:PATH` or `postgres://USER@HOST/DATABASE`"
     )]
     Url { message: String },
+    #[error("store: there is no database at {path}")]
+    NoDatabase { path: PathBuf },
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: std::io::Error },
     #[error("store: {backend} does not answer: {message}")]

@@ -3,6 +3,7 @@
 
 use sha2::{Digest, Sha256};
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
 use super::backend::Backend;
 use super::error::StoreError;
@@ -45,13 +46,42 @@ impl Store {
         }
         writing.commit().await
     }
+
+    /// Whether the tables are those of this build, without changing any.
+    ///
+    /// # Errors
+    /// `Migration` where they are not.
+    pub(super) async fn check_tables(&self) -> Result<(), StoreError> {
+        let read = sqlx::query(DIGESTS).fetch_all(&self.pool).await;
+        let rows = match read.map_err(StoreError::from) {
+            Err(StoreError::Database { message }) => {
+                let message = format!("the database holds no evaluations ({message})");
+                return Err(StoreError::Migration { message });
+            }
+            read => read?,
+        };
+        let applied = digests(&rows)?;
+        check(&applied)?;
+        let (known, found) = (MIGRATIONS.len(), applied.len());
+        if found < known {
+            let message = format!(
+                "the database has version {found} of the tables and this build reads {known}: `xenoglot serve` or \
+                 `xenoglot worker` of this build bring them up to date"
+            );
+            return Err(StoreError::Migration { message });
+        }
+        Ok(())
+    }
 }
+
+const DIGESTS: &str = "SELECT sha256 FROM store_versions ORDER BY version";
 
 /// The digests on record, oldest first.
 async fn applied(writing: &mut Writing) -> Result<Vec<String>, StoreError> {
-    let rows = sqlx::query("SELECT sha256 FROM store_versions ORDER BY version")
-        .fetch_all(&mut *writing.transaction)
-        .await?;
+    digests(&sqlx::query(DIGESTS).fetch_all(&mut *writing.transaction).await?)
+}
+
+fn digests(rows: &[AnyRow]) -> Result<Vec<String>, StoreError> {
     rows.iter().map(|row| Ok(row.try_get("sha256")?)).collect()
 }
 
@@ -105,6 +135,8 @@ mod tests {
         .await
         .unwrap();
         pool.close().await;
+        let error = Store::open_existing(&url).await.unwrap_err().to_string();
+        assert!(error.contains("has version 3") && error.contains("up to date"), "{error}");
         let store = Store::open(&url).await.unwrap();
         let (eval, run) = (store.eval("e").await.unwrap(), store.run("r").await.unwrap());
         assert_eq!((eval.owner, run.owner), (None, None));
@@ -121,7 +153,9 @@ mod tests {
             let store = Store::open(&url).await.unwrap();
             sqlx::query(change).execute(&store.pool).await.unwrap();
             store.close().await;
+            let reading = Store::open_existing(&url).await.unwrap_err();
             let error = Store::open(&url).await.unwrap_err();
+            assert_eq!(reading.to_string(), error.to_string());
             assert!(
                 matches!(error, StoreError::Migration { .. }) && error.to_string().contains(words),
                 "{error}"

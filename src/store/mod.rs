@@ -39,7 +39,7 @@ pub use samples::{ItemKey, ItemPage, NewSample, SampleRow, SampleStatus};
 pub use states::RunStatus;
 pub use tasks::{TaskRow, Undone};
 
-use backend::Backend;
+use backend::{Access, Backend};
 
 /// An open database; clones share its connections.
 #[derive(Debug, Clone)]
@@ -89,7 +89,23 @@ impl Store {
     /// # Errors
     /// `Url`, `Unreachable`, or `Migration` if another version of xenoglot made what is there.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let (backend, url) = Backend::from_url(url)?;
+        let store = Self::connect(url, Access::Made).await?;
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    /// Open a database that is there to read it: none is made, and no table is changed.
+    ///
+    /// # Errors
+    /// `Url`, `NoDatabase`, `Unreachable`, or `Migration` if its tables are not those of this build.
+    pub async fn open_existing(url: &str) -> Result<Self, StoreError> {
+        let store = Self::connect(url, Access::Existing).await?;
+        store.check_tables().await?;
+        Ok(store)
+    }
+
+    async fn connect(url: &str, access: Access) -> Result<Self, StoreError> {
+        let (backend, url) = Backend::from_url(url, access)?;
         sqlx::any::install_default_drivers();
         wait_for(backend, &url).await?;
         let pool = AnyPoolOptions::new()
@@ -99,9 +115,7 @@ impl Store {
             .connect(&url)
             .await
             .map_err(|error| StoreError::unreachable(backend, &error))?;
-        let store = Self { pool, backend };
-        store.migrate().await?;
-        Ok(store)
+        Ok(Self { pool, backend })
     }
 
     /// Whether the database answers.

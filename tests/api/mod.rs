@@ -7,6 +7,7 @@ mod batches;
 mod client;
 mod embeddings;
 mod errors;
+mod eval_commands;
 mod eval_comparisons;
 mod eval_exports;
 mod eval_suites;

@@ -20,10 +20,14 @@ fn runs() -> tempfile::TempDir {
     folder
 }
 
-fn eval(folder: &Path, words: &str) -> Output {
+fn command(folder: &Path, words: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xenoglot"));
     command.arg("eval").args(words.split(' ')).current_dir(folder).env_remove("XENOGLOT_SUITES");
-    command.output().unwrap()
+    command
+}
+
+fn eval(folder: &Path, words: &str) -> Output {
+    command(folder, words).output().unwrap()
 }
 
 #[track_caller]
@@ -80,6 +84,44 @@ fn flags_that_change_nothing_are_refused() {
     check("--model http://127.0.0.1:1 --threads 2", "--threads is of models in this process");
     check("--cache-size 1GiB", "--cache-size needs --cache");
     check("--concurrency 0", "at least 1");
+    check("--judge-model x", "--judge-model has no meaning for small, which no model judges");
+    check("--python /usr/bin/python3", "--python has no meaning for small, which runs no programs");
+}
+
+/// A server that is not there is the first thing wrong.
+const NOBODY: &str = "--model http://127.0.0.1:1";
+
+#[test]
+fn what_the_environment_says_is_no_request() {
+    let folder = runs();
+    let mut command = command(folder.path(), &format!("run ./suite {NOBODY}"));
+    for name in ["XENOGLOT_JUDGE_URL", "XENOGLOT_JUDGE_MODEL", "XENOGLOT_PYTHON"] {
+        command.env(name, "http://127.0.0.1:1");
+    }
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && stderr.contains("cannot be reached"), "{stderr}");
+}
+
+#[test]
+fn a_presets_samples_and_prompts_are_no_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let suite = folder.path().join("likely");
+    std::fs::create_dir(&suite).unwrap();
+    let problem = r#"{"id": "p1", "problem": "1 + 1 =", "choices": ["2", "3"], "answer": "A"}"#;
+    std::fs::write(suite.join("en.jsonl"), problem).unwrap();
+    let manifest = format!(
+        "format = 2\nname = \"likely\"\nversion = \"1\"\ndescription = \"a sum\"\nlicence = \"MIT\"\nrevision = \"1\"\n\
+         languages = [\"en\"]\ntask = \"loglikelihood\"\nfile = \"{{language}}.jsonl\"\nprompts = \"plain\"\n\
+         [sha256]\n\"en.jsonl\" = \"{}\"\n",
+        super::sha256(problem)
+    );
+    std::fs::write(suite.join("suite.toml"), manifest).unwrap();
+    let folder = folder.path();
+    let run = format!("run ./likely {NOBODY} --preset budget-alignment");
+    fails(folder, &run, 1, "cannot be reached");
+    fails(folder, &format!("{run} -n 4"), 2, "n: must be 1 where choices are scored");
+    fails(folder, &format!("{run} --prompts budget-alignment"), 1, "the set has no prompts for it");
 }
 
 #[test]

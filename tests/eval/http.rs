@@ -72,6 +72,7 @@ fn request(samples: &[u32]) -> GenerationRequest {
         opening: None,
         n: (samples.len() as u32).max(3),
         samples: samples.to_vec(),
+        kept: Vec::new(),
         seed: 11,
         sampling: Sampling::default(),
     }
@@ -636,8 +637,23 @@ async fn a_run_that_is_stopped_goes_on_over_http() {
     assert!(std::fs::read_to_string(&samples).unwrap().starts_with(&kept), "what is on file stays");
     let asked: Vec<u64> =
         server.bodies.lock().unwrap()[before..].iter().map(|body| body["n"].as_u64().unwrap()).collect();
-    assert_eq!(asked, [2, 4, 4, 4], "only what is missing is asked for");
+    assert_eq!(asked, [4, 4, 4, 4], "the request that was cut short is asked again whole");
     let found = records(&folder.path().join("run"));
+    let seeds =
+        |bodies: &[Value]| -> Vec<u64> { bodies.iter().map(|body| body["seed"].as_u64().unwrap()).collect() };
+    let (first, resumed) = {
+        let bodies = server.bodies.lock().unwrap();
+        (seeds(&bodies[..3]), seeds(&bodies[before..]))
+    };
+    assert_eq!(first[2], resumed[0]);
+    // As if nothing had happened.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let begun = server.bodies.lock().unwrap().len();
+    let whole = RunConfig { concurrency: 1, ..self::config(elsewhere.path(), 4) };
+    run(whole, &generator, &Silent, never()).await.unwrap();
+    assert_eq!(records(&elsewhere.path().join("run")), found);
+    let uninterrupted = seeds(&server.bodies.lock().unwrap()[begun..]);
+    assert_eq!(uninterrupted, [&first[..2], &resumed].concat());
     let mut draws: Vec<(u64, Option<u32>)> = found.iter().map(|one| (one.seed, one.choice)).collect();
     draws.sort_unstable();
     draws.dedup();
@@ -646,6 +662,31 @@ async fn a_run_that_is_stopped_goes_on_over_http() {
         let choice = one.choice.unwrap();
         assert_eq!(one.completion, format!("{} {choice} \\boxed{{42}}", one.seed));
     }
+}
+
+/// A server that gives one choice whatever it is asked for draws no sample twice, however often the run is resumed.
+#[tokio::test]
+async fn what_a_request_cut_short_does_not_give_is_asked_for_by_itself() {
+    let server = seeded(128, 1).await;
+    let generator = HttpGenerator::connect(options(&server.url)).await.unwrap();
+    let drawn = Mutex::new(Vec::new());
+    let keep = |event| {
+        if let GenerationEvent::Finished { sample, draw, .. } = event {
+            drawn.lock().unwrap().push((sample, draw));
+        }
+    };
+    let resumed = GenerationRequest { kept: vec![(0, 11)], ..request(&[1, 2]) };
+    generator.generate(&resumed, &keep).await.unwrap();
+    let uninterrupted = {
+        let other = seeded(128, 1).await;
+        seeds_of(&other, &[0, 1, 2]).await
+    };
+    let asked: Vec<u64> =
+        server.bodies.lock().unwrap().iter().map(|body| body["seed"].as_u64().unwrap()).collect();
+    assert_eq!(asked, uninterrupted);
+    let drawn: Vec<(u32, u64)> =
+        drawn.into_inner().unwrap().iter().map(|(sample, draw)| (*sample, draw.seed)).collect();
+    assert_eq!(drawn, [(1, asked[1]), (2, asked[2])]);
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ fn request(samples: &[u32], content: &str) -> GenerationRequest {
         opening: None,
         n: 6,
         samples: samples.to_vec(),
+        kept: Vec::new(),
         seed: 3,
         sampling: Sampling { temperature: 1.0, max_tokens: 20, ..Sampling::default() },
     }

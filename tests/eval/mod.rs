@@ -15,6 +15,7 @@ mod runs;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod scorers;
+mod shown;
 mod suite_data;
 mod suites;
 
@@ -96,6 +97,8 @@ pub fn config(folder: &Path, n: u32) -> RunConfig {
 #[derive(Default)]
 pub struct Scripted {
     pub asked: Mutex<Vec<(String, Vec<u32>)>>,
+    /// The samples, with their seeds, that each request was told to be there.
+    pub kept: Mutex<Vec<Vec<(u32, u64)>>>,
     pub prompts: Mutex<Vec<(String, Vec<Message>)>>,
     /// What each request's turn was to begin with.
     pub openings: Mutex<Vec<Option<String>>>,
@@ -141,6 +144,7 @@ impl Generator for Scripted {
     ) -> BoxFuture<'a, Result<(), GeneratorError>> {
         async move {
             self.asked.lock().unwrap().push((request.id.clone(), request.samples.clone()));
+            self.kept.lock().unwrap().push(request.kept.clone());
             self.prompts.lock().unwrap().push((request.id.clone(), request.messages.clone()));
             self.openings.lock().unwrap().push(request.opening.clone());
             if self.refuse_all || self.refuse.contains(&request.id) {

@@ -94,6 +94,10 @@ fn a_run_that_cannot_go_on_says_why_and_can_be_resumed() {
             assert_eq!(completed(&store, &run).await.samples_done, 24);
             let asked: usize = whole.asked.lock().unwrap().iter().map(|(_, samples)| samples.len()).sum();
             assert_eq!(asked as i64, 24 - kept);
+            let (asked, told) = (whole.asked.lock().unwrap(), whole.kept.lock().unwrap());
+            for ((_, samples), kept) in asked.iter().zip(&*told) {
+                assert_eq!(samples.len() + kept.len(), 4, "what is there comes with its seeds");
+            }
         });
     };
     check(Scripted { refuse_all: true, ..Scripted::default() }, "all 6 requests were refused");

@@ -1,8 +1,9 @@
-//! Flags of `eval run` that would change nothing, told rather than passed over in silence.
+//! Flags of `eval run` that would change nothing, told rather than passed over in silence. Only what stands on the line is a
+//! request: what the environment says is a default, and may be set for other suites.
 
 use super::run::Arguments;
 use crate::cli::failure::Failure;
-use crate::eval::Task;
+use crate::eval::{Suite, Task};
 use crate::score::Profile;
 
 /// A flag, and whether it was given.
@@ -10,7 +11,8 @@ type Flag = (&'static str, bool);
 
 /// # Errors
 /// The first flag that has no meaning with the others, and why.
-pub(super) fn refuse(arguments: &Arguments, task: Task, is_url: bool) -> Result<(), Failure> {
+pub(super) fn refuse(arguments: &Arguments, suite: &Suite, is_url: bool) -> Result<(), Failure> {
+    let task = suite.task;
     let provider = &arguments.provider;
     let of_provider = [
         ("model-name", arguments.model_name.is_some()),
@@ -38,6 +40,15 @@ pub(super) fn refuse(arguments: &Arguments, task: Task, is_url: bool) -> Result<
     let profiled = [("profile", arguments.scorers.profile() != Profile::Default)];
     if !matches!(task, Task::Math | Task::Choice) {
         none(&profiled, &format!("has no meaning for the task {}", task.name()))?;
+    }
+    let judges = |scorer: &str| task.name() == scorer || suite.scorers.iter().any(|spec| spec.name == scorer);
+    if !judges("judge") {
+        let message = format!("has no meaning for {}, which no model judges", suite.name);
+        none(&arguments.scorers.of_judge(), &message)?;
+    }
+    if !judges("code") {
+        let message = format!("has no meaning for {}, which runs no programs", suite.name);
+        none(&arguments.scorers.of_sandbox(), &message)?;
     }
     none(&[("cache-size", arguments.cache_size.is_some() && arguments.cache == "off")], "needs --cache")?;
     none(&[("concurrency 0", arguments.concurrency == 0)], "asks for nothing: it must be at least 1")

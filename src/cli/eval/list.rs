@@ -1,4 +1,4 @@
-//! `xenoglot eval list`: the runs below a folder.
+//! `xenoglot eval list`: the runs below a folder, or in a store.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,21 +7,31 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::run::classify;
+use super::stored::{OpenStore, StoreOption};
 use crate::eval::{RunFile, StoredRun, columns};
+use crate::jobs::{JobError, listed_scores};
+use crate::protocol::eval_tables::RunScores;
+use crate::store::{ListedRun, Page, RunFilter, RunRow};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Where the runs are
-    #[arg(default_value = "runs")]
-    directory: PathBuf,
+    /// Where the runs are [default: runs]
+    #[arg(conflicts_with = "store")]
+    directory: Option<PathBuf>,
     /// A JSON array, with the results of each run
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    store: StoreOption,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if let Some(store) = arguments.store.open()? {
+        return of_store(&store, arguments.json);
+    }
     let mut runs = Vec::new();
-    for (path, run) in StoredRun::below(&arguments.directory).map_err(classify)? {
+    let directory = arguments.directory.as_deref().unwrap_or(Path::new("runs"));
+    for (path, run) in StoredRun::below(directory).map_err(classify)? {
         match run {
             Ok(run) => runs.push((path, run.file)),
             Err(error) => eprintln!("{}: {error}", path.display()),
@@ -59,6 +69,95 @@ fn row(path: &Path, file: &RunFile) -> Vec<String> {
         percent(pass.map(|interval| interval.mean)),
         percent(consistency.map(|interval| interval.mean)),
     ]
+}
+
+/// All runs of a store, the oldest first.
+fn of_store(open: &OpenStore, as_json: bool) -> anyhow::Result<()> {
+    let mut page = Page { limit: RUNS_AT_ONCE, ..Page::default() };
+    let mut runs: Vec<(ListedRun, Option<RunScores>)> = Vec::new();
+    loop {
+        let store = &open.store;
+        let read = async {
+            let more = store.runs_of_all(&RunFilter::default(), &page).await?;
+            let mut scored = Vec::with_capacity(more.rows.len());
+            for row in more.rows {
+                let scores = listed_scores(store, &row.run).await?;
+                scored.push((row, scores));
+            }
+            Ok::<_, JobError>((scored, more.has_more))
+        };
+        let (more, has_more) = open.wait(read)?;
+        runs.extend(more);
+        page.after = runs.last().map(|(row, _)| row.run.id.clone());
+        if !has_more {
+            break;
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    if as_json {
+        let runs: Vec<Value> = runs.iter().map(|(row, scores)| stored_json(row, scores.as_ref())).collect();
+        serde_json::to_writer_pretty(&mut out, &runs)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    let header = ["run", "name", "suite", "model", "created", "status", "samples", "pass@1", "consistent"];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    rows.extend(runs.iter().map(|(row, scores)| stored_row(&row.run, scores.as_ref())));
+    write!(out, "{}", columns(&rows))?;
+    Ok(())
+}
+
+/// Runs of one question to the store.
+const RUNS_AT_ONCE: usize = 500;
+
+/// A suite's name, where the store has one for the run.
+fn suite(run: &RunRow) -> &str {
+    run.spec["suite"].as_str().unwrap_or("-")
+}
+
+fn stored_row(run: &RunRow, scores: Option<&RunScores>) -> Vec<String> {
+    let percent = |metric: &str| {
+        let score = scores.and_then(|scores| scores.overall.metrics.get(metric));
+        score.map_or("-".to_owned(), |score| format!("{:.1}", score.value * 100.0))
+    };
+    vec![
+        run.id.clone(),
+        run.name.clone(),
+        suite(run).to_owned(),
+        run.model.clone(),
+        date(seconds(run.created_ms)),
+        run.status.to_string(),
+        format!("{}/{}", run.samples_done, run.samples_total),
+        percent("pass@1"),
+        percent("following"),
+    ]
+}
+
+fn stored_json(ListedRun { run, eval_name }: &ListedRun, scores: Option<&RunScores>) -> Value {
+    json!({
+        "id": run.id,
+        "name": run.name,
+        "eval_id": run.eval,
+        "eval_name": eval_name,
+        "model": run.model,
+        "suite": suite(run),
+        "n": run.samples_per_task,
+        "status": run.status.as_str(),
+        "error": run.error,
+        "created_at": seconds(run.created_ms),
+        "started_at": run.started_ms.map(seconds),
+        "finished_at": run.finished_ms.map(seconds),
+        "samples_done": run.samples_done,
+        "samples_total": run.samples_total,
+        "prompt_tokens": run.prompt_tokens,
+        "completion_tokens": run.completion_tokens,
+        "scores": scores,
+    })
+}
+
+/// Since 1970.
+fn seconds(milliseconds: i64) -> u64 {
+    u64::try_from(milliseconds / 1000).unwrap_or_default()
 }
 
 /// `2026-11-28 21:04` in UTC, from seconds since 1970 (Hinnant, "chrono-Compatible Low-Level Date Algorithms").

@@ -9,6 +9,7 @@ mod rescore;
 mod run;
 mod scorers;
 mod show;
+mod stored;
 mod suite_options;
 
 use std::io::Write;
@@ -32,7 +33,7 @@ enum Action {
     Run(Box<run::Arguments>),
     /// List the suites.
     Suites(SuitesArguments),
-    /// List the runs below a folder.
+    /// List the runs below a folder, or in a store.
     List(list::Arguments),
     /// Print the table of a run again.
     Show(show::Arguments),

@@ -133,7 +133,7 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
     start::logging(&settings, true)?;
     // Before a model is loaded: a wrong name or number is said at once.
     let mut config = config(arguments)?;
-    ignored::refuse(arguments, config.suite.task, arguments.model.as_deref().is_some_and(is_url))?;
+    ignored::refuse(arguments, &config.suite, arguments.model.as_deref().is_some_and(is_url))?;
     config.validate().map_err(classify)?;
     let runtime = start::runtime()?;
     let cache = cache(arguments)?;
@@ -252,14 +252,7 @@ fn usual_out(suite: &Suite, model: &str) -> PathBuf {
 /// All but the directory, whose usual name needs the model's. A flag wins over the preset, the preset over the suite.
 fn config(arguments: &Arguments) -> anyhow::Result<RunConfig> {
     let preset = arguments.preset.as_deref().map(Preset::named).transpose().map_err(usage)?;
-    let options = OpenOptions {
-        languages: arguments.languages.clone(),
-        data: arguments.data.clone(),
-        prompts: arguments.prompts.clone().or_else(|| preset.as_ref()?.prompts.clone()),
-        variants: arguments.variants.clone(),
-    };
-    let suite = Suite::open_with(&arguments.suite, &options).map_err(usage)?;
-    let preset = preset.map_or_else(Protocol::default, |preset| preset.protocol);
+    let (task, own) = Suite::task_and_protocol(&arguments.suite).map_err(usage)?;
     let said = Protocol {
         n: arguments.n,
         k: Vec::new(),
@@ -271,7 +264,17 @@ fn config(arguments: &Arguments) -> anyhow::Result<RunConfig> {
         max_tokens: arguments.max_tokens,
         thinking_prefix: arguments.thinking_prefix,
     };
-    let settled = said.of_task(suite.task).over(&preset).over(&suite.protocol).settled(32).map_err(usage)?;
+    let of_preset = preset.as_ref().map(|preset| preset.protocol.clone()).unwrap_or_default();
+    let settled = said.of_task(task).over(&of_preset).over(&own).settled(32).map_err(usage)?;
+    let prompts_of_preset = || preset.as_ref()?.prompts_of(task).map(str::to_owned);
+    let options = OpenOptions {
+        languages: arguments.languages.clone(),
+        data: arguments.data.clone(),
+        prompts: arguments.prompts.clone().or_else(prompts_of_preset),
+        variants: arguments.variants.clone(),
+        examples: settled.shots > 0,
+    };
+    let suite = Suite::open_with(&arguments.suite, &options).map_err(usage)?;
     Ok(RunConfig {
         languages: arguments.languages.clone(),
         limit: arguments.limit,
@@ -281,7 +284,7 @@ fn config(arguments: &Arguments) -> anyhow::Result<RunConfig> {
         thinking_prefix: settled.thinking_prefix,
         seed: arguments.seed,
         concurrency: arguments.concurrency,
-        scorers: arguments.scorers.options(),
+        scorers: arguments.scorers.options()?,
         out: PathBuf::new(),
         suite,
     })

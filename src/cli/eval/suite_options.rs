@@ -31,6 +31,8 @@ impl SuiteOptions {
             data: self.data.clone(),
             prompts: self.prompts.clone(),
             variants: self.variants.clone(),
+            // As the run had them.
+            examples: false,
         };
         SuiteSource { name: self.suite.clone(), open }
     }

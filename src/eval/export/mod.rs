@@ -109,7 +109,11 @@ impl SuiteSource {
     /// `SuiteChanged` if its digest is not the one recorded.
     pub(super) fn suite_of(&self, run: &StoredRun) -> Result<Suite, EvalError> {
         let recorded = &run.file.suite;
-        let mut options = OpenOptions { languages: Some(run.file.languages.clone()), ..self.open.clone() };
+        let mut options = OpenOptions {
+            languages: Some(run.file.languages.clone()),
+            examples: run.file.shots > 0,
+            ..self.open.clone()
+        };
         if options.variants.is_empty() {
             options.variants.clone_from(&recorded.variants);
         }

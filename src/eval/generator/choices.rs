@@ -2,7 +2,8 @@
 //!
 //! Nothing is generated, but a run goes as any other: a sample's completion is [`ChoiceScores`] as JSON, kept in its
 //! record and judged from there, so that it can be judged again. The prompt is the messages' texts joined by blank lines,
-//! without a chat template, and each choice follows it after a space, as in lm-evaluation-harness.
+//! without a chat template, and each choice follows it after a space, as in lm-evaluation-harness; so does an example's answer
+//! follow its question.
 
 use std::collections::HashMap;
 
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use super::continuation::{Continuation, ContinuationRequest, ContinuationScorer};
 use super::{
     Completion, Draw, Finish, GenerationEvent, GenerationRequest, Generator, GeneratorError,
-    GeneratorIdentity, Usage, request_id,
+    GeneratorIdentity, Message, Usage, request_id,
 };
 use crate::eval::suite::Suite;
 use crate::score::statistics::{Normalisation, ScoredOption, likeliest};
@@ -76,10 +77,9 @@ impl<S: Generator + ContinuationScorer> ChoiceGenerator<S> {
         let choices = choices.ok_or_else(|| GeneratorError::Refused {
             message: format!("{}: the problem has no choices", request.id),
         })?;
-        let texts: Vec<&str> = request.messages.iter().map(|message| message.content.as_str()).collect();
         let asked = ContinuationRequest {
             id: request.id.clone(),
-            context: texts.join("\n\n"),
+            context: context(&request.messages),
             continuations: choices.iter().map(|choice| format!(" {}", choice.trim())).collect(),
         };
         let found = self.scorer.score(&asked).await?;
@@ -101,6 +101,17 @@ impl<S: Generator + ContinuationScorer> ChoiceGenerator<S> {
         }
         Ok(())
     }
+}
+
+/// The messages' texts; an example's answer follows its question as a choice follows the problem.
+fn context(messages: &[Message]) -> String {
+    let mut text = String::new();
+    for Message { role, content } in messages {
+        let between = if role == "assistant" { " " } else { "\n\n" };
+        text.push_str(if text.is_empty() { "" } else { between });
+        text.push_str(content);
+    }
+    text
 }
 
 impl<S: Generator + ContinuationScorer> Generator for ChoiceGenerator<S> {
@@ -125,6 +136,15 @@ impl<S: Generator + ContinuationScorer> Generator for ChoiceGenerator<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn examples_read_as_problems_with_their_choice() {
+        let message =
+            |role: &str, content: &str| Message { role: role.to_owned(), content: content.to_owned() };
+        let messages = [message("user", "1 + 1 ="), message("assistant", "2"), message("user", "1 + 2 =")];
+        assert_eq!(context(&messages), "1 + 1 = 2\n\n1 + 2 =");
+        assert_eq!(context(&messages[2..]), "1 + 2 =");
+    }
 
     #[test]
     fn the_likeliest_choice_by_each_rule() {

@@ -1,10 +1,11 @@
 //! Completions from any OpenAI-compatible URL.
 //!
 //! One streaming request asks for the missing samples, at most [`CHOICES_MAX`] of them or what the server allows; a
-//! further one asks for those still missing then, be it for that limit, a server that ignores `n`, a broken stream, a
-//! choice that the server aborted or a resumed run. The API cannot name a choice index, so each such request gets a
-//! seed of its own (derived from the problem's and all samples missing): no sample is lost or doubled, but those of a
-//! resumed problem need not be the ones an uninterrupted run would have drawn. In-process runs do not have this limit.
+//! further one asks for those still missing then, be it for that limit, a server that ignores `n`, a broken stream or a
+//! choice that the server aborted. The API cannot name a choice index, so each further request gets a seed of its own
+//! (derived from the problem's and all samples missing): no sample is lost or doubled. A request that was cut short by the
+//! end of the run is asked again whole, by its seed, and only what is missing is kept: with a server whose choices follow
+//! from seed and index a resumed run has the samples of an uninterrupted one.
 
 mod answer;
 mod echo;
@@ -26,7 +27,7 @@ use super::sse::Events;
 use super::{
     Completion, Draw, GenerationEvent, GenerationRequest, Generator, GeneratorError, GeneratorIdentity,
 };
-use crate::eval::seed::continued_seed;
+use crate::eval::seed::{continued_seed, cut_short};
 use answer::Answer;
 use patience::{Failure, Patience};
 pub use rate::RateLimits;
@@ -238,19 +239,28 @@ impl HttpGenerator {
         }
     }
 
-    /// Ask for the first of `missing`: for half as many whenever the server finds `n` too large, and without what is
-    /// off and it does not know.
-    async fn ask(&self, request: &GenerationRequest, missing: &[u32]) -> Result<Asked<'_>, Failure> {
-        let seed = continued_seed(request.seed, request.n, missing);
+    /// Ask for the first of `wanted`: for half as many whenever the server finds `n` too large, and without what is
+    /// off and it does not know. `None`, if none of so many is missing.
+    async fn ask(
+        &self,
+        request: &GenerationRequest,
+        wanted: &[u32],
+        missing: &[u32],
+    ) -> Result<Option<Asked<'_>>, Failure> {
+        let seed = continued_seed(request.seed, request.n, wanted);
         let url = format!("{}/chat/completions", self.base);
         loop {
-            let count = missing.len().min(self.choices_max.load(Ordering::Relaxed));
+            let count = wanted.len().min(self.choices_max.load(Ordering::Relaxed));
+            let samples = &wanted[..count];
+            if !samples.iter().any(|sample| missing.contains(sample)) {
+                return Ok(None);
+            }
             let unknown = lock(&self.unknown).clone();
             let body = request::body(&self.model, request, count, seed, &unknown);
             let admission = self.rate.admit().await;
             match self.send(self.client.post(&url).json(&body)).await {
                 Ok(response) => {
-                    return Ok(Asked { samples: missing[..count].to_vec(), seed, response, admission });
+                    return Ok(Some(Asked { samples: samples.to_vec(), seed, response, admission }));
                 }
                 Err(Failure::Refused { parameter, .. }) if parameter.as_deref() == Some("n") && count > 1 => {
                     self.choices_max.fetch_min(count / 2, Ordering::Relaxed);
@@ -267,15 +277,18 @@ impl HttpGenerator {
         }
     }
 
-    /// One request for samples that are missing; those finished are reported and removed from `missing` even if it breaks off.
+    /// One request, for the samples that are missing or for those of a request that was `cut_short`; those finished are reported
+    /// and removed from `missing` even if it breaks off.
     async fn attempt(
         &self,
         request: &GenerationRequest,
+        cut_short: Option<&[u32]>,
         missing: &Mutex<Vec<u32>>,
         events: &(dyn Fn(GenerationEvent) + Send + Sync),
     ) -> Result<(), Failure> {
-        let wanted = lock(missing).clone();
-        let Asked { samples, seed, response, admission } = self.ask(request, &wanted).await?;
+        let before = lock(missing).clone();
+        let asked = self.ask(request, cut_short.unwrap_or(&before), &before).await?;
+        let Some(Asked { samples, seed, response, admission }) = asked else { return Ok(()) };
         let report = |tokens, finished: Vec<(usize, Completion)>| {
             events(GenerationEvent::Tokens(tokens));
             for (choice, completion) in finished {
@@ -299,12 +312,16 @@ impl HttpGenerator {
             // All that was asked for is there, however the connection ended.
             return Ok(());
         }
+        if cut_short.is_some() {
+            // What does not come of it this time is asked for by itself.
+            return Ok(());
+        }
         read?;
         let passing = |message: String| Err(Failure::Passing { message, wait: None });
         match answer.broken_by() {
             Some(reason) => passing(format!("{} ended a choice with finish_reason {reason:?}", self.base)),
             // A stream may end early without an error: a proxy's limit, a worker that died.
-            None if lock(missing).len() == wanted.len() => {
+            None if lock(missing).len() == before.len() => {
                 passing(format!("{} answered without a finished choice", self.base))
             }
             None => Ok(()),
@@ -355,9 +372,12 @@ impl HttpGenerator {
         events: &(dyn Fn(GenerationEvent) + Send + Sync),
     ) -> Result<(), GeneratorError> {
         let missing = Mutex::new(request.samples.clone());
+        if let Some(wanted) = cut_short(request.seed, request.n, &request.samples, &request.kept) {
+            self.patience().with(|| self.attempt(request, Some(&wanted), &missing, events)).await?;
+        }
         // An attempt that succeeds finished a sample.
         while !lock(&missing).is_empty() {
-            self.patience().with(|| self.attempt(request, &missing, events)).await?;
+            self.patience().with(|| self.attempt(request, None, &missing, events)).await?;
         }
         Ok(())
     }

@@ -81,6 +81,8 @@ pub struct GenerationRequest {
     pub n: u32,
     /// Those still missing, ascending, each below n.
     pub samples: Vec<u32>,
+    /// Those that an earlier call has drawn, each with the seed of its request.
+    pub kept: Vec<(u32, u64)>,
     /// Sample i is choice i of a request with this seed, where choices can be named.
     pub seed: u64,
     pub sampling: Sampling,

@@ -1,6 +1,6 @@
 //! The worked examples: problems with solutions that end as an answer has to end, in a box.
 //!
-//! They show a model the form of an answer, which small models do not pick up from a prompt's words. None may be
+//! Files of the suite's own, or of another suite; `shown` makes examples of problems. They show a model the form of an answer, which small models do not pick up from a prompt's words. None may be
 //! one of the suite's own problems: that would hand out its answer.
 
 use std::collections::HashMap;
@@ -28,8 +28,9 @@ pub(super) fn read(
     digest: &mut Sha256,
 ) -> Result<HashMap<Language, Vec<Example>>, SuiteError> {
     let file = match &manifest.examples {
-        None => return Ok(HashMap::new()),
         Some(ExamplesFrom::Suite(name)) => return of_suite(name, manifest, digest),
+        // Those of problems are `shown`'s.
+        None | Some(ExamplesFrom::Data { .. } | ExamplesFrom::Problems { .. }) => return Ok(HashMap::new()),
         Some(ExamplesFrom::Own(file)) => file,
     };
     let kind = Kind { file, fields: &FIELDS, one: "an example", many: "examples" };
@@ -38,6 +39,7 @@ pub(super) fn read(
             problem: row.string("problem")?,
             choices: Vec::new(),
             solution: row.string("solution")?,
+            group: None,
         };
         let asked = problems.get(&row.language).into_iter().flatten();
         if let Some(same) = asked.into_iter().find(|problem| problem.problem == example.problem) {

@@ -18,6 +18,7 @@ mod prompts;
 mod read;
 mod referenced;
 mod rows;
+mod shown;
 mod summary;
 mod task;
 
@@ -81,8 +82,11 @@ pub struct LanguageProblems {
     pub language: Language,
     pub prompt: Prompt,
     pub problems: Vec<Problem>,
-    /// What a prompt may show before the problem, in this order; all languages should have the same.
+    /// What a prompt may show before the problem, in this order; all languages should have the same. `examples_for` has those of
+    /// one problem.
     pub examples: Vec<Example>,
+    /// The field by which problems and examples are grouped: a kept one, or `id`.
+    pub group: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,8 +122,10 @@ impl Problem {
 pub struct Example {
     pub problem: String,
     pub choices: Vec<String>,
-    /// Ends with the answer in a box.
+    /// Ends with the answer in a box, where the task asks for one.
     pub solution: String,
+    /// Which problems it may be shown for, in a suite with groups.
+    pub group: Option<String>,
 }
 
 /// How a suite is opened.
@@ -133,6 +139,8 @@ pub struct OpenOptions {
     pub prompts: Option<String>,
     /// Variants of the prompts to apply.
     pub variants: Vec<String>,
+    /// Whether worked examples by reference are read too: a run without any needs no file of them.
+    pub examples: bool,
 }
 
 impl Suite {
@@ -199,7 +207,18 @@ impl Suite {
         };
         let mut examples = examples::read(files, &manifest, &problems, &mut digest)?;
         for example in manifest.languages.iter().filter_map(|language| examples.get(language)).flatten() {
-            definition.update(format!("{example:?}"));
+            // Written so since the first runs, whose digests have to stay theirs.
+            let Example { problem, choices, solution, .. } = example;
+            definition.update(format!(
+                "Example {{ problem: {problem:?}, choices: {choices:?}, solution: {solution:?} }}"
+            ));
+        }
+        let root = data::root(options.data.as_deref());
+        let (of_problems, read) = shown::read(&manifest, &problems, root.as_deref(), options.examples)?;
+        examples.extend(of_problems);
+        for (name, sha256) in read {
+            digest.update(sha256.as_bytes());
+            digests.insert(name, sha256);
         }
         let languages = manifest.languages.iter().filter_map(|language| {
             Some(LanguageProblems {
@@ -207,6 +226,7 @@ impl Suite {
                 prompt: prompts.by_language[language].clone(),
                 problems: problems.remove(language)?,
                 examples: examples.remove(language).unwrap_or_default(),
+                group: manifest.example_group().cloned(),
             })
         });
         let suite = Self {

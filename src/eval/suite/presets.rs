@@ -124,6 +124,12 @@ impl Preset {
         })
     }
 
+    /// Its prompts, unless they have no meaning for the task: the papers' ask for an answer, and where choices are scored none is
+    /// generated.
+    pub fn prompts_of(&self, task: Task) -> Option<&str> {
+        self.prompts.as_deref().filter(|_| task != Task::Loglikelihood)
+    }
+
     pub fn names() -> Vec<String> {
         table().map(|table| table.keys().cloned().collect()).unwrap_or_default()
     }
@@ -159,9 +165,14 @@ mod tests {
 
     #[test]
     fn likelihoods_are_asked_once() {
-        let preset = Preset::named("budget-alignment").unwrap().protocol;
-        let settled = |task| Protocol::default().of_task(task).over(&preset).settled(32).unwrap().n;
-        assert_eq!((settled(Task::Loglikelihood), settled(Task::Choice)), (1, 32));
+        let preset = Preset::named("budget-alignment").unwrap();
+        let settled = |said: Protocol, task| said.of_task(task).over(&preset.protocol).settled(32).unwrap().n;
+        let nothing = Protocol::default;
+        assert_eq!((settled(nothing(), Task::Loglikelihood), settled(nothing(), Task::Choice)), (1, 32));
+        // What is asked for in so many words is not changed; the run refuses it.
+        assert_eq!(settled(Protocol { n: Some(4), ..nothing() }, Task::Loglikelihood), 4);
+        assert_eq!(preset.prompts_of(Task::Choice), Some("budget-alignment"));
+        assert_eq!(preset.prompts_of(Task::Loglikelihood), None);
     }
 
     #[test]

@@ -204,7 +204,10 @@ fn kept(fields: &FieldMap, row: &Value) -> Result<Map<String, Value>, (String, S
 }
 
 /// A template with `{path}` replaced by what stands there.
-fn filled(template: &str, row: &Value) -> Result<String, (String, String)> {
+///
+/// # Errors
+/// The path that is missing, and what is wrong with it.
+pub(super) fn filled(template: &str, row: &Value) -> Result<String, (String, String)> {
     let mut text = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {

@@ -49,13 +49,14 @@ pub enum DataState {
 }
 
 impl Suite {
-    /// How a suite says it is to be run, told from its manifest alone.
+    /// A suite's task and how it says it is to be run, told from its manifest alone.
     ///
     /// # Errors
     /// What is wrong with the manifest.
-    pub fn protocol_of(name_or_path: &str) -> Result<Protocol, SuiteError> {
+    pub fn task_and_protocol(name_or_path: &str) -> Result<(Task, Protocol), SuiteError> {
         let files = find(name_or_path)?;
-        Ok(Manifest::parse(&files.text(MANIFEST)?, &files.describe(MANIFEST))?.protocol)
+        let manifest = Manifest::parse(&files.text(MANIFEST)?, &files.describe(MANIFEST))?;
+        Ok((manifest.task, manifest.protocol))
     }
 
     /// `data`: where data that are not shipped may be, in place of `$XENOGLOT_DATA`.

@@ -4,15 +4,20 @@
 //! "is". Case, markup and the form of accents do not matter. A phrase that only supposes ("if the answer is 5") or
 //! denies ("the answer is not 5") announces nothing.
 
+mod fold;
+mod gap;
+#[cfg(test)]
+mod tests;
+
 use std::sync::LazyLock;
 
-use unicode_normalization::char::decompose_canonical;
-
-use super::beside::bounds;
-use super::formula::{floor, head};
+use super::formula::floor;
 use super::value::{is_currency, is_digit, starts_value};
 use crate::language::Language;
-use crate::score::phrases::{BOUNDS, NEGATIONS, OPTION_WORDS, STEPWISE, SUPPOSITIONS, phrases};
+use crate::score::phrases::{OPTION_WORDS, SUPPOSITIONS, phrases};
+use fold::{folded, is_filling, is_spaced, matched};
+pub(super) use gap::denies;
+use gap::{after_gap, contains_word, names_steps};
 
 /// Where the text after each phrase starts, in order.
 pub(super) fn anchors(text: &str) -> Vec<usize> {
@@ -59,61 +64,6 @@ static NOUNS: LazyLock<Vec<Noun>> = LazyLock::new(|| {
     nouns
 });
 
-/// A character in lower case, its accents apart.
-fn folded(c: char) -> impl Iterator<Item = char> {
-    let mut parts = ['\0'; 6];
-    let mut count = 0;
-    if c.is_ascii() {
-        parts[0] = c.to_ascii_lowercase();
-        count = 1;
-    } else {
-        for lower in c.to_lowercase() {
-            decompose_canonical(lower, |part| {
-                if count < parts.len() {
-                    parts[count] = part;
-                    count += 1;
-                }
-            });
-        }
-    }
-    parts.into_iter().take(count)
-}
-
-/// The length of the start of `text` that folds to `letters`. A blank there stands for blanks and markup here.
-fn matched(text: &str, letters: impl IntoIterator<Item = char>) -> Option<usize> {
-    let mut letters = letters.into_iter().peekable();
-    let mut rest = text;
-    while let Some(letter) = letters.peek().copied() {
-        let c = rest.chars().next()?;
-        if letter == ' ' {
-            let after = rest.trim_start_matches(is_filling);
-            if after.len() == rest.len() {
-                return None;
-            }
-            rest = after;
-            letters.next();
-            continue;
-        }
-        for part in folded(c) {
-            if letters.next() != Some(part) {
-                return None;
-            }
-        }
-        rest = &rest[c.len_utf8()..];
-    }
-    Some(text.len() - rest.len())
-}
-
-/// Blanks and the markup of bold, italic and code.
-fn is_filling(c: char) -> bool {
-    c.is_whitespace() || matches!(c, '*' | '_' | '`' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
-}
-
-/// Alphabets whose words are set apart by blanks and hardly change at their start.
-fn is_spaced(c: char) -> bool {
-    c < '\u{530}'
-}
-
 fn noun_at(nouns: &[Noun], text: &str, at: usize, c: char, inside_word: bool) -> Option<usize> {
     if !c.is_alphabetic() || (inside_word && is_spaced(c)) {
         return None;
@@ -143,9 +93,6 @@ fn tag(text: &str, at: usize) -> Option<usize> {
     let found = text.as_bytes().get(at..at + TAG.len())?.eq_ignore_ascii_case(TAG.as_bytes());
     found.then(|| skipped(text, at + TAG.len()))
 }
-
-/// Bytes between the noun and its link: "to the problem", "in dollars".
-const GAP_MAX: usize = 72;
 
 /// Where the answer starts, if what follows a noun announces one.
 fn link(text: &str, noun: usize, end: usize, known: &Noun) -> Option<usize> {
@@ -250,70 +197,6 @@ fn link_word(text: &str, known: &Noun) -> Option<usize> {
         .max()
 }
 
-/// A few words may stand before the link, if none of them denies and no sentence ends there.
-fn after_gap(text: &str, end: usize, known: &Noun) -> Option<usize> {
-    let window = head(&text[end..], GAP_MAX);
-    let mut boundary = true;
-    let mut bracketed = false;
-    let mut behind_aside = 0;
-    for (offset, c) in window.char_indices() {
-        let at = end + offset;
-        if offset < behind_aside {
-            continue;
-        }
-        if c == ','
-            && let Some(length) = aside(&window[offset..])
-        {
-            behind_aside = offset + length;
-            boundary = true;
-            continue;
-        }
-        match c {
-            '(' | '（' => bracketed = true,
-            ')' | '）' => bracketed = false,
-            '.' | ',' | ';' | '!' | '?' | '\n' | '。' | '，' | '、' | '！' | '？' | '।' | '؟' | '،' | '۔'
-                if !bracketed =>
-            {
-                return None;
-            }
-            _ => {}
-        }
-        let gap = &window[..offset];
-        if bracketed {
-        } else if matches!(c, ':' | '：' | '=') {
-            return is_plain(gap).then(|| skipped(text, at + c.len_utf8()));
-        } else if (boundary || !is_spaced(c))
-            && let Some(length) = link_word(&text[at..], known)
-        {
-            return is_plain(gap).then(|| skipped(text, at + length));
-        }
-        boundary = !c.is_alphanumeric();
-    }
-    None
-}
-
-/// Bytes of ", then,".
-const ASIDE_MAX: usize = 28;
-
-/// The length of an aside between commas at the start of a text.
-fn aside(text: &str) -> Option<usize> {
-    let inner = head(text.strip_prefix(',')?, ASIDE_MAX);
-    let length = inner.find(',')?;
-    let words = inner[..length].chars().all(|c| c.is_alphabetic() || c == ' ');
-    (words && length > 2).then_some(length + 2)
-}
-
-/// Words before a link that neither deny nor bound what follows, nor promise the steps that lead to it.
-fn is_plain(gap: &str) -> bool {
-    !denies(gap) && !bounds(gap) && !names_steps(gap)
-}
-
-/// "step by step".
-fn names_steps(words: &str) -> bool {
-    let lower = words.to_lowercase();
-    STEPWISE.iter().any(|words| lower.contains(words))
-}
-
 /// Past blanks, markup, further colons and opening quotes.
 fn skipped(text: &str, at: usize) -> usize {
     let rest =
@@ -328,205 +211,10 @@ fn is_heading(text: &str, noun: usize) -> bool {
     line.trim_matches(|c: char| is_filling(c) || c == '#').split_whitespace().count() <= 1
 }
 
-/// Whether one of the words says "not", or makes a bound of what follows.
-pub(super) fn denies(words: &str) -> bool {
-    contains_word(words, NEGATIONS) || contains_word(words, BOUNDS)
-}
-
-fn contains_word(text: &str, known: &[&str]) -> bool {
-    let lower = text.to_lowercase();
-    let mut words = lower.split(|c: char| c.is_whitespace() || "*_`\"“”()（）,，、:：".contains(c));
-    let spaced = words.any(|word| known.contains(&word));
-    spaced || known.iter().any(|word| word.starts_with(|c: char| c > '\u{e00}') && lower.contains(word))
-}
-
 /// Whether the sentence before the noun supposes it.
 fn is_supposed(text: &str, noun: usize) -> bool {
     let from = floor(text, noun.saturating_sub(48));
     let before =
         text[from..noun].rsplit(['.', '\n', '。', '！', '!', '?', ',', '，', ':']).next().unwrap_or_default();
     contains_word(before, SUPPOSITIONS) || names_steps(before)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The text after each phrase.
-    #[track_caller]
-    fn check(text: &str, expected: &[&str]) {
-        let found: Vec<_> = anchors(text).into_iter().map(|at| &text[at..]).collect();
-        assert_eq!(found, expected, "{text}");
-    }
-
-    #[test]
-    fn every_language_announces_its_answers() {
-        for phrase in [
-            "The answer is",
-            "The final answer is:",
-            "Answer:",
-            "**Answer:**",
-            "Final Answer:",
-            "### Final Answer\n\n",
-            "Ans:",
-            "The answer to the problem is",
-            "The correct answer would be",
-            "ANSWER:",
-            "The answer (in dollars):",
-            "####",
-            "الجواب هو",
-            "الجواب:",
-            "الإجابة النهائية هي",
-            "إذن الجواب هو:",
-            "فالجواب هو",
-            "الإجابة:",
-            "উত্তর হল",
-            "উত্তর:",
-            "উত্তরঃ",
-            "চূড়ান্ত উত্তর হলো",
-            "সঠিক উত্তরটি হল",
-            "উত্তর",
-            "Die Antwort ist",
-            "Die Antwort lautet",
-            "Antwort:",
-            "Die endgültige Antwort lautet:",
-            "Endantwort:",
-            "La respuesta es",
-            "Respuesta:",
-            "La respuesta final es",
-            "La respuesta correcta es",
-            "پاسخ:",
-            "پاسخ برابر است با",
-            "جواب نهایی:",
-            "پاسخ",
-            "La réponse est",
-            "Réponse :",
-            "Réponse\u{a0}:",
-            "La réponse finale est :",
-            "La re\u{301}ponse est",
-            "उत्तर",
-            "उत्तर:",
-            "अंतिम उत्तर है:",
-            "जवाब है",
-            "उत्तर होगा",
-            "Jawabannya adalah",
-            "Jawaban:",
-            "Jawabannya",
-            "Jadi, jawaban akhirnya adalah",
-            "La risposta è",
-            "Risposta:",
-            "La risposta finale è",
-            "答えは",
-            "答え：",
-            "答え:",
-            "最終的な答えは、",
-            "正解は",
-            "答えは：",
-            "**答え**：",
-            "정답은",
-            "답은",
-            "답:",
-            "정답:",
-            "최종 답은",
-            "Het antwoord is",
-            "Antwoord:",
-            "Het eindantwoord is",
-            "Odpowiedź:",
-            "Odpowiedź to",
-            "Ostateczna odpowiedź to",
-            "Odpowiedzią jest",
-            "A resposta é",
-            "Resposta:",
-            "A resposta final é",
-            "Ответ:",
-            "Ответ —",
-            "Ответ",
-            "Окончательный ответ:",
-            "Правильный ответ: ",
-            "Ответом является",
-            "Jibu ni",
-            "Jibu:",
-            "Jibu la mwisho ni",
-            "Jibu sahihi ni:",
-            "సమాధానం",
-            "సమాధానం:",
-            "సరైన సమాధానం:",
-            "คำตอบคือ",
-            "คำตอบ:",
-            "ตอบ",
-            "คำตอบสุดท้ายคือ",
-            "ดังนั้นคำตอบที่ถูกต้องคือ",
-            "คำตอบคือ:",
-            "Cevap:",
-            "Cevap",
-            "Doğru cevap:",
-            "Yanıt:",
-            "Відповідь:",
-            "Відповідь —",
-            "Правильна відповідь:",
-            "Đáp án là",
-            "Đáp án:",
-            "Câu trả lời là",
-            "Đáp số:",
-            "Vậy đáp án cuối cùng là",
-            "Đa\u{301}p a\u{301}n la\u{300}",
-            "答案是",
-            "答案：",
-            "答案:",
-            "最终答案是",
-            "答：",
-            "答案为",
-            "因此，答案是：",
-            "正確答案是",
-            "**答案：**",
-        ] {
-            let text = format!("{phrase} 18.");
-            assert!(anchors(&text).contains(&(text.len() - 3)), "{text}: {:?}", anchors(&text));
-        }
-    }
-
-    #[test]
-    fn what_announces_nothing() {
-        for text in [
-            "Answer",
-            "the answers are many",
-            "answering: 5",
-            "If the answer is 5, we are done",
-            "The answer is unclear",
-            "Wenn die Antwort 5 ist",
-            "He answered: 5",
-            "The answer. Is 5 right?",
-            "回答问题 5",
-            "大答案",
-            "Step 5 answers 6",
-            "如果答案是 5",
-            "答案不是 5",
-            "La respuesta no es 5",
-            "Die Antwort kann nicht sein: 5",
-            "#### Step 5",
-            "##### 5",
-        ] {
-            let found = anchors(text);
-            let values: Vec<_> = found.iter().filter(|at| text[**at..].starts_with('5')).collect();
-            assert!(values.is_empty(), "{text}: {found:?}");
-        }
-    }
-
-    #[test]
-    fn all_phrases_are_found_in_order() {
-        check("Answer: 5. No, the answer is 6", &["5. No, the answer is 6", "6"]);
-        check("#### 18", &["18"]);
-        check("<answer> 18</answer>", &["18</answer>"]);
-        check("So\n#### $18\n", &["$18\n"]);
-    }
-
-    #[test]
-    fn nouns_are_written_in_lower_case() {
-        for language in Language::ALL {
-            for noun in phrases(*language).nouns.iter().chain(phrases(*language).links) {
-                assert_eq!(noun.to_lowercase(), **noun, "{language}");
-                assert!(!noun.trim().is_empty());
-            }
-        }
-    }
 }

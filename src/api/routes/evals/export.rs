@@ -16,10 +16,10 @@ use crate::api::error::ApiError;
 use crate::api::request_log::RequestLog;
 use crate::api::state::AppState;
 use crate::eval::export::{SampleRows, lm_eval, markdown};
-use crate::eval::{EvalError, RunFile, SampleRecord};
-use crate::jobs::{JobError, MeasuredRun, record_of, run_file};
+use crate::eval::{EvalError, RunFile};
+use crate::jobs::{JobError, MeasuredRun, SamplePages, run_file};
 use crate::protocol::ErrorResponse;
-use crate::store::{ItemKey, ItemPage, RunRow, Store};
+use crate::store::{RunRow, Store};
 
 /// A run as a file: its samples with their completions as JSON lines (`jsonl`) or a table (`csv`), those there are so far; or the
 /// results of a run that is complete as `markdown` or in the shape of lm-evaluation-harness (`lm-eval`).
@@ -102,23 +102,17 @@ async fn results(
     Ok(Body::from(written.await??))
 }
 
-/// Samples of one piece of the file.
-const PIECE: usize = 100;
-
 /// Where a download stands.
 struct Download {
-    store: Store,
-    run: String,
+    pages: SamplePages,
     rows: SampleRows,
-    /// The last sample sent; `None` before the first piece.
-    after: Option<ItemKey>,
 }
 
 fn samples(store: &Store, run: &RunRow, rows: fn(RunFile) -> SampleRows) -> Result<Body, ApiError> {
     let rows = rows(run_file(run)?);
     // What stands before all samples.
     let first = rows.first()?;
-    let download = Download { store: store.clone(), run: run.id.clone(), rows, after: None };
+    let download = Download { pages: SamplePages::new(store, run), rows };
     Ok(Body::from_stream(pieces(first, download)))
 }
 
@@ -127,8 +121,9 @@ fn pieces(first: Vec<u8>, download: Download) -> impl Stream<Item = Result<Vec<u
         if let Some(first) = first {
             return Some((Ok(first), (None, download)));
         }
-        match download?.next().await {
-            Ok((piece, rest)) => Some((Ok(piece), (None, rest))),
+        let mut download = download?;
+        match download.next().await {
+            Ok(piece) => Some((Ok(piece?), (None, Some(download)))),
             Err(error) => {
                 // The connection breaks off, so that nobody takes what came for the whole.
                 tracing::error!(%error, "an export could not go on");
@@ -139,13 +134,8 @@ fn pieces(first: Vec<u8>, download: Download) -> impl Stream<Item = Result<Vec<u
 }
 
 impl Download {
-    async fn next(mut self) -> Result<(Vec<u8>, Option<Self>), JobError> {
-        let page = ItemPage { after: self.after, limit: PIECE, completions: true, ..ItemPage::default() };
-        let page = self.store.samples(&self.run, &page).await?;
-        self.after = page.rows.last().map(|row| row.key);
-        let records = page.rows.into_iter().map(|row| record_of(&self.run, row));
-        let records: Vec<SampleRecord> = records.collect::<Result<_, _>>()?;
-        let piece = self.rows.some(&records)?;
-        Ok((piece, page.has_more.then_some(self)))
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, JobError> {
+        let Some(records) = self.pages.piece().await? else { return Ok(None) };
+        Ok(Some(self.rows.some(&records)?))
     }
 }

@@ -168,9 +168,10 @@ fn spec(suite: String, source: RunDataSource) -> Result<EvalRunSpec, ApiError> {
         move |error: SuiteError| ApiError::invalid(format!("data_source.{field}"), error.to_string())
     };
     let preset = source.preset.as_deref().map(Preset::named).transpose().map_err(wrong("preset"))?;
-    let own = Suite::protocol_of(&suite).map_err(wrong("suite"))?;
-    let (of_preset, prompts) = preset.map(|preset| (preset.protocol, preset.prompts)).unwrap_or_default();
-    let settled = said.over(&of_preset).over(&own).settled(1).map_err(wrong("n"))?;
+    let (task, own) = Suite::task_and_protocol(&suite).map_err(wrong("suite"))?;
+    let prompts = preset.as_ref().and_then(|preset| preset.prompts_of(task).map(str::to_owned));
+    let of_preset = preset.map(|preset| preset.protocol).unwrap_or_default();
+    let settled = said.of_task(task).over(&of_preset).over(&own).settled(1).map_err(wrong("n"))?;
     Ok(EvalRunSpec {
         suite,
         prompts: source.prompts.or(prompts),
@@ -304,4 +305,22 @@ pub async fn own_run_of(
     let row = run_of(evals, log, eval_id, run_id).await?;
     check_may_change(log, "run", run_id, row.owner.as_deref())?;
     Ok(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preset_asks_for_likelihoods_once() {
+        let check = |suite: &str, n: Option<u32>, expected: (u32, Option<&str>)| {
+            let source = serde_json::json!({"type": "xenoglot_suite", "preset": "budget-alignment", "n": n});
+            let spec = spec(suite.to_owned(), serde_json::from_value(source).unwrap()).unwrap();
+            assert_eq!((spec.n, spec.prompts.as_deref()), expected, "{suite}");
+        };
+        check("openbookqa", None, (1, None));
+        // The plan of the run refuses it.
+        check("openbookqa", Some(4), (4, None));
+        check("mgsm", None, (32, Some("budget-alignment")));
+    }
 }

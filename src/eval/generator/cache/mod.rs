@@ -65,16 +65,17 @@ impl<G: Generator> CachedGenerator<G> {
             request.samples.iter().map(|sample| (*sample, sample_digest(&key, *sample))).collect();
         let found = self.look_up(digests.clone()).await?;
         let cached = found.len() as u64;
-        let mut samples = request.samples.clone();
+        let (mut samples, mut kept) = (request.samples.clone(), request.kept.clone());
         for (sample, Entry { draw, completion }) in found {
             samples.retain(|missing| *missing != sample);
+            kept.push((sample, draw.seed));
             events(GenerationEvent::Finished { sample, draw, completion });
         }
         events(GenerationEvent::Usage(Usage { cached_samples: cached, ..Usage::default() }));
         if samples.is_empty() {
             return Ok(());
         }
-        let missing = GenerationRequest { samples, ..request.clone() };
+        let missing = GenerationRequest { samples, kept, ..request.clone() };
         let keep = |event: GenerationEvent| {
             if let GenerationEvent::Finished { sample, draw, completion } = &event {
                 let digest = digests.iter().find(|(known, _)| known == sample);

@@ -21,6 +21,11 @@ impl<'a> Keys<'a> {
         Self { file, prefix: String::new(), table }
     }
 
+    /// A table that stands somewhere below the root, such as `examples.data.` with its last dot.
+    pub fn at(prefix: &str, table: &'a Table, file: &'a str) -> Self {
+        Self { file, prefix: prefix.to_owned(), table }
+    }
+
     pub fn wrong(&self, key: &str, message: &str) -> SuiteError {
         let key = format!("{}{key}", self.prefix);
         SuiteError::Manifest { file: self.file.to_owned(), key, message: message.to_owned() }

@@ -5,6 +5,7 @@
 
 mod data;
 pub(super) mod defaults;
+mod examples;
 mod fields;
 pub(super) mod keys;
 
@@ -15,6 +16,7 @@ use toml::Table;
 use crate::language::Language;
 
 pub(super) use data::{DataReference, Filter, Format, Layout};
+pub(super) use examples::{ExamplesFrom, Shown};
 pub(super) use fields::{ChoiceMap, ChoicesFrom, Correct, FieldMap, Text};
 
 use super::error::SuiteError;
@@ -57,15 +59,6 @@ pub(super) enum ProblemsFrom {
         reference: Box<DataReference>,
         fields: Box<FieldMap>,
     },
-}
-
-/// Where worked examples are.
-#[derive(Debug)]
-pub(super) enum ExamplesFrom {
-    /// JSONL in the suite's folder; the name may hold `{language}`.
-    Own(String),
-    /// Those of another suite.
-    Suite(String),
 }
 
 /// The newest version of the format that this build reads.
@@ -116,7 +109,7 @@ impl Manifest {
             problems: problems(&keys, &name, &languages, task, choices.as_ref())?,
             choices,
             number_golds: keys.flag("number_golds", true)?,
-            examples: examples(&keys)?,
+            examples: examples::examples(&keys, &name, &languages, task)?,
             sha256: keys.digests("sha256")?,
             prompts: prompts::of_suite(&keys, task, &languages)?,
             protocol: sampling.map_or_else(|| Ok(Protocol::default()), |table| defaults::protocol(&table))?,
@@ -182,18 +175,6 @@ fn problems(
     let reference = Box::new(data::reference(&data, suite, languages)?);
     let fields = Box::new(fields::fields(&keys.needed_table("fields")?, task, choices)?);
     Ok(ProblemsFrom::Data { reference, fields })
-}
-
-fn examples(keys: &Keys<'_>) -> Result<Option<ExamplesFrom>, SuiteError> {
-    match keys.get("examples") {
-        None => Ok(None),
-        Some(toml::Value::Table(_)) => {
-            let table = keys.needed_table("examples")?;
-            table.only(&["suite"])?;
-            Ok(Some(ExamplesFrom::Suite(table.text("suite")?)))
-        }
-        Some(_) => Ok(Some(ExamplesFrom::Own(file_name(keys, "examples")?))),
-    }
 }
 
 /// A plain name: a manifest must not reach outside its folder.
