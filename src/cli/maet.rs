@@ -23,7 +23,7 @@ use crate::train::MODEL_FOLDER;
 use crate::weights::NeuronMask;
 
 use super::failure::Failure;
-use super::merge::{Bar, explain, locate, wait_for_interrupt};
+use super::merge::{Bar, explain, locate, unfinished, wait_for_interrupt};
 use super::options::{GlobalOptions, settings};
 use super::start;
 use super::train::{Resources, train};
@@ -183,7 +183,7 @@ impl Work {
         let bar = bar();
         let outcome = transfer(&mut job, &selection, &arguments.out, options, files, &bar);
         bar.0.finish_and_clear();
-        outcome.map_err(|error| explain(error, name))?;
+        outcome.map_err(|error| unfinished(error, name, &arguments.out))?;
         let (chosen, all) = (selection.chosen(), selection.tensors.len());
         eprintln!("{chosen} of {all} tensors chosen, merged in {}", arguments.out.display());
         Ok(())

@@ -1,5 +1,7 @@
 //! `xenoglot merge`: mergekit's configurations, carried out.
 
+mod series;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,8 +12,8 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::merge::{
-    ExecuteOptions, FileOptions, MergeError, MergeJob, MergeProgress, MergedAmount, PlanOptions,
-    PlannedTensor, Preset, config,
+    ExecuteOptions, FileOptions, MergeError, MergeJob, MergeProgress, MergeSeries, MergedAmount, PlanOptions,
+    PlannedTensor, Preset, config, partial_of,
 };
 use crate::registry::resolve;
 use crate::settings::{ByteSize, Overrides, Settings};
@@ -20,10 +22,12 @@ use super::failure::Failure;
 use super::options::{GlobalOptions, settings};
 use super::pull::PullBars;
 use super::start;
+use series::SeriesCommand;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A configuration as mergekit has it, in YAML or JSON (- is stdin; none with --preset), and the folder to make
+    /// A configuration as mergekit has it, in YAML or JSON (- is stdin; none with --preset), or several as mergekit-multi has
+    /// them, and the folder to make
     #[arg(num_args = 0..=2, value_names = ["CONFIG", "OUT"])]
     paths: Vec<PathBuf>,
     /// Of the random methods: the same seed gives the same tensors
@@ -34,6 +38,9 @@ pub(super) struct Arguments {
     dry_run: bool,
     #[command(flatten)]
     write: WriteArguments,
+    /// Where the results of a file's named merges are put and kept [default: OUT.merges, until OUT is there]
+    #[arg(long, short = 'I', value_name = "DIR")]
+    intermediate_dir: Option<PathBuf>,
     /// Merge what does not go together
     #[arg(long)]
     allow_crimes: bool,
@@ -86,20 +93,45 @@ pub(super) fn run(global: &GlobalOptions, arguments: &Arguments) -> anyhow::Resu
         crimes: arguments.allow_crimes,
     };
     let locate = |path: &str, revision: Option<&str>| locate(path, revision, &settings);
-    let job = MergeJob::plan(&text, &locate, &options).map_err(|error| explain(error, &name))?;
+    let mut series = MergeSeries::parse(&text).map_err(|error| explain(error.into(), &name))?;
+    let missing = || Failure::usage("OUT is missing: the folder to make");
+    if series.merges.len() > 1 {
+        let intermediate_dir = arguments.intermediate_dir.as_deref();
+        let command =
+            SeriesCommand { series, name: &name, locate: &locate, options: &options, intermediate_dir };
+        return match out {
+            out if arguments.dry_run => command.dry_run(out.as_deref()),
+            Some(out) => command.run(&out, &arguments.write),
+            None => Err(missing().into()),
+        };
+    }
+    if arguments.intermediate_dir.is_some() {
+        return Err(Failure::usage(format!(
+            "--intermediate-dir is for a file with several merges, {name} has one"
+        ))
+        .into());
+    }
+    let Some(merge) = series.merges.pop() else {
+        return Err(Failure::usage(format!("{name} has no merge")).into());
+    };
+    let job = MergeJob::of(merge.config, &locate, &options).map_err(|error| explain(error, &name))?;
+    warn(&job, &name);
+    if arguments.dry_run {
+        return print_plan(&job, &mut std::io::stdout().lock());
+    }
+    write(&job, &name, &out.ok_or_else(missing)?, &arguments.write)
+}
+
+fn warn(job: &MergeJob, name: &str) {
     for warning in &job.plan.warnings {
         eprintln!("warning: {name} {warning}");
     }
-    if arguments.dry_run {
-        let mut stdout = std::io::stdout().lock();
-        write!(stdout, "{}", job.plan.text(&job.models))?;
-        let (tensors, bytes) = (job.plan.tensors.len(), job.plan.bytes());
-        return Ok(writeln!(stdout, "{tensors} tensors, {bytes} bytes, {} files", job.plan.shards.len())?);
-    }
-    let Some(out) = out else {
-        return Err(Failure::usage("OUT is missing: the folder to make").into());
-    };
-    write(&job, &out, &arguments.write).map_err(|error| explain(error, &name))
+}
+
+fn print_plan(job: &MergeJob, out: &mut impl Write) -> anyhow::Result<()> {
+    write!(out, "{}", job.plan.text(&job.models))?;
+    let (tensors, bytes) = (job.plan.tensors.len(), job.plan.bytes());
+    Ok(writeln!(out, "{tensors} tensors, {bytes} bytes, {} files", job.plan.shards.len())?)
 }
 
 /// The configuration's text, what to call it in messages, and the output.
@@ -141,29 +173,30 @@ pub(super) fn merge(
     let locate = |path: &str, revision: Option<&str>| locate(path, revision, settings);
     let options = PlanOptions { shard_bytes: arguments.out_shard_size.0, ..PlanOptions::default() };
     let job = MergeJob::plan(text, &locate, &options).map_err(|error| explain(error, name))?;
-    for warning in &job.plan.warnings {
-        eprintln!("warning: {name} {warning}");
-    }
-    write(&job, out, arguments).map_err(|error| explain(error, name))
+    warn(&job, name);
+    write(&job, name, out, arguments)
 }
 
-/// A path as it is, else a name below the models directory or on the hub.
+/// A path as it is, else a name below the models directory or on the hub; `name@revision` has a folder of its own there.
 pub(super) fn locate(path: &str, revision: Option<&str>, settings: &Settings) -> Result<PathBuf, String> {
-    if Path::new(path).exists() {
-        return Ok(PathBuf::from(path));
-    }
-    if let Some(revision) = revision {
-        return Err(format!(
-            "is not on this machine, and revision {revision} cannot be pulled: pull it first"
-        ));
-    }
+    let is_here = Path::new(path).exists();
+    let name = match revision {
+        Some(revision) if is_here => {
+            return Err(format!(
+                "is on this machine, where models have no revisions: leave `@{revision}` out, or name the hub's"
+            ));
+        }
+        Some(revision) => format!("{path}@{revision}"),
+        None if is_here => return Ok(PathBuf::from(path)),
+        None => path.to_owned(),
+    };
     let bars = PullBars::new();
-    let found = resolve(Some(path), &settings.models_dir, &|event| bars.show(event));
+    let found = resolve(Some(&name), &settings.models_dir, &|event| bars.show(event));
     bars.finish();
     Ok(found.map_err(|error| error.to_string())?.path)
 }
 
-fn write(job: &MergeJob, out: &Path, arguments: &WriteArguments) -> Result<(), MergeError> {
+fn write(job: &MergeJob, name: &str, out: &Path, arguments: &WriteArguments) -> anyhow::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
     // The first asks the pieces in progress to be the last; the second ends the process as usual.
@@ -171,13 +204,14 @@ fn write(job: &MergeJob, out: &Path, arguments: &WriteArguments) -> Result<(), M
         std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || wait_for_interrupt(&asked));
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = arguments.jobs.map_or(cores, usize::from);
-    let threads = job.plan.threads_within(threads, arguments.max_memory.0)?;
+    let threads =
+        job.plan.threads_within(threads, arguments.max_memory.0).map_err(|error| explain(error, name))?;
     let options = ExecuteOptions { threads, resume: arguments.resume, stop: &stop };
     let files = FileOptions { hash_inputs: arguments.hash_inputs, no_card: arguments.no_model_card };
     let bar = Bar(ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()));
     let outcome = job.write(out, options, files, &bar);
     bar.0.finish_and_clear();
-    outcome?;
+    outcome.map_err(|error| unfinished(error, name, out))?;
     eprintln!("{} tensors, {} bytes in {}", job.plan.tensors.len(), job.plan.bytes(), out.display());
     Ok(())
 }
@@ -201,27 +235,28 @@ pub(super) fn wait_for_interrupt(stop: &AtomicBool) {
     });
 }
 
+/// The way on from a merge that ended while it was written.
+pub(super) fn unfinished(error: MergeError, name: &str, out: &Path) -> anyhow::Error {
+    let partial = partial_of(out);
+    if !error.is_resumable() || !partial.exists() {
+        return explain(error, name);
+    }
+    let kept = format!("{} keeps what is written: the same command with --resume goes on", partial.display());
+    let is_full =
+        matches!(&error, MergeError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull);
+    Failure::new(error).hint(if is_full { format!("make room; {kept}") } else { kept }).into()
+}
+
 /// Messages begin with the file that is at fault.
 pub(super) fn explain(error: MergeError, name: &str) -> anyhow::Error {
     match error {
         MergeError::Config(error) => Failure::usage(format!("{name} {error}")).into(),
-        MergeError::Interrupted => Failure::new("interrupted")
-            .hint("the same command with --resume goes on with what is written")
-            .into(),
         error @ (MergeError::Crime { .. } | MergeError::Mismatch { .. }) if error.key().is_some() => {
             Failure::usage(format!("{name} {error}")).into()
         }
         error @ (MergeError::Crime { .. } | MergeError::Mismatch { .. } | MergeError::Model { .. }) => {
             Failure::usage(error).into()
         }
-        MergeError::Io { ref source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-            Failure::new(&error)
-                .hint("make room, and the same command with --resume goes on with what is written")
-                .into()
-        }
-        error @ MergeError::Undefined { .. } => Failure::new(error)
-            .hint("what was written is in OUT.partial, which the next call without --resume writes anew")
-            .into(),
         error => error.into(),
     }
 }

@@ -79,10 +79,8 @@ impl MergeSpec {
 }
 
 fn locate(path: &str, revision: Option<&str>, root: &Path) -> Result<PathBuf, String> {
-    if revision.is_some() {
-        return Err("revisions are not pulled by the server: leave it out".to_owned());
-    }
-    existing_below(root, path)
+    let name = revision.map_or_else(|| path.to_owned(), |revision| format!("{path}@{revision}"));
+    existing_below(root, &name)
         .ok_or_else(|| format!("there is no such model below the models directory ({})", root.display()))
 }
 

@@ -47,6 +47,15 @@ impl MergeError {
         }
     }
 
+    /// Whether the same merge may succeed later, on top of what is written: it was stopped, or a disk was full or gone.
+    pub fn is_resumable(&self) -> bool {
+        match self {
+            Self::Interrupted | Self::Io { .. } => true,
+            Self::Weights(error) => matches!(error, WeightsError::Io { .. }),
+            _ => false,
+        }
+    }
+
     /// For a configuration that the user did not write.
     #[must_use]
     pub(super) fn without_place(self) -> Self {

@@ -37,7 +37,12 @@ impl InputModel {
         let adapter = match &reference.lora {
             None => None,
             Some(lora) => {
-                let adapter = Adapter::open(&locate(&lora.path, lora.revision.as_deref()).map_err(missing)?)?;
+                let mut adapter =
+                    Adapter::open(&locate(&lora.path, lora.revision.as_deref()).map_err(missing)?)?;
+                adapter.rename(|name| other_trunk(name, &*tensors));
+                if let Some(family) = config["model_type"].as_str() {
+                    adapter.transpose_where(|name| is_conv1d(family, name));
+                }
                 adapter.check_base(&*tensors)?;
                 Some(adapter)
             }
@@ -157,6 +162,24 @@ pub const TRUNKS: [&str; 3] = ["transformer.", "bert.", "distilbert."];
 /// A weight's name in a trunk alone.
 pub fn without_prefix(name: &str) -> Option<&str> {
     TRUNKS.iter().find_map(|prefix| name.strip_prefix(prefix))
+}
+
+/// A weight's name in a model that has the prefix of a trunk where the name lacks it, or the other way round.
+fn other_trunk(name: &str, tensors: &dyn TensorSource) -> Option<String> {
+    if tensors.contains(name) {
+        return None;
+    }
+    let bare = without_prefix(name).map(str::to_owned);
+    let whole = TRUNKS.iter().map(|prefix| format!("{prefix}{name}"));
+    bare.into_iter().chain(whole).find(|name| tensors.contains(name))
+}
+
+/// Families whose layers are transformers' `Conv1D`, which stores `[in, out]`.
+const CONV1D_FAMILIES: [&str; 4] = ["gpt2", "openai-gpt", "imagegpt", "decision_transformer"];
+
+fn is_conv1d(family: &str, name: &str) -> bool {
+    let module = name.strip_suffix(".weight").and_then(|name| name.rsplit('.').next()).unwrap_or_default();
+    CONV1D_FAMILIES.contains(&family) && ["c_attn", "q_attn", "c_proj", "c_fc"].contains(&module)
 }
 
 /// The embeddings' name in the families that tie them.

@@ -33,7 +33,14 @@ impl MergeJob {
     /// # Errors
     /// What is wrong with the configuration, a model, or their tensors together.
     pub fn plan(text: &str, locate: &Locate<'_>, options: &PlanOptions) -> Result<Self, MergeError> {
-        let config = MergeConfig::parse(text)?;
+        Self::of(MergeConfig::parse(text)?, locate, options)
+    }
+
+    /// As [`Self::plan`], of a configuration that is read already.
+    ///
+    /// # Errors
+    /// As [`Self::plan`].
+    pub fn of(config: MergeConfig, locate: &Locate<'_>, options: &PlanOptions) -> Result<Self, MergeError> {
         let models = open_all(&config, locate, options.crimes)?;
         let tokenizer = locate_tokenizer(&config, &models, locate)?;
         let plan = Plan::new(&config, &models, tokenizer.as_deref(), options)?;

@@ -17,14 +17,16 @@ pub mod method;
 mod plan;
 mod pool;
 mod preset;
+mod series;
 mod stages;
 pub mod vocabulary;
 
 pub use elements::Elements;
 pub use error::MergeError;
-pub use execute::{ExecuteOptions, MergeProgress, MergedAmount, Silent, discard, execute};
+pub use execute::{ExecuteOptions, MergeProgress, MergedAmount, Silent, discard, execute, partial_of};
 pub use files::CONFIG_COPY;
 pub use inputs::{InputModel, Locate, open_all, references};
 pub use job::{FileOptions, MergeJob};
 pub use plan::{Plan, PlanOptions, PlannedTensor, Shard, SourceTensor};
 pub use preset::Preset;
+pub use series::{MergeSeries, SeriesMerge, SeriesWriter};

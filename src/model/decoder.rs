@@ -209,7 +209,7 @@ fn embedding_scale(hidden_size: usize, dtype: ComputeDtype, stored: TensorType) 
     let rounded = match kept {
         TensorType::Bf16 => half::bf16::from_f64(root).to_f32(),
         TensorType::F16 => half::f16::from_f64(root).to_f32(),
-        TensorType::F32 | TensorType::Ggml(_) => root as f32,
+        TensorType::F64 | TensorType::F32 | TensorType::Ggml(_) => root as f32,
     };
     f64::from(rounded)
 }

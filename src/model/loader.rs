@@ -136,7 +136,7 @@ pub(super) fn storage(dtype: ComputeDtype, stored: TensorType) -> Storage {
     match (dtype, stored) {
         (ComputeDtype::Int8(scales), _) => Storage::Int8(scales),
         (ComputeDtype::F64, _) => Storage::F64,
-        (ComputeDtype::F32, _) | (ComputeDtype::Gguf, TensorType::F32) => Storage::F32,
+        (ComputeDtype::F32, _) | (ComputeDtype::Gguf, TensorType::F64 | TensorType::F32) => Storage::F32,
         (ComputeDtype::Gguf, TensorType::Ggml(_)) => Storage::Blocks,
         (ComputeDtype::Bf16, _) | (ComputeDtype::Gguf, TensorType::F16 | TensorType::Bf16) => Storage::Bf16,
     }
@@ -145,6 +145,7 @@ pub(super) fn storage(dtype: ComputeDtype, stored: TensorType) -> Storage {
 /// The stored elements without a copy, where their alignment allows.
 fn borrow<'v>(view: &'v TensorView<'_>) -> Option<WeightData<'v>> {
     match view.dtype {
+        TensorType::F64 => None,
         TensorType::F32 => view.as_f32().map(WeightData::F32),
         TensorType::F16 => view.as_f16().map(WeightData::F16),
         TensorType::Bf16 => view.as_bf16().map(WeightData::Bf16),

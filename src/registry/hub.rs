@@ -1,6 +1,7 @@
 //! Pulls a model by its hub name into the models directory, through the hf-hub crate.
 //!
-//! Only files a model is read from are fetched (no code, no pickles), under their plain names. A pull goes to a
+//! Only files a model is read from are fetched (no code; PyTorch's files, which are read without running anything, only where
+//! there are no others), under their plain names. A pull goes to a
 //! hidden folder beside the models and is moved into place when it is whole; an interrupted one goes on where it
 //! stopped. hf-hub sets no time-outs, so the work is done on a thread of its own and given up when nothing arrives.
 
@@ -50,24 +51,43 @@ pub enum HubError {
     Io { path: PathBuf, source: std::io::Error },
 }
 
-/// `org/name`, or `org/name:file.gguf`.
+/// `org/name`, `org/name@revision`, or either with `:file.gguf`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubName {
     pub repository: String,
+    /// A branch, a tag or a commit; the hub's main branch if not given.
+    pub revision: Option<String>,
     pub file: Option<String>,
 }
 
 impl HubName {
     pub fn parse(text: &str) -> Option<Self> {
         let (repository, file) = text.split_once(':').map_or((text, None), |(name, file)| (name, Some(file)));
+        let (repository, revision) =
+            repository.split_once('@').map_or((repository, None), |(name, revision)| (name, Some(revision)));
         let (organisation, name) = repository.split_once('/')?;
         let plain = |part: &str| {
             part.len() <= 96
                 && part.starts_with(|c: char| c.is_ascii_alphanumeric())
                 && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
         };
-        let fits = plain(organisation) && plain(name) && file.is_none_or(|file| plain(file) && is_gguf(file));
-        fits.then(|| Self { repository: repository.to_owned(), file: file.map(str::to_owned) })
+        let fits = plain(organisation)
+            && plain(name)
+            && revision.is_none_or(plain)
+            && file.is_none_or(|file| plain(file) && is_gguf(file));
+        fits.then(|| Self {
+            repository: repository.to_owned(),
+            revision: revision.map(str::to_owned),
+            file: file.map(str::to_owned),
+        })
+    }
+
+    /// The folder below the models directory that it is pulled to: each revision has one of its own.
+    pub fn folder(&self) -> String {
+        match &self.revision {
+            Some(revision) => format!("{}@{revision}", self.repository),
+            None => self.repository.clone(),
+        }
     }
 }
 
@@ -132,7 +152,7 @@ fn wait(
 
 /// The files of a repository that a model is read from.
 fn choose(name: &HubName, listed: &[String]) -> Result<Vec<String>, HubError> {
-    const PLAIN: [&str; 9] = [
+    const PLAIN: [&str; 10] = [
         "config.json",
         "generation_config.json",
         "tokenizer.json",
@@ -142,6 +162,7 @@ fn choose(name: &HubName, listed: &[String]) -> Result<Vec<String>, HubError> {
         "chat_template.jinja",
         "chat_template.json",
         "model.safetensors.index.json",
+        "pytorch_model.bin.index.json",
     ];
     // A name with a separator would be written outside of the model's directory.
     let plain = || listed.iter().filter(|file| !file.contains(['/', '\\']) && !file.starts_with('.'));
@@ -152,27 +173,37 @@ fn choose(name: &HubName, listed: &[String]) -> Result<Vec<String>, HubError> {
         wanted: wanted.to_owned(),
         files: listed.iter().take(12).cloned().collect::<Vec<_>>().join(", "),
     };
+    // Some repositories hold the same weights twice; the index, or the one whole file, names the ones to read.
+    let with_settings = |tensors: Vec<String>, stem: &str| {
+        let is_index = |file: &str| file.ends_with(".index.json");
+        let is_wanted = |file: &str| PLAIN.contains(&file) && (!is_index(file) || file.starts_with(stem));
+        let mut files: Vec<String> = plain().filter(|file| is_wanted(file)).cloned().collect();
+        let whole = |file: &&String| {
+            file.strip_prefix(stem).is_some_and(|rest| [".safetensors", ".bin"].contains(&rest))
+        };
+        let single = tensors.iter().find(whole).cloned();
+        let shards =
+            || tensors.iter().filter(|file| file.starts_with(&format!("{stem}-"))).cloned().collect();
+        let chosen: Vec<String> = single.map_or_else(shards, |single| vec![single]);
+        files.extend(if chosen.is_empty() { tensors } else { chosen });
+        files
+    };
     if let Some(file) = &name.file {
         return if listed.contains(file) { Ok(vec![file.clone()]) } else { Err(missing(file)) };
     }
     let (tensors, ggufs) = (ending(".safetensors"), ending(".gguf"));
+    let pickled: Vec<String> =
+        ending(".bin").into_iter().filter(|file| file.starts_with("pytorch_model")).collect();
     match (tensors.is_empty(), ggufs.as_slice()) {
-        (true, []) => Err(missing("safetensors and no GGUF file")),
+        (true, []) if pickled.is_empty() => {
+            Err(missing("safetensors, no GGUF file and no pytorch_model.bin"))
+        }
+        (true, []) => Ok(with_settings(pickled, "pytorch_model")),
         (true, [only]) => Ok(vec![only.clone()]),
         (true, several) => {
             Err(HubError::ChooseFile { repository: name.repository.clone(), found: several.join(", ") })
         }
-        (false, _) => {
-            let mut files: Vec<String> =
-                plain().filter(|file| PLAIN.contains(&file.as_str())).cloned().collect();
-            // Some repositories hold the same weights twice; the index, or model.safetensors, names the ones to read.
-            let single = tensors.contains(&"model.safetensors".to_owned());
-            let shard =
-                |file: &String| if single { file == "model.safetensors" } else { file.starts_with("model-") };
-            let chosen: Vec<String> = tensors.iter().filter(|file| shard(file)).cloned().collect();
-            files.extend(if chosen.is_empty() { tensors } else { chosen });
-            Ok(files)
-        }
+        (false, _) => Ok(with_settings(tensors, "model")),
     }
 }
 
@@ -202,7 +233,7 @@ fn place(
         };
         moved.map_err(io(blob))?;
     }
-    let target = models_dir.join(&name.repository);
+    let target = models_dir.join(name.folder());
     if target.is_dir() {
         // Another GGUF file of a repository that was pulled before.
         for (file, _) in files {

@@ -70,7 +70,7 @@ pub fn resolve(
         Some((text, name)) if !begins_with_a_directory(text) => {
             let pulled = hub::pull(&name, models_dir, progress);
             let path = pulled.map_err(|source| ResolveError::Hub { name: text.to_owned(), source })?;
-            Ok(Found { name: name.repository, path })
+            Ok(Found { name: name.folder(), path })
         }
         _ => Err(missing),
     }
@@ -131,10 +131,10 @@ fn named(text: &str, models_dir: &Path) -> Option<Found> {
     if !plain {
         return None;
     }
-    if let Some(HubName { repository, file: Some(file) }) = HubName::parse(text) {
+    if let Some(name @ HubName { file: Some(_), .. }) = HubName::parse(text) {
         // Where a pull puts it.
-        let path = models_dir.join(&repository).join(file);
-        return path.is_file().then_some(Found { name: repository, path });
+        let path = models_dir.join(name.folder()).join(name.file.as_deref().unwrap_or_default());
+        return path.is_file().then_some(Found { name: name.folder(), path });
     }
     let exact = models_dir.join(text);
     let file = models_dir.join(format!("{text}.gguf"));
@@ -192,6 +192,16 @@ mod tests {
         std::fs::write(folder.path().join("org/hub/a.Q4_0.gguf"), "").unwrap();
         std::fs::create_dir(folder.path().join("empty")).unwrap();
         folder
+    }
+
+    #[test]
+    fn a_revision_has_a_folder_of_its_own() {
+        let folder = models();
+        let root = folder.path();
+        assert!(find(Some("org/small@v1"), root).is_err());
+        std::fs::create_dir(root.join("org/small@v1")).unwrap();
+        let found = find(Some("org/small@v1"), root).unwrap();
+        assert_eq!((found.name.as_str(), found.path), ("org/small@v1", root.join("org/small@v1")));
     }
 
     #[test]

@@ -65,6 +65,8 @@ struct Stored {
     a: Option<String>,
     b: Option<String>,
     is_embedding: bool,
+    /// Whether the weight is `[in, out]`.
+    transposed: bool,
     added: Option<String>,
     full: Option<String>,
     scale: f64,
@@ -126,12 +128,29 @@ impl Adapter {
             |name: &Option<String>| name.as_deref().map(|name| self.file.tensors.tensor(name)).transpose();
         Ok(match (view(&stored.a)?, view(&stored.b)?, view(&stored.added)?, view(&stored.full)?) {
             (Some(a), Some(b), _, base) => {
-                let transposed = stored.is_embedding || self.config.fan_in_fan_out;
-                Some(Change::LowRank { a, b, scale: stored.scale, transposed, base })
+                Some(Change::LowRank { a, b, scale: stored.scale, transposed: stored.transposed, base })
             }
             (_, _, Some(values), _) => Some(Change::Added { values, scale: stored.scale }),
             (_, _, _, full) => full.map(Change::Replaced),
         })
+    }
+
+    /// Go by the names that a model has for its weights: `name_of` tells the other ones.
+    pub fn rename(&mut self, name_of: impl Fn(&str) -> Option<String>) {
+        let changes = std::mem::take(&mut self.changes);
+        self.changes =
+            changes.into_iter().map(|(name, stored)| (name_of(&name).unwrap_or(name), stored)).collect();
+    }
+
+    /// Go by how a model stores its matrices, whatever `fan_in_fan_out` says, as PEFT does: a square matrix does not show it.
+    pub fn transpose_where(&mut self, is_transposed: impl Fn(&str) -> bool) {
+        for (name, stored) in &mut self.changes {
+            let transposed = stored.is_embedding || is_transposed(name);
+            if stored.a.is_some() && transposed != stored.transposed {
+                stored.transposed = transposed;
+                stored.shape.reverse();
+            }
+        }
     }
 
     /// Whether a model has all that the adapter changes, in the same shapes.
@@ -259,8 +278,8 @@ fn check(
             if b_shape.len() != 2 || b_shape[1] != rank || b_shape[0] == 0 {
                 return Err(corrupt(format!("tensor `{b}` has shape {b_shape:?}, not [out, {rank}]")));
             }
-            let transposed = stored.is_embedding || config.fan_in_fan_out;
-            Some(if transposed { vec![a_shape[1], b_shape[0]] } else { vec![b_shape[0], a_shape[1]] })
+            stored.transposed = stored.is_embedding || config.fan_in_fan_out;
+            Some(if stored.transposed { vec![a_shape[1], b_shape[0]] } else { vec![b_shape[0], a_shape[1]] })
         }
     };
     let added = stored.added.as_deref().map(|name| file.tensors.shape(name)).transpose()?;

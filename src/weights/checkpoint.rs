@@ -258,7 +258,7 @@ pub fn dominant_dtype(tensors: &dyn TensorSource) -> Result<CheckpointDtype, Wei
         let elements: usize = tensors.shape(&name)?.iter().product();
         let size = elements.saturating_mul(dtype.block_bytes());
         match dtype {
-            TensorType::F32 => bytes[0] += size,
+            TensorType::F64 | TensorType::F32 => bytes[0] += size,
             TensorType::Bf16 => bytes[1] += size,
             TensorType::F16 => bytes[2] += size,
             TensorType::Ggml(_) => return Ok(CheckpointDtype::Gguf),

@@ -88,6 +88,7 @@ impl SafetensorsFile {
 
     fn dtype_of(&self, name: &str, stored: &StoredTensor) -> Result<TensorType, WeightsError> {
         match stored.dtype.as_str() {
+            "F64" => Ok(TensorType::F64),
             "F32" => Ok(TensorType::F32),
             "F16" => Ok(TensorType::F16),
             "BF16" => Ok(TensorType::Bf16),
@@ -95,7 +96,7 @@ impl SafetensorsFile {
                 path: self.file.path.clone(),
                 name: name.to_owned(),
                 dtype: other.to_owned(),
-                supported: "F32, F16 and BF16 (in safetensors)",
+                supported: "F64, F32, F16 and BF16 (in safetensors)",
             }),
         }
     }

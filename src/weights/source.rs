@@ -45,6 +45,8 @@ pub trait TensorSource {
 /// The element type of a stored tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TensorType {
+    /// What no model is served in; it is rounded where f32 is asked for.
+    F64,
     F32,
     F16,
     Bf16,
@@ -56,7 +58,7 @@ impl TensorType {
     /// Elements in one block (1 for the plain types).
     pub fn block_elements(self) -> usize {
         match self {
-            Self::F32 | Self::F16 | Self::Bf16 => 1,
+            Self::F64 | Self::F32 | Self::F16 | Self::Bf16 => 1,
             Self::Ggml(dtype) => dtype.block_size(),
         }
     }
@@ -64,6 +66,7 @@ impl TensorType {
     /// Bytes of one block.
     pub fn block_bytes(self) -> usize {
         match self {
+            Self::F64 => 8,
             Self::F32 => 4,
             Self::F16 | Self::Bf16 => 2,
             Self::Ggml(dtype) => dtype.type_size(),
@@ -88,9 +91,10 @@ impl TensorView<'_> {
         self.shape.iter().product()
     }
 
-    /// All elements in f32, dequantised where they are blocks. F16 and BF16 widen exactly.
+    /// All elements in f32, dequantised where they are blocks. F16 and BF16 widen exactly, F64 is rounded to nearest even.
     pub fn to_f32(&self) -> Result<Vec<f32>, WeightsError> {
         Ok(match self.dtype {
+            TensorType::F64 => elements(&self.bytes, |bytes| f64::from_le_bytes(bytes) as f32),
             TensorType::F32 => elements(&self.bytes, f32::from_le_bytes),
             TensorType::F16 => elements(&self.bytes, |bytes| f16::from_le_bytes(bytes).to_f32()),
             TensorType::Bf16 => elements(&self.bytes, |bytes| bf16::from_le_bytes(bytes).to_f32()),
@@ -122,6 +126,7 @@ impl TensorView<'_> {
         let start = from / elements * size;
         let bytes = &self.bytes[start..start + out.len().div_ceil(elements) * size];
         match self.dtype {
+            TensorType::F64 => widen(bytes, out, |bytes| f64::from_le_bytes(bytes) as f32),
             TensorType::F32 => widen(bytes, out, f32::from_le_bytes),
             TensorType::Bf16 => {
                 widen(bytes, out, |bytes| f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16));

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use xenoglot::merge::{MergeJob, PlanOptions};
+use xenoglot::weights::{TensorType, open_weights};
 
 use super::{fixtures, locate};
 
@@ -68,6 +69,33 @@ fn models_that_do_not_go_together() {
     check("/nowhere/at/all", &["/nowhere/at/all"]);
     let empty = model("empty", "LlamaForCausalLM", &[]);
     assert!(plan(&linear(&[&empty])).err().unwrap().contains("no tensor"), "nothing to merge");
+}
+
+/// Digits beyond f32's are only given up where the configuration has a type.
+#[test]
+fn doubles_are_taken_where_a_type_is_asked_for() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("doubles");
+    std::fs::create_dir(&path).unwrap();
+    std::fs::write(path.join("config.json"), r#"{"architectures": ["LlamaForCausalLM"]}"#).unwrap();
+    // The second is half a unit of f32 above 1, which rounds to even.
+    let values = [0.1_f64, 1.0 + f64::from(f32::EPSILON) / 2.0, -1e-300];
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F64, vec![3], &bytes).unwrap();
+    let file = safetensors::serialize([("model.norm.weight", view)], None).unwrap();
+    std::fs::write(path.join("model.safetensors"), file).unwrap();
+    let text =
+        format!("merge_method: linear\nmodels:\n- model: {}\nparameters: {{weight: 1}}\n", path.display());
+    let error = plan(&text).err().unwrap();
+    let expected = "line 3: models.0.model: tensor model.norm.weight is stored in float64";
+    assert!(error.starts_with(expected) && error.contains("`dtype: float32`"), "{error}");
+    let error = plan(&format!("{text}dtype: float64\n")).err().unwrap();
+    assert!(error.starts_with("line 5: dtype: nothing is computed or stored in float64"), "{error}");
+    let out = folder.path().join("out");
+    super::merge(&format!("{text}dtype: float32\n"), &out, 1).unwrap();
+    let view = open_weights(&out).unwrap().1;
+    let view = view.tensor("model.norm.weight").unwrap();
+    assert_eq!((view.dtype, view.to_f32().unwrap()), (TensorType::F32, vec![0.1, 1.0, -0.0]));
 }
 
 /// GPT-2 is stored with and without its prefix.

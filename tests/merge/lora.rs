@@ -534,3 +534,35 @@ fn what_cannot_be_extracted_is_said() {
     check(&plain, &other, &ExtractOptions { include: vec!["(".into()], ..start.clone() }, "the pattern `(`");
     check(&plain, &other, &ExtractOptions { include: vec!["k".into()], ..start }, "nothing to extract");
 }
+
+/// GPT-2's layers are `[in, out]` whatever the adapter says, also square ones, and its checkpoints lack the prefix that adapters
+/// have. Llama's are `[out, in]` even where the adapter says `fan_in_fan_out`. As PEFT does.
+#[test]
+fn the_model_says_which_way_round_a_matrix_is() {
+    let check = |family: &str, stored: &str, adapted: &str, flag: bool, expected: [f32; 4]| {
+        let pair: [(String, [usize; 2], [f32; 4]); 2] = [
+            (format!("{adapted}.lora_A.weight"), [2, 2], [1.0, 2.0, 3.0, 4.0]),
+            (format!("{adapted}.lora_B.weight"), [2, 2], [1.0, 0.0, 10.0, 1.0]),
+        ];
+        let pair = pair.each_ref().map(|(name, shape, values)| (name.as_str(), &shape[..], &values[..]));
+        let adapter = write_adapter(&json!({ "fan_in_fan_out": flag, "lora_alpha": 2 }), &pair);
+        let tensors = [(format!("{stored}.weight"), (vec![2, 2], vec![0.5; 4]))].into();
+        let (base, _) = write_model(&tensors);
+        fs::write(base.path().join("config.json"), json!({ "model_type": family }).to_string()).unwrap();
+        let [base, adapter] = [&base, &adapter].map(|folder| folder.path().to_str().unwrap().to_owned());
+        let text = json!({ "merge_method": "passthrough", "models": [{ "model": { "model": base, "lora": adapter } }] });
+        let out = tempfile::tempdir().unwrap();
+        super::merge(&text.to_string(), &out.path().join("out"), 1).unwrap();
+        let merged = open_weights(&out.path().join("out")).unwrap().1;
+        let merged = merged.tensor(&format!("{stored}.weight")).unwrap().to_f32().unwrap();
+        assert_eq!(merged, expected, "{family} {stored} {flag}");
+    };
+    // B A = [[1, 2], [13, 24]]
+    let (straight, turned) = ([1.5, 2.5, 13.5, 24.5], [1.5, 13.5, 2.5, 24.5]);
+    for flag in [false, true] {
+        check("gpt2", "transformer.h.0.attn.c_proj", "transformer.h.0.attn.c_proj", flag, turned);
+        check("gpt2", "h.0.attn.c_proj", "transformer.h.0.attn.c_proj", flag, turned);
+        check("gpt2", "transformer.h.0.attn.c_proj", "h.0.attn.c_proj", flag, turned);
+        check("llama", "model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.q_proj", flag, straight);
+    }
+}

@@ -7,6 +7,7 @@ mod layer_kinds;
 mod lora;
 mod maet;
 mod runs;
+mod series;
 mod vocabulary;
 
 use std::path::{Path, PathBuf};

@@ -239,6 +239,36 @@ fn killed_at_any_moment() {
     assert_eq!(files(&out), files(&whole));
 }
 
+/// A refused merge is no half output, and needs no clearing away.
+#[test]
+fn what_is_refused_while_it_is_written_leaves_nothing() {
+    let folder = TempDir::new().unwrap();
+    let damaged = folder.path().join("damaged");
+    std::fs::create_dir(&damaged).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(fixtures().join("models/a").join(name), damaged.join(name)).unwrap();
+    }
+    let weights = damaged.join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let last = bytes.len() - 4;
+    bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&weights, bytes).unwrap();
+    let job = planned(&config("linear").replace("models/a", damaged.to_str().unwrap()), 4096);
+    let out = folder.path().join("out");
+    for resume in [false, true] {
+        let error = write(&job, &out, 2, resume).unwrap_err();
+        assert!(!error.is_resumable() && error.to_string().contains("(NaN)"), "{error}");
+        let mut left: Vec<String> = files_of(folder.path());
+        left.sort();
+        assert_eq!(left, ["damaged"], "{resume}");
+    }
+}
+
+fn files_of(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
 #[test]
 fn a_full_disk_is_told_and_leaves_no_output() {
     let folder = TempDir::new().unwrap();

@@ -48,6 +48,7 @@ fn check_tensors(source: &dyn TensorSource, key: &str) {
         let shape: Vec<usize> = serde_json::from_value(tensor["shape"].clone()).expect("a shape");
         assert_eq!(source.shape(name).expect("it is there"), shape, "{name}");
         let dtype = match tensor["dtype"].as_str() {
+            Some("F64") => TensorType::F64,
             Some("F32") => TensorType::F32,
             Some("F16") => TensorType::F16,
             Some("BF16") => TensorType::Bf16,

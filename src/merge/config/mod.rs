@@ -31,6 +31,7 @@ pub(super) use error::{hint, quoted};
 use yaml::{Node, Value};
 
 const TOP_KEYS: &[&str] = &[
+    "name",
     "merge_method",
     "base_model",
     "models",
@@ -50,6 +51,8 @@ const DTYPES: &[&str] = &["float32", "float16", "bfloat16"];
 pub struct MergeConfig {
     /// As it was written.
     pub text: String,
+    /// What other merges of the same text call its result.
+    pub name: Option<String>,
     pub method: Method,
     pub base_model: Option<ModelReference>,
     pub input: Input,
@@ -77,12 +80,26 @@ pub enum Dtype {
 impl MergeConfig {
     /// Reads and checks a configuration of at most 1 MiB.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let document = yaml::parse(text)?;
+        Self::read(yaml::parse(text)?, text)
+    }
+
+    /// Those of a text with several, in its order; lines are the whole text's.
+    pub(super) fn parse_all(text: &str) -> Result<Vec<Self>, ConfigError> {
+        let documents = yaml::documents(text)?;
+        if documents.len() < 2 {
+            return Ok(vec![Self::parse(text)?]);
+        }
+        let written = documents.into_iter().filter(|document| !document.node.is_empty());
+        written.map(|document| Self::read(document.node, document.text)).collect()
+    }
+
+    fn read(document: Node, text: &str) -> Result<Self, ConfigError> {
         let mut warnings = Vec::new();
         let fields = At::top(&document).fields(TOP_KEYS)?;
         let method = read_method(&fields)?;
         let mut config = Self {
             text: text.to_owned(),
+            name: reference::optional_text(&fields, "name")?,
             method,
             base_model: fields.get("base_model").map(ModelReference::read).transpose()?,
             input: inputs::Reader { method, warnings: &mut warnings }.input(&fields)?,
@@ -144,7 +161,10 @@ impl Dtype {
             "float32" => Ok(Self::F32),
             "float16" => Ok(Self::F16),
             "bfloat16" => Ok(Self::Bf16),
-            "float64" => Err(at.wrong("nothing is computed or stored in float64", "write float32")),
+            "float64" => Err(at.wrong(
+                "nothing is computed or stored in float64",
+                "write float32, in which inputs of float64 are read too",
+            )),
             "int64" => {
                 Err(at.wrong("weights are no whole numbers, int64 would cut them off", "write float32"))
             }

@@ -18,6 +18,10 @@ pub fn json_schema() -> Value {
         .map(|spec| json!({"const": spec.name, "description": format!("{} ({})", spec.about, spec.source)}))
         .collect();
     let properties = json!({
+        "name": {
+            "description": "what other merges of the same file call the result, which they take as a model",
+            "type": "string", "minLength": 1,
+        },
         "merge_method": {"description": "how the models are merged", "oneOf": methods},
         "base_model": described("model", "what differences are from; its config and tokenizer are taken too"),
         "models": described("models", "all layers of each model"),

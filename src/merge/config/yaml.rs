@@ -4,7 +4,7 @@
 //! key have to be named, `yes` has to be told from `"yes"`, and text, nodes (aliases expanded) and nesting
 //! have bounds. Scalars stay text here: what they mean is up to the key (see `document`).
 //!
-//! Taken: anchors, aliases, YAML 1.1's merge key `<<`. Refused: tags, other than `!!str`; a second document.
+//! Taken: anchors, aliases, YAML 1.1's merge key `<<`. Refused: tags, other than `!!str`; a second document where one is asked for.
 
 use std::collections::HashMap;
 
@@ -49,8 +49,32 @@ pub struct Entry {
     pub node: Node,
 }
 
+/// One document of a text.
+#[derive(Debug)]
+pub struct Document<'t> {
+    /// All of the text but for other documents.
+    pub text: &'t str,
+    pub node: Node,
+    span: Span,
+}
+
 /// The one document of a text.
 pub fn parse(text: &str) -> Result<Node, ConfigError> {
+    let mut documents = documents(text)?.into_iter();
+    let first = documents.next().ok_or_else(|| {
+        Place::new("", 1).wrong("the text is empty", "write at least `merge_method` and `models`")
+    })?;
+    match documents.next() {
+        Some(second) => Err(syntax(
+            second.span,
+            "a second document starts; `xenoglot merge` makes several merges of one file, here keep one",
+        )),
+        None => Ok(first.node),
+    }
+}
+
+/// Every document of a text, told apart by lines with `---`.
+pub fn documents(text: &str) -> Result<Vec<Document<'_>>, ConfigError> {
     read(text).map_err(|error| at_tab(error, text))
 }
 
@@ -70,28 +94,41 @@ fn at_tab(mut error: ConfigError, text: &str) -> ConfigError {
     error
 }
 
-fn read(text: &str) -> Result<Node, ConfigError> {
+fn read(text: &str) -> Result<Vec<Document<'_>>, ConfigError> {
     if text.len() > TEXT_BYTES_MAX {
         let what = format!("the text has {} bytes, the most is {TEXT_BYTES_MAX}", text.len());
         return Err(ConfigError::Limit { line: 1, what });
     }
     let mut reader =
         Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), path: Vec::new(), nodes: 0 };
-    let mut document = None;
+    let mut found: Vec<(Node, Span, usize)> = Vec::new();
+    let mut line = 1;
     loop {
         let (event, span) = reader.next()?;
         match event {
-            Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing => {}
+            Event::StreamStart | Event::DocumentEnd | Event::Nothing => {}
+            Event::DocumentStart(_) => line = span.start.line(),
             Event::StreamEnd => break,
-            _ if document.is_some() => {
-                return Err(syntax(span, "a second document starts; keep one merge a file"));
+            event => {
+                let node = reader.node(event, span)?;
+                found.push((node, span, line));
             }
-            event => document = Some(reader.node(event, span)?),
         }
     }
-    document.ok_or_else(|| {
-        Place::new("", 1).wrong("the text is empty", "write at least `merge_method` and `models`")
-    })
+    // What stands before a document's first line is the one before's, and before the first all is its own.
+    let starts: Vec<usize> = found
+        .iter()
+        .enumerate()
+        .map(|(at, (.., line))| if at == 0 { 0 } else { start_of(text, *line) })
+        .collect();
+    let ends = starts.iter().skip(1).copied().chain([text.len()]);
+    let parts = starts.iter().zip(ends).map(|(start, end)| &text[*start..end]);
+    Ok(found.into_iter().zip(parts).map(|((node, span, _), text)| Document { text, node, span }).collect())
+}
+
+/// Where a line, from 1, begins.
+fn start_of(text: &str, line: usize) -> usize {
+    text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum()
 }
 
 struct Reader<'a> {
@@ -242,6 +279,11 @@ impl<'a> Reader<'a> {
 }
 
 impl Node {
+    /// Nothing at all, as after a `---` at the end.
+    pub fn is_empty(&self) -> bool {
+        matches!(&self.value, Value::Scalar { text, plain: true } if text.is_empty() || text == "~")
+    }
+
     fn new(line: usize, value: Value) -> Self {
         let (size, depth) = match &value {
             Value::Scalar { .. } => (0, 0),

@@ -21,8 +21,8 @@ use super::vocabulary::{Gathered, VocabularyPlan, is_vocabulary_tensor};
 use journal::Journal;
 use output::{OutputFile, PartialOutput};
 
-pub use output::discard;
 pub(super) use output::reserve;
+pub use output::{beside, check_free, discard, partial_of};
 
 /// Hears of what is done.
 pub trait MergeProgress: Sync {
@@ -59,7 +59,8 @@ pub struct ExecuteOptions<'a> {
     pub stop: &'a AtomicBool,
 }
 
-/// Write the output: tensors, then what `files` puts beside them into the folder it is given.
+/// Write the output: tensors, then what `files` puts beside them into the folder it is given. What is written stays after an
+/// error that another call can get over ([`MergeError::is_resumable`]); a merge that is refused leaves nothing.
 ///
 /// # Errors
 /// `Output` where the output exists or cannot be written, what is wrong with an input, `Interrupted`.
@@ -73,7 +74,28 @@ pub fn execute(
     files: &dyn Fn(&Path) -> Result<(), MergeError>,
 ) -> Result<(), MergeError> {
     let partial = PartialOutput::open(out, options.resume)?;
-    let mut journal = Journal::open(partial.path(), identity, options.resume)?;
+    let journal = Journal::open(partial.path(), identity, options.resume)?;
+    match write(plan, models, &partial, journal, options, progress, files) {
+        Ok(()) => partial.persist(),
+        Err(error) => {
+            if !error.is_resumable() {
+                partial.remove();
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Everything into the folder that becomes the output.
+fn write(
+    plan: &Plan,
+    models: &[InputModel],
+    partial: &PartialOutput,
+    mut journal: Journal,
+    options: ExecuteOptions<'_>,
+    progress: &dyn MergeProgress,
+    files: &dyn Fn(&Path) -> Result<(), MergeError>,
+) -> Result<(), MergeError> {
     // A file that was taken away took its tensors along.
     for shard in
         plan.shards.iter().filter(|shard| !OutputFile::is_there(partial.path(), shard, &plan.tensors))
@@ -107,8 +129,7 @@ pub fn execute(
         file.finish()?;
     }
     files(partial.path())?;
-    journal.remove()?;
-    partial.persist()
+    journal.remove()
 }
 
 fn add(amount: MergedAmount, tensor: &PlannedTensor) -> MergedAmount {

@@ -49,9 +49,33 @@ impl Drop for Lock {
 }
 
 /// `OUT.what`.
-fn beside(out: &Path, what: &str) -> PathBuf {
+pub fn beside(out: &Path, what: &str) -> PathBuf {
     let name = out.file_name().unwrap_or_default().to_string_lossy();
     out.with_file_name(format!("{name}.{what}"))
+}
+
+/// Whether an output can be put there.
+///
+/// # Errors
+/// `Output` where there is something, or the path has no name.
+pub fn check_free(out: &Path) -> Result<(), MergeError> {
+    let refuse = |problem: &str| MergeError::Output { path: out.to_owned(), problem: problem.to_owned() };
+    let is_free = match fs::read_dir(out) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    if !is_free {
+        return Err(refuse("exists and is not an empty directory; name another output or remove it first"));
+    }
+    if out.file_name().is_none() {
+        return Err(refuse("is no name for an output"));
+    }
+    Ok(())
+}
+
+/// Where the output lies until all of it is there.
+pub fn partial_of(out: &Path) -> PathBuf {
+    beside(out, "partial")
 }
 
 /// Remove what an unfinished merge left of an output. `false` while somebody writes it.
@@ -82,18 +106,7 @@ impl PartialOutput {
     /// `Output` where the output exists already; `Io`.
     pub fn open(out: &Path, resume: bool) -> Result<Self, MergeError> {
         let refuse = |problem: &str| MergeError::Output { path: out.to_owned(), problem: problem.to_owned() };
-        let is_free = match fs::read_dir(out) {
-            Ok(mut entries) => entries.next().is_none(),
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-        };
-        if !is_free {
-            return Err(refuse(
-                "exists and is not an empty directory; name another output or remove it first",
-            ));
-        }
-        if out.file_name().is_none() {
-            return Err(refuse("is no name for an output"));
-        }
+        check_free(out)?;
         if let Some(parent) = out.parent() {
             fs::create_dir_all(parent).map_err(io_error(parent, "create it"))?;
         }
@@ -114,6 +127,11 @@ impl PartialOutput {
 
     pub fn path(&self) -> &Path {
         &self.partial
+    }
+
+    /// Nothing of it is of use. Where it cannot be removed, the next merge does so.
+    pub fn remove(self) {
+        let _ = fs::remove_dir_all(&self.partial);
     }
 
     /// Give the folder the output's name.

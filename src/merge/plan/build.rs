@@ -289,6 +289,7 @@ impl Builder<'_> {
         if self.vocabulary.is_some() && is_vocabulary_tensor(name) {
             self.check_unchanged(span, name, &found)?;
         }
+        self.check_digits(span, name, &found)?;
         let dtype = self.dtype(span, &found);
         self.tensors.insert(
             name.to_owned(),
@@ -311,6 +312,22 @@ impl Builder<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Digits beyond f32's are lost, which is for the configuration to say.
+    fn check_digits(&self, span: &Span<'_>, name: &str, found: &[&str]) -> Result<(), MergeError> {
+        if self.config.dtype.or(self.config.out_dtype).is_some() {
+            return Ok(());
+        }
+        let is_double = |(input, found): &(&SpanInput<'_>, &&str)| {
+            weight_type(&self.models[input.model], found) == Some(TensorType::F64)
+        };
+        let Some((input, _)) = span.inputs.iter().zip(found).find(is_double) else { return Ok(()) };
+        let problem = format!(
+            "tensor {name} is stored in float64, and nothing is computed in more than float32; `dtype: float32` \
+             rounds it as it is read"
+        );
+        Err(MergeError::Mismatch { place: Some(self.place(input)), problem })
     }
 
     fn lacking(&self, span: &Span<'_>, name: &str, lacking: usize, names: &[String]) -> MergeError {
@@ -366,14 +383,15 @@ impl Builder<'_> {
         Ok(common.map(|(shape, _)| shape).unwrap_or_default())
     }
 
-    /// As asked, else that of the inputs, f32 where they differ, bf16 where they are blocks.
+    /// As asked, else that of the inputs, f32 where they differ, bf16 where they are blocks; f64 is only taken where one is asked
+    /// for.
     fn dtype(&self, span: &Span<'_>, found: &[&str]) -> Dtype {
         if let Some(asked) = self.config.out_dtype.or(self.config.dtype) {
             return asked;
         }
         let types = span.inputs.iter().zip(found).filter_map(|(input, found)| {
             Some(match weight_type(&self.models[input.model], found)? {
-                TensorType::F32 => Dtype::F32,
+                TensorType::F64 | TensorType::F32 => Dtype::F32,
                 TensorType::F16 => Dtype::F16,
                 TensorType::Bf16 | TensorType::Ggml(_) => Dtype::Bf16,
             })

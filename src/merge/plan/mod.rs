@@ -128,8 +128,10 @@ impl Plan {
             0 => Err(MergeError::Tensor {
                 tensor: largest.name.clone(),
                 problem: format!(
-                    "takes {} bytes a thread, more than may be used",
-                    largest.bytes_per_thread()
+                    "takes {} bytes a thread, more than the {bytes} that may be used: its {} are needed whole; raise the \
+                     limit (--max-memory) or take a method that does not rank or turn them",
+                    largest.bytes_per_thread(),
+                    if largest.shape.len() < 2 { "elements" } else { "rows" }
                 ),
             }),
             fitting => Ok(threads.min(fitting as usize).max(1)),

@@ -25,6 +25,11 @@ fn hub_names_are_told_from_paths() {
     check("org/", None);
     check("org/na me", None);
     check("org/name:../x.gguf", None);
+    check("org/name@../x", None);
+    check("org/name@", None);
+    let revised = |text: &str| HubName::parse(text).map(|name| (name.revision.clone(), name.folder()));
+    assert_eq!(revised("org/name@v1.0"), Some((Some("v1.0".to_owned()), "org/name@v1.0".to_owned())));
+    assert_eq!(revised("org/name@v1:x.gguf"), Some((Some("v1".to_owned()), "org/name@v1".to_owned())));
 }
 
 #[test]
@@ -68,7 +73,30 @@ fn only_files_of_a_model_are_chosen() {
     check("o/n", &["a.gguf", "b.gguf"], Err("name one file, as in o/n:FILE.gguf"));
     check("o/n:b.gguf", &["a.gguf", "b.gguf"], Ok(&["b.gguf"]));
     check("o/n:c.gguf", &["a.gguf"], Err("has no c.gguf"));
-    check("o/n", &["pytorch_model.bin"], Err("it holds pytorch_model.bin"));
+    check(
+        "o/n",
+        &["config.json", "pytorch_model.bin", "training_args.bin", "tf_model.h5"],
+        Ok(&["config.json", "pytorch_model.bin"]),
+    );
+    check(
+        "o/n",
+        &[
+            "pytorch_model-00001-of-00002.bin",
+            "pytorch_model-00002-of-00002.bin",
+            "pytorch_model.bin.index.json",
+        ],
+        Ok(&[
+            "pytorch_model.bin.index.json",
+            "pytorch_model-00001-of-00002.bin",
+            "pytorch_model-00002-of-00002.bin",
+        ]),
+    );
+    check(
+        "o/n",
+        &["model.safetensors", "pytorch_model.bin", "pytorch_model.bin.index.json"],
+        Ok(&["model.safetensors"]),
+    );
+    check("o/n", &["training_args.bin"], Err("it holds training_args.bin"));
 }
 
 const CONTENT: &str = "0123456789";

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hf_hub::api::Progress;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo, Metadata};
-use hf_hub::{Cache, CacheRepo, Repo};
+use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use sha2::{Digest, Sha256};
 
 use super::{HubError, HubName, PullEvent, choose};
@@ -38,7 +38,10 @@ pub(super) fn fetch(
         |error: ApiError| HubError::Unreachable { endpoint: endpoint.to_owned(), problem: error.to_string() };
     let builder = ApiBuilder::new().with_cache_dir(hub.to_owned()).with_endpoint(endpoint.to_owned());
     let api = builder.with_token(std::env::var("HF_TOKEN").ok()).build().map_err(unreachable)?;
-    let repo = Repo::model(name.repository.clone());
+    let repo = match &name.revision {
+        Some(revision) => Repo::with_revision(name.repository.clone(), RepoType::Model, revision.clone()),
+        None => Repo::model(name.repository.clone()),
+    };
     let cache = Cache::new(hub.to_owned()).repo(repo.clone());
     let transfer = Transfer { endpoint, name, repository: api.repo(repo), api, cache, events };
     let listed = transfer

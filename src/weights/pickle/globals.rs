@@ -78,6 +78,7 @@ impl Element {
     /// The type that models compute in, if it is one.
     pub fn tensor_type(self) -> Option<TensorType> {
         match self.name {
+            "float64" => Some(TensorType::F64),
             "float32" => Some(TensorType::F32),
             "float16" => Some(TensorType::F16),
             "bfloat16" => Some(TensorType::Bf16),

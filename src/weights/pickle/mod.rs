@@ -73,7 +73,7 @@ impl PickleFile {
             path: self.file.path.clone(),
             name: name.to_owned(),
             dtype: stored.element.name.to_owned(),
-            supported: "float32, float16 and bfloat16 (in PyTorch files)",
+            supported: "float64, float32, float16 and bfloat16 (in PyTorch files)",
         })
     }
 }
