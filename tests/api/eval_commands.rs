@@ -35,7 +35,9 @@ fn fails(folder: &Path, words: &str, status: i32, parts: &[&str]) {
 /// Lines of samples in an order that does not depend on timing, without the model's name, which is the server's own.
 fn sorted(lines: &str) -> Vec<Value> {
     let mut lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    lines.iter_mut().for_each(|line| drop(line.as_object_mut().unwrap().remove("model")));
+    for line in &mut lines {
+        line.as_object_mut().unwrap().shift_remove("model");
+    }
     lines.sort_by_key(|line| format!("{} {} {}", line["problem"], line["language"], line["sample"]));
     lines
 }
