@@ -154,7 +154,7 @@ fn all_references(config: &MergeConfig) -> Vec<ModelReference> {
         for (_, rule) in &tokenizer.tokens {
             match &rule.source {
                 Some(TokenSource::Model(model) | TokenSource::ModelToken { model, .. }) => {
-                    all.push(model.clone())
+                    all.push(model.clone());
                 }
                 Some(TokenSource::Zero) | None => {}
             }
