@@ -314,7 +314,8 @@ mod tests {
         let document = |merge: &&str| {
             let (name, models) = merge.split_once(": ").unwrap();
             let name = if name == "-" { String::new() } else { format!("name: {name}\n") };
-            let models: String = models.split(' ').map(|model| format!("- model: {model}\n")).collect();
+            let models: Vec<String> = models.split(' ').map(|model| format!("- model: {model}\n")).collect();
+            let models = models.concat();
             format!("merge_method: linear\n{name}parameters: {{weight: 1}}\nmodels:\n{models}")
         };
         merges.iter().map(document).collect::<Vec<_>>().join("---\n")
