@@ -5,8 +5,8 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use super::evals::{SMALL, SUITE, new_eval, new_run, started, until};
-use super::server::models_dir;
+use super::evals::{SMALL, SUITE, json_of, new_eval, new_run, source, started, until};
+use super::server::{merge, models_dir};
 
 fn eval(folder: &Path, words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xenoglot"));
@@ -46,9 +46,11 @@ fn sorted(lines: &str) -> Vec<Value> {
 async fn stored_runs_are_looked_at_as_directories_are() {
     let (folder, server) = started().await;
     let eval_id = new_eval(&server).await;
-    let run = new_run(&server, &eval_id, &json!({"name": "first"})).await;
-    until(&server, &run, "completed").await;
-    let id = run.rsplit('/').next().unwrap();
+    let named = merge(&source(&json!({})), &json!({"name": "first"}));
+    let runs = format!("/v1/evals/{eval_id}/runs");
+    let run = json_of(server.post(&runs, &named), 201).await;
+    let id = run["id"].as_str().unwrap();
+    until(&server, &format!("{runs}/{id}"), "completed").await;
     let folder = folder.path();
 
     // The same in a directory: same seed, same model.
