@@ -51,7 +51,10 @@ test('a run is started from the form, watched, paused, resumed, and outlives its
   await page.getByRole('heading', { name: 'A first look' }).waitFor();
   const [, , , evalId, id] = new URL(page.url()).hash.split('/');
   run = { evalId, id };
-  while (!((await runOf()).xenoglot.samples_done >= 8)) await new Promise((resolve) => setTimeout(resolve, 20));
+  for (let read = await runOf(); !(read.xenoglot.samples_done >= 8); read = await runOf()) {
+    assert.match(read.status, /queued|in_progress/, read.error?.message);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
   await server.hold(true);
   await status(page, 'Running');
   // Seen while it grows: the total, then samples, then scores with intervals.
