@@ -1,5 +1,6 @@
 //! Runs of a store, for the commands that look at runs that are there: read, and never changed.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -82,7 +83,9 @@ impl OpenStore {
     /// A run as a directory, for what reads a run's files; it is gone with the value.
     pub fn copy(&self, run: &RunRow) -> anyhow::Result<Copied> {
         let path = std::env::temp_dir().join(format!("xenoglot-{}-{}", std::process::id(), run.id));
-        std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        // New, and nobody else's to read: the folder it is in is everybody's.
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
+        made.with_context(|| format!("making {}", path.display()))?;
         let folder = Folder(path);
         let run = self.wait(copy_run(&self.store, run, &folder.0))?;
         Ok(Copied { run, _folder: folder })

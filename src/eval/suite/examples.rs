@@ -1,7 +1,8 @@
 //! The worked examples: problems with solutions that end as an answer has to end, in a box.
 //!
-//! Files of the suite's own, or of another suite; `shown` makes examples of problems. They show a model the form of an answer, which small models do not pick up from a prompt's words. None may be
-//! one of the suite's own problems: that would hand out its answer.
+//! Files of the suite's own, or of another suite; `shown` makes examples of problems. They show a model the form of an answer,
+//! which small models do not pick up from a prompt's words. None may be one of the suite's own problems: that would hand out
+//! its answer.
 
 use std::collections::HashMap;
 
