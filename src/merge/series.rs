@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::config::{ConfigError, MergeConfig, ModelReference, TokenSource, TokenizerSource, quoted};
 use super::error::MergeError;
-use super::execute::{beside, check_free};
+use super::execute::{Lock, beside, check_free, claim};
 use super::inputs::{Locate, place_of, references};
 use super::job::MergeJob;
 
@@ -209,6 +209,7 @@ fn circle(configs: &[MergeConfig], takes: &[Vec<(usize, ModelReference)>], waiti
 pub struct SeriesWriter {
     folder: PathBuf,
     is_kept: bool,
+    _lock: Lock,
 }
 
 /// Says that a folder is of such merges.
@@ -219,11 +220,12 @@ impl SeriesWriter {
     /// to be gone on with.
     ///
     /// # Errors
-    /// `Output` where the output cannot be put there, or the folder beside it is of something else; `Io`.
+    /// `Output` where the output cannot be put there, or the folder beside it is of something else or another process's; `Io`.
     pub fn open(out: &Path, kept: Option<&Path>, resume: bool) -> Result<Self, MergeError> {
         check_free(out)?;
         let folder = Self::folder_of(out, kept);
         let is_kept = kept.is_some();
+        let lock = claim(&folder)?;
         let mark = folder.join(MARK);
         let is_empty = fs::read_dir(&folder).map_or(true, |mut entries| entries.next().is_none());
         if !is_kept && !is_empty {
@@ -240,7 +242,7 @@ impl SeriesWriter {
         if !is_kept {
             fs::write(&mark, "").map_err(io(&mark, "write it"))?;
         }
-        Ok(Self { folder, is_kept })
+        Ok(Self { folder, is_kept, _lock: lock })
     }
 
     pub fn folder_of(out: &Path, kept: Option<&Path>) -> PathBuf {

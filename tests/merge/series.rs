@@ -148,3 +148,38 @@ fn plans_that_need_a_result_say_so() {
     );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
+
+/// What is made before a merge that fails is there for `--resume`, and made anew without.
+#[test]
+fn a_merge_that_fails_keeps_the_results_before_it() {
+    let bad = three().replace("model: nested/second", "model: models/nowhere");
+    assert_ne!(bad, three());
+    for (resumes, expected) in [(true, true), (false, false)] {
+        let (folder, config, out) = written(&bad);
+        let (done, told) = merge(&config, &[out.to_str().unwrap()]);
+        assert!(!done && told.contains("models/nowhere"), "{told}");
+        assert!(told.contains("out.merges keeps the results that are made"), "{told}");
+        assert!(!out.exists());
+        std::fs::write(&config, three()).unwrap();
+        let mut arguments = vec![out.to_str().unwrap()];
+        arguments.extend(resumes.then_some("--resume"));
+        let (done, told) = merge(&config, &arguments);
+        assert!(done, "{told}");
+        assert_eq!(told.contains("first, by linear is there from before"), expected, "{told}");
+        assert!(!folder.path().join("out.merges").exists());
+    }
+}
+
+#[test]
+fn two_at_once_do_not_take_each_others_results() {
+    let (folder, config, out) = written(&three());
+    let path = folder.path().join("out.merges.lock");
+    let lock = std::fs::File::create(&path).unwrap();
+    lock.lock().unwrap();
+    let (done, told) = merge(&config, &[out.to_str().unwrap()]);
+    assert!(!done && told.contains("out.merges: is being written by another process"), "{told}");
+    assert!(!out.exists() && !folder.path().join("out.merges").exists());
+    drop(lock);
+    let (done, told) = merge(&config, &[out.to_str().unwrap()]);
+    assert!(done && !path.exists(), "{told}");
+}

@@ -22,7 +22,7 @@ use journal::Journal;
 use output::{OutputFile, PartialOutput};
 
 pub(super) use output::reserve;
-pub use output::{beside, check_free, discard, partial_of};
+pub use output::{Lock, beside, check_free, claim, discard, partial_of};
 
 /// Hears of what is done.
 pub trait MergeProgress: Sync {

@@ -21,7 +21,7 @@ pub struct PartialOutput {
 }
 
 /// Held by whoever writes an output: a file beside it that is locked, so that a killed process holds nothing.
-struct Lock {
+pub struct Lock {
     path: PathBuf,
     _file: File,
 }
@@ -73,6 +73,20 @@ pub fn check_free(out: &Path) -> Result<(), MergeError> {
     Ok(())
 }
 
+/// Have an output, and what lies beside it, for oneself.
+///
+/// # Errors
+/// `Output` while another process writes it; `Io`.
+pub fn claim(out: &Path) -> Result<Lock, MergeError> {
+    if let Some(parent) = out.parent() {
+        fs::create_dir_all(parent).map_err(io_error(parent, "create it"))?;
+    }
+    Lock::take(out)?.ok_or_else(|| {
+        let problem = "is being written by another process: wait for it, or name another output".to_owned();
+        MergeError::Output { path: out.to_owned(), problem }
+    })
+}
+
 /// Where the output lies until all of it is there.
 pub fn partial_of(out: &Path) -> PathBuf {
     beside(out, "partial")
@@ -105,14 +119,8 @@ impl PartialOutput {
     /// # Errors
     /// `Output` where the output exists already; `Io`.
     pub fn open(out: &Path, resume: bool) -> Result<Self, MergeError> {
-        let refuse = |problem: &str| MergeError::Output { path: out.to_owned(), problem: problem.to_owned() };
         check_free(out)?;
-        if let Some(parent) = out.parent() {
-            fs::create_dir_all(parent).map_err(io_error(parent, "create it"))?;
-        }
-        let Some(lock) = Lock::take(out)? else {
-            return Err(refuse("is being written by another process: wait for it, or name another output"));
-        };
+        let lock = claim(out)?;
         let partial = beside(out, "partial");
         if partial.exists() && !is_ours(&partial) {
             let problem = "is there and was not left by a merge: move it, or name another output".to_owned();
