@@ -22,8 +22,27 @@ export async function open(browser, url, options = {}) {
   page.on('request', (request) => {
     if (!request.url().startsWith(new URL(url).origin)) page.troubles.push(`asked ${request.url()}`);
   });
+  await slowDown(page, Number(process.env.WEB_TEST_SLOWNESS ?? 1));
   await page.goto(url);
   return page;
+}
+
+/** A slow machine is played where `WEB_TEST_SLOWNESS=4` asks for it: a fourth of the processor, and requests that wait up to 400 ms. */
+async function slowDown(page, slowness) {
+  if (slowness <= 1) return;
+  const session = await page.context().newCDPSession(page);
+  await session.send('Emulation.setCPUThrottlingRate', { rate: slowness });
+  await page.route('**', async (route) => {
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * slowness * 100));
+    await route.continue().catch(() => {}); // the page may be gone
+  });
+}
+
+/** A button has the focus and is pressed by keyboard, which unlike a click does not wait until it may be pressed. */
+export async function pressEnter(page, button) {
+  await button.and(page.locator(':not(:disabled, [aria-disabled="true"])')).waitFor();
+  await button.focus();
+  await page.keyboard.press('Enter');
 }
 
 export async function close(page) {

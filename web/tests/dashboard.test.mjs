@@ -1,7 +1,7 @@
 // The dashboard in a browser, against the real server and the real model.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { close, launch, open } from './browser.mjs';
+import { close, launch, open, pressEnter } from './browser.mjs';
 import { Gate } from './gate.mjs';
 import { MODEL, Server } from './server.mjs';
 
@@ -108,8 +108,7 @@ test('a formula is typeset once, and the keyboard stays at the button', async ()
   const page = await open(browser, playground({ max_tokens: '100', extra: answering('So \\(x^2\\) and then more words come.') }, gate));
   gate.hold((events) => said(events).includes('and then'));
   await page.getByLabel('Message', { exact: true }).fill('How many?');
-  await page.getByRole('button', { name: 'Send' }).focus();
-  await page.keyboard.press('Enter');
+  await pressEnter(page, page.getByRole('button', { name: 'Send' }));
   await page.locator('[data-sample="0"] .katex').waitFor();
   assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Stop');
   await page.evaluate(() => (window.first = document.querySelector('[data-sample="0"] .katex')));
@@ -222,10 +221,8 @@ test('keys open what they open', async () => {
     await page.getByRole('heading', { name: 'second' }).waitFor();
     // By keyboard: what takes a button's place has the focus.
     const focused = () => page.evaluate(() => document.activeElement.ariaLabel ?? document.activeElement.textContent);
-    await page.getByRole('button', { name: 'Unload second' }).focus();
-    await page.keyboard.press('Enter');
-    await page.getByRole('button', { name: 'Keep' }).focus();
-    await page.keyboard.press('Enter');
+    await pressEnter(page, page.getByRole('button', { name: 'Unload second' }));
+    await pressEnter(page, page.getByRole('button', { name: 'Keep' }));
     assert.equal(await focused(), 'Unload second');
     await page.keyboard.press('Enter');
     assert.equal(await focused(), 'Unload second now');
