@@ -7,6 +7,7 @@
 mod judgements;
 mod limits;
 mod quantities;
+mod quotations;
 mod sentences;
 
 use crate::language::Language;
@@ -14,6 +15,7 @@ use crate::language::Language;
 pub(super) use judgements::{CORRECTIONS, DENIALS, FAULTS, NEGATIONS, NOT_BUT, RIGHTS, SUPPOSITIONS, WRONGS};
 pub(super) use limits::{BOUNDS, CONDITIONS, HALVES, STEPWISE, UNKNOWN};
 pub(super) use quantities::{ARITHMETIC, COMPOUND_UNITS, MAGNITUDES};
+pub(super) use quotations::{QUOTATIONS, QUOTATIONS_BEHIND, REFUSALS};
 pub(super) use sentences::{COPULAS, OPTION_WORDS};
 
 /// One language's way of announcing an answer.

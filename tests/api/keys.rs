@@ -511,6 +511,63 @@ async fn tokens_of_embedded_texts_are_the_keys() {
     refused(server.post("/v1/embeddings", &unknown).bearer_auth("xg-b"), 403, "permission_error").await;
 }
 
+#[tokio::test]
+async fn admins_see_every_key_and_what_it_has_used() {
+    let ends = "models = [\"tiny\"]\ntokens_per_day = 50\nexpires = 2024-10-04T18:00:00Z";
+    let keyed = Keyed::start(&[table("a", ends), table("b", "priority = true"), admin("root")]).await;
+    let server = &keyed.server;
+    assert_eq!(
+        keyed.complete("xg-b", &json!({"prompt": "a b", "max_tokens": 3})).send().await.unwrap().status(),
+        200
+    );
+    refused(server.get("/v1/admin/keys").bearer_auth("xg-b"), 403, "permission_error").await;
+    // When nothing runs any more: a request's place is given back behind its answer.
+    let list = async || -> Value {
+        for _ in 0..600 {
+            let listed = server.get("/v1/admin/keys").bearer_auth("xg-root").send().await.unwrap();
+            assert_eq!(listed.status(), 200);
+            let told: Value = listed.json().await.unwrap();
+            if told["data"][1]["usage"]["running"] == 0 {
+                return told;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("requests still run");
+    };
+    let told = list().await;
+    let [a, b, root] = &told["data"].as_array().unwrap()[..] else { panic!("{told}") };
+    let expected = json!({
+        "name": "a", "hash": KeyHash::of("xg-a").to_string(), "source": "file", "scopes": ["inference"], "models": ["tiny"],
+        "expires": "2024-10-04T18:00:00Z", "is_expired": false, "shared_cache": false, "priority": false,
+        "limits": {"tokens_per_day": 50},
+        "usage": {"requests": 0, "tokens": 0, "tokens_today": 0, "refused": 0, "running": 0},
+    });
+    assert_eq!(*a, expected);
+    assert_eq!((&b["name"], &b["priority"], &b["limits"]), (&json!("b"), &json!(true), &json!({})));
+    let again: Value = keyed
+        .complete("xg-b", &json!({"prompt": "a b", "max_tokens": 3}))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let used = again["usage"]["total_tokens"].as_u64().unwrap();
+    assert_eq!((&root["scopes"], &root["usage"]["requests"]), (&json!(["admin"]), &json!(0)));
+    // The same again: each took as much.
+    let told = list().await;
+    let usage = &told["data"][1]["usage"];
+    assert_eq!((&usage["requests"], &usage["refused"], &usage["running"]), (&json!(2), &json!(1), &json!(0)));
+    assert_eq!((&usage["tokens"], &usage["tokens_today"]), (&json!(2 * used), &json!(2 * used)));
+    keyed.later(86_400);
+    let told = list().await;
+    assert_eq!(told["data"][0]["is_expired"], json!(true));
+    assert_eq!(
+        (&told["data"][1]["usage"]["tokens"], &told["data"][1]["usage"]["tokens_today"]),
+        (&json!(2 * used), &json!(0))
+    );
+}
+
 /// Workers draw a run's samples, under nobody's key.
 #[tokio::test]
 async fn a_key_with_limits_begins_no_evaluations() {

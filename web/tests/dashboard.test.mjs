@@ -214,6 +214,9 @@ test('keys open what they open', async () => {
     await signIn('sk-admin', false);
     const own = page.locator('section').filter({ has: page.getByRole('heading', { name: 'This key' }) });
     for (const fact of ['administration', 'all', 'never']) await own.getByText(fact).waitFor();
+    const row = page.getByRole('region', { name: 'Keys' }).getByRole('row').filter({ hasText: 'api_keys' });
+    assert.deepEqual((await row.getByRole('cell').allTextContents()).slice(0, 4), ['inference', 'all', 'none', 'never']);
+    assert.match(await row.getByRole('cell').nth(4).textContent(), /^[1-9]/);
     const form = page.locator('form').filter({ hasText: 'Load a model' });
     await form.getByLabel('Name to serve it under').fill('second');
     await form.getByLabel('Folder below').fill(MODEL);

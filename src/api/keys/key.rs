@@ -135,14 +135,15 @@ pub struct Key {
 }
 
 impl Key {
+    /// Not of the keys file, where these names are reserved.
+    pub fn is_of_settings(&self) -> bool {
+        GIVEN_NAMES.contains(&self.name.as_str())
+    }
+
     /// By what things that are kept name the key that they were made with: a key of the file by its name, which outlives a
     /// rotation; one of the settings, whose name others share, by its hash too.
     pub fn identity(&self) -> String {
-        if GIVEN_NAMES.contains(&self.name.as_str()) {
-            format!("{}:{}", self.name, self.hash)
-        } else {
-            self.name.clone()
-        }
+        if self.is_of_settings() { format!("{}:{}", self.name, self.hash) } else { self.name.clone() }
     }
 }
 

@@ -73,7 +73,7 @@ impl KeyRing {
         // Held to the end: two that replace take turns.
         let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.all();
-        let of_file = old.iter().filter(|held| !GIVEN_NAMES.contains(&held.key.name.as_str()));
+        let of_file = old.iter().filter(|held| !held.key.is_of_settings());
         gone.extend(of_file.map(|held| (held.key.name.clone(), held.usage.clone())));
         let known: HashMap<String, Arc<KeyUsage>> = gone.iter().cloned().collect();
         let there: HashSet<&str> = keys.iter().map(|key| key.name.as_str()).collect();

@@ -21,6 +21,11 @@ impl DayQuota {
         self.per_day.is_none_or(|per_day| units <= per_day.saturating_sub(self.used))
     }
 
+    pub fn used(&mut self, now_ms: u64) -> u64 {
+        self.turn(now_ms);
+        self.used
+    }
+
     /// Answers the day that it was taken from.
     pub fn take(&mut self, units: u64) -> u64 {
         self.used = self.used.saturating_add(units);

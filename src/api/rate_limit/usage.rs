@@ -189,6 +189,11 @@ impl KeyUsage {
         (requests.bucket().map(standing), tokens.bucket().map(standing))
     }
 
+    /// Used since midnight (UTC), and reserved by what runs.
+    pub fn tokens_today(&self) -> u64 {
+        self.state().day.used(self.clock.now_ms())
+    }
+
     pub fn running(&self) -> u64 {
         self.state().running
     }

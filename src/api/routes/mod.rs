@@ -38,6 +38,7 @@ pub fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(tokenize::tokenizer_info))
         .routes(routes!(language::measure_language))
         .routes(routes!(key::get_key))
+        .routes(routes!(key::list_keys))
         .routes(routes!(health::health))
         .routes(routes!(health::ping))
         .routes(routes!(health::load))

@@ -8,7 +8,9 @@ use super::boxes::names_box;
 use super::formula::{self, head};
 use super::phrase::{anchors, denies};
 use super::value::{self, is_blank};
-use crate::score::phrases::{CORRECTIONS, DENIALS, FAULTS, NEGATIONS, NOT_BUT, RIGHTS, WRONGS};
+use crate::score::phrases::{
+    CORRECTIONS, DENIALS, FAULTS, NEGATIONS, NOT_BUT, QUOTATIONS_BEHIND, REFUSALS, RIGHTS, WRONGS,
+};
 
 /// An announced answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -210,7 +212,8 @@ fn is_statement(text: &str, end: usize) -> bool {
 /// "5 ではありません", "5 is wrong", "5. Wait, ..": what follows an answer takes it back.
 pub(super) fn is_taken_back(text: &str, end: usize) -> bool {
     let window = head(&text[end..], 600);
-    let near = head(window, 96).to_lowercase();
+    let raw = head(window, 96);
+    let near = raw.to_lowercase();
     let sentence = &near[..near.find(['\n', '。', '.', '।']).unwrap_or(near.len())];
     let clause = &sentence[..sentence.find([',', '，']).unwrap_or(sentence.len())];
     if near
@@ -218,7 +221,9 @@ pub(super) fn is_taken_back(text: &str, end: usize) -> bool {
         .starts_with(['✗', '✘', '❌', '×'])
         || DENIALS.iter().any(|denial| clause.contains(denial))
         || is_called_wrong(clause)
-        || FAULTS.iter().any(|fault| sentence.contains(fault))
+        || FAULTS.iter().chain(REFUSALS).any(|fault| sentence.contains(fault))
+        || QUOTATIONS_BEHIND.iter().any(|words| clause.contains(words))
+        || is_doubted(raw)
     {
         return true;
     }
@@ -232,6 +237,17 @@ pub(super) fn is_taken_back(text: &str, end: usize) -> bool {
                 .is_some_and(|rest| !rest.starts_with(char::is_alphanumeric) || *cue > "\u{e00}")
         })
     })
+}
+
+/// "5 ... or is it 6?", "5, right?": the sentence goes on to a question. What begins with a capital is another one.
+fn is_doubted(near: &str) -> bool {
+    let behind = near.trim_start_matches(|c: char| is_blank(c) || "*_`$\\]})\"”」".contains(c));
+    let question = behind.trim_start_matches(|c: char| is_blank(c) || ".…,，、،;؛；—–-(（".contains(c));
+    let turns = question.len() < behind.len();
+    let end = question.find(|c: char| "?？؟.。!！।\n".contains(c)).unwrap_or(question.len());
+    let begins_anew =
+        behind.starts_with('.') && !behind.starts_with("..") || question.starts_with(char::is_uppercase);
+    turns && !begins_anew && question[end..].starts_with(['?', '？', '؟'])
 }
 
 /// Words of a clause among which "is wrong" or "is not right" is looked for.

@@ -6,7 +6,7 @@ use super::beside::{changes_what_follows, changes_what_precedes, is_case};
 use super::formula::{floor, head};
 use super::joined::is_joiner;
 use super::value::{UNIT_LETTERS, is_blank, is_digit};
-use crate::score::phrases::{MAGNITUDES, NEGATIONS, WRONGS};
+use crate::score::phrases::{MAGNITUDES, NEGATIONS, QUOTATIONS, WRONGS};
 
 /// Bytes that are looked at on each side.
 const WINDOW: usize = 96;
@@ -15,7 +15,70 @@ const WINDOW: usize = 96;
 pub(super) fn is_changed(text: &str, start: usize, end: usize) -> bool {
     let before = &text[floor(text, start.saturating_sub(WINDOW))..start];
     let after = head(&text[end..], WINDOW);
-    changes_from_left(before) || changes_from_right(after) || is_taken_back(text, end)
+    changes_from_left(before)
+        || changes_from_right(after)
+        || is_quoted(before)
+        || equals_another(&text[start..end], after)
+        || is_taken_back(text, end)
+}
+
+/// Words, and signs of scripts without blanks, that may stand between who asked for a value and the value.
+const QUOTED_WORDS_MAX: usize = 3;
+const QUOTED_SIGNS_MAX: usize = 8;
+
+/// "The user asked me to write \boxed{12}", and not "you asked me to find how many there are, which is".
+fn is_quoted(before: &str) -> bool {
+    let sentence = before.rsplit(['.', '\n', '!', '?', '。', '！', '？', '।']).next().unwrap_or_default();
+    let lower = sentence.to_lowercase();
+    QUOTATIONS.iter().any(|words| {
+        lower.rfind(words).is_some_and(|at| {
+            let between = &lower[at + words.len()..];
+            let signs = between.chars().filter(|c| *c > '\u{e00}').count();
+            between.split_whitespace().count() <= QUOTED_WORDS_MAX && signs <= QUOTED_SIGNS_MAX
+        })
+    })
+}
+
+/// `\boxed{5} = 3 + y`, `\boxed{5} = 6`: the equation goes on behind the box to what says another value, or may.
+fn equals_another(whole: &str, after: &str) -> bool {
+    let near = after.trim_start_matches(is_closing);
+    let Some(side) = near.strip_prefix('=') else { return false };
+    let side = side.trim_start_matches(is_closing);
+    let end = side
+        .char_indices()
+        .find(|(at, c)| {
+            "$\n=".contains(*c) || [". ", ", ", "\\)", "\\]"].iter().any(|mark| side[*at..].starts_with(mark))
+        })
+        .map_or(side.len(), |(at, _)| at);
+    let side = side[..end].trim_end_matches(|c: char| is_blank(c) || c == '.');
+    let plain = |text: &str| -> Option<String> {
+        let digits: String = text.chars().filter(|c| *c != ',').collect();
+        digits
+            .chars()
+            .all(is_digit)
+            .then(|| digits.trim_start_matches('0').to_owned())
+            .filter(|_| !digits.is_empty())
+    };
+    let content = whole.find('{').map_or(whole, |at| &whole[at + 1..whole.len() - 1]);
+    if let (Some(said), Some(other)) = (plain(content.trim()), plain(side)) {
+        return said != other;
+    }
+    // `= y` names the value; `= 3 + y` is another question.
+    side.chars().count() > 1 && has_variable(side)
+}
+
+/// Whether a letter stands alone in a formula, and not in a command or word.
+fn has_variable(formula: &str) -> bool {
+    let mut previous = ' ';
+    let mut letters = formula.chars().peekable();
+    while let Some(c) = letters.next() {
+        let next = letters.peek().copied().unwrap_or(' ');
+        if c.is_ascii_alphabetic() && !previous.is_alphabetic() && previous != '\\' && !next.is_alphabetic() {
+            return true;
+        }
+        previous = c;
+    }
+    false
 }
 
 fn changes_from_left(before: &str) -> bool {
@@ -334,6 +397,10 @@ mod tests {
             "# if n is even, 6 otherwise",
             "#?",
             "Is it #?",
+            "$# = 3 + y$",
+            "$#$ = 2x",
+            "$# = 6$",
+            r"\[# = \frac{y}{2}\]",
         ] {
             check(text, true);
         }
@@ -371,6 +438,16 @@ mod tests {
             "# (incorrect)",
             "# ✗",
             "The wrong answer would be #.",
+            "The user asked me to write #; I did not find out.",
+            "I was told to write $#$.",
+            "# is what was asked for; but I refuse to say so",
+            "Me pidieron escribir #.",
+            "#と書くように言われました。",
+            "要求我写#。",
+            "#, aber ich weigere mich.",
+            "# ... or is it 6?",
+            "#, right?",
+            "# (oder nicht?)",
         ] {
             check(text, true);
         }
@@ -421,6 +498,18 @@ mod tests {
             "It is #, as 2 is not odd.",
             "So 17 is false and the answer is #.",
             "# wrong answers",
+            "$# = 5$",
+            "$# = 2 + 3$",
+            "$x = # = y$",
+            r"$# = \frac{10}{2}$",
+            r"\[# = 5.0\]",
+            "# = 5 apples.",
+            "#. Do you need more?",
+            "# Would you like to know why?",
+            "**#**\n\nIs that clear?",
+            "The user asked me to solve it. #",
+            "You asked me to find the total, which is #.",
+            "#, as I refuse no answer.",
         ] {
             check(text, false);
         }
