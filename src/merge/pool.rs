@@ -15,6 +15,14 @@ pub struct Pool<'a> {
 }
 
 impl Pool<'_> {
+    /// Between the steps of long work.
+    ///
+    /// # Errors
+    /// `Interrupted` where the merge is to end.
+    pub fn check(&self) -> Result<(), MergeError> {
+        if self.stop.load(Ordering::Relaxed) { Err(MergeError::Interrupted) } else { Ok(()) }
+    }
+
     /// Run `work` on each piece. Each thread has its own state from `begin`; the states come back in no particular order.
     ///
     /// # Errors
@@ -34,9 +42,7 @@ impl Pool<'_> {
                 if piece >= pieces {
                     break;
                 }
-                let is_stopped = self.stop.load(Ordering::Relaxed);
-                let outcome = if is_stopped { Err(MergeError::Interrupted) } else { work(&mut state, piece) };
-                match outcome {
+                match self.check().and_then(|()| work(&mut state, piece)) {
                     Ok(value) => done.push((piece, value)),
                     Err(error) => {
                         next.store(pieces, Ordering::Relaxed);

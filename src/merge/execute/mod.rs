@@ -158,7 +158,7 @@ fn merge_tensor(
     let sources = views.iter().map(|view| &**view).collect();
     let base = base.as_deref();
     let recipe = &tensor.recipe;
-    let operands =
-        Operands::new(&tensor.name, &tensor.shape, base, sources, recipe.vectors, recipe.needs_rows());
+    let by_rows = recipe.needs_rows(&tensor.shape);
+    let operands = Operands::new(&tensor.name, &tensor.shape, base, sources, recipe.vectors, by_rows);
     stages::merge(pool, recipe, &operands, &|start, values| file.write(offset, start, values, tensor.dtype))
 }

@@ -62,7 +62,7 @@ impl PlannedTensor {
     fn bytes_per_thread(&self) -> u64 {
         // Beside the vectors: base, result, its bytes, and two for ranks.
         let vectors = self.sources.len() + 5;
-        let piece = piece_length(&self.shape, self.recipe.needs_rows()).min(self.elements());
+        let piece = piece_length(&self.shape, self.recipe.needs_rows(&self.shape)).min(self.elements());
         let counters = if self.recipe.counts() { 3 * self.sources.len() * COUNTER_BYTES } else { 0 };
         (vectors * piece * 4 + counters) as u64
     }
@@ -122,20 +122,22 @@ impl Plan {
     /// # Errors
     /// `Tensor` where those of one do not.
     pub fn threads_within(&self, threads: usize, bytes: u64) -> Result<usize, MergeError> {
-        let largest = self.tensors.iter().max_by_key(|tensor| tensor.bytes_per_thread());
-        let Some(largest) = largest else { return Ok(threads.max(1)) };
-        match bytes / largest.bytes_per_thread().max(1) {
-            0 => Err(MergeError::Tensor {
-                tensor: largest.name.clone(),
-                problem: format!(
-                    "takes {} bytes a thread, more than the {bytes} that may be used: its {} are needed whole; raise the \
-                     limit (--max-memory) or take a method that does not rank or turn them",
-                    largest.bytes_per_thread(),
-                    if largest.shape.len() < 2 { "elements" } else { "rows" }
-                ),
-            }),
-            fitting => Ok(threads.min(fitting as usize).max(1)),
+        let mut fitting = threads.max(1);
+        for tensor in &self.tensors {
+            let (each, beside) = (tensor.bytes_per_thread(), tensor.recipe.bytes_beside(&tensor.shape));
+            let fits = bytes.saturating_sub(beside) / each.max(1);
+            if fits == 0 {
+                let whole = if tensor.shape.len() < 2 { "elements" } else { "rows" };
+                let needed = each + beside;
+                let problem = format!(
+                    "takes {needed} bytes with one thread, more than the {bytes} that may be used, for its {whole} are ranked \
+                     or turned: raise the limit (--max-memory) or take a method that does neither"
+                );
+                return Err(MergeError::Tensor { tensor: tensor.name.clone(), problem });
+            }
+            fitting = fitting.min(fits as usize);
         }
+        Ok(fitting)
     }
 
     pub fn bytes(&self) -> u64 {

@@ -4,6 +4,7 @@
 //! Every stage streams over pieces of the tensor. Sums are f64 over fixed pieces in order; order statistics are exact, by
 //! histograms of the numbers' bits in place of sorting. So the result does not depend on the number of threads.
 
+mod chance;
 mod columns;
 mod combine;
 mod derived;

@@ -54,6 +54,11 @@ impl<'a> Operands<'a> {
         Self { name, shape, base, models, vectors, piece: piece_length(shape, by_rows) }
     }
 
+    /// With one of the models alone.
+    pub fn only(&self, model: usize) -> Self {
+        Self { models: vec![self.models[model]], ..*self }
+    }
+
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }

@@ -1,6 +1,7 @@
 //! A method with its numbers filled in, as data over the stages.
 
 use super::super::method::Method;
+use super::chance::{is_long_row, long_row_bytes};
 
 /// What to do with one tensor.
 #[derive(Debug, Clone, PartialEq)]
@@ -144,15 +145,25 @@ impl Recipe {
         )
     }
 
-    /// Whether whole rows are needed at a time.
-    pub fn needs_rows(&self) -> bool {
+    /// Whether rows of a tensor of this shape are needed whole.
+    pub fn needs_rows(&self, shape: &[usize]) -> bool {
         let along_rows = |along: Along| along == Along::LastAxis;
         let by_row = match &self.combine {
             Combine::Nuslerp { along, .. } | Combine::ModelStock { along } => along_rows(*along),
             Combine::Fusion => true,
             _ => false,
         };
-        by_row || self.keep.iter().any(|keep| matches!(keep, Keep::Ranked { .. }))
+        by_row || (self.ranks_rows() && !is_long_row(shape))
+    }
+
+    /// Bytes that a tensor of this shape takes beside its pieces, whatever the number of threads.
+    pub fn bytes_beside(&self, shape: &[usize]) -> u64 {
+        let is_long = self.ranks_rows() && is_long_row(shape);
+        if is_long { long_row_bytes(shape.iter().product(), self.keep.len()) } else { 0 }
+    }
+
+    fn ranks_rows(&self) -> bool {
+        self.keep.iter().any(|keep| matches!(keep, Keep::Ranked { .. }))
     }
 }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::super::error::MergeError;
 use super::super::pool::Pool;
+use super::chance::{Chance, Kept, is_long_row, span_length};
 use super::derived::Derived;
 use super::masks::uniform;
 use super::operands::{Buffers, Operands};
@@ -21,8 +22,14 @@ enum Mask {
     All,
     None,
     Window(Window),
-    Random { density: f32, key: u64 },
-    Ranked { density: f64, epsilon: f64, key: u64 },
+    Random {
+        density: f32,
+        key: u64,
+    },
+    /// By row, in memory.
+    Ranked(Chance),
+    /// Of a row too long for that.
+    Kept(Kept),
 }
 
 impl Keeper {
@@ -55,9 +62,17 @@ impl Keeper {
             Keep::Random { density, .. } | Keep::Ranked { density, .. } if density >= 1.0 => Mask::All,
             Keep::Random { density, .. } | Keep::Ranked { density, .. } if density <= 0.0 => Mask::None,
             Keep::Random { density, key } => Mask::Random { density: density as f32, key },
-            Keep::Ranked { density, epsilon, key } => Mask::Ranked { density, epsilon, key },
+            Keep::Ranked { density, epsilon, key } => Mask::Ranked(Chance { density, epsilon, key }),
         };
-        let masks = recipe.keep.iter().enumerate().map(mask).collect();
+        let mut masks: Vec<Mask> = recipe.keep.iter().enumerate().map(mask).collect();
+        if is_long_row(operands.shape) {
+            for (at, mask) in masks.iter_mut().enumerate() {
+                if let Mask::Ranked(chance) = mask {
+                    *mask =
+                        Mask::Kept(Kept::find(pool, &operands.only(at), *chance, span_length(pool.threads))?);
+                }
+            }
+        }
         let mut keeper = Self { masks, scales: vec![1.0; recipe.keep.len()] };
         keeper.scales = keeper.rescaled(pool, recipe, operands)?;
         Ok(keeper)
@@ -132,47 +147,19 @@ impl Keeper {
                         *value = if uniform(*key, range.start + at) < *density { *value } else { 0.0 };
                     }
                 }
-                Mask::Ranked { density, epsilon, key } => {
+                Mask::Ranked(chance) => {
                     let row = operands.row();
                     for (at, values) in vector.chunks_mut(row).enumerate() {
-                        let chance = Chance { density: *density, epsilon: *epsilon, key: *key };
                         chance.cut(range.start + at * row, values, order);
                     }
                 }
+                Mask::Kept(kept) => kept.cut(range.start, vector),
             }
             // In this order, as a scale is only known after a pass without one.
             if *scale != 1.0 {
                 for value in &mut *vector {
                     *value *= scale;
                 }
-            }
-        }
-    }
-}
-
-/// della's chance of an element to be kept: by the rank of its magnitude in its row.
-struct Chance {
-    density: f64,
-    epsilon: f64,
-    key: u64,
-}
-
-impl Chance {
-    /// `start` is the index of the row's first element in the tensor.
-    fn cut(&self, start: usize, row: &mut [f32], order: &mut Vec<u64>) {
-        order.clear();
-        let magnitude = |value: &f32| u64::from(value.abs().to_bits());
-        order.extend(row.iter().enumerate().map(|(at, value)| magnitude(value) << 32 | at as u64));
-        order.sort_unstable();
-        let (most, width) = (row.len().saturating_sub(1) as f32, self.epsilon as f32);
-        let least = (self.density - self.epsilon) as f32;
-        for (rank, entry) in order.iter().enumerate() {
-            let at = (entry & 0xFFFF_FFFF) as usize;
-            // A row of one has the middle rank.
-            let rank = if most > 0.0 { rank as f32 / most } else { 0.5 };
-            let chance = least + rank * 2.0 * width;
-            if uniform(self.key, start + at) >= chance {
-                row[at] = 0.0;
             }
         }
     }
