@@ -218,6 +218,21 @@ test('a completion is cut at its trace, and its answer found in bytes', async ()
   check('<think>\nnever', 'never', '', true);
   check('plain', '', 'plain');
   check('', '', '');
+  // As src/score/extract/parts.rs has it.
+  check('<think>a</think>b<think>c', '<think>a</think>b<think>c', '', true);
+  check('</think>', '', '');
+  check('<thinking>mm</thinking> yes', 'mm', 'yes');
+  check('<THINK>mm</THINK> yes', 'mm', 'yes');
+  check('<reasoning>mm</reasoning><answer>yes</answer>', 'mm', '<answer>yes</answer>');
+  check('[THINK]mm[/THINK]yes', 'mm', 'yes');
+  check('◁think▷mm◁/think▷yes', 'mm', 'yes');
+  check('<|begin_of_thought|>mm<|end_of_thought|>yes', 'mm', 'yes');
+  check('<|channel|>analysis<|message|>mm<|channel|>final<|message|>yes', 'mm', 'yes');
+  check('[THINK]mm', 'mm', '', true);
+  check('A tag like <reasoning> is no trace', '', 'A tag like <reasoning> is no trace');
+  check('analysisWe add.assistantfinal5', 'We add.', '5');
+  check('analysisWe add', 'We add', '', true);
+  check('analysis of the text', '', 'analysis of the text');
   const text = '答えは \\boxed{٤٢} です';
   const start = new TextEncoder().encode('答えは \\boxed{').length;
   assert.deepEqual(spanIn(text, [start, start + 4]), { before: '答えは \\boxed{', found: '٤٢', after: '} です' });
