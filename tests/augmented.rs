@@ -184,6 +184,7 @@ fn generator(folder: &Path) -> LocalGenerator {
         template: model.template,
         augmented: model.augmented,
         adapter: None,
+        weights_sha256: None,
     }
 }
 

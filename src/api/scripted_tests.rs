@@ -114,6 +114,7 @@ pub(super) fn model(script: Vec<Event>, template: &str) -> ServedModel {
         max_model_len: 1000,
         default_reasoning: true,
         dtype: "f32",
+        weights_digest: Arc::default(),
         weight_bytes: 0,
         last_used: Arc::default(),
         plan: MemoryPlan::default(),

@@ -10,7 +10,7 @@ use super::suite::SuiteError;
 pub enum EvalError {
     #[error(transparent)]
     Suite(#[from] SuiteError),
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}{}", room(source))]
     Io { path: PathBuf, source: std::io::Error },
     #[error("suite {suite} has no problems in {language}; it has {available}")]
     LanguageMissing { suite: String, language: Language, available: String },
@@ -83,5 +83,35 @@ impl EvalError {
     pub(super) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }
+    }
+}
+
+/// The way out where there is no room.
+fn room(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    match error.kind() {
+        StorageFull | QuotaExceeded => ": free some space; the same command goes on with what is kept",
+        FileTooLarge => {
+            ": raise the limit of file sizes (ulimit -f); the same command goes on with what is kept"
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::EvalError;
+
+    #[test]
+    fn a_full_disk_has_a_way_out() {
+        let told = |kind| EvalError::io("runs/a/samples.jsonl")(Error::from(kind)).to_string();
+        assert!(
+            told(ErrorKind::StorageFull)
+                .ends_with("free some space; the same command goes on with what is kept")
+        );
+        assert!(told(ErrorKind::FileTooLarge).contains("ulimit -f"));
+        assert!(!told(ErrorKind::PermissionDenied).contains("space"));
     }
 }

@@ -177,11 +177,14 @@ pub struct ScorerProfile {
 
 impl RunFile {
     /// The first field in which two runs are not the same measurement, with both values. Where the model is
-    /// served, when, and by which build does not matter.
+    /// served, when, and by which build does not matter, nor weights of which one run knows no digest.
     pub fn difference(&self, other: &Self) -> Option<(String, String, String)> {
         let (ours, theirs) = (self.configuration(), other.configuration());
+        let weights = |run: &Self| run.generator.weights_sha256.is_some();
+        let knows_weights = weights(self) && weights(other);
         ours.into_iter()
             .zip(theirs)
+            .filter(|(a, _)| knows_weights || a.0 != "generator.weights_sha256")
             .find(|(a, b)| a.1 != b.1)
             .map(|((name, a), (_, b))| (name.to_owned(), a.to_string(), b.to_string()))
     }
@@ -199,6 +202,7 @@ impl RunFile {
             ("generator.model", json!(self.generator.model)),
             ("generator.dtype", json!(self.generator.dtype)),
             ("generator.template_sha256", json!(self.generator.template_sha256)),
+            ("generator.weights_sha256", json!(self.generator.weights_sha256)),
             ("limit", json!(self.limit)),
             ("shots", json!(self.shots)),
             ("n", json!(self.n)),

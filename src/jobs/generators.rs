@@ -3,11 +3,12 @@
 //! A client names a model and never a URL: what a request says decides about no connection.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::eval::{HttpGenerator, HttpOptions, LocalGenerator, Model};
+use crate::eval::{HttpGenerator, HttpOptions, LocalGenerator, Model, weights_sha256};
 use crate::registry::{Registry, ServedModel};
 
 /// A server that the settings name.
@@ -53,8 +54,13 @@ impl Generators {
     pub fn new(registry: Registry, endpoints: Vec<Endpoint>) -> Self {
         Self::with(move |name| {
             if let Ok(model) = registry.get(name) {
-                let generator: Arc<dyn Model> = Arc::new(local(&model));
-                return futures::future::ready(Some(Ok(generator))).boxed();
+                let base = model.adapter.as_ref().and_then(|adapter| registry.get(&adapter.base).ok());
+                return async move {
+                    // The files are read once a model: of large ones that takes a while.
+                    let work = move || Arc::new(local(&model, base.as_deref())) as Arc<dyn Model>;
+                    Some(tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string()))
+                }
+                .boxed();
             }
             match endpoints.iter().find(|endpoint| endpoint.name == name).cloned() {
                 Some(endpoint) => async move { Some(connect(endpoint).await) }.boxed(),
@@ -74,7 +80,7 @@ impl Generators {
     }
 }
 
-fn local(model: &ServedModel) -> LocalGenerator {
+fn local(model: &ServedModel, base: Option<&ServedModel>) -> LocalGenerator {
     LocalGenerator {
         model: model.name.clone(),
         dtype: model.dtype.to_owned(),
@@ -83,6 +89,21 @@ fn local(model: &ServedModel) -> LocalGenerator {
         tokenizer: model.tokenizer.clone(),
         template: model.template.clone(),
         augmented: model.augmented.clone(),
+        weights_sha256: weights_digest(model, base),
+    }
+}
+
+/// The digest of a served model's weights, an adapter's behind its base's; `None` where a trainer has changed them since, or their
+/// files are gone.
+pub fn weights_digest(model: &ServedModel, base: Option<&ServedModel>) -> Option<String> {
+    let is_as_read = model.handle.stats().weight_version.load(Ordering::Relaxed) == 0;
+    let of = |model: &ServedModel| {
+        model.weights_digest.get_or_init(|| weights_sha256(&model.source).ok()).clone().filter(|_| is_as_read)
+    };
+    match (&model.adapter, base) {
+        (None, _) => of(model),
+        (Some(_), None) => None,
+        (Some(_), Some(base)) => Some(format!("{}+{}", of(base)?, of(model)?)),
     }
 }
 

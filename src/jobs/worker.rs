@@ -239,7 +239,11 @@ impl Worker {
             ItemEnd::Unavailable { message } => {
                 self.store.release(lease).await?;
                 // An engine that drains says so to the runs of a server that is going down, too: those go on elsewhere.
-                self.fail(&lease.run, &format!("generation stopped: {message}")).await
+                self.fail(
+                    &lease.run,
+                    &format!("generation stopped: {message}; its samples are kept, and a resume goes on"),
+                )
+                .await
             }
             ItemEnd::Scoring { message } => {
                 self.store.release(lease).await?;

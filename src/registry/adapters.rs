@@ -59,6 +59,7 @@ impl Registry {
             source: path,
             adapter: Some(adapter),
             weight_bytes: bytes as u64,
+            weights_digest: Arc::default(),
             // The engine is its base's, and so is what was promised to it.
             plan: MemoryPlan::default(),
             ..ServedModel::clone(&base)

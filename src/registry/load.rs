@@ -105,6 +105,7 @@ fn load_beside(
         generation_defaults,
         max_model_len,
         dtype: dtype_name,
+        weights_digest: Arc::default(),
         weight_bytes,
         last_used: Arc::new(AtomicU64::new(now_ms())),
         plan,

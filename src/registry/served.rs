@@ -1,8 +1,8 @@
 //! A model in service, and what it takes to bring one there.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::chat::ChatTemplate;
 use crate::engine::{EngineHandle, MemoryPlan, RequestAdapter};
@@ -45,6 +45,8 @@ pub struct ServedModel {
     pub default_reasoning: bool,
     /// How the weights are kept: `f32`, `bf16`, `gguf`, `int8`, `int8-g64` or `int8-g32`.
     pub dtype: &'static str,
+    /// Of the files of its weights, once somebody has asked for it and they could be read.
+    pub weights_digest: Arc<OnceLock<Option<String>>>,
     /// Memory the weights take.
     pub weight_bytes: u64,
     /// When somebody last asked for it, in milliseconds since 1970; shared with its adapters.

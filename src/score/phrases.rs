@@ -8,6 +8,7 @@ mod judgements;
 mod limits;
 mod quantities;
 mod quotations;
+mod retractions;
 mod sentences;
 
 use crate::language::Language;
@@ -16,6 +17,7 @@ pub(super) use judgements::{CORRECTIONS, DENIALS, FAULTS, NEGATIONS, NOT_BUT, RI
 pub(super) use limits::{BOUNDS, CONDITIONS, HALVES, STEPWISE, UNKNOWN};
 pub(super) use quantities::{ARITHMETIC, COMPOUND_UNITS, MAGNITUDES};
 pub(super) use quotations::{QUOTATIONS, QUOTATIONS_BEHIND, REFUSALS};
+pub(super) use retractions::RETRACTIONS;
 pub(super) use sentences::{COPULAS, OPTION_WORDS};
 
 /// One language's way of announcing an answer.

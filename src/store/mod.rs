@@ -112,6 +112,11 @@ impl Store {
             .max_connections(backend.connections_max())
             .acquire_timeout(CONNECT_TIMEOUT)
             .after_connect(move |connection, _| Box::pin(backend.prepare(connection)))
+            // SQLite ends a transaction by itself where the disk is full; the connection still counts it, and is of no more use.
+            .before_acquire(|connection, _| {
+                let is_free = !connection.is_in_transaction();
+                Box::pin(async move { Ok(is_free) })
+            })
             .connect(&url)
             .await
             .map_err(|error| StoreError::unreachable(backend, &error))?;
@@ -159,4 +164,43 @@ impl Writing {
 /// A new id: the prefix says what it names.
 fn new_id(prefix: &str) -> String {
     format!("{prefix}_{}", uuid::Uuid::new_v4().simple())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The connections that are open may add no page.
+    async fn fill(store: &Store) {
+        let mut held = Vec::new();
+        for _ in 0..store.backend.connections_max() {
+            held.push(store.pool.acquire().await.unwrap());
+        }
+        for connection in &mut held {
+            sqlx::query("PRAGMA max_page_count = 1").execute(&mut **connection).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_was_full_is_written_to_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&format!("sqlite:{}", folder.path().join("s.db").display())).await.unwrap();
+        let large = || NewEval {
+            name: "large".to_owned(),
+            spec: json!("x".repeat(100_000)),
+            metadata: json!({}),
+            owner: None,
+        };
+        fill(&store).await;
+        // A connection that met its end is closed; one that is opened in its place is bound by nothing: there is room again.
+        for attempt in 0..=store.backend.connections_max() {
+            match store.create_eval(large()).await {
+                Ok(_) => return assert!(attempt > 0, "there was no end of it"),
+                Err(error) => assert!(matches!(error, StoreError::Full { .. }), "{error}"),
+            }
+        }
+        panic!("the store stays full");
+    }
 }

@@ -216,6 +216,7 @@ async fn a_server_draws_over_http_what_its_engine_draws_in_process() {
         tokenizer: served.tokenizer.clone(),
         template: served.template.clone(),
         augmented: served.augmented.clone(),
+        weights_sha256: None,
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

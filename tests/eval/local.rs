@@ -25,6 +25,7 @@ fn generator() -> LocalGenerator {
         tokenizer: checkpoint.tokenizer,
         template: None,
         augmented: None,
+        weights_sha256: None,
     }
 }
 

@@ -134,6 +134,7 @@ impl Generator for Scripted {
             endpoint: None,
             dtype: Some("f32".to_owned()),
             template_sha256: None,
+            weights_sha256: None,
         }
     }
 

@@ -25,6 +25,7 @@ impl Generator for Says {
             endpoint: None,
             dtype: None,
             template_sha256: None,
+            weights_sha256: None,
         }
     }
 

@@ -151,6 +151,7 @@ impl Generator for Ready {
             endpoint: None,
             dtype: None,
             template_sha256: None,
+            weights_sha256: None,
         }
     }
 

@@ -193,8 +193,8 @@ async fn generator(
         let options = HttpOptions { model, rate_limits, ..HttpOptions::new(url) };
         return Ok(for_task(HttpGenerator::connect(options).await?, config, cache, None));
     }
-    let (generator, source) = local(arguments, config.n, settings)?;
-    let weights = if cache.is_some() { Some(weights_sha256(&source)?) } else { None };
+    let generator = local(arguments, config.n, settings)?;
+    let weights = generator.weights_sha256.clone();
     Ok(for_task(generator, config, cache, weights))
 }
 
@@ -226,8 +226,8 @@ fn is_url(model: &str) -> bool {
     model.starts_with("http://") || model.starts_with("https://")
 }
 
-/// The engine, and the place its weights were read from.
-fn local(arguments: &Arguments, n: u32, settings: &Settings) -> anyhow::Result<(LocalGenerator, PathBuf)> {
+/// The engine, with the digest of what it was read from.
+fn local(arguments: &Arguments, n: u32, settings: &Settings) -> anyhow::Result<LocalGenerator> {
     // The limit guards a server against its clients; here sample i is choice i of one request, however many.
     let settings = &Settings { max_n: settings.max_n.max(n as usize), ..settings.clone() };
     let registry = start::registry(settings, start::workers(settings)?);
@@ -240,8 +240,9 @@ fn local(arguments: &Arguments, n: u32, settings: &Settings) -> anyhow::Result<(
         tokenizer: model.tokenizer.clone(),
         template: model.template.clone(),
         augmented: model.augmented.clone(),
+        weights_sha256: Some(weights_sha256(&model.source)?),
     };
-    Ok((generator, model.source.clone()))
+    Ok(generator)
 }
 
 fn usual_out(suite: &Suite, model: &str) -> PathBuf {

@@ -391,6 +391,7 @@ impl Generator for HttpGenerator {
             endpoint: Some(self.base.clone()),
             dtype: None,
             template_sha256: None,
+            weights_sha256: None,
         }
     }
 

@@ -39,6 +39,8 @@ pub struct LocalGenerator {
     pub template: Option<ChatTemplate>,
     /// Of a MindMerger model, whose templates take a chat template's place: it answers the last user message.
     pub augmented: Option<Arc<AugmentedPrompts>>,
+    /// Digest of the weights' files, an adapter's too, where it is known.
+    pub weights_sha256: Option<String>,
 }
 
 /// A prompt as the engine reads it.
@@ -69,6 +71,7 @@ impl Generator for LocalGenerator {
             endpoint: None,
             dtype: Some(self.dtype.clone()),
             template_sha256: template.map(|source| format!("{:x}", Sha256::digest(source.as_bytes()))),
+            weights_sha256: self.weights_sha256.clone(),
         }
     }
 

@@ -186,6 +186,9 @@ pub struct GeneratorIdentity {
     pub dtype: Option<String>,
     /// Digest of the chat template, where it is known.
     pub template_sha256: Option<String>,
+    /// Digest of the weights' files, an adapter's too, where they are read here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights_sha256: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -9,7 +9,8 @@ use super::formula::{self, head};
 use super::phrase::{anchors, denies};
 use super::value::{self, is_blank};
 use crate::score::phrases::{
-    CORRECTIONS, DENIALS, FAULTS, NEGATIONS, NOT_BUT, QUOTATIONS_BEHIND, REFUSALS, RIGHTS, WRONGS,
+    CORRECTIONS, DENIALS, FAULTS, NEGATIONS, NOT_BUT, QUOTATIONS_BEHIND, REFUSALS, RETRACTIONS, RIGHTS,
+    WRONGS,
 };
 
 /// An announced answer.
@@ -227,16 +228,50 @@ pub(super) fn is_taken_back(text: &str, end: usize) -> bool {
     {
         return true;
     }
+    if is_retraction(&sentence_of(&near)) {
+        return true;
+    }
     let starts = window.match_indices(['.', '\n', '。', '!', '！', '।']).map(|(at, mark)| at + mark.len());
     starts.into_iter().any(|at| {
-        let sentence =
-            window[at..].trim_start_matches(|c: char| c.is_whitespace() || c == '*').to_lowercase();
-        CORRECTIONS.iter().any(|cue| {
+        let rest = window[at..].trim_start_matches(|c: char| c.is_whitespace() || "*#_`$\\]})".contains(c));
+        let sentence = rest.to_lowercase();
+        let corrects = CORRECTIONS.iter().any(|cue| {
             sentence
                 .strip_prefix(cue)
                 .is_some_and(|rest| !rest.starts_with(char::is_alphanumeric) || *cue > "\u{e00}")
-        })
+        });
+        corrects || is_retraction(&sentence_of(&sentence))
     })
+}
+
+/// Up to where a sentence ends; a point between digits does not end it.
+fn sentence_of(text: &str) -> String {
+    let end = text
+        .char_indices()
+        .find(|(at, c)| match c {
+            '\n' | '。' | '।' | '!' | '！' => true,
+            '.' => !text[at + 1..].starts_with(char::is_numeric),
+            _ => false,
+        })
+        .map_or(text.len(), |(at, _)| at);
+    text[..end].to_owned()
+}
+
+/// Words, and signs of scripts without blanks, of a sentence that takes back what it follows.
+const RETRACTION_WORDS_MAX: usize = 14;
+const RETRACTION_SIGNS_MAX: usize = 40;
+
+/// "I made a mistake, it should be 47", "抱歉，我算错了": short, with a word of a mistake or an apology.
+fn is_retraction(sentence: &str) -> bool {
+    let signs =
+        sentence.chars().filter(|c| matches!(c, '\u{e00}'..='\u{e7f}' | '\u{2e80}'..='\u{9fff}')).count();
+    RETRACTIONS.iter().any(|word| {
+        let begins_word = |at: usize| {
+            *word > "\u{e00}" || word.starts_with('(') || !sentence[..at].ends_with(char::is_alphabetic)
+        };
+        sentence.match_indices(word).any(|(at, _)| begins_word(at))
+    }) && sentence.split_whitespace().count() <= RETRACTION_WORDS_MAX
+        && signs <= RETRACTION_SIGNS_MAX
 }
 
 /// "5 ... or is it 6?", "5, right?": the sentence goes on to a question. What begins with a capital is another one.

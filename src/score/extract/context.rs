@@ -6,7 +6,7 @@ use super::beside::{changes_what_follows, changes_what_precedes, is_case};
 use super::formula::{floor, head};
 use super::joined::is_joiner;
 use super::value::{UNIT_LETTERS, is_blank, is_digit};
-use crate::score::phrases::{MAGNITUDES, NEGATIONS, QUOTATIONS, WRONGS};
+use crate::score::phrases::{COMPOUND_UNITS, MAGNITUDES, NEGATIONS, QUOTATIONS, WRONGS};
 
 /// Bytes that are looked at on each side.
 const WINDOW: usize = 96;
@@ -19,7 +19,38 @@ pub(super) fn is_changed(text: &str, start: usize, end: usize) -> bool {
         || changes_from_right(after)
         || is_quoted(before)
         || equals_another(&text[start..end], after)
+        || is_part_of_more(after)
         || is_taken_back(text, end)
+}
+
+/// "\boxed{48} feet 6 inches", "\boxed{48} minutes and 30 seconds", "\boxed{48}, 49 or 50", "\boxed{5} M".
+fn is_part_of_more(after: &str) -> bool {
+    let near = after.trim_start_matches(is_closing);
+    let letters = |text: &str| text.find(|c: char| !c.is_alphabetic()).unwrap_or(text.len());
+    let unit = &near[..letters(near)];
+    if ["M", "MM", "Md", "Mrd", "Mio", "Mld"].contains(&unit) {
+        return true;
+    }
+    let is_compound = COMPOUND_UNITS.contains(&unit.to_lowercase().as_str());
+    let behind = near[unit.len()..].trim_start_matches(|c: char| is_blank(c) || c == ',');
+    if is_compound && behind.starts_with(is_digit) {
+        return true;
+    }
+    let next = &behind[..letters(behind)];
+    let number = behind[next.len()..].trim_start_matches(is_blank);
+    if is_compound && is_joiner(&next.to_lowercase()) && number.starts_with(is_digit) {
+        let further = number.trim_start_matches(is_digit).trim_start_matches(is_blank);
+        return COMPOUND_UNITS.contains(&further[..letters(further)].to_lowercase().as_str())
+            || further.starts_with("sec");
+    }
+    let Some(listed) = near.strip_prefix(',').map(|rest| rest.trim_start_matches(is_blank)) else {
+        return false;
+    };
+    let joined = listed.trim_start_matches(is_digit).trim_start_matches(|c: char| is_blank(c) || c == ',');
+    let joiner = &joined[..letters(joined)];
+    listed.starts_with(is_digit)
+        && is_joiner(&joiner.to_lowercase())
+        && joined[joiner.len()..].trim_start_matches(is_blank).starts_with(is_digit)
 }
 
 /// Words, and signs of scripts without blanks, that may stand between who asked for a value and the value.

@@ -8,6 +8,7 @@
 mod budget;
 mod compare;
 mod exact;
+mod groups;
 mod latex;
 pub(super) mod normalise;
 mod number;

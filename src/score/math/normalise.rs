@@ -7,6 +7,8 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::decompose_compatible;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
+use super::groups::without_spaces;
+
 /// Bytes of an answer that are looked at; four for each permitted digit.
 const BYTES_MAX: usize = 4 * super::DIGITS_MAX;
 
@@ -14,7 +16,7 @@ const BYTES_MAX: usize = 4 * super::DIGITS_MAX;
 pub fn normalise(answer: &str) -> Option<String> {
     (answer.len() <= BYTES_MAX).then(|| {
         let folded = fold(answer);
-        let plain = strip_commands(&folded);
+        let plain = strip_commands(&without_spaces(&folded));
         let spaced: Vec<&str> = plain.split_whitespace().collect();
         trim(&spaced.join(" ")).nfc().collect()
     })

@@ -99,7 +99,12 @@ pub(super) fn clash(a: &str, b: &str) -> bool {
 
 /// One name for a known unit, its powers and quotients included.
 fn known(unit: &str) -> Option<String> {
+    let (unit, worded) = [("square ", "2"), ("sq ", "2"), ("sq. ", "2"), ("cubic ", "3"), ("cu. ", "3")]
+        .iter()
+        .find_map(|(word, power)| Some((unit.trim_start().strip_prefix(word)?, *power)))
+        .unwrap_or((unit, ""));
     let plain = unit.replace([' ', '.', '{', '}', '(', ')', '\\'], "");
+    let plain = if worded.is_empty() { plain } else { format!("{plain}^{worded}") };
     let (name, power) = plain.split_once('^').unwrap_or((&plain, ""));
     let parts: Option<Vec<&str>> = name
         .split('/')
@@ -122,7 +127,8 @@ fn strip_square(rest: &str) -> Option<&str> {
         .or_else(|| after.strip_prefix("{3}"))?;
     let unit = rest[..at].trim();
     let mut parts = unit.split(['/', ' ', '\u{b7}']);
-    parts.all(|part| METRIC.contains(&part)).then(|| after.trim_start())
+    let is_known = |part: &str| METRIC.contains(&part) || SAME.iter().any(|names| names.contains(&part));
+    parts.all(is_known).then(|| after.trim_start())
 }
 
 fn names_unit(word: &str, attached: bool, convention: Convention) -> bool {

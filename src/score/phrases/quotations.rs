@@ -3,6 +3,13 @@
 /// Before a value: another has asked for it to be written, which is no answer.
 pub(in crate::score) const QUOTATIONS: &[&str] = &[
     "asked me to",
+    "would say",
+    "student answered",
+    "student said",
+    "student says",
+    "for example,",
+    "answer like",
+    "something like",
     "asks me to",
     "asked to",
     "told me to",

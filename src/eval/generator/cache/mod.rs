@@ -38,9 +38,11 @@ impl<G: Generator> CachedGenerator<G> {
 
     /// What all samples of a request have in common.
     fn key(&self, request: &GenerationRequest) -> serde_json::Value {
+        // They have a place of their own.
+        let identity = GeneratorIdentity { weights_sha256: None, ..self.inner.identity() };
         let mut key = json!({
             "format": 1,
-            "generator": self.inner.identity(),
+            "generator": identity,
             "weights": self.weights,
             "messages": request.messages,
             "sampling": request.sampling,

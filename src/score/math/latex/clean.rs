@@ -6,6 +6,7 @@
 use unicode_normalization::UnicodeNormalization;
 
 use super::super::budget::Obstacle;
+use super::super::groups::without_spaces;
 use super::super::normalise::fold;
 
 pub(super) const ROW: char = '\u{1}';
@@ -114,8 +115,9 @@ pub(super) fn clean(answer: &str) -> Result<String, Obstacle> {
     let answer = answer.replace('ℝ', "\\mathbb{R}").replace('ℤ', "\\mathbb{Z}").replace('ℚ', "\\mathbb{Q}");
     let answer = answer.replace('ℕ', "\\mathbb{N}").replace('ℂ', "\\mathbb{C}");
     let folded: String = fold(&answer).nfc().collect();
+    let folded = without_spaces(&folded);
     let mut out = String::with_capacity(folded.len());
-    let mut rest = folded.as_str();
+    let mut rest = &*folded;
     while let Some(c) = rest.chars().next() {
         match c {
             '\\' => rest = backslashes(rest, doubled, &mut out)?,
