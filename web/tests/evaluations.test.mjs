@@ -207,7 +207,7 @@ test('no page has a serious violation', async () => {
   const { data } = await get(`/v1/evals/${run.evalId}/runs`);
   const pages = {
     evaluations: 'h2', 'evaluations/new': 'fieldset .chip', [of]: 'td .score', [`${of}/samples`]: '[role=row]', [`${of}/curves`]: 'figure svg', [`${of}/languages`]: '.tax',
-    [`${of}/problem/s01?language=ja`]: '.ribbon', 'evaluations/matrix': 'td.cell', [`evaluations/compare?a=${run.id}&b=${data.at(-1).id}`]: 'tr.overall', 'evaluations/nothing': '[role=alert]',
+    [`${of}/problem/s01?language=ja`]: '.ribbon', [`${of}/problem/s01?language=en`]: '.text .katex', 'evaluations/matrix': 'td.cell', [`evaluations/compare?a=${run.id}&b=${data.at(-1).id}`]: 'tr.overall', 'evaluations/nothing': '[role=alert]',
   };
   const page = await open(browser, server.url);
   for (const [path, ready] of Object.entries(pages)) {
