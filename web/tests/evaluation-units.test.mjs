@@ -104,16 +104,16 @@ test('pace and time left are those of late', async () => {
 });
 
 const scored = (value, low, high) => ({ value, low, high });
-const summary = (model, suite, sha, scores, created_at = 0) => ({
-  id: `${model} ${suite} ${sha}`, model, suite, created_at, n: 4,
+const summary = (model, suite, sha, scores, { n = 4, problems = 9, profile = null } = {}) => ({
+  id: `${model} ${suite} ${sha}`, model, suite, profile, created_at: 0, n,
   scores: scores && {
     suite_sha256: sha,
-    overall: { language: null, metrics: { 'pass@1': scored(0.5, 0.4, 0.6) } },
-    languages: Object.entries(scores).map(([language, value]) => ({ language, metrics: { 'pass@1': scored(value, null, null) } })),
+    overall: { language: null, problems, metrics: { 'pass@1': scored(0.5, 0.4, 0.6) } },
+    languages: Object.entries(scores).map(([language, value]) => ({ language, problems, metrics: { 'pass@1': scored(value, null, null) } })),
   },
 });
 
-test('a matrix has the newest complete run of each model on each suite', async () => {
+test('a matrix has the newest complete run of each model on each suite, of those that are as full', async () => {
   const { matrixOf } = await load('/src/views/evaluations/matrix.ts');
   const runs = [
     summary('b', 's', 'new', { en: 0.9, ja: 0.1 }),
@@ -124,9 +124,33 @@ test('a matrix has the newest complete run of each model on each suite', async (
   ];
   const { columns, rows } = matrixOf(runs, 'pass@1', ['s', 't']);
   assert.deepEqual(columns, [{ suite: 's', language: null }, { suite: 's', language: 'en' }, { suite: 's', language: 'ja' }, { suite: 't', language: 'en' }]);
-  assert.deepEqual(rows.map(({ model, cells }) => [model, cells.map((cell) => cell && cell.value)]), [['a', [0.5, 0.3, null, 0.4]], ['b', [0.5, 0.9, 0.1, null]]]);
+  assert.deepEqual(rows.map(({ name, cells }) => [name, cells.map((cell) => cell && cell.value)]), [['a', [0.5, 0.3, null, 0.4]], ['b', [0.5, 0.9, 0.1, null]]]);
   assert.deepEqual(rows[0].cells.map((cell) => cell?.isOtherSuite), [true, true, undefined, false]);
   assert.deepEqual(matrixOf(runs, 'maj@4', ['s']).rows[0].cells, [null, null, null]);
+});
+
+test('a matrix prefers runs of more problems, then samples, and keeps profiles apart', async () => {
+  const { matrixOf } = await load('/src/views/evaluations/matrix.ts');
+  const check = (runs, expected) => {
+    const { rows } = matrixOf(runs, 'pass@1', ['s']);
+    assert.deepEqual(rows.map(({ name, profile, cells }) => [name, profile, cells.at(-1).value, cells.at(-1).problems, cells.at(-1).run.n, cells.at(-1).isOtherSuite]), expected);
+  };
+  const trial = summary('a', 's', 'new', { en: 1 }, { n: 1, problems: 1 });
+  check([trial, summary('a', 's', 'x', { en: 0.3 }), summary('a', 's', 'old', { en: 0.2 })], [['a', null, 0.3, 9, 4, false]]);
+  check([summary('a', 's', 'x', { en: 0.1 }, { n: 2 }), summary('a', 's', 'x', { en: 0.3 }), trial], [['a', null, 0.3, 9, 4, false]]);
+  check([summary('a', 's', 'new', { en: 0.8 }, { profile: 'strict' }), summary('a', 's', 'x', { en: 0.3 })], [['a', null, 0.3, 9, 4, true], ['a · strict', 'strict', 0.8, 9, 4, false]]);
+});
+
+test('a cell is held against the best of its profile that has an interval', async () => {
+  const { referenceOf } = await load('/src/views/evaluations/matrix.ts');
+  const row = (name, profile, ...score) => ({ name, profile, cells: [scored(...score)] });
+  const rows = [row('a', null, 0.5, 0.4, 0.6), row('b', null, 0.7, 0.6, 0.8), row('trial', null, 1, null, null), row('a · strict', 'strict', 0.9, 0.8, 1), { name: 'none', profile: null, cells: [null] }];
+  const check = (row, base, expected) => assert.equal(referenceOf(rows, 0, row, base)?.value ?? null, expected);
+  check(rows[0], null, 0.7);
+  check(rows[3], null, 0.9);
+  check(rows[0], 'a · strict', 0.9);
+  check(rows[0], 'trial', null);
+  check(rows[0], 'none', null);
 });
 
 test('a difference is clear where its interval leaves zero out', async () => {

@@ -197,6 +197,7 @@ test('completions are judged again, and two runs are held against each other', a
   const cell = page.locator('td.cell').first();
   const results = (await runOf()).xenoglot.scores;
   assert.ok((await cell.textContent()).includes(`${(100 * results.overall.pass_at['1'].mean).toFixed(1)}%`));
+  assert.match(await cell.locator('a').getAttribute('title'), /6 problems × n = 8 · How answers are judged: /);
   await page.getByLabel('Metric').selectOption('following');
   await page.waitForFunction((text) => document.querySelector('td.cell')?.textContent.includes(text), `${(100 * results.overall.consistency.mean).toFixed(1)}%`);
   await close(page);
