@@ -28,7 +28,7 @@ export function writeSums(server) {
   const sums = Array.from({ length: 12 }, (_, at) => ({ id: `s${String(at + 1).padStart(2, '0')}`, problem: `${at + 2} + 3 = ?`, answer: String(at + 5) }));
   const hostile = { id: '<b>x</b>', problem: `${ATTACK} 1 + 1 = ?`, answer: '2' };
   writeSuite(server, 'sums', {
-    en: { problems: [...sums, hostile], prefix: `Let me add the two numbers. ${ATTACK} ${'\n'.repeat(40)}So $2 + 3 = 5$.` },
+    en: { problems: [...sums, hostile], prefix: `Let me add the two numbers. ${ATTACK} ${'\n'.repeat(20)}So $2 + 3 = 5$.` },
     ja: { problems: sums, prefix: '二つの数を足します。 So I add the two numbers together in English now. 答えは $2 + 3 = 5$ です。' },
   });
 }
