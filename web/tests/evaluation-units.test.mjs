@@ -186,8 +186,11 @@ test('who is dominated is counted by language', async () => {
 test('what is detected, and what a language costs', async () => {
   const { SampleTable } = await load('/src/views/evaluations/table.ts');
   const { detectedLanguages, studentQuantile, tokenTax } = await load('/src/views/evaluations/tax.ts');
-  assert.deepEqual(detectedLanguages(await table()), [
-    { language: 'en', samples: 2, detected: [{ language: 'en', count: 1 }, { language: 'ja', count: 1 }] },
+  const samples = await table();
+  // Known when the columns are asked for again.
+  samples.add({ id: 'outputitem_0_7', problem: 'p1', language: 'en', sample: 7, outcome: 'wrong', following: true, completion_tokens: 5 });
+  assert.deepEqual(detectedLanguages(samples), [
+    { language: 'en', samples: 3, detected: [{ language: 'en', count: 1 }, { language: 'ja', count: 1 }, { language: null, count: 1 }] },
     { language: 'ja', samples: 1, detected: [{ language: 'en', count: 1 }] },
   ]);
   const taxed = new SampleTable({

@@ -83,6 +83,9 @@ test('a run is started from the form, watched, paused, resumed, and outlives its
   assert.equal(results.overall.samples, 96);
   const shown = await page.locator('tr.overall .score .mean').first().textContent();
   assert.equal(shown, `${(100 * results.overall.pass_at['1'].mean).toFixed(1)}%`);
+  // Following with what could not be decided, out of all samples.
+  const undecidable = results.overall.language_undecidable;
+  if (undecidable > 0) assert.ok((await page.locator('tr.overall .undecidable').textContent()).includes(`${(100 * undecidable).toFixed(1)}%`));
   // What it was measured with.
   await page.getByText((await runOf()).xenoglot.provenance.suite.sha256).waitFor();
   await close(page);
