@@ -207,6 +207,12 @@ test('what is detected, and what a language costs', async () => {
   for (const [degrees, expected] of [[1, 12.706], [10, 2.228], [11, 2.201], [20, 2.086], [60, 2.0003], [1000, 1.9623]]) check(degrees, expected);
 });
 
+test('an arrow ends before its mark', async () => {
+  const { lineBefore } = await load('/src/views/evaluations/plot.ts');
+  assert.deepEqual(lineBefore({ x: 0, y: 0 }, { x: 30, y: 40 }, 10), { x1: 0, y1: 0, x2: 24, y2: 32 });
+  assert.equal(lineBefore({ x: 0, y: 0 }, { x: 3, y: 4 }, 7), null);
+});
+
 test('ticks are round', async () => {
   const { countTicks, ticksOf } = await load('/src/views/evaluations/plot.ts');
   assert.deepEqual(ticksOf([0, 1], 5), [0, 0.2, 0.4, 0.6, 0.8, 1]);
