@@ -207,6 +207,15 @@ test('what is detected, and what a language costs', async () => {
   for (const [degrees, expected] of [[1, 12.706], [10, 2.228], [11, 2.201], [20, 2.086], [60, 2.0003], [1000, 1.9623]]) check(degrees, expected);
 });
 
+test('none of several is a choice too', async () => {
+  const { choiceOf, withToggled } = await load('/src/views/evaluations/choice.ts');
+  assert.deepEqual(choiceOf(undefined, ['all']), ['all']);
+  assert.equal(withToggled(['all'], 'all'), 'none');
+  assert.deepEqual(choiceOf('none', ['all']), []);
+  assert.equal(withToggled([], 'ja'), 'ja');
+  assert.equal(withToggled(['ja', 'en'], 'ja'), 'en');
+});
+
 test('an arrow ends before its mark', async () => {
   const { lineBefore } = await load('/src/views/evaluations/plot.ts');
   assert.deepEqual(lineBefore({ x: 0, y: 0 }, { x: 30, y: 40 }, 10), { x1: 0, y1: 0, x2: 24, y2: 32 });
@@ -227,8 +236,8 @@ test('texts differ word by word, and in scripts without spaces sign by sign', as
   const { diffWords } = await load('/src/views/evaluations/diff.ts');
   const check = (a, b, expected) => {
     const pieces = diffWords(a, b);
-    assert.deepEqual(pieces.map(({ kind, text }) => `${{ both: '=', a: '-', b: '+' }[kind]}${text}`), expected);
-    const of = (kind) => pieces.filter((piece) => piece.kind === 'both' || piece.kind === kind).map(({ text }) => text).join('');
+    assert.deepEqual(pieces.map(({ kind, text }) => `${{ both: '=', a: '-', b: '+', 'rest-a': 'A', 'rest-b': 'B' }[kind]}${text}`), expected);
+    const of = (kind) => pieces.filter((piece) => ['both', kind, `rest-${kind}`].includes(piece.kind)).map(({ text }) => text).join('');
     assert.deepEqual([of('a'), of('b')], [a, b]);
   };
   check('so it is 5', 'so it is 6', ['=so it is ', '-5', '+6']);
@@ -237,6 +246,9 @@ test('texts differ word by word, and in scripts without spaces sign by sign', as
   check('a', '', ['-a']);
   check('', '', []);
   check('x '.repeat(2000), 'x '.repeat(1500), [`=${'x '.repeat(1500)}`, `-${'x '.repeat(500)}`]);
+  // What both begin and end with is never taken for a difference; what is not compared is not marked.
+  check(`${'x '.repeat(2000)}y ${'z '.repeat(2000)}`, `${'x '.repeat(2000)}w ${'z '.repeat(2000)}`, [`=${'x '.repeat(2000)}`, '-y ', '+w ', `=${'z '.repeat(2000)}`]);
+  check(`a ${'p '.repeat(1600)}end`, `b ${'p '.repeat(10)}q end`, [`-a ${'p '.repeat(1489)}`, '+b ', `=${'p '.repeat(10)}`, '+q ', `A${'p '.repeat(101)}`, '=end']);
 });
 
 test('a completion is cut at its trace, and its answer found in bytes', async () => {
