@@ -77,6 +77,26 @@ test('a script in an answer does not run', async () => {
   await close(page);
 });
 
+test('a formula neither covers what is around its answer nor takes its clicks', async () => {
+  const rule = '$\\smash{\\rlap{\\textcolor{white}{\\rule[6em]{20em}{9em}}}}$ $\\rlap{\\kern20em\\kern20em\\kern16em x}$ \\boxed{\\smash{\\rule[6em]{9em}{9em}}}';
+  const page = await open(browser, playground({ extra: answering(rule), max_tokens: '400' }));
+  await ask(page, 'Say it.');
+  await done(page);
+  await page.locator('.facts .katex-rule').first().waitFor({ state: 'attached' });
+  const taken = await page.evaluate(() => {
+    const isIn = ({ left, right, top, bottom }, { x, y }) => x > left && x < right && y > top && y < bottom;
+    const drawn = [...document.querySelectorAll('.katex-rule, .rlap .katex-inner')].flatMap((part) => {
+      const { left, right, top, height } = part.getBoundingClientRect();
+      return [left + 2, right - 1].map((x) => ({ text: part.closest('.model-text'), x, y: top + height / 2 }));
+    });
+    const outside = drawn.filter((point) => !isIn(point.text.getBoundingClientRect(), point));
+    return { outside: outside.length, taken: outside.filter(({ text, x, y }) => text.contains(document.elementFromPoint(x, y))).length };
+  });
+  assert.ok(taken.outside >= 5, JSON.stringify(taken));
+  assert.equal(taken.taken, 0);
+  await close(page);
+});
+
 test('markup that another script would insert is refused', async () => {
   const page = await open(browser, playground({}));
   const outcome = await page.evaluate(() => {

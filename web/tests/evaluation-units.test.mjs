@@ -104,16 +104,16 @@ test('pace and time left are those of late', async () => {
 });
 
 const scored = (value, low, high) => ({ value, low, high });
-const summary = (model, suite, sha, scores, created_at = 0) => ({
-  id: `${model} ${suite} ${sha}`, model, suite, created_at, n: 4,
+const summary = (model, suite, sha, scores, { n = 4, problems = 9, profile = null } = {}) => ({
+  id: `${model} ${suite} ${sha}`, model, suite, profile, created_at: 0, n,
   scores: scores && {
     suite_sha256: sha,
-    overall: { language: null, metrics: { 'pass@1': scored(0.5, 0.4, 0.6) } },
-    languages: Object.entries(scores).map(([language, value]) => ({ language, metrics: { 'pass@1': scored(value, null, null) } })),
+    overall: { language: null, problems, metrics: { 'pass@1': scored(0.5, 0.4, 0.6) } },
+    languages: Object.entries(scores).map(([language, value]) => ({ language, problems, metrics: { 'pass@1': scored(value, null, null) } })),
   },
 });
 
-test('a matrix has the newest complete run of each model on each suite', async () => {
+test('a matrix has the newest complete run of each model on each suite, of those that are as full', async () => {
   const { matrixOf } = await load('/src/views/evaluations/matrix.ts');
   const runs = [
     summary('b', 's', 'new', { en: 0.9, ja: 0.1 }),
@@ -124,9 +124,33 @@ test('a matrix has the newest complete run of each model on each suite', async (
   ];
   const { columns, rows } = matrixOf(runs, 'pass@1', ['s', 't']);
   assert.deepEqual(columns, [{ suite: 's', language: null }, { suite: 's', language: 'en' }, { suite: 's', language: 'ja' }, { suite: 't', language: 'en' }]);
-  assert.deepEqual(rows.map(({ model, cells }) => [model, cells.map((cell) => cell && cell.value)]), [['a', [0.5, 0.3, null, 0.4]], ['b', [0.5, 0.9, 0.1, null]]]);
+  assert.deepEqual(rows.map(({ name, cells }) => [name, cells.map((cell) => cell && cell.value)]), [['a', [0.5, 0.3, null, 0.4]], ['b', [0.5, 0.9, 0.1, null]]]);
   assert.deepEqual(rows[0].cells.map((cell) => cell?.isOtherSuite), [true, true, undefined, false]);
   assert.deepEqual(matrixOf(runs, 'maj@4', ['s']).rows[0].cells, [null, null, null]);
+});
+
+test('a matrix prefers runs of more problems, then samples, and keeps profiles apart', async () => {
+  const { matrixOf } = await load('/src/views/evaluations/matrix.ts');
+  const check = (runs, expected) => {
+    const { rows } = matrixOf(runs, 'pass@1', ['s']);
+    assert.deepEqual(rows.map(({ name, profile, cells }) => [name, profile, cells.at(-1).value, cells.at(-1).problems, cells.at(-1).run.n, cells.at(-1).isOtherSuite]), expected);
+  };
+  const trial = summary('a', 's', 'new', { en: 1 }, { n: 1, problems: 1 });
+  check([trial, summary('a', 's', 'x', { en: 0.3 }), summary('a', 's', 'old', { en: 0.2 })], [['a', null, 0.3, 9, 4, false]]);
+  check([summary('a', 's', 'x', { en: 0.1 }, { n: 2 }), summary('a', 's', 'x', { en: 0.3 }), trial], [['a', null, 0.3, 9, 4, false]]);
+  check([summary('a', 's', 'new', { en: 0.8 }, { profile: 'strict' }), summary('a', 's', 'x', { en: 0.3 })], [['a', null, 0.3, 9, 4, true], ['a · strict', 'strict', 0.8, 9, 4, false]]);
+});
+
+test('a cell is held against the best of its profile that has an interval', async () => {
+  const { referenceOf } = await load('/src/views/evaluations/matrix.ts');
+  const row = (name, profile, ...score) => ({ name, profile, cells: [scored(...score)] });
+  const rows = [row('a', null, 0.5, 0.4, 0.6), row('b', null, 0.7, 0.6, 0.8), row('trial', null, 1, null, null), row('a · strict', 'strict', 0.9, 0.8, 1), { name: 'none', profile: null, cells: [null] }];
+  const check = (row, base, expected) => assert.equal(referenceOf(rows, 0, row, base)?.value ?? null, expected);
+  check(rows[0], null, 0.7);
+  check(rows[3], null, 0.9);
+  check(rows[0], 'a · strict', 0.9);
+  check(rows[0], 'trial', null);
+  check(rows[0], 'none', null);
 });
 
 test('a difference is clear where its interval leaves zero out', async () => {
@@ -162,8 +186,11 @@ test('who is dominated is counted by language', async () => {
 test('what is detected, and what a language costs', async () => {
   const { SampleTable } = await load('/src/views/evaluations/table.ts');
   const { detectedLanguages, studentQuantile, tokenTax } = await load('/src/views/evaluations/tax.ts');
-  assert.deepEqual(detectedLanguages(await table()), [
-    { language: 'en', samples: 2, detected: [{ language: 'en', count: 1 }, { language: 'ja', count: 1 }] },
+  const samples = await table();
+  // Known when the columns are asked for again.
+  samples.add({ id: 'outputitem_0_7', problem: 'p1', language: 'en', sample: 7, outcome: 'wrong', following: true, completion_tokens: 5 });
+  assert.deepEqual(detectedLanguages(samples), [
+    { language: 'en', samples: 3, detected: [{ language: 'en', count: 1 }, { language: 'ja', count: 1 }, { language: null, count: 1 }] },
     { language: 'ja', samples: 1, detected: [{ language: 'en', count: 1 }] },
   ]);
   const taxed = new SampleTable({
@@ -180,6 +207,21 @@ test('what is detected, and what a language costs', async () => {
   for (const [degrees, expected] of [[1, 12.706], [10, 2.228], [11, 2.201], [20, 2.086], [60, 2.0003], [1000, 1.9623]]) check(degrees, expected);
 });
 
+test('none of several is a choice too', async () => {
+  const { choiceOf, withToggled } = await load('/src/views/evaluations/choice.ts');
+  assert.deepEqual(choiceOf(undefined, ['all']), ['all']);
+  assert.equal(withToggled(['all'], 'all'), 'none');
+  assert.deepEqual(choiceOf('none', ['all']), []);
+  assert.equal(withToggled([], 'ja'), 'ja');
+  assert.equal(withToggled(['ja', 'en'], 'ja'), 'en');
+});
+
+test('an arrow ends before its mark', async () => {
+  const { lineBefore } = await load('/src/views/evaluations/plot.ts');
+  assert.deepEqual(lineBefore({ x: 0, y: 0 }, { x: 30, y: 40 }, 10), { x1: 0, y1: 0, x2: 24, y2: 32 });
+  assert.equal(lineBefore({ x: 0, y: 0 }, { x: 3, y: 4 }, 7), null);
+});
+
 test('ticks are round', async () => {
   const { countTicks, ticksOf } = await load('/src/views/evaluations/plot.ts');
   assert.deepEqual(ticksOf([0, 1], 5), [0, 0.2, 0.4, 0.6, 0.8, 1]);
@@ -194,8 +236,8 @@ test('texts differ word by word, and in scripts without spaces sign by sign', as
   const { diffWords } = await load('/src/views/evaluations/diff.ts');
   const check = (a, b, expected) => {
     const pieces = diffWords(a, b);
-    assert.deepEqual(pieces.map(({ kind, text }) => `${{ both: '=', a: '-', b: '+' }[kind]}${text}`), expected);
-    const of = (kind) => pieces.filter((piece) => piece.kind === 'both' || piece.kind === kind).map(({ text }) => text).join('');
+    assert.deepEqual(pieces.map(({ kind, text }) => `${{ both: '=', a: '-', b: '+', 'rest-a': 'A', 'rest-b': 'B' }[kind]}${text}`), expected);
+    const of = (kind) => pieces.filter((piece) => ['both', kind, `rest-${kind}`].includes(piece.kind)).map(({ text }) => text).join('');
     assert.deepEqual([of('a'), of('b')], [a, b]);
   };
   check('so it is 5', 'so it is 6', ['=so it is ', '-5', '+6']);
@@ -204,6 +246,9 @@ test('texts differ word by word, and in scripts without spaces sign by sign', as
   check('a', '', ['-a']);
   check('', '', []);
   check('x '.repeat(2000), 'x '.repeat(1500), [`=${'x '.repeat(1500)}`, `-${'x '.repeat(500)}`]);
+  // What both begin and end with is never taken for a difference; what is not compared is not marked.
+  check(`${'x '.repeat(2000)}y ${'z '.repeat(2000)}`, `${'x '.repeat(2000)}w ${'z '.repeat(2000)}`, [`=${'x '.repeat(2000)}`, '-y ', '+w ', `=${'z '.repeat(2000)}`]);
+  check(`a ${'p '.repeat(1600)}end`, `b ${'p '.repeat(10)}q end`, [`-a ${'p '.repeat(1489)}`, '+b ', `=${'p '.repeat(10)}`, '+q ', `A${'p '.repeat(101)}`, '=end']);
 });
 
 test('a completion is cut at its trace, and its answer found in bytes', async () => {

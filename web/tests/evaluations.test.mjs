@@ -83,6 +83,9 @@ test('a run is started from the form, watched, paused, resumed, and outlives its
   assert.equal(results.overall.samples, 96);
   const shown = await page.locator('tr.overall .score .mean').first().textContent();
   assert.equal(shown, `${(100 * results.overall.pass_at['1'].mean).toFixed(1)}%`);
+  // Following with what could not be decided, out of all samples.
+  const undecidable = results.overall.language_undecidable;
+  if (undecidable > 0) assert.ok((await page.locator('tr.overall .undecidable').textContent()).includes(`${(100 * undecidable).toFixed(1)}%`));
   // What it was measured with.
   await page.getByText((await runOf()).xenoglot.provenance.suite.sha256).waitFor();
   await close(page);
@@ -143,7 +146,7 @@ test('samples are filtered in the address and reached by keyboard, and a problem
 });
 
 test('a script in a data set or in a trace does not run', async () => {
-  const source = { type: 'xenoglot_suite', model: MODEL, languages: ['en'], n: 1, thinking_prefix: true, sampling_params: { max_completion_tokens: 2 } };
+  const source = { type: 'xenoglot_suite', model: MODEL, languages: ['en', 'es'], n: 1, thinking_prefix: true, sampling_params: { max_completion_tokens: 2 } };
   const made = await server.post(`/v1/evals/${run.evalId}/runs`, { name: ATTACK, data_source: source });
   const page = await open(browser, `${server.url}/#/evaluations/run/${run.evalId}/${made.id}/problem/${encodeURIComponent('<b>x</b>')}`);
   await page.locator('article .text').first().waitFor({ timeout: 60_000 });
@@ -195,8 +198,13 @@ test('completions are judged again, and two runs are held against each other', a
 
   await page.goto(`${server.url}/#/evaluations/matrix`);
   const cell = page.locator('td.cell').first();
-  const results = (await runOf()).xenoglot.scores;
+  // Not the newest run, but the one of all problems.
+  const all = (await get('/v1/runs?status=completed')).data;
+  const fullest = all.find(({ name }) => name === ATTACK);
+  assert.ok(all.indexOf(fullest) > 0);
+  const results = (await get(`/v1/evals/${run.evalId}/runs/${fullest.id}`)).xenoglot.scores;
   assert.ok((await cell.textContent()).includes(`${(100 * results.overall.pass_at['1'].mean).toFixed(1)}%`));
+  assert.match(await cell.locator('a').getAttribute('title'), /13 problems × n = 1 · How answers are judged: /);
   await page.getByLabel('Metric').selectOption('following');
   await page.waitForFunction((text) => document.querySelector('td.cell')?.textContent.includes(text), `${(100 * results.overall.consistency.mean).toFixed(1)}%`);
   await close(page);
@@ -205,9 +213,10 @@ test('completions are judged again, and two runs are held against each other', a
 test('no page has a serious violation', async () => {
   const of = `evaluations/run/${run.evalId}/${run.id}`;
   const { data } = await get(`/v1/evals/${run.evalId}/runs`);
+  const hostile = `evaluations/run/${run.evalId}/${data.find(({ name }) => name === ATTACK).id}`;
   const pages = {
     evaluations: 'h2', 'evaluations/new': 'fieldset .chip', [of]: 'td .score', [`${of}/samples`]: '[role=row]', [`${of}/curves`]: 'figure svg', [`${of}/languages`]: '.tax',
-    [`${of}/problem/s01?language=ja`]: '.ribbon', 'evaluations/matrix': 'td.cell', [`evaluations/compare?a=${run.id}&b=${data.at(-1).id}`]: 'tr.overall', 'evaluations/nothing': '[role=alert]',
+    [`${of}/problem/s01?language=ja`]: '.ribbon', [`${of}/problem/s01?language=en`]: '.text .katex', [`${hostile}/problem/s01?language=es`]: '.text .katex', 'evaluations/matrix': 'td.cell', [`evaluations/compare?a=${run.id}&b=${data.at(-1).id}`]: 'tr.overall', 'evaluations/nothing': '[role=alert]',
   };
   const page = await open(browser, server.url);
   for (const [path, ready] of Object.entries(pages)) {

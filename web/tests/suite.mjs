@@ -22,12 +22,13 @@ export function writeSuite(server, name, languages) {
 
 export const ATTACK = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script> $\\href{javascript:window.pwned=1}{x}$';
 
-/** The same sums in two languages, one of whose traces change their language, and the text of somebody who means harm. */
+/** The same sums in two languages, one of whose traces change their language, the text of somebody who means harm, and one long trace. */
 export function writeSums(server) {
   const sums = Array.from({ length: 12 }, (_, at) => ({ id: `s${String(at + 1).padStart(2, '0')}`, problem: `${at + 2} + 3 = ?`, answer: String(at + 5) }));
   const hostile = { id: '<b>x</b>', problem: `${ATTACK} 1 + 1 = ?`, answer: '2' };
   writeSuite(server, 'sums', {
     en: { problems: [...sums, hostile], prefix: `Let me add the two numbers. ${ATTACK} So $2 + 3 = 5$.` },
     ja: { problems: sums, prefix: '二つの数を足します。 So I add the two numbers together in English now. 答えは $2 + 3 = 5$ です。' },
+    es: { problems: sums.slice(0, 1), prefix: `Sumo los dos números.${'\n'.repeat(40)}El resultado es $2 + 3 = 5$.` },
   });
 }

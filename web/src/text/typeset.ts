@@ -25,7 +25,7 @@ export function typeset({ text, display, source }: Formula) {
     katex()
       .then(({ default: katex }) => {
         if (gone) return;
-        katex.render(text, element, { displayMode: display, trust: false, strict: 'ignore', maxSize: 20, maxExpand: 200 });
+        katex.render(text, element, { displayMode: display, trust: false, strict: 'ignore', errorColor: 'var(--bad)', maxSize: 20, maxExpand: 200 });
       })
       .catch(() => (element.textContent = source));
     return () => void (gone = true);

@@ -3,6 +3,7 @@ import type { RunSummary, ScoreInterval } from './shapes';
 
 export interface Cell extends ScoreInterval {
   run: RunSummary;
+  problems: number;
   /** The suite's digest is not that of the newest run in the column. */
   isOtherSuite: boolean;
 }
@@ -13,34 +14,57 @@ export interface Column {
   language: string | null;
 }
 
-export interface Matrix {
-  columns: Column[];
-  rows: { model: string; cells: (Cell | null)[] }[];
+/** A model as one profile judges it; null: the suite's own. */
+export interface MatrixRow {
+  /** Of the model, and of the profile where there is one. */
+  name: string;
+  profile: string | null;
+  cells: (Cell | null)[];
 }
 
-/** The newest complete run of each model on each suite; runs come the newest first. */
+export interface Matrix {
+  columns: Column[];
+  rows: MatrixRow[];
+}
+
+const nameOf = ({ model, profile }: RunSummary): string => (profile ? `${model} · ${profile}` : model);
+
+/** Measures more: over more problems, else from more samples of each. A trial of few problems takes no full run's place. */
+const isFuller = (run: RunSummary, other: RunSummary): boolean => (run.scores!.overall.problems - other.scores!.overall.problems || run.n - other.n) > 0;
+
+/** The fullest complete run of each model and profile on each suite, of equals the newest; runs come the newest first. */
 export function matrixOf(runs: RunSummary[], metric: string, suites: string[]): Matrix {
-  const newest = new Map<string, RunSummary>();
-  const digests = new Map<string, string>();
+  const fullest = new Map<string, RunSummary>();
   for (const run of runs) {
     if (!run.scores || !suites.includes(run.suite)) continue;
-    const key = JSON.stringify([run.model, run.suite]);
-    if (!newest.has(key)) newest.set(key, run);
-    if (!digests.has(run.suite)) digests.set(run.suite, run.scores.suite_sha256);
+    const key = JSON.stringify([nameOf(run), run.suite]);
+    const other = fullest.get(key);
+    if (!other || isFuller(run, other)) fullest.set(key, run);
   }
-  const models = [...new Set([...newest.values()].map(({ model }) => model))].sort();
+  const shown = runs.filter((run) => fullest.get(JSON.stringify([nameOf(run), run.suite])) === run);
+  const profiles = new Map(shown.map((run) => [nameOf(run), run.profile]));
   const columns = suites.flatMap((suite) => {
-    const of = [...newest.values()].filter((run) => run.suite === suite);
+    const of = shown.filter((run) => run.suite === suite);
     const languages = [...new Set(of.flatMap((run) => run.scores!.languages.map(({ language }) => language)))];
     return [...(languages.length > 1 ? [null] : []), ...languages].map((language) => ({ suite, language }));
   });
-  const cellOf = (model: string, { suite, language }: Column): Cell | null => {
-    const run = newest.get(JSON.stringify([model, suite]));
+  const cellOf = (name: string, { suite, language }: Column): Cell | null => {
+    const run = fullest.get(JSON.stringify([name, suite]));
     const group = language === null ? run?.scores?.overall : run?.scores?.languages.find((group) => group.language === language);
     const score = group?.metrics[metric];
-    return run && score ? { ...score, run, isOtherSuite: run.scores!.suite_sha256 !== digests.get(suite) } : null;
+    const newest = shown.find((run) => run.suite === suite);
+    return run && group && score ? { ...score, run, problems: group.problems, isOtherSuite: run.scores!.suite_sha256 !== newest?.scores!.suite_sha256 } : null;
   };
-  return { columns, rows: models.map((model) => ({ model, cells: columns.map((column) => cellOf(model, column)) })) };
+  const rows = [...profiles].map(([name, profile]) => ({ name, profile: profile ?? null, cells: columns.map((column) => cellOf(name, column)) }));
+  return { columns, rows: rows.sort((a, b) => (a.name < b.name ? -1 : 1)) };
+}
+
+/** What a cell of a column is held against: that of the base, or without one the best of those that the same profile judged. A value
+    without an interval is held against nothing, nor anything against it. */
+export function referenceOf(rows: MatrixRow[], column: number, row: MatrixRow, base: string | null): Cell | null {
+  const others = rows.filter(({ name, profile }) => (base === null ? profile === row.profile : name === base));
+  const cells = others.flatMap(({ cells }) => cells[column] ?? []).filter(({ low, high }) => low !== null && high !== null);
+  return cells.reduce<Cell | null>((best, cell) => (best && best.value >= cell.value ? best : cell), null);
 }
 
 /** The difference a - b of two independent estimates with its interval, from theirs (Newcombe's hybrid score method). Runs that share

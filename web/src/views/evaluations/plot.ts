@@ -18,6 +18,14 @@ export interface PlotMark {
   from?: { x: number; y: number };
 }
 
+/** The line that ends so much before the point it leads to; null where nothing of it is left. */
+export function lineBefore(from: { x: number; y: number }, to: { x: number; y: number }, gap: number): { x1: number; y1: number; x2: number; y2: number } | null {
+  const length = Math.hypot(to.x - from.x, to.y - from.y);
+  if (length <= gap) return null;
+  const part = 1 - gap / length;
+  return { x1: from.x, y1: from.y, x2: from.x + part * (to.x - from.x), y2: from.y + part * (to.y - from.y) };
+}
+
 const COLOURS = 8;
 export const lineColour = (at: number): string => `--line-${at % COLOURS}`;
 

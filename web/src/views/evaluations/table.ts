@@ -38,11 +38,14 @@ export class SampleTable {
   /** Samples that are there, by position and number. */
   #known: Set<number> | null = null;
   #places = new Map<string, number>();
+  /** Rows whose languages are known: those that were read, and not those that events added. */
+  #measured: number;
 
   constructor(columns: SampleColumns = nothing()) {
     this.#columns = columns;
     this.sequence = columns.sequence;
     this.length = columns.problem.length;
+    this.#measured = columns.problem.length;
     for (const [letter, name] of Object.entries(columns.outcomes)) {
       this.#outcomeOf[letter] = name as Outcome;
       this.#letterOf[name as Outcome] = letter;
@@ -93,6 +96,10 @@ export class SampleTable {
   }
   language(row: number): string {
     return this.problems[this.position(row)]?.language ?? UNKNOWN;
+  }
+  /** Whether it is known what it is written in, if anything. */
+  isMeasured(row: number): boolean {
+    return row < this.#measured;
   }
   /** What most of the trace is written in; of the answer, where there is no trace. */
   detected(row: number): string | null {

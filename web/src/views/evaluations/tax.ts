@@ -2,22 +2,24 @@
 import type { SampleTable } from './table';
 
 export interface LanguageShare {
-  language: string;
+  /** Null: in no language that can be told. */
+  language: string | null;
   count: number;
 }
 
-/** For each language asked for: what most of the trace (or of the answer, without one) was in, the most frequent first. */
+/** For each language asked for: what most of the trace (or of the answer, without one) was in, the most frequent first and what is in
+    none last. */
 export function detectedLanguages(table: SampleTable): { language: string; samples: number; detected: LanguageShare[] }[] {
-  const counts = new Map<string, Map<string, number>>();
+  const counts = new Map<string, Map<string | null, number>>();
   for (let row = 0; row < table.length; row++) {
+    if (!table.isMeasured(row)) continue;
     const detected = table.detected(row);
-    if (detected === null) continue;
     const language = table.language(row);
-    const of = counts.get(language) ?? new Map<string, number>();
+    const of = counts.get(language) ?? new Map<string | null, number>();
     counts.set(language, of.set(detected, (of.get(detected) ?? 0) + 1));
   }
   return [...counts].map(([language, of]) => {
-    const detected = [...of].map(([language, count]) => ({ language, count })).sort((a, b) => b.count - a.count);
+    const detected = [...of].map(([language, count]) => ({ language, count })).sort((a, b) => Number(a.language === null) - Number(b.language === null) || b.count - a.count);
     return { language, samples: detected.reduce((sum, { count }) => sum + count, 0), detected };
   });
 }

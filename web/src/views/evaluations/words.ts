@@ -17,6 +17,24 @@ export function range({ low, high }: Pick<Interval, 'low' | 'high'>): string {
   return low === null || high === null ? t('evaluations.noInterval') : `${hundredths(low)}–${hundredths(high)}`;
 }
 
+/** An interval of differences, whose ends may be negative: a dash between them would be read as another minus. Each end is isolated, so
+    that it keeps its sign where text runs from right to left. */
+export function signedRange({ low, high }: Pick<Interval, 'low' | 'high'>): string {
+  if (low === null || high === null) return t('evaluations.noInterval');
+  const end = (value: number) => isolated(withMinus(hundredths(value)));
+  return t('evaluations.fromTo', { low: end(low), high: end(high) });
+}
+
+/** With a minus sign in place of a hyphen. */
+export function withMinus(figure: string): string {
+  return figure.replace('-', '−');
+}
+
+/** A name in any script, kept apart from what stands beside it where there can be no element. */
+export function isolated(name: string): string {
+  return `\u2068${name}\u2069`;
+}
+
 /** Seconds as hours and minutes, or minutes and seconds: at most two of them. */
 export function timeSpan(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
