@@ -21,7 +21,7 @@ after(async () => {
 const get = async (path) => (await fetch(server.url + path)).json();
 const runOf = () => get(`/v1/evals/${run.evalId}/runs/${run.id}`);
 /** What a killed server's worker held is free again after 30 seconds. */
-const status = (page, text) => page.locator('h1 .status', { hasText: text }).waitFor({ timeout: 60_000 });
+const status = (page, text) => page.locator('h1 .status', { hasText: text }).waitFor({ timeout: 180_000 });
 const samples = (page) => page.locator('.facts .progress').first();
 const counted = async (page) => Number((await samples(page).textContent()).match(/(\d+) of/)[1]);
 
@@ -149,7 +149,7 @@ test('a script in a data set or in a trace does not run', async () => {
   const source = { type: 'xenoglot_suite', model: MODEL, languages: ['en', 'es'], n: 1, thinking_prefix: true, sampling_params: { max_completion_tokens: 2 } };
   const made = await server.post(`/v1/evals/${run.evalId}/runs`, { name: ATTACK, data_source: source });
   const page = await open(browser, `${server.url}/#/evaluations/run/${run.evalId}/${made.id}/problem/${encodeURIComponent('<b>x</b>')}`);
-  await page.locator('article .text').first().waitFor({ timeout: 60_000 });
+  await page.locator('article .text').first().waitFor({ timeout: 180_000 });
   assert.ok((await page.locator('article .text').first().textContent()).includes('<script>window.pwned=1</script>'));
   assert.ok((await page.locator('h1').textContent()).includes('<img src=x'));
   assert.ok((await page.getByRole('heading', { level: 2 }).first().textContent()).includes('<b>x</b>'));

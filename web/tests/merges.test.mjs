@@ -57,7 +57,7 @@ test('a merge is built in the form, planned, run, watched, and served', async ()
   await page.getByLabel('Name of the result').fill('twice');
   await page.getByRole('button', { name: 'Merge', exact: true }).click();
   await page.getByRole('heading', { name: 'twice' }).waitFor();
-  await page.getByRole('status').filter({ hasText: 'Completed' }).waitFor({ timeout: 60_000 });
+  await page.getByRole('status').filter({ hasText: 'Completed' }).waitFor({ timeout: 180_000 });
   await page.getByText(/^100%: 272 of 272 tensors/).waitFor();
   assert.ok((await models()).includes('twice'));
   const after = page.getByRole('link', { name: 'Evaluate twice (after)' });

@@ -44,7 +44,7 @@ export interface Results {
 export interface RunRecord {
   version: string;
   suite: { name: string; version: string; revision: string; sha256: string; prompts: string | null; variants: string[]; files: Record<string, string> };
-  generator: { kind: string; model: string; endpoint: string | null; dtype: string | null; template_sha256: string | null };
+  generator: { kind: string; model: string; endpoint: string | null; dtype: string | null; template_sha256: string | null; weights_sha256?: string };
   languages: string[];
   limit: number | null;
   shots: number;
