@@ -154,6 +154,8 @@ test('what is opened while the server is away is there when it is back', async (
   await list.getByRole('link', { name: 'A first look' }).click();
   await problem.getByRole('link', { name: 'Next problem' }).click();
   await problem.getByRole('heading', { name: 'Problem s02' }).waitFor();
+  await asked.getByText('Loading').waitFor();
+  assert.equal(await asked.getByText('2 + 3 = ?').count(), 0, 'nothing of another problem');
   await view.getByRole('link', { name: 'Server' }).click();
   await view.getByLabel('Language of the interface').selectOption('es');
   for (const page of [list, problem, view]) await page.getByText('The server does not answer').waitFor();
