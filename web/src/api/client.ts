@@ -1,5 +1,5 @@
 // Requests to the server of this page, with the user's key. Errors are the API's own, or status 0 where nobody answered.
-import { leaving, session, shut } from '../session.svelte';
+import { leaving, refuse, session } from '../session.svelte';
 import { isGone, serverIsGone, untilAnswered } from './connection';
 import type { Schema } from './types';
 
@@ -67,7 +67,7 @@ async function errorOf(response: Response): Promise<ApiError> {
   const error = new ApiError(response.status, message, retryAfterMs, told?.param ?? null);
   if (isGone(response.status)) serverIsGone();
   // A key that was taken away while the page was open.
-  if (response.status === 401 && session.status === 'open') shut(error.message);
+  if (response.status === 401 && session.status === 'open') refuse(error.message);
   return error;
 }
 
