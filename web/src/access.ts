@@ -1,10 +1,9 @@
-// Signing in and out. The key is in memory, and in sessionStorage (this tab, until it is closed) where the user ticks so.
+// Signing in and out. The key is in memory, and kept for the tab where the user ticks so.
 import { ApiError, getJson } from './api/client';
 import { isGone } from './api/connection';
 import type { Schema } from './api/types';
-import { forget, session, shut, type Scope } from './session.svelte';
-
-const STORED = 'xenoglot.key';
+import { keepKey, keptKey } from './kept';
+import { forget, refuse, session, shut, type Scope } from './session.svelte';
 
 /** Asks what is open: at the start, after signing in, and when the server is back. */
 export async function knock(): Promise<void> {
@@ -17,7 +16,9 @@ export async function knock(): Promise<void> {
     if (!(error instanceof ApiError) || isGone(error.status) || session.key !== key) return;
     // A server that is busy takes nobody's key away.
     if (session.status === 'open' && error.status !== 401 && error.status !== 403) return;
-    shut(error.message);
+    if (error.status !== 401) return shut(error.message);
+    // Who comes without a key, and tried none, did nothing wrong.
+    refuse(key === '' && session.status === 'asking' ? '' : error.message);
   }
 }
 
@@ -30,32 +31,15 @@ export function isSendable(key: string): boolean {
 export async function signIn(key: string, keep: boolean): Promise<void> {
   session.key = key.trim();
   await knock();
-  if (session.status === 'open' && keep) store(session.key);
+  if (session.status === 'open') keepKey(keep ? session.key : '');
 }
 
 export async function signOut(): Promise<void> {
-  store('');
+  keepKey('');
   forget();
   Object.assign(session, { status: 'asking', key: '', name: '', scopes: [] });
   await knock();
 }
 
-function stored(): string {
-  try {
-    const key = sessionStorage.getItem(STORED) ?? '';
-    return isSendable(key) ? key : '';
-  } catch {
-    return ''; // a browser that keeps nothing
-  }
-}
-
-function store(key: string): void {
-  try {
-    if (key) sessionStorage.setItem(STORED, key);
-    else sessionStorage.removeItem(STORED);
-  } catch {
-    // The key holds until the page is closed.
-  }
-}
-
-session.key = stored();
+const kept = keptKey();
+session.key = isSendable(kept) ? kept : '';

@@ -1,5 +1,6 @@
 // The words of the interface: a JSON catalogue a language and area (shell, playground, server, ..). A view's catalogue is loaded with
 // the view. English is the base; tests/catalogues.test.mjs holds the others to its keys.
+import { loadPart } from './api/part';
 import { store, stored } from './preferences.svelte';
 
 type Catalogue = Record<string, string>;
@@ -12,6 +13,7 @@ const files = import.meta.glob<Catalogue>('./locales/*/*.json', { import: 'defau
 const areas = new Set<string>();
 const words = $state<Record<string, string>>({});
 export const language = $state({ code: 'en' as InterfaceLanguage });
+let chosen: InterfaceLanguage;
 
 /** The text of `area.key`, with `{name}` filled in. */
 export function t(key: string, values: Record<string, string | number> = {}): string {
@@ -22,21 +24,35 @@ export function t(key: string, values: Record<string, string | number> = {}): st
 /** The catalogue of a view, in the language of now and of later. */
 export async function loadArea(area: string): Promise<void> {
   areas.add(area);
-  await loadWords(language.code, [area]);
+  let code: InterfaceLanguage;
+  let found: Catalogue;
+  // The language may change while they come.
+  do found = await wordsOf((code = language.code), [area]);
+  while (code !== language.code);
+  Object.assign(words, found);
 }
 
 export async function setLanguage(code: InterfaceLanguage): Promise<void> {
-  await loadWords(code, [...areas]);
+  chosen = code;
+  let count: number;
+  let found: Catalogue;
+  // So may the areas.
+  do found = await wordsOf(code, [...areas].slice(0, (count = areas.size)));
+  while (count < areas.size);
+  // Another language was chosen while they came.
+  if (chosen !== code) return;
+  Object.assign(words, found);
   language.code = code;
   store('language', code);
   show();
 }
 
-async function loadWords(code: InterfaceLanguage, wanted: string[]): Promise<void> {
-  const load = async (area: string) => ({ area, catalogue: await files[`./locales/${code}/${area}.json`]!() });
-  for (const { area, catalogue } of await Promise.all(wanted.map(load))) {
-    for (const [key, text] of Object.entries(catalogue)) words[`${area}.${key}`] = text;
-  }
+async function wordsOf(code: InterfaceLanguage, wanted: string[]): Promise<Catalogue> {
+  const load = async (area: string) => {
+    const catalogue = await loadPart(files[`./locales/${code}/${area}.json`]!);
+    return Object.entries(catalogue).map(([key, text]) => [`${area}.${key}`, text]);
+  };
+  return Object.fromEntries((await Promise.all(wanted.map(load))).flat());
 }
 
 function show(): void {

@@ -1,5 +1,5 @@
 // The served models, for every view that offers a choice of them.
-import { getJson } from './api/client';
+import { readJson } from './api/client';
 import type { Schema } from './api/types';
 import { onLeaving } from './session.svelte';
 
@@ -9,5 +9,5 @@ export const models = $state({ list: [] as Model[] });
 onLeaving(() => (models.list = []));
 
 export async function loadModels(signal?: AbortSignal): Promise<void> {
-  models.list = (await getJson<Schema<'ModelList'>>('/v1/models', signal)).data;
+  models.list = (await readJson<Schema<'ModelList'>>('/v1/models', signal)).data;
 }

@@ -23,6 +23,13 @@ export function setQuery(changes: Record<string, string>): void {
   read();
 }
 
+/** What was filtered by, and what else stands in addresses, goes with its user. */
+export function forgetQueries(): void {
+  lastQueries.clear();
+  history.replaceState(null, '', href(route.path));
+  read();
+}
+
 function read(): void {
   const [path = '', query = ''] = location.hash.replace(/^#\/?/, '').split(/\?(.*)/s);
   route.path = path.split('/').filter(Boolean).map(decoded);

@@ -1,4 +1,5 @@
 // Who is here and whether the server answers: state alone. `access.ts` opens it, `api/client.ts` reads the key.
+import { keepKey } from './kept';
 
 export type Scope = 'inference' | 'metrics' | 'rollouts' | 'admin';
 
@@ -42,4 +43,11 @@ export function forget(): void {
 export function shut(reason: string): void {
   forget();
   Object.assign(session, { status: 'shut', name: '', scopes: [], reason });
+}
+
+/** The key opens nothing, or nothing any more: it is of no further use. */
+export function refuse(reason: string): void {
+  keepKey('');
+  session.key = '';
+  shut(reason);
 }

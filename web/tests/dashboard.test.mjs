@@ -195,6 +195,51 @@ test('the server view shows the engine at work', async () => {
   await close(page);
 });
 
+test('a key that is good no more is told of and forgotten, and who signs out leaves nothing behind', async () => {
+  const keyed = await Server.start('--api-key', 'sk-old');
+  try {
+    const page = await open(browser, `${keyed.url}/#/playground?system=A+secret`);
+    const signIn = async (key, keep) => {
+      await page.getByLabel('API key').fill(key);
+      await page.getByLabel('Keep it').setChecked(keep);
+      await page.getByRole('button', { name: 'Sign in' }).click();
+      await page.getByRole('heading', { name: 'Playground' }).waitFor();
+    };
+    const kept = () => page.evaluate(() => sessionStorage.getItem('xenoglot.key'));
+    await page.getByLabel('API key').waitFor();
+    assert.equal(await page.getByRole('alert').count(), 0, 'who has tried no key did nothing wrong');
+    await signIn('sk-old', true);
+    assert.equal(await kept(), 'sk-old');
+    await keyed.kill();
+    keyed.options = ['--api-key', 'sk-new'];
+    await keyed.resume();
+    await page.reload();
+    await page.getByRole('alert').getByText('the API key is wrong').waitFor();
+    assert.equal(await kept(), null);
+    await signIn('sk-new', false);
+    assert.equal(await kept(), null);
+
+    // While the page is open.
+    await keyed.kill();
+    keyed.options = ['--api-key', 'sk-newest'];
+    await keyed.resume();
+    await ask(page, 'Is it still good?');
+    await page.getByRole('alert').getByText('the API key is wrong').waitFor();
+    await signIn('sk-newest', true);
+    assert.equal(await page.getByLabel('System message').inputValue(), 'A secret');
+    await page.getByRole('button', { name: /Sign out/ }).click();
+    await page.getByLabel('API key').waitFor();
+    assert.equal(await page.getByRole('alert').count(), 0);
+    await signIn('sk-newest', false);
+    assert.equal(await page.getByLabel('System message').inputValue(), '');
+    assert.ok(!page.url().includes('secret'));
+    assert.ok(!(await page.getByRole('link', { name: 'Playground' }).getAttribute('href')).includes('secret'));
+    await close(page);
+  } finally {
+    await keyed.stop();
+  }
+});
+
 test('keys open what they open', async () => {
   const keyed = await Server.start('--api-key', 'sk-use', '--admin-key', 'sk-admin');
   try {

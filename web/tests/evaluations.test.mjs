@@ -145,6 +145,37 @@ test('samples are filtered in the address and reached by keyboard, and a problem
   await close(page);
 });
 
+test('what is opened while the server is away is there when it is back', async () => {
+  const list = await open(browser, `${server.url}/#/evaluations`);
+  await list.getByRole('link', { name: 'A first look' }).waitFor();
+  const problem = await open(browser, `${runHref('problem', 's01')}?language=en`);
+  const asked = problem.getByRole('region', { name: 'What was asked' });
+  await asked.getByText('2 + 3 = ?').waitFor();
+  const view = await open(browser, `${server.url}/#/playground`);
+  await view.getByLabel('Message', { exact: true }).waitFor();
+  await server.kill();
+  await list.getByRole('link', { name: 'A first look' }).click();
+  await problem.getByRole('link', { name: 'Next problem' }).click();
+  await problem.getByRole('heading', { name: 'Problem s02' }).waitFor();
+  await asked.getByText('Loading').waitFor();
+  assert.equal(await asked.getByText('2 + 3 = ?').count(), 0, 'nothing of another problem');
+  await view.getByRole('link', { name: 'Server' }).click();
+  await view.getByLabel('Language of the interface').selectOption('es');
+  for (const page of [list, problem, view]) await page.getByText('The server does not answer').waitFor();
+  await server.resume();
+  await list.locator('tr.overall .score').first().waitFor();
+  await asked.getByText('3 + 3 = ?').waitFor();
+  await problem.locator('article .text').first().waitFor();
+  await view.getByRole('heading', { name: MODEL }).waitFor();
+  await view.waitForFunction(() => document.documentElement.lang === 'es');
+  await view.getByRole('link', { name: 'Servidor' }).waitFor();
+  assert.ok(await view.evaluate(() => [...document.querySelectorAll('link[rel=stylesheet]')].every(({ sheet }) => sheet)));
+  for (const page of [list, problem, view]) {
+    assert.equal(await page.getByRole('alert').count(), 0);
+    await close(page);
+  }
+});
+
 test('a script in a data set or in a trace does not run', async () => {
   const source = { type: 'xenoglot_suite', model: MODEL, languages: ['en', 'es'], n: 1, thinking_prefix: true, sampling_params: { max_completion_tokens: 2 } };
   const made = await server.post(`/v1/evals/${run.evalId}/runs`, { name: ATTACK, data_source: source });

@@ -135,6 +135,35 @@ test('who waits for the server can be stopped', async () => {
   assert.deepEqual(seen, ['stopped']);
 });
 
+test('what nobody answered is asked for again, what was refused is told', async () => {
+  const { readJson } = await load('/src/api/client.ts');
+  const check = async (answers, expected, expectedAsked) => {
+    const [plainFetch, plainTimeout] = [globalThis.fetch, globalThis.setTimeout];
+    let asked = 0;
+    globalThis.setTimeout = (call) => plainTimeout(call, 0);
+    globalThis.fetch = async (path) => {
+      if (path === '/version') return new Response('{}');
+      const answer = answers[Math.min(asked++, answers.length - 1)];
+      if (answer instanceof Error) throw answer;
+      return typeof answer === 'string' ? new Response(answer) : new Response('refused', answer);
+    };
+    try {
+      assert.deepEqual(await readJson('/v1/models').catch((error) => error.message), expected);
+    } finally {
+      await (await load('/src/api/connection.ts')).waitForServer();
+      Object.assign(globalThis, { fetch: plainFetch, setTimeout: plainTimeout });
+    }
+    assert.equal(asked, expectedAsked);
+  };
+  const away = new TypeError('Failed to fetch');
+  await check(['[1]'], [1], 1);
+  await check([away, away, { status: 502 }, { status: 503 }, '[1]'], [1], 5);
+  await check([away, { status: 404 }], 'refused', 2);
+  await check([{ status: 429 }, '[1]'], [1], 2);
+  await check([{ status: 429 }], 'refused', 9);
+  await check([{ status: 429, headers: { 'retry-after': '3600' } }], 'refused', 1);
+});
+
 test('a key that no header takes is told from others', async () => {
   globalThis.sessionStorage ??= { getItem: () => null };
   const { isSendable } = await load('/src/access.ts');

@@ -1,6 +1,6 @@
 // Requests to the server of this page, with the user's key. Errors are the API's own, or status 0 where nobody answered.
-import { leaving, session, shut } from '../session.svelte';
-import { isGone, serverIsGone } from './connection';
+import { leaving, refuse, session } from '../session.svelte';
+import { isGone, serverIsGone, untilAnswered } from './connection';
 import type { Schema } from './types';
 
 export class ApiError extends Error {
@@ -34,11 +34,25 @@ export async function request(path: string, init: RequestInit = {}): Promise<Res
 }
 
 export async function getJson<T>(path: string, signal?: AbortSignal): Promise<T> {
-  return (await request(path, { signal })).json();
+  return jsonOf<T>(await request(path, { signal }));
+}
+
+/** The same over the end of a server: for what a page shows, and nobody would ask for again. */
+export function readJson<T>(path: string, signal?: AbortSignal): Promise<T> {
+  return untilAnswered(() => getJson<T>(path, signal), signal);
 }
 
 export async function sendJson<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
-  return (await request(path, { method, signal, ...jsonBody(body) })).json();
+  return jsonOf<T>(await request(path, { method, signal, ...jsonBody(body) }));
+}
+
+async function jsonOf<T>(response: Response): Promise<T> {
+  try {
+    return await response.json();
+  } catch (error) {
+    // The connection broke in the middle.
+    throw error instanceof TypeError ? new ApiError(0, String(error)) : error;
+  }
 }
 
 export function jsonBody(body: unknown): RequestInit {
@@ -53,7 +67,7 @@ async function errorOf(response: Response): Promise<ApiError> {
   const error = new ApiError(response.status, message, retryAfterMs, told?.param ?? null);
   if (isGone(response.status)) serverIsGone();
   // A key that was taken away while the page was open.
-  if (response.status === 401 && session.status === 'open') shut(error.message);
+  if (response.status === 401 && session.status === 'open') refuse(error.message);
   return error;
 }
 

@@ -1,8 +1,12 @@
-// Whether the server answers. When a request finds nobody, it is asked for until it is back; whoever needs it waits here.
+// Whether the server answers. When a request finds nobody, it is asked for until it is back; whoever needs it waits here, and has its
+// request made again.
 import { session } from '../session.svelte';
 
 const FIRST_WAIT_MS = 300;
 const LONGEST_WAIT_MS = 3000;
+/** A key's limit may hold for hours: then its user is told. */
+const REFUSALS_MAX = 8;
+const REFUSAL_MS_MAX = 10_000;
 
 let coming: Promise<void> | null = null;
 
@@ -24,6 +28,24 @@ export function serverIsGone(): void {
 /** Returns at once while the server answers. */
 export function waitForServer(signal?: AbortSignal): Promise<void> {
   return coming ? unlessAborted(coming, signal) : Promise.resolve();
+}
+
+/** Asks until an answer comes that does not pass by itself. Errors that have no status, as that of the signal, are no answers. */
+export async function untilAnswered<T>(ask: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  for (let attempt = 0; ; attempt++) {
+    let pauseMs = 0;
+    try {
+      return await ask();
+    } catch (error) {
+      signal?.throwIfAborted();
+      const { status, retryAfterMs = 0 } = error as { status?: number; retryAfterMs?: number };
+      const isRefused = status === 429 && (attempt >= REFUSALS_MAX || retryAfterMs > REFUSAL_MS_MAX);
+      if (status === undefined || !isPassing(status) || isRefused) throw error;
+      pauseMs = retryAfterMs;
+    }
+    await sleep(Math.max(backoffMs(attempt), pauseMs), signal);
+    await waitForServer(signal);
+  }
 }
 
 async function knockUntilBack(): Promise<void> {

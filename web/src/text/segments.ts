@@ -1,5 +1,6 @@
 // The languages of a text's stretches, as the server measures them (`/v1/language`), and how a text is cut by them and by its formulas.
 import { sendJson } from '../api/client';
+import { untilAnswered } from '../api/connection';
 import type { Schema } from '../api/types';
 import { splitMath, type Piece } from './math';
 
@@ -19,7 +20,7 @@ let last: Promise<unknown> = Promise.resolve();
 export function measure(text: string, target: string, signal: AbortSignal): Promise<Measured> {
   const measured = last.then(async () => {
     signal.throwIfAborted();
-    const found = await sendJson<Schema<'MeasuredLanguage'>>('POST', '/v1/language', { text, target }, signal);
+    const found = await untilAnswered(() => sendJson<Schema<'MeasuredLanguage'>>('POST', '/v1/language', { text, target }, signal), signal);
     return { ...found, segments: fromBytes(text, found.segments) };
   });
   last = measured.catch(() => {});

@@ -1,11 +1,12 @@
 // Formulas by KaTeX, loaded when the first one is seen. KaTeX builds elements, so that no markup of a model is ever parsed; with
 // `trust: false` it makes no links, images or attributes from what it reads.
+import { loadPart } from '../api/part';
 
 let loading: Promise<typeof import('katex')> | null = null;
 
 function katex(): Promise<typeof import('katex')> {
-  loading ??= Promise.all([import('katex'), import('katex/dist/katex.min.css')]).then(([module]) => module);
-  // One that failed, because the server was away, may be tried again.
+  loading ??= loadPart(() => Promise.all([import('katex'), import('katex/dist/katex.min.css')])).then(([module]) => module);
+  // One that failed may be tried again.
   loading.catch(() => (loading = null));
   return loading;
 }

@@ -1,5 +1,5 @@
 // One run as it is and as it goes on: read once, then followed by its events, over the end of connections and servers.
-import { ApiError, getJson } from '../../api/client';
+import { ApiError, readJson } from '../../api/client';
 import { isOver, runEvents, runPath, type Progress, type Results, type Run, type SampleEvent } from '../../api/evals';
 import { paceOf, secondsLeft, withMoment, type Moment } from './pace';
 import type { SampleColumns } from './shapes';
@@ -101,7 +101,7 @@ export class RunFeed {
   }
 
   async #read(signal: AbortSignal): Promise<void> {
-    this.run = await getJson<Run>(this.path, signal);
+    this.run = await readJson<Run>(this.path, signal);
     const { samples_done, samples_total, scores, scores_samples } = this.run.xenoglot;
     const { passed, failed, errored } = this.run.result_counts;
     const completion_tokens = this.run.per_model_usage[0]?.completion_tokens ?? 0;
@@ -111,7 +111,7 @@ export class RunFeed {
 
   async #readTable(signal: AbortSignal): Promise<void> {
     try {
-      this.table = new SampleTable(await getJson<SampleColumns>(`${this.path}/sample_table`, signal));
+      this.table = new SampleTable(await readJson<SampleColumns>(`${this.path}/sample_table`, signal));
       this.#isBehind = false;
     } catch (error) {
       // A run of more samples than an answer holds: its events tell of them.

@@ -1,5 +1,5 @@
 // The samples of one problem in a language, with their completions.
-import { getJson } from '../../api/client';
+import { readJson } from '../../api/client';
 import type { OutputItem } from '../../api/evals';
 
 const PAGE = 100;
@@ -11,7 +11,7 @@ export async function samplesAt(path: string, position: number, count: number, s
   let after = position === 0 ? '' : `outputitem_${position - 1}_${SAMPLE_MAX}`;
   while (found.length < count) {
     const query = new URLSearchParams({ include: 'output', limit: String(Math.min(PAGE, count - found.length)), ...(after && { after }) });
-    const page = await getJson<{ data: OutputItem[]; has_more: boolean; last_id?: string }>(`${path}/output_items?${query}`, signal);
+    const page = await readJson<{ data: OutputItem[]; has_more: boolean; last_id?: string }>(`${path}/output_items?${query}`, signal);
     const mine = page.data.filter(({ id }) => id.startsWith(`outputitem_${position}_`));
     found.push(...mine);
     // Where those of the next problem begin.

@@ -1,5 +1,5 @@
 // Lists of evaluations and runs, and what runs are told.
-import { getJson, request, sendJson } from '../../api/client';
+import { readJson, request, sendJson } from '../../api/client';
 import { save } from '../../api/download';
 import { runPath, type Eval, type Run } from '../../api/evals';
 import type { Schema } from '../../api/types';
@@ -12,14 +12,14 @@ interface Page<Row> {
 }
 
 export async function listEvals(signal?: AbortSignal): Promise<Eval[]> {
-  return (await getJson<Page<Eval>>('/v1/evals?order=desc&limit=100', signal)).data;
+  return (await readJson<Page<Eval>>('/v1/evals?order=desc&limit=100', signal)).data;
 }
 
 const RUNS_MAX = 500;
 
 /** Runs of all evals, the newest first, as far as one answer reaches. */
 export async function allRuns(filter: Record<string, string> = {}, signal?: AbortSignal): Promise<RunSummary[]> {
-  return (await getJson<Page<RunSummary>>(`/v1/runs?${new URLSearchParams({ ...filter, limit: String(RUNS_MAX) })}`, signal)).data;
+  return (await readJson<Page<RunSummary>>(`/v1/runs?${new URLSearchParams({ ...filter, limit: String(RUNS_MAX) })}`, signal)).data;
 }
 
 export type Action = 'pause' | 'resume' | 'cancel';

@@ -1,5 +1,5 @@
 // Uploaded files that trainings may learn from.
-import { getJson, request } from '../../api/client';
+import { readJson, request } from '../../api/client';
 import type { Schema } from '../../api/types';
 import { onLeaving } from '../../session.svelte';
 
@@ -9,7 +9,7 @@ export const files = $state({ list: [] as FileObject[] });
 onLeaving(() => (files.list = []));
 
 export async function loadFiles(): Promise<void> {
-  const { data } = await getJson<{ data: FileObject[] }>('/v1/files?limit=1000');
+  const { data } = await readJson<{ data: FileObject[] }>('/v1/files?limit=1000');
   files.list = data.filter(({ purpose }) => purpose === 'fine-tune');
 }
 

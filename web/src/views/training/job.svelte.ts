@@ -1,5 +1,5 @@
 // One training, followed: what it is, what it says, what it measures.
-import { ApiError, getJson, sendJson } from '../../api/client';
+import { ApiError, readJson, sendJson } from '../../api/client';
 import { sleep, waitForServer } from '../../api/connection';
 import { follow } from '../../api/follow';
 import type { Schema } from '../../api/types';
@@ -64,15 +64,15 @@ export class FollowedJob {
   }
 
   async #look(signal: AbortSignal): Promise<void> {
-    this.job = await getJson<Job>(this.path, signal);
-    this.checkpoints = (await getJson<{ data: Checkpoint[] }>(`${this.path}/checkpoints?limit=100`, signal)).data;
+    this.job = await readJson<Job>(this.path, signal);
+    this.checkpoints = (await readJson<{ data: Checkpoint[] }>(`${this.path}/checkpoints?limit=100`, signal)).data;
   }
 
   /** What came before the stream that is listened to. */
   async #readPast(signal: AbortSignal): Promise<void> {
     // First, so that nothing falls between the two.
     this.#lastEvent = (await this.#readEvents('', signal))[0]?.id ?? '';
-    const { updates, evaluations } = await getJson<Schema<'FineTuningMetrics'>>(`${this.path}/metrics`, signal);
+    const { updates, evaluations } = await readJson<Schema<'FineTuningMetrics'>>(`${this.path}/metrics`, signal);
     this.metrics.takeColumns(updates);
     this.metrics.takeColumns(evaluations);
     this.version++;
@@ -90,7 +90,7 @@ export class FollowedJob {
   /** A page of events, the newest first. */
   async #readEvents(after: string, signal?: AbortSignal): Promise<JobEvent[]> {
     const query = new URLSearchParams({ limit: '100', ...(after ? { after } : {}) });
-    const { data, has_more } = await getJson<{ data: JobEvent[]; has_more: boolean }>(`${this.path}/events?${query}`, signal);
+    const { data, has_more } = await readJson<{ data: JobEvent[]; has_more: boolean }>(`${this.path}/events?${query}`, signal);
     this.messages = [...this.messages, ...data.filter(({ type }) => type !== 'metrics')];
     this.#firstEvent = data.at(-1)?.id ?? this.#firstEvent;
     this.hasOlder = has_more;

@@ -1,5 +1,5 @@
 // What a policy answered for one update: read whole, then filtered and put in order here.
-import { getJson } from '../../api/client';
+import { readJson } from '../../api/client';
 import type { Schema } from '../../api/types';
 
 export type Rollouts = Schema<'FineTuningCompletions'>;
@@ -13,7 +13,7 @@ export async function readRollouts(job: string, step: string, signal: AbortSigna
   let rows: Rollout[] = [];
   for (let after = ''; ; ) {
     const query = new URLSearchParams({ limit: String(PAGE), ...(step ? { step } : {}), ...(after ? { after } : {}) });
-    const page = await getJson<Rollouts>(`${job}/completions?${query}`, signal);
+    const page = await readJson<Rollouts>(`${job}/completions?${query}`, signal);
     rows = [...rows, ...page.data];
     onPage({ ...page, data: rows });
     if (!page.has_more || !page.last_id || rows.length >= ROWS_MAX) return;
