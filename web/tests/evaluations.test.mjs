@@ -120,6 +120,12 @@ test('samples are filtered in the address and reached by keyboard, and a problem
   await page.getByText('No sample passes these filters.').waitFor();
   await page.getByRole('button', { name: 'Show all' }).click();
   await page.getByText('96 of 96 samples').waitFor();
+  // A table that was scrolled and then had no row has its rows again.
+  await page.getByRole('grid').evaluate((grid) => grid.scrollTo({ top: 1500 }));
+  await page.getByRole('searchbox').fill('zzz');
+  await page.getByRole('grid').waitFor({ state: 'detached' });
+  await page.getByRole('button', { name: 'Show all' }).click();
+  await page.locator('[role=row] [role=gridcell]').first().waitFor();
   await page.locator('label', { hasText: outcome }).first().click();
   assert.match(page.url(), /outcome=/);
   await page.getByLabel('Order').selectOption('problem');
@@ -129,6 +135,7 @@ test('samples are filtered in the address and reached by keyboard, and a problem
   await page.keyboard.press('ArrowUp');
   const active = page.locator('.line.current');
   const [id, language] = [await active.locator('[role=gridcell]').nth(0).textContent(), await active.locator('[role=gridcell]').nth(1).textContent()];
+  const left = page.url();
   await page.keyboard.press('Enter');
   await page.getByRole('heading', { name: `Problem ${id}` }).waitFor();
   await page.locator('tr.here', { hasText: language }).waitFor();
@@ -142,6 +149,10 @@ test('samples are filtered in the address and reached by keyboard, and a problem
   await page.getByRole('heading', { name: /^Sample 2/ }).waitFor();
   await page.keyboard.press('ArrowLeft');
   await page.getByRole('heading', { name: /^Sample 1/ }).waitFor();
+  // The table is where it was left.
+  await page.evaluate((url) => (location.href = url), left);
+  await active.waitFor();
+  assert.deepEqual([await active.locator('[role=gridcell]').nth(0).textContent(), await active.locator('[role=gridcell]').nth(1).textContent()], [id, language]);
   await close(page);
 });
 

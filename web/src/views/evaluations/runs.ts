@@ -11,15 +11,28 @@ interface Page<Row> {
   last_id?: string | null;
 }
 
-export async function listEvals(signal?: AbortSignal): Promise<Eval[]> {
-  return (await readJson<Page<Eval>>('/v1/evals?order=desc&limit=100', signal)).data;
+/** More are not asked for: a search over so many is another page's work. */
+const PAGES_MAX = 20;
+
+/** A list to its end, page by page. */
+async function all<Row>(path: string, query: Record<string, string>, signal?: AbortSignal): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (let [pages, after] = [0, '']; pages < PAGES_MAX; pages++) {
+    const page = await readJson<Page<Row>>(`${path}?${new URLSearchParams({ ...query, ...(after && { after }) })}`, signal);
+    rows.push(...page.data);
+    if (!page.has_more || !page.last_id) break;
+    after = page.last_id;
+  }
+  return rows;
 }
 
-const RUNS_MAX = 500;
+export function listEvals(signal?: AbortSignal): Promise<Eval[]> {
+  return all<Eval>('/v1/evals', { order: 'desc', limit: '100' }, signal);
+}
 
-/** Runs of all evals, the newest first, as far as one answer reaches. */
-export async function allRuns(filter: Record<string, string> = {}, signal?: AbortSignal): Promise<RunSummary[]> {
-  return (await readJson<Page<RunSummary>>(`/v1/runs?${new URLSearchParams({ ...filter, limit: String(RUNS_MAX) })}`, signal)).data;
+/** Runs of all evals, the newest first. */
+export function allRuns(filter: Record<string, string> = {}, signal?: AbortSignal): Promise<RunSummary[]> {
+  return all<RunSummary>('/v1/runs', { ...filter, limit: '500' }, signal);
 }
 
 export type Action = 'pause' | 'resume' | 'cancel';
