@@ -1,5 +1,5 @@
 // Who is here and whether the server answers: state alone. `access.ts` opens it, `api/client.ts` reads the key.
-import { keepKey } from './kept';
+import { keepKey, keptKey } from './kept';
 
 export type Scope = 'inference' | 'metrics' | 'rollouts' | 'admin';
 
@@ -47,7 +47,8 @@ export function shut(reason: string): void {
 
 /** The key opens nothing, or nothing any more: it is of no further use. */
 export function refuse(reason: string): void {
-  keepKey('');
+  // Another that was kept meanwhile was not refused.
+  if (keptKey() === session.key) keepKey('');
   session.key = '';
   shut(reason);
 }
