@@ -16,6 +16,7 @@ mod options;
 mod plain;
 mod structure;
 mod unit;
+mod unit_names;
 mod unit_words;
 
 use num_bigint::BigInt;

@@ -5,7 +5,8 @@
 //! a word forgotten costs a false accept.
 
 use super::number::Convention;
-use super::unit_words::{NUMERALS, SAME, STEMS, WEAK, WORDS};
+use super::unit_names::SAME;
+use super::unit_words::{NUMERALS, STEMS, WEAK, WORDS};
 use crate::language::Language;
 
 const CURRENCIES: &str = "$€£¥₹฿₩₽₺₫₴₦₱₪৳₸¢";
