@@ -1,6 +1,8 @@
 //! What the last phrase announces: the first number or short expression after it, or the words of its sentence.
 
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::Target;
 use super::beside::{changes_what_follows, changes_what_precedes, numbers_or_bounds, sign_before};
@@ -261,17 +263,28 @@ fn sentence_of(text: &str) -> String {
 const RETRACTION_WORDS_MAX: usize = 14;
 const RETRACTION_SIGNS_MAX: usize = 40;
 
+/// `RETRACTIONS` by their first letters, so that a text is gone through once.
+static RETRACTIONS_BY_FIRST: LazyLock<HashMap<char, Vec<&'static str>>> = LazyLock::new(|| {
+    let mut by_first: HashMap<char, Vec<&'static str>> = HashMap::new();
+    for word in RETRACTIONS {
+        by_first.entry(word.chars().next().unwrap_or_default()).or_default().push(word);
+    }
+    by_first
+});
+
 /// "I made a mistake, it should be 47", "抱歉，我算错了": short, with a word of a mistake or an apology.
 fn is_retraction(sentence: &str) -> bool {
+    let mut begins_word = true;
+    let has_word = sentence.char_indices().any(|(at, c)| {
+        // Thai, Han, kana and Hangul set no blank between words.
+        let may_begin = begins_word || c >= '\u{e00}';
+        begins_word = !c.is_alphabetic();
+        let known = RETRACTIONS_BY_FIRST.get(&c).filter(|_| may_begin);
+        known.is_some_and(|words| words.iter().any(|word| sentence[at..].starts_with(word)))
+    });
     let signs =
-        sentence.chars().filter(|c| matches!(c, '\u{e00}'..='\u{e7f}' | '\u{2e80}'..='\u{9fff}')).count();
-    RETRACTIONS.iter().any(|word| {
-        let begins_word = |at: usize| {
-            *word > "\u{e00}" || word.starts_with('(') || !sentence[..at].ends_with(char::is_alphabetic)
-        };
-        sentence.match_indices(word).any(|(at, _)| begins_word(at))
-    }) && sentence.split_whitespace().count() <= RETRACTION_WORDS_MAX
-        && signs <= RETRACTION_SIGNS_MAX
+        || sentence.chars().filter(|c| matches!(c, '\u{e00}'..='\u{e7f}' | '\u{2e80}'..='\u{9fff}')).count();
+    has_word && sentence.split_whitespace().count() <= RETRACTION_WORDS_MAX && signs() <= RETRACTION_SIGNS_MAX
 }
 
 /// "5 ... or is it 6?", "5, right?": the sentence goes on to a question. What begins with a capital is another one.
