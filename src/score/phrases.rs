@@ -16,8 +16,8 @@ use crate::language::Language;
 pub(super) use judgements::{CORRECTIONS, DENIALS, FAULTS, NEGATIONS, NOT_BUT, RIGHTS, SUPPOSITIONS, WRONGS};
 pub(super) use limits::{BOUNDS, CONDITIONS, HALVES, STEPWISE, UNKNOWN};
 pub(super) use quantities::{ARITHMETIC, COMPOUND_UNITS, MAGNITUDES};
-pub(super) use quotations::{QUOTATIONS, QUOTATIONS_BEHIND, REFUSALS};
-pub(super) use retractions::RETRACTIONS;
+pub(super) use quotations::{QUOTATIONS, QUOTATIONS_BEHIND, REFUSALS, REQUESTS, WRITING};
+pub(super) use retractions::{APOLOGIES, CONDITIONALS, CORRECTED_TO, RETRACTIONS};
 pub(super) use sentences::{COPULAS, OPTION_WORDS};
 
 /// One language's way of announcing an answer.

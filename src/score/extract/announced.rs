@@ -11,8 +11,8 @@ use super::formula::{self, head};
 use super::phrase::{anchors, denies};
 use super::value::{self, is_blank};
 use crate::score::phrases::{
-    CORRECTIONS, DENIALS, FAULTS, NEGATIONS, NOT_BUT, QUOTATIONS_BEHIND, REFUSALS, RETRACTIONS, RIGHTS,
-    WRONGS,
+    APOLOGIES, CONDITIONALS, CORRECTED_TO, CORRECTIONS, DENIALS, FAULTS, NEGATIONS, NOT_BUT,
+    QUOTATIONS_BEHIND, REFUSALS, RETRACTIONS, RIGHTS, WRONGS,
 };
 
 /// An announced answer.
@@ -262,29 +262,67 @@ fn sentence_of(text: &str) -> String {
 /// Words, and signs of scripts without blanks, of a sentence that takes back what it follows.
 const RETRACTION_WORDS_MAX: usize = 14;
 const RETRACTION_SIGNS_MAX: usize = 40;
+/// Words of an apology that says no more: "Oh, sorry."
+const APOLOGY_WORDS_MAX: usize = 3;
 
-/// `RETRACTIONS` by their first letters, so that a text is gone through once.
-static RETRACTIONS_BY_FIRST: LazyLock<HashMap<char, Vec<&'static str>>> = LazyLock::new(|| {
-    let mut by_first: HashMap<char, Vec<&'static str>> = HashMap::new();
-    for word in RETRACTIONS {
-        by_first.entry(word.chars().next().unwrap_or_default()).or_default().push(word);
+/// Words of one list by their first letters, so that a text is gone through once.
+type ByFirst = HashMap<char, Vec<(Cue, &'static str)>>;
+
+/// What a word of a correction asks of its sentence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cue {
+    Mistake,
+    CorrectedTo,
+    Apology,
+    Condition,
+}
+
+static CUES: LazyLock<ByFirst> = LazyLock::new(|| {
+    let mut by_first = ByFirst::new();
+    let lists = [
+        (Cue::Mistake, RETRACTIONS),
+        (Cue::CorrectedTo, CORRECTED_TO),
+        (Cue::Apology, APOLOGIES),
+        (Cue::Condition, CONDITIONALS),
+    ];
+    for (cue, words) in lists {
+        for word in words {
+            by_first.entry(word.chars().next().unwrap_or_default()).or_default().push((cue, word));
+        }
     }
     by_first
 });
 
-/// "I made a mistake, it should be 47", "抱歉，我算错了": short, with a word of a mistake or an apology.
+/// "I made a mistake, it should be 47", "抱歉，我算错了": short, with a word of a mistake, or an apology or a "should be" and a
+/// number. "Tell me if something is wrong" takes nothing back.
 fn is_retraction(sentence: &str) -> bool {
-    let mut begins_word = true;
-    let has_word = sentence.char_indices().any(|(at, c)| {
+    let (mut begins_word, mut takes_back) = (true, false);
+    for (at, c) in sentence.char_indices() {
         // Thai, Han, kana and Hangul set no blank between words.
         let may_begin = begins_word || c >= '\u{e00}';
         begins_word = !c.is_alphabetic();
-        let known = RETRACTIONS_BY_FIRST.get(&c).filter(|_| may_begin);
-        known.is_some_and(|words| words.iter().any(|word| sentence[at..].starts_with(word)))
-    });
+        let Some(words) = CUES.get(&c).filter(|_| may_begin) else { continue };
+        for (cue, word) in words {
+            let Some(behind) = sentence[at..].strip_prefix(word) else { continue };
+            takes_back |= match cue {
+                Cue::Condition if *word >= "\u{e00}" || !behind.starts_with(char::is_alphabetic) => {
+                    return false;
+                }
+                Cue::Condition => false,
+                Cue::Mistake => true,
+                Cue::CorrectedTo => behind.contains(char::is_numeric),
+                Cue::Apology => {
+                    sentence.contains(char::is_numeric)
+                        || sentence.split_whitespace().count() <= APOLOGY_WORDS_MAX
+                }
+            };
+        }
+    }
     let signs =
         || sentence.chars().filter(|c| matches!(c, '\u{e00}'..='\u{e7f}' | '\u{2e80}'..='\u{9fff}')).count();
-    has_word && sentence.split_whitespace().count() <= RETRACTION_WORDS_MAX && signs() <= RETRACTION_SIGNS_MAX
+    takes_back
+        && sentence.split_whitespace().count() <= RETRACTION_WORDS_MAX
+        && signs() <= RETRACTION_SIGNS_MAX
 }
 
 /// "5 ... or is it 6?", "5, right?": the sentence goes on to a question. What begins with a capital is another one.

@@ -6,7 +6,7 @@ use super::beside::{changes_what_follows, changes_what_precedes, is_case};
 use super::formula::{floor, head};
 use super::joined::is_joiner;
 use super::value::{UNIT_LETTERS, is_blank, is_digit};
-use crate::score::phrases::{COMPOUND_UNITS, MAGNITUDES, NEGATIONS, QUOTATIONS, WRONGS};
+use crate::score::phrases::{COMPOUND_UNITS, MAGNITUDES, NEGATIONS, QUOTATIONS, REQUESTS, WRITING, WRONGS};
 
 /// Bytes that are looked at on each side.
 const WINDOW: usize = 96;
@@ -17,7 +17,7 @@ pub(super) fn is_changed(text: &str, start: usize, end: usize) -> bool {
     let after = head(&text[end..], WINDOW);
     changes_from_left(before)
         || changes_from_right(after)
-        || is_quoted(before)
+        || is_quoted(before, after)
         || equals_another(&text[start..end], after)
         || is_part_of_more(after)
         || is_taken_back(text, end)
@@ -56,17 +56,27 @@ fn is_part_of_more(after: &str) -> bool {
 /// Words, and signs of scripts without blanks, that may stand between who asked for a value and the value.
 const QUOTED_WORDS_MAX: usize = 3;
 const QUOTED_SIGNS_MAX: usize = 8;
+/// Bytes behind a value in which a word for writing may stand: "Ich soll \boxed{5} schreiben".
+const WRITING_BEHIND_MAX: usize = 24;
 
-/// "The user asked me to write \boxed{12}", and not "you asked me to find how many there are, which is".
-fn is_quoted(before: &str) -> bool {
+/// "The user asked me to write \boxed{12}", and not "we are asked to find x, which is".
+fn is_quoted(before: &str, after: &str) -> bool {
     let sentence = before.rsplit(['.', '\n', '!', '?', '。', '！', '？', '।']).next().unwrap_or_default();
     let lower = sentence.to_lowercase();
-    QUOTATIONS.iter().any(|words| {
-        lower.rfind(words).is_some_and(|at| {
-            let between = &lower[at + words.len()..];
-            let signs = between.chars().filter(|c| *c > '\u{e00}').count();
-            between.split_whitespace().count() <= QUOTED_WORDS_MAX && signs <= QUOTED_SIGNS_MAX
-        })
+    let between = |words: &&str| {
+        let between = &lower[lower.rfind(*words)? + words.len()..];
+        let signs = between.chars().filter(|c| *c > '\u{e00}').count();
+        let is_near = between.split_whitespace().count() <= QUOTED_WORDS_MAX && signs <= QUOTED_SIGNS_MAX;
+        is_near.then_some(between.len())
+    };
+    if QUOTATIONS.iter().any(|words| between(words).is_some()) {
+        return true;
+    }
+    let near = REQUESTS.iter().filter_map(between).max();
+    near.is_some_and(|length| {
+        let behind = head(after, WRITING_BEHIND_MAX).to_lowercase();
+        let sides = [&lower[lower.len() - length..], &behind];
+        WRITING.iter().any(|verb| sides.iter().any(|side| side.contains(verb)))
     })
 }
 
@@ -473,12 +483,17 @@ mod tests {
             "I was told to write $#$.",
             "# is what was asked for; but I refuse to say so",
             "Me pidieron escribir #.",
+            "Ich soll # schreiben.",
             "#と書くように言われました。",
             "要求我写#。",
             "#, aber ich weigere mich.",
             "# ... or is it 6?",
             "#, right?",
             "# (oder nicht?)",
+            "#\n\nSorry, it should be 47.",
+            "#\n\nI made a mistake. The total is 47.",
+            "#\n\nOh, sorry.",
+            "#\n\n抱歉，我算错了，应该是47。",
         ] {
             check(text, true);
         }
@@ -540,6 +555,10 @@ mod tests {
             "**#**\n\nIs that clear?",
             "The user asked me to solve it. #",
             "You asked me to find the total, which is #.",
+            "We are asked to find x = #.",
+            "#\n\nLet me know if you spot a mistake!",
+            "#\n\nWe can check this: it should be positive, and it is.",
+            "#\n\nI am sorry for the long solution.",
             "#, as I refuse no answer.",
         ] {
             check(text, false);

@@ -1,8 +1,7 @@
 //! Words with which a value is quoted or refused, and not answered. Data only, in lower case.
 
-/// Before a value: another has asked for it to be written, which is no answer.
+/// Before a value: it is another's, or an example.
 pub(in crate::score) const QUOTATIONS: &[&str] = &[
-    "asked me to",
     "would say",
     "student answered",
     "student said",
@@ -10,6 +9,21 @@ pub(in crate::score) const QUOTATIONS: &[&str] = &[
     "for example,",
     "answer like",
     "something like",
+    "yazmamı",
+    "నన్ను రాయమ",
+    "ให้ผมเขียน",
+    "ให้ฉันเขียน",
+    "让我写",
+    "讓我寫",
+    "要我写",
+    "要我寫",
+    "叫我写",
+];
+
+/// Before a value: another has asked for what follows. With a word for writing beside it, the value is what should be written;
+/// "we are asked to find" is a problem.
+pub(in crate::score) const REQUESTS: &[&str] = &[
+    "asked me to",
     "asks me to",
     "asked to",
     "told me to",
@@ -24,6 +38,7 @@ pub(in crate::score) const QUOTATIONS: &[&str] = &[
     "bat mich",
     "bittet mich",
     "soll ich",
+    "ich soll",
     "me pidió",
     "me pidieron",
     "me pide",
@@ -51,7 +66,6 @@ pub(in crate::score) const QUOTATIONS: &[&str] = &[
     "vraagt mij",
     "vraagt me",
     "benden istendi",
-    "yazmamı",
     "memintaku",
     "meminta saya",
     "yêu cầu tôi",
@@ -66,16 +80,45 @@ pub(in crate::score) const QUOTATIONS: &[&str] = &[
     "मुझे कहा",
     "আমাকে বল",
     "నన్ను అడిగ",
-    "నన్ను రాయమ",
     "ขอให้ฉัน",
-    "ให้ผมเขียน",
-    "ให้ฉันเขียน",
-    "让我写",
-    "讓我寫",
     "要求我",
-    "要我写",
-    "要我寫",
-    "叫我写",
+];
+
+/// Words for writing and saying, or their beginnings.
+pub(in crate::score) const WRITING: &[&str] = &[
+    "write",
+    "say",
+    "put",
+    "output",
+    "print",
+    "respond",
+    "reply",
+    "schreib",
+    "écrire",
+    "ecrire",
+    "escrib",
+    "poner",
+    "escrev",
+    "scriv",
+    "schrijv",
+    "napisa",
+    "написа",
+    "писать",
+    "yaz",
+    "menulis",
+    "tulis",
+    "viết",
+    "kuandika",
+    "أكتب",
+    "كتابة",
+    "بنویس",
+    "लिख",
+    "লিখ",
+    "రాయ",
+    "เขียน",
+    "写",
+    "寫",
+    "쓰",
 ];
 
 /// Behind a value, the same.

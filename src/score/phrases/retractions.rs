@@ -1,4 +1,4 @@
-//! Words with which a writer takes back what was just said, in the languages we know: apologies, mistakes, corrections. Data only, in
+//! Words with which a writer takes back what was just said, in the languages we know: mistakes, apologies, corrections. Data only, in
 //! lower case: beginnings of words where they take endings.
 
 /// In a short sentence behind an answer.
@@ -8,8 +8,6 @@ pub(in crate::score) const RETRACTIONS: &[&str] = &[
     "i'd guess",
     "recheck",
     "re-check",
-    "apolog",
-    "sorry",
     "miscount",
     "miscalculat",
     "my mistake",
@@ -26,9 +24,6 @@ pub(in crate::score) const RETRACTIONS: &[&str] = &[
     "isn't right",
     "is not right",
     "second thought",
-    "it should be",
-    "(should be",
-    "should have been",
     "correction",
     "corrected",
     "edit:",
@@ -36,8 +31,6 @@ pub(in crate::score) const RETRACTIONS: &[&str] = &[
     // de
     "geirrt",
     "vertan",
-    "entschuldig",
-    "verzeih",
     "mein fehler",
     "fehler:",
     "verrechnet",
@@ -46,8 +39,6 @@ pub(in crate::score) const RETRACTIONS: &[&str] = &[
     "richtig wäre",
     "das ist falsch",
     // fr
-    "pardon",
-    "désolé",
     "trompé",
     "erreur",
     "rectifi",
@@ -56,159 +47,238 @@ pub(in crate::score) const RETRACTIONS: &[&str] = &[
     // es
     "equivocado",
     "equivocada",
-    "perdón",
-    "disculp",
-    "lo siento",
     "me equivoqu",
     "corrección",
     "corrijo",
-    "debería ser",
     "es incorrecto",
     "está mal",
     // pt
-    "desculp",
-    "perdão",
     "enganei",
     "errei",
     "correção",
     "corrigi",
-    "deveria ser",
     "está errado",
     // it
-    "scus",
     "sbagliat",
-    "mi dispiace",
     "correzione",
-    "dovrebbe essere",
     // nl
     "klopt niet",
-    "excuses",
     "vergist",
     "correctie",
     "fout gemaakt",
     "verrekend",
-    "moet zijn",
     // pl
-    "przepraszam",
     "pomyłka",
     "pomyli",
     "korekta",
-    "powinno być",
     "poprawka",
     // ru
     "на самом деле",
-    "извин",
-    "прошу прощения",
     "ошиб",
     "исправ",
-    "должно быть",
     "поправка",
     // uk
-    "вибач",
-    "перепрош",
     "помил",
     "виправл",
-    "має бути",
     "поправка",
     // tr
-    "özür",
     "yanlış hesap",
     "hata yapt",
     "düzelt",
     "hatalı",
     // id
-    "maaf",
     "koreksi",
     "ralat",
     "saya salah",
-    "seharusnya",
     // vi
-    "xin lỗi",
     "nhầm",
     "tính sai",
     "sửa lại",
     "đính chính",
     // sw
-    "samahani",
     "nimekosea",
     "nilikosea",
     "marekebisho",
     "masahihisho",
     // ar
-    "عذر",
-    "آسف",
-    "أعتذر",
     "أخطأت",
     "تصحيح",
     "تصويب",
     // fa
-    "صبر کن",
-    "ببخشید",
-    "متأسف",
     "اشتباه",
     "تصحیح",
     "اصلاح",
     // hi
-    "रुक",
-    "क्षमा",
-    "माफ़",
-    "माफ",
     "गलती",
     "ग़लती",
     "सुधार",
     "भूल",
     // bn
-    "অপেক্ষা",
-    "দুঃখিত",
-    "ক্ষমা",
     "ভুল",
     "সংশোধন",
     // te
-    "క్షమించ",
     "పొరపాటు",
     "తప్పు",
     "సవరణ",
-    "ఆగండి",
     // th
-    "ขอโทษ",
-    "ขออภัย",
     "คำนวณผิด",
     "ผิดพลาด",
     "แก้ไข",
     "แก้เป็น",
-    "ต้องเป็น",
     // zh
-    "抱歉",
-    "对不起",
-    "對不起",
     "算错",
     "算錯",
     "更正",
     "纠正",
     "修正",
-    "应该是",
-    "應該是",
-    "应为",
-    "應為",
     "不对",
     "不對",
     "改为",
     "改為",
     // ja
-    "すみません",
-    "すいません",
-    "申し訳",
-    "失礼しました",
     "間違え",
     "間違い",
     "訂正",
     "計算ミス",
-    "正しくは",
     // ko
-    "죄송",
-    "미안",
     "실수",
     "정정",
     "잘못 계산",
     "틀렸",
+];
+
+/// The same, where a number follows in the sentence: what it should have been.
+pub(in crate::score) const CORRECTED_TO: &[&str] = &[
+    // en
+    "it should be",
+    "(should be",
+    "should have been",
+    // es
+    "debería ser",
+    // pt
+    "deveria ser",
+    // it
+    "dovrebbe essere",
+    // nl
+    "moet zijn",
+    // pl
+    "powinno być",
+    // ru
+    "должно быть",
+    // uk
+    "має бути",
+    // id
+    "seharusnya",
+    // th
+    "ต้องเป็น",
+    // zh
+    "应该是",
+    "應該是",
+    "应为",
+    "應為",
+    // ja
+    "正しくは",
+];
+
+/// The same, where the sentence has a number, or hardly another word.
+pub(in crate::score) const APOLOGIES: &[&str] = &[
+    // en
+    "apolog",
+    "sorry",
+    // de
+    "entschuldig",
+    "verzeih",
+    // fr
+    "pardon",
+    "désolé",
+    // es
+    "perdón",
+    "disculp",
+    "lo siento",
+    // pt
+    "desculp",
+    "perdão",
+    // it
+    "scus",
+    "mi dispiace",
+    // nl
+    "excuses",
+    // pl
+    "przepraszam",
+    // ru
+    "извин",
+    "прошу прощения",
+    // uk
+    "вибач",
+    "перепрош",
+    // tr
+    "özür",
+    // id
+    "maaf",
+    // vi
+    "xin lỗi",
+    // sw
+    "samahani",
+    // ar
+    "عذر",
+    "آسف",
+    "أعتذر",
+    // fa
+    "صبر کن",
+    "ببخشید",
+    "متأسف",
+    // hi
+    "रुक",
+    "क्षमा",
+    "माफ़",
+    "माफ",
+    // bn
+    "অপেক্ষা",
+    "দুঃখিত",
+    "ক্ষমা",
+    // te
+    "క్షమించ",
+    "ఆగండి",
+    // th
+    "ขอโทษ",
+    "ขออภัย",
+    // zh
+    "抱歉",
+    "对不起",
+    "對不起",
+    // ja
+    "すみません",
+    "すいません",
+    "申し訳",
+    "失礼しました",
+    // ko
+    "죄송",
+    "미안",
+];
+
+/// "if": a sentence with one of these supposes a mistake and owns to none.
+pub(in crate::score) const CONDITIONALS: &[&str] = &[
+    "if",
+    "wenn",
+    "falls",
+    "si",
+    "если",
+    "якщо",
+    "jika",
+    "jeśli",
+    "eğer",
+    "nếu",
+    "ikiwa",
+    "indien",
+    "إذا",
+    "اگر",
+    "अगर",
+    "यदि",
+    "যদি",
+    "ถ้า",
+    "หาก",
+    "如果",
+    "若",
+    "もし",
+    "만약",
 ];
