@@ -15,6 +15,7 @@ mod formula;
 mod joined;
 mod parts;
 mod phrase;
+mod taken_back;
 mod value;
 
 use std::ops::Range;

@@ -1,10 +1,10 @@
 //! Whether the text around a box leaves it the answer: `-\boxed{5}`, `\sqrt{\boxed{5}}`, `\boxed{5} million` and "not
 //! \boxed{5}" do not. Which value they state is not worked out; they are left undecided.
 
-use super::announced::is_taken_back;
 use super::beside::{changes_what_follows, changes_what_precedes, is_case};
 use super::formula::{floor, head};
 use super::joined::is_joiner;
+use super::taken_back::is_taken_back;
 use super::value::{UNIT_LETTERS, is_blank, is_digit};
 use crate::score::phrases::{COMPOUND_UNITS, MAGNITUDES, NEGATIONS, QUOTATIONS, REQUESTS, WRITING, WRONGS};
 
@@ -32,16 +32,12 @@ fn is_part_of_more(after: &str) -> bool {
         return true;
     }
     let is_compound = COMPOUND_UNITS.contains(&unit.to_lowercase().as_str());
-    let behind = near[unit.len()..].trim_start_matches(|c: char| is_blank(c) || c == ',');
-    if is_compound && behind.starts_with(is_digit) {
-        return true;
-    }
+    let behind = near[unit.len()..].trim_start_matches(is_blank);
     let next = &behind[..letters(behind)];
     let number = behind[next.len()..].trim_start_matches(is_blank);
-    if is_compound && is_joiner(&next.to_lowercase()) && number.starts_with(is_digit) {
-        let further = number.trim_start_matches(is_digit).trim_start_matches(is_blank);
-        return COMPOUND_UNITS.contains(&further[..letters(further)].to_lowercase().as_str())
-            || further.starts_with("sec");
+    let goes_on = next.is_empty() || is_joiner(&next.to_lowercase());
+    if is_compound && goes_on && number.starts_with(is_digit) {
+        return true;
     }
     let Some(listed) = near.strip_prefix(',').map(|rest| rest.trim_start_matches(is_blank)) else {
         return false;
