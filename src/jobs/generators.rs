@@ -95,7 +95,7 @@ fn local(model: &ServedModel, base: Option<&ServedModel>) -> LocalGenerator {
 
 /// The digest of a served model's weights, an adapter's behind its base's; `None` where a trainer has changed them since, or their
 /// files are gone.
-pub fn weights_digest(model: &ServedModel, base: Option<&ServedModel>) -> Option<String> {
+fn weights_digest(model: &ServedModel, base: Option<&ServedModel>) -> Option<String> {
     let is_as_read = model.handle.stats().weight_version.load(Ordering::Relaxed) == 0;
     let of = |model: &ServedModel| {
         model.weights_digest.get_or_init(|| weights_sha256(&model.source).ok()).clone().filter(|_| is_as_read)

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use xenoglot::api::{ApiKeys, DataOptions, EvalOptions};
-use xenoglot::eval::ScorerOptions;
+use xenoglot::eval::{ScorerOptions, weights_sha256};
 use xenoglot::store::Store;
 
-use super::server::{MODEL, Server, merge};
+use super::server::{MODEL, Server, merge, models_dir};
 
 pub const SMALL: &str = "small";
 pub const SUITE: &str = "xeno-word-problems";
@@ -145,6 +145,8 @@ async fn a_run_is_made_followed_and_read() {
     );
     assert!(scores["overall"]["pass_at"]["4"]["method"].is_string(), "{scores}");
     assert_eq!(done["xenoglot"]["provenance"]["suite"]["name"], SUITE);
+    let weights = weights_sha256(&models_dir().join("llama3")).unwrap();
+    assert_eq!(done["xenoglot"]["provenance"]["generator"]["weights_sha256"], weights);
     let usage = &done["per_model_usage"][0];
     assert_eq!(usage["invocation_count"], 24);
     let [prompt, completion, total] =

@@ -100,7 +100,10 @@ fn weights_are_known_by_their_bytes() {
     write("a.safetensors", "weighty");
     let second = digest();
     write("config.json", "{ }");
-    assert!(second != first && digest() != second);
+    let third = digest();
+    assert!(second != first && third != second);
+    write("adapter_config.json", "{}");
+    assert_ne!(digest(), third);
     let missing = weights_sha256(&folder.path().join("no.gguf")).unwrap_err();
     assert!(matches!(missing, EvalError::Io { .. }), "{missing}");
 }

@@ -108,6 +108,8 @@ pub struct Scripted {
     pub refuse_all: bool,
     /// The id whose request finds the server gone after its first sample.
     pub gone_at: Option<&'static str>,
+    /// The digest of its weights, if it knows one.
+    pub weights: Option<&'static str>,
 }
 
 pub fn scripted_text(request: &GenerationRequest, sample: u32) -> (String, Finish) {
@@ -134,7 +136,7 @@ impl Generator for Scripted {
             endpoint: None,
             dtype: Some("f32".to_owned()),
             template_sha256: None,
-            weights_sha256: None,
+            weights_sha256: self.weights.map(str::to_owned),
         }
     }
 

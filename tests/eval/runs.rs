@@ -193,6 +193,31 @@ fn another_configuration_is_refused_by_its_field() {
 }
 
 #[test]
+fn other_weights_are_refused_where_both_are_known() {
+    let check = |first: Option<&'static str>, second: Option<&'static str>, refused: bool| {
+        let folder = tempfile::tempdir().unwrap();
+        let run = |weights| {
+            let generator = Scripted { weights, ..Scripted::default() };
+            run_blocking(config(folder.path(), 2), &generator, &Silent, never())
+        };
+        run(first).unwrap();
+        match run(second) {
+            Ok(_) => assert!(!refused, "{first:?} {second:?}"),
+            Err(error) => {
+                assert!(
+                    refused && error.to_string().contains("generator.weights_sha256 was \"a\""),
+                    "{error}"
+                );
+            }
+        }
+    };
+    check(Some("a"), Some("b"), true);
+    check(Some("a"), Some("a"), false);
+    check(None, Some("b"), false);
+    check(Some("a"), None, false);
+}
+
+#[test]
 fn settings_that_cannot_work_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let check = |change: fn(&mut RunConfig), expected: &str| {

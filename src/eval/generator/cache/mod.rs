@@ -124,7 +124,8 @@ fn sample_digest(key: &str, sample: u32) -> String {
     format!("{:x}", hash.finalize())
 }
 
-/// The digest of all weight files (safetensors, PyTorch, GGUF) and of config.json in a model's folder, or of its one file.
+/// The digest of all weight files (safetensors, PyTorch, GGUF) and of config.json, of an adapter of adapter_config.json, in a model's
+/// folder, or of its one file.
 /// Of a MindMerger model it covers xenoglot.json and the parts.
 ///
 /// # Errors
@@ -169,5 +170,5 @@ fn is_weights(path: &Path) -> bool {
     ends("safetensors")
         || ends("gguf")
         || ends("bin")
-        || path.file_name().is_some_and(|name| name == "config.json")
+        || path.file_name().is_some_and(|name| name == "config.json" || name == "adapter_config.json")
 }
