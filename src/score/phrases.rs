@@ -17,7 +17,7 @@ pub(super) use judgements::{CORRECTIONS, DENIALS, FAULTS, NEGATIONS, NOT_BUT, RI
 pub(super) use limits::{BOUNDS, CONDITIONS, HALVES, STEPWISE, UNKNOWN};
 pub(super) use quantities::{ARITHMETIC, COMPOUND_UNITS, MAGNITUDES};
 pub(super) use quotations::{QUOTATIONS, QUOTATIONS_BEHIND, REFUSALS, REQUESTS, WRITING};
-pub(super) use retractions::{APOLOGIES, CONDITIONALS, CORRECTED_TO, RETRACTIONS};
+pub(super) use retractions::{APOLOGIES, CONDITIONALS, CORRECTED_TO, NONE_OF_IT, RETRACTIONS, WITHOUT};
 pub(super) use sentences::{COPULAS, OPTION_WORDS};
 
 /// One language's way of announcing an answer.

@@ -555,6 +555,11 @@ mod tests {
             "#\n\nLet me know if you spot a mistake!",
             "#\n\nWe can check this: it should be positive, and it is.",
             "#\n\nI am sorry for the long solution.",
+            "#\n\nVérifions qu'il n'y a pas d'erreur : 9 × 2 = 18.",
+            "#\n\nВсё верно, ошибок нет.",
+            "#\n\n我们检查一下：没有算错。",
+            "#\n\n실수가 없습니다.",
+            "#\n\nকোনো ভুল নেই।",
             "#, as I refuse no answer.",
         ] {
             check(text, false);

@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use super::formula::head;
 use super::value::is_blank;
 use crate::score::phrases::{
-    APOLOGIES, CONDITIONALS, CORRECTED_TO, CORRECTIONS, DENIALS, FAULTS, NEGATIONS, QUOTATIONS_BEHIND,
-    REFUSALS, RETRACTIONS, RIGHTS, WRONGS,
+    APOLOGIES, CONDITIONALS, CORRECTED_TO, CORRECTIONS, DENIALS, FAULTS, NEGATIONS, NONE_OF_IT,
+    QUOTATIONS_BEHIND, REFUSALS, RETRACTIONS, RIGHTS, WITHOUT, WRONGS,
 };
 
 /// "5 ではありません", "5 is wrong", "5. Wait, ..": what follows an answer takes it back.
@@ -107,7 +107,7 @@ fn is_retraction(sentence: &str) -> bool {
                     return false;
                 }
                 Cue::Condition => false,
-                Cue::Mistake => true,
+                Cue::Mistake => !is_there_none(&sentence[..at], behind),
                 Cue::CorrectedTo => behind.contains(char::is_numeric),
                 Cue::Apology => {
                     sentence.contains(char::is_numeric)
@@ -121,6 +121,17 @@ fn is_retraction(sentence: &str) -> bool {
     takes_back
         && sentence.split_whitespace().count() <= RETRACTION_WORDS_MAX
         && signs() <= RETRACTION_SIGNS_MAX
+}
+
+/// "There is no mistake", "ошибки нет", "没有算错": a word for none beside the word of a mistake, in its clause.
+fn is_there_none(before: &str, behind: &str) -> bool {
+    let clause = before.rsplit([',', ':', ';', '，', '、', '：']).next().unwrap_or_default().trim_end();
+    let none = |word: &str| NEGATIONS.contains(&word) || WITHOUT.contains(&word);
+    let is_unspaced = |word: &&&str| **word > "\u{e00}" && clause.ends_with(**word);
+    clause.split_whitespace().rev().take(2).any(none)
+        || NEGATIONS.iter().chain(WITHOUT).any(|word| is_unspaced(&word))
+        || NONE_OF_IT.iter().any(|word| behind.starts_with(word))
+        || behind.split_whitespace().take(2).any(|next| NONE_OF_IT.iter().any(|word| next.starts_with(word)))
 }
 
 /// "5 ... or is it 6?", "5, right?": the sentence goes on to a question. What begins with a capital is another one.
