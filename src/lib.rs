@@ -43,3 +43,7 @@ pub mod jobs;
 pub mod api;
 // 8
 pub mod cli;
+
+/// The commit that a release build was made from, with a plus sign where files differed from it. None in development builds, and
+/// where neither git nor `XENOGLOT_COMMIT` told it.
+pub const COMMIT: Option<&str> = option_env!("XENOGLOT_COMMIT");

@@ -24,6 +24,12 @@ const PURGE_DELAY_MS: c_long = 5_000;
 const TRAINING_PURGE_DELAY_MS: c_long = 600_000;
 
 fn main() -> std::process::ExitCode {
+    // A file at its size limit (ulimit -f) is an error that is told, not a signal that ends the process without a word.
+    // SAFETY: ignoring a signal touches no memory, and no other thread runs yet.
+    #[cfg(unix)]
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
     // SAFETY: mimalloc is linked, the option is one of its enumeration, and no other thread runs yet.
     unsafe { mi_option_set_default(PURGE_DELAY, PURGE_DELAY_MS) };
     if std::env::var_os("MIMALLOC_PURGE_DELAY").is_none() {

@@ -170,3 +170,24 @@ fn the_output_may_not_be_the_input() {
     let written = std::fs::read_to_string(&other).unwrap();
     assert!(written.contains("\"verdict\":\"correct\"") && written.ends_with('\n'), "{written}");
 }
+
+/// Its signal would end the process without a word.
+#[cfg(unix)]
+#[test]
+fn a_file_at_its_size_limit_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let case = "{\"gold\":\"1\",\"prediction\":\"1\"}\n";
+    std::fs::write(folder.path().join("cases.jsonl"), case.repeat(10_000)).unwrap();
+    let command = "ulimit -f 16; exec \"$0\" score --input cases.jsonl --output verdicts.jsonl";
+    let output = std::process::Command::new("bash")
+        .args(["-c", command, env!("CARGO_BIN_EXE_xenoglot")])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.code() == Some(1) && stderr.contains("File too large"),
+        "{:?} {stderr}",
+        output.status
+    );
+}

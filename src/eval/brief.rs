@@ -16,6 +16,7 @@ pub struct SampleBrief {
     pub trace: LanguageBrief,
     pub answer: LanguageBrief,
     pub completion_tokens: Option<u64>,
+    pub thinking_tokens: Option<u64>,
 }
 
 /// A text's language; nothing is known of a trace that is not there, or of a text that is all neutral.
@@ -30,18 +31,23 @@ pub struct LanguageBrief {
 }
 
 type TextRow = (Option<f64>, Option<String>, u64, u64);
-type Row = (Outcome, Option<bool>, TextRow, TextRow, Option<u64>);
+
+/// The last is not in rows of older builds.
+#[derive(Serialize, Deserialize)]
+struct Row(Outcome, Option<bool>, TextRow, TextRow, Option<u64>, #[serde(default)] Option<u64>);
 
 impl From<Row> for SampleBrief {
-    fn from((outcome, following, trace, answer, completion_tokens): Row) -> Self {
-        Self { outcome, following, trace: trace.into(), answer: answer.into(), completion_tokens }
+    fn from(row: Row) -> Self {
+        let Row(outcome, following, trace, answer, completion_tokens, thinking_tokens) = row;
+        let (trace, answer) = (trace.into(), answer.into());
+        Self { outcome, following, trace, answer, completion_tokens, thinking_tokens }
     }
 }
 
 impl From<SampleBrief> for Row {
     fn from(brief: SampleBrief) -> Self {
-        let SampleBrief { outcome, following, trace, answer, completion_tokens } = brief;
-        (outcome, following, trace.into(), answer.into(), completion_tokens)
+        let SampleBrief { outcome, following, trace, answer, completion_tokens, thinking_tokens } = brief;
+        Self(outcome, following, trace.into(), answer.into(), completion_tokens, thinking_tokens)
     }
 }
 
@@ -68,6 +74,7 @@ impl From<&SampleRecord> for SampleBrief {
             trace: of(&record.trace_language),
             answer: of(&record.answer_language),
             completion_tokens: record.completion_tokens,
+            thinking_tokens: record.thinking_tokens,
         }
     }
 }
@@ -115,9 +122,11 @@ mod tests {
 
     #[test]
     fn it_is_kept_as_an_array() {
-        let text = r#"["no_box",true,[0.5,"en",1,0],[null,null,0,0],12]"#;
+        let text = r#"["no_box",true,[0.5,"en",1,0],[null,null,0,0],12,7]"#;
         let brief: SampleBrief = serde_json::from_str(text).unwrap();
         assert_eq!((brief.outcome, brief.trace.language.as_deref()), (Outcome::NoBox, Some("en")));
         assert_eq!(serde_json::to_string(&brief).unwrap(), text);
+        let older: SampleBrief = serde_json::from_str(&text.replace(",7]", "]")).unwrap();
+        assert_eq!(older, SampleBrief { thinking_tokens: None, ..brief });
     }
 }

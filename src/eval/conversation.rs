@@ -120,7 +120,9 @@ impl<'a> Conversation<'a> {
         let so_far = &mut talk.completion;
         so_far.text = format!("{}{TURN_MARK}{}", so_far.text, unmarked(&next.text));
         so_far.finish = next.finish;
-        so_far.tokens = so_far.tokens.zip(next.tokens).map(|(a, b)| a + b);
+        let sum = |a: Option<u64>, b: Option<u64>| a.zip(b).map(|(a, b)| a + b);
+        so_far.tokens = sum(so_far.tokens, next.tokens);
+        so_far.thinking_tokens = sum(so_far.thinking_tokens, next.thinking_tokens);
         Ok(())
     }
 

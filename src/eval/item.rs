@@ -121,8 +121,8 @@ impl RunPlan {
                 Ok(old)
             } else {
                 let draw = Draw { seed: old.seed, choice: old.choice.unwrap_or_default() };
-                let (text, finish, tokens) = (old.completion, old.finish, old.completion_tokens);
-                self.score(position, old.sample, draw, Completion { text, finish, tokens }).await
+                let sample = old.sample;
+                self.score(position, sample, draw, old.into()).await
             };
             match record {
                 Ok(record) => {

@@ -226,6 +226,7 @@ impl RunPlan {
         RunFile {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: crate::COMMIT.map(str::to_owned),
             suite: SuiteReference::from(suite),
             generator,
             languages: self.languages.clone(),

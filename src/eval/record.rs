@@ -9,7 +9,7 @@ use crate::language::Language;
 use crate::score::language::Summary;
 use crate::score::{Reason, Verdict};
 
-use super::generator::{Finish, GeneratorIdentity, Sampling};
+use super::generator::{Completion, Finish, GeneratorIdentity, Sampling};
 use super::report::Results;
 use super::scorers::judge::Judged;
 use super::scorers::sandbox::Limits;
@@ -69,6 +69,8 @@ pub struct SampleRecord {
     pub completion: String,
     pub finish: Finish,
     pub completion_tokens: Option<u64>,
+    #[serde(default)]
+    pub thinking_tokens: Option<u64>,
     pub error: Option<String>,
     pub outcome: Outcome,
     pub gold: String,
@@ -90,11 +92,24 @@ pub struct SampleRecord {
     pub judge: Vec<Judged>,
 }
 
+impl From<SampleRecord> for Completion {
+    fn from(record: SampleRecord) -> Self {
+        Self {
+            text: record.completion,
+            finish: record.finish,
+            tokens: record.completion_tokens,
+            thinking_tokens: record.thinking_tokens,
+        }
+    }
+}
+
 /// run.json: what was run, on what, with what, and what came out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunFile {
     pub format: u32,
     pub version: String,
+    #[serde(default)]
+    pub commit: Option<String>,
     pub suite: SuiteReference,
     pub generator: GeneratorIdentity,
     pub languages: Vec<Language>,

@@ -12,7 +12,7 @@ use crate::language::Language;
 use super::atomic_file::AtomicFile;
 use super::error::EvalError;
 use super::export::SuiteSource;
-use super::generator::{Completion, Finish};
+use super::generator::Finish;
 use super::record::{Outcome, RunFile, SampleRecord};
 use super::report::{Results, Scored};
 use super::scoring::{Place, ScorerOptions, Scoring};
@@ -85,6 +85,7 @@ fn new_run(run: &StoredRun, scoring: &Scoring, scored: &[Scored]) -> RunFile {
     let results = || Results::new(scored, &old.languages, old.n, old.seed);
     RunFile {
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: crate::COMMIT.map(str::to_owned),
         scorer: scoring.profile(),
         results: old.complete.then(results),
         ..old.clone()
@@ -140,11 +141,9 @@ impl Judge<'_> {
             .problems
             .get(&(old.language, old.problem.as_str()))
             .ok_or_else(|| EvalError::NotInSuite { problem: old.problem.clone(), language: old.language })?;
-        let SampleRecord { language, sample, seed, choice, .. } = old;
+        let (language, sample, seed, choice) = (old.language, old.sample, old.seed, old.choice);
         let place = Place { problem, language, sample, seed, choice };
-        let completion =
-            Completion { text: old.completion, finish: old.finish, tokens: old.completion_tokens };
-        self.scoring.record(place, completion)
+        self.scoring.record(place, old.into())
     }
 }
 

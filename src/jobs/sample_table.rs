@@ -64,6 +64,7 @@ pub fn sample_table(run: &RunRow, suite: String, briefs: &RunBriefs) -> SampleTa
         let wrong = brief.trace.wrong_script_characters + brief.answer.wrong_script_characters;
         table.wrong_script_characters.push(wrong);
         table.completion_tokens.push(brief.completion_tokens);
+        table.thinking_tokens.push(brief.thinking_tokens);
     }
     table.languages = names.all;
     table

@@ -45,6 +45,8 @@ pub struct SampleTable {
     pub wrong_script_characters: Vec<u64>,
     /// Null where a server does not tell it.
     pub completion_tokens: Vec<Option<u64>>,
+    /// Those of the trace, 0 without one. Null where a server does not tell them, and in runs of older builds.
+    pub thinking_tokens: Vec<Option<u64>>,
 }
 
 /// A run in the list of those of all evals.
@@ -105,6 +107,10 @@ pub struct GroupScores {
     pub metrics: BTreeMap<String, ScoreInterval>,
     pub outcomes: OutcomeShares,
     pub completion_tokens_mean: Option<f64>,
+    /// Of the traces, where every sample tells it.
+    pub thinking_tokens_mean: Option<f64>,
+    /// Share of completions that hold nothing; they are among those without an answer.
+    pub empty: f64,
 }
 
 /// A mean with its 95 % interval over problems, which a single problem has none of.

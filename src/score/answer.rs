@@ -130,7 +130,7 @@ impl AnswerScorer {
                 found.take(Found::Closing, vec![whole]);
                 Score::new(&found, judged.verdict, judged.reason, judged.normalised)
             }
-            _ => Score::unanswered(&found),
+            _ => Score::unanswered(completion, &found),
         }
     }
 }

@@ -46,7 +46,7 @@ impl ChoiceScorer {
 
     pub fn score_text(&self, gold: &str, language: Option<Language>, completion: &str) -> Score {
         let Some((found, letter)) = self.find(language, completion) else {
-            return Score::unanswered(&extract_with(completion, &self.options(&self.targets)));
+            return Score::unanswered(completion, &extract_with(completion, &self.options(&self.targets)));
         };
         let Some(gold) = self.gold(gold, language) else {
             return Score::new(&found, Verdict::Undecided, Reason::NotAChoice, None);

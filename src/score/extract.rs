@@ -2,7 +2,7 @@
 //!
 //! After the trace; there, in this order: the last balanced box with those that a comma or an "and" joins to it; what
 //! follows the last phrase that announces an answer; a closing line that is nothing but a value, or a formula that ends
-//! the text. Purely positional: what the answer says is for `math` and `choice` to judge. The trace is not searched
+//! the text; what the last line calls the result. Purely positional: what the answer says is for `math` and `choice` to judge. The trace is not searched
 //! unless the caller asks: a box in it that the answer does not repeat is no answer. All of it takes linear time.
 
 mod announced;
@@ -155,11 +155,14 @@ fn search(completion: &str, region: Range<usize>, options: &ExtractOptions<'_>, 
     if extraction.answers.is_empty() && latex && !box_first {
         take_box(completion, region.clone(), options.allow_unclosed, extraction);
     }
-    if extraction.answers.is_empty()
-        && !extraction.unclosed_box
-        && let Some(answers) = closing::find(&completion[region.clone()], options.targets)
-    {
+    if !extraction.answers.is_empty() || extraction.unclosed_box {
+        return;
+    }
+    let text = &completion[region.clone()];
+    if let Some(answers) = closing::find(text, options.targets) {
         extraction.take(Found::Closing, shifted(answers, region.start));
+    } else if let Some(result) = announced::result(text, options.targets) {
+        extraction.take(Found::Phrase, shifted(result.answers, region.start));
     }
 }
 

@@ -84,6 +84,8 @@ pub enum Reason {
     /// What stands around the box makes another value of it: `-\boxed{5}`, "not \boxed{5}".
     Changed,
     NoBox,
+    /// The completion, or what follows its trace, holds nothing.
+    Empty,
     /// The completion ends inside its trace.
     UnclosedTrace,
     /// A program passed all its tests.
@@ -168,11 +170,13 @@ impl Score {
     }
 
     /// The score of a completion without an answer.
-    fn unanswered(found: &Extraction) -> Self {
+    fn unanswered(completion: &str, found: &Extraction) -> Self {
         let reason = if found.parts.unclosed_trace {
             Reason::UnclosedTrace
         } else if found.unclosed_box {
             Reason::UnclosedBox
+        } else if completion[found.parts.answer.clone()].trim().is_empty() {
+            Reason::Empty
         } else {
             Reason::NoBox
         };

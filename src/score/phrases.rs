@@ -6,8 +6,10 @@
 
 mod judgements;
 mod limits;
+mod measures;
 mod quantities;
 mod quotations;
+mod results;
 mod retractions;
 mod sentences;
 
@@ -15,8 +17,10 @@ use crate::language::Language;
 
 pub(super) use judgements::{CORRECTIONS, DENIALS, FAULTS, NEGATIONS, NOT_BUT, RIGHTS, SUPPOSITIONS, WRONGS};
 pub(super) use limits::{BOUNDS, CONDITIONS, HALVES, STEPWISE, UNKNOWN};
+pub(super) use measures::measure;
 pub(super) use quantities::{ARITHMETIC, COMPOUND_UNITS, MAGNITUDES};
 pub(super) use quotations::{QUOTATIONS, QUOTATIONS_BEHIND, REFUSALS, REQUESTS, WRITING};
+pub(super) use results::{INTERIM, results};
 pub(super) use retractions::{APOLOGIES, CONDITIONALS, CORRECTED_TO, NONE_OF_IT, RETRACTIONS, WITHOUT};
 pub(super) use sentences::{COPULAS, OPTION_WORDS};
 

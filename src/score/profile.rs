@@ -67,7 +67,7 @@ impl StringMatch {
     /// The score of a profile that knows no "undecided".
     pub fn score(self, completion: &str) -> Score {
         let mut found = Extraction::none(split(completion));
-        let Some(span) = self.span else { return Score::unanswered(&found) };
+        let Some(span) = self.span else { return Score::unanswered(completion, &found) };
         found.take(Found::Phrase, vec![span]);
         let (verdict, reason) = if self.correct {
             (Verdict::Correct, Reason::TextEqual)

@@ -11,7 +11,7 @@ pub struct TextScorer;
 impl Scorer for TextScorer {
     fn score(&self, sample: Sample<'_>, completion: &str) -> Score {
         let found = extract(completion);
-        let Some(span) = found.span() else { return Score::unanswered(&found) };
+        let Some(span) = found.span() else { return Score::unanswered(completion, &found) };
         let Some(answer) = normalise(&completion[span]).map(|text| text.to_lowercase()) else {
             return Score::new(&found, Verdict::Undecided, Reason::TooLong, None);
         };

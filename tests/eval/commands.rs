@@ -104,6 +104,16 @@ fn what_the_environment_says_is_no_request() {
 }
 
 #[test]
+fn a_presets_k_gives_way() {
+    let folder = runs();
+    let run = format!("run ./suite {NOBODY} --preset budget-alignment -n 4");
+    fails(folder.path(), &run, 2, "reports pass@10, which needs 10 samples or more: raise n, or say which");
+    fails(folder.path(), &format!("{run} --k 1,4"), 1, "cannot be reached");
+    fails(folder.path(), &format!("{run} --k 5"), 2, "pass@5");
+    fails(folder.path(), &format!("{run} --k 0"), 2, "--k");
+}
+
+#[test]
 fn a_presets_samples_and_prompts_are_no_request() {
     let folder = tempfile::tempdir().unwrap();
     let suite = folder.path().join("likely");

@@ -354,6 +354,37 @@ async fn a_trace_that_does_not_end_is_left_open_whatever_the_reason() {
 }
 
 #[tokio::test]
+async fn thinking_tokens_are_told_for_one_choice() {
+    let check = |n: &'static [u32], delta: Value, usage: Value, expected: Option<u64>| async move {
+        let reply: Reply = Box::new(move |_, _| {
+            let mut events: Vec<Value> =
+                n.iter().map(|at| chunk(u64::from(*at), &delta, Some("stop"))).collect();
+            events.push(json!({"choices": [], "usage": usage}));
+            event_stream(&events)
+        });
+        let server = serve(reply).await;
+        let generator = HttpGenerator::connect(options(&server.url)).await.unwrap();
+        let found = Mutex::new(Vec::new());
+        let keep = |event| {
+            if let GenerationEvent::Finished { completion, .. } = event {
+                found.lock().unwrap().push(completion.thinking_tokens);
+            }
+        };
+        generator.generate(&request(n), &keep).await.unwrap();
+        assert_eq!(found.into_inner().unwrap(), vec![expected; n.len()], "{n:?}");
+    };
+    let thought = json!({"reasoning_content": "hm", "content": "42"});
+    let told = json!({"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 6}});
+    check(&[0], thought.clone(), told.clone(), Some(6)).await;
+    // All choices together.
+    check(&[0, 1], thought.clone(), told, None).await;
+    let untold = json!({"completion_tokens": 9});
+    check(&[0], thought, untold.clone(), None).await;
+    check(&[0], json!({"content": "<think>hm</think>42"}), untold.clone(), None).await;
+    check(&[0], json!({"content": "42"}), untold, Some(0)).await;
+}
+
+#[tokio::test]
 async fn tokens_are_those_of_the_usage() {
     let check = |samples: &'static [u32], usage: Option<u64>, counted: u64, of_one: Option<u64>| async move {
         let reply: Reply = Box::new(move |_, body| {

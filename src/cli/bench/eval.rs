@@ -162,8 +162,12 @@ impl Generator for Ready {
     ) -> BoxFuture<'a, Result<(), GeneratorError>> {
         async move {
             for sample in request.samples.iter().copied() {
-                let completion =
-                    Completion { text: self.text(request, sample), finish: Finish::Stop, tokens: Some(1) };
+                let completion = Completion {
+                    text: self.text(request, sample),
+                    finish: Finish::Stop,
+                    tokens: Some(1),
+                    thinking_tokens: Some(0),
+                };
                 let draw = Draw { seed: request.seed, choice: sample };
                 events(GenerationEvent::Finished { sample, draw, completion });
             }

@@ -1,6 +1,7 @@
 //! `xenoglot eval run`: a suite against a model in this process or any OpenAI-compatible URL.
 
 use std::io::Write;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -55,6 +56,9 @@ pub(super) struct Arguments {
     /// Only the first problems of each language
     #[arg(allow_negative_numbers = true, long, value_name = "PROBLEMS")]
     limit: Option<usize>,
+    /// The k of pass@k that n has to reach, such as 1,4; all up to n are reported [default: the preset's, else the suite's]
+    #[arg(long, value_delimiter = ',', value_name = "NUMBERS")]
+    k: Vec<NonZeroU32>,
     /// Worked examples shown before each problem, as turns of a chat; small models need them to answer in a box
     /// [default: the suite's, else 0]
     #[arg(long, value_name = "EXAMPLES")]
@@ -256,7 +260,7 @@ fn config(arguments: &Arguments) -> anyhow::Result<RunConfig> {
     let (task, own) = Suite::task_and_protocol(&arguments.suite).map_err(usage)?;
     let said = Protocol {
         n: arguments.n,
-        k: Vec::new(),
+        k: arguments.k.iter().map(|k| k.get()).collect(),
         shots: arguments.shots,
         temperature: arguments.temperature,
         top_p: arguments.top_p,

@@ -94,7 +94,7 @@ fn table(rows: impl IntoIterator<Item = [String; COLUMNS.len()]>) -> Result<Vec<
     table.into_inner().map_err(|error| failed(std::io::Error::other(error.to_string())))
 }
 
-const COLUMNS: [&str; 22] = [
+const COLUMNS: [&str; 23] = [
     "suite",
     "model",
     "problem",
@@ -115,6 +115,7 @@ const COLUMNS: [&str; 22] = [
     "language_undecidable",
     "finish",
     "completion_tokens",
+    "thinking_tokens",
     "error",
     "completion",
 ];
@@ -147,6 +148,7 @@ fn row(file: &RunFile, sample: &SampleRecord) -> [String; COLUMNS.len()] {
         sample.language_undecidable.to_string(),
         word(&sample.finish),
         cell(sample.completion_tokens),
+        cell(sample.thinking_tokens),
         sample.error.clone().unwrap_or_default(),
         sample.completion.clone(),
     ]

@@ -95,7 +95,12 @@ impl<S: Generator + ContinuationScorer> ChoiceGenerator<S> {
         events(GenerationEvent::Usage(Usage { requests: 1, uncounted_requests: 1, ..Usage::default() }));
         // Every sample is the same: nothing is drawn.
         for sample in request.samples.iter().copied() {
-            let completion = Completion { text: text.clone(), finish: Finish::Stop, tokens: Some(0) };
+            let completion = Completion {
+                text: text.clone(),
+                finish: Finish::Stop,
+                tokens: Some(0),
+                thinking_tokens: Some(0),
+            };
             let draw = Draw { seed: request.seed, choice: sample };
             events(GenerationEvent::Finished { sample, draw, completion });
         }

@@ -19,6 +19,7 @@ use crate::engine::{
 };
 use crate::language::Language;
 use crate::model::augmented::{AugmentedPrompt, AugmentedPrompts};
+use crate::score::extract::split;
 use crate::weights::Tokenizer;
 
 use super::{
@@ -105,9 +106,11 @@ impl LocalGenerator {
             outputs.finish_choice(choice);
         }
         let mut texts = vec![prefix.to_owned(); request.n as usize];
+        let mut deltas = vec![Vec::new(); request.n as usize];
         while let Some(output) = outputs.next().await {
             match output {
                 Output::Delta { choice, text, tokens } => {
+                    deltas[choice as usize].push((texts[choice as usize].len(), tokens.len()));
                     texts[choice as usize].push_str(&text);
                     if wanted(choice) {
                         events(GenerationEvent::Tokens(tokens.len() as u64));
@@ -116,7 +119,13 @@ impl LocalGenerator {
                 Output::Finished { choice, reason, completion_tokens, .. } if wanted(choice) => {
                     let finish = finish(reason)?;
                     let text = std::mem::take(&mut texts[choice as usize]);
-                    let completion = Completion { text, finish, tokens: Some(completion_tokens as u64) };
+                    let thinking = thinking_tokens(&text, &deltas[choice as usize]);
+                    let completion = Completion {
+                        text,
+                        finish,
+                        tokens: Some(completion_tokens as u64),
+                        thinking_tokens: Some(thinking as u64),
+                    };
                     usage.completion_tokens += completion_tokens as u64;
                     events(GenerationEvent::Finished {
                         sample: choice,
@@ -216,6 +225,13 @@ impl LocalGenerator {
 }
 
 /// The language model reads the last user message through the model's own template, the encoder as it stands.
+/// Tokens of the deltas that begin before the answer, where there is a trace. Of each delta: where it begins, and its tokens.
+fn thinking_tokens(text: &str, deltas: &[(usize, usize)]) -> usize {
+    let parts = split(text);
+    let is_thinking = |at: usize| parts.trace.is_some() && at < parts.answer.start;
+    deltas.iter().filter(|(at, _)| is_thinking(*at)).map(|(_, tokens)| tokens).sum()
+}
+
 fn augmented_prompt(prompts: &AugmentedPrompts, request: &GenerationRequest) -> Result<Prompt, String> {
     let question = request.messages.iter().rev().find(|message| message.role == "user");
     let question = question.ok_or("a MindMerger model answers a message of the role `user`")?;
@@ -236,5 +252,28 @@ fn finish(reason: FinishReason) -> Result<Finish, GeneratorError> {
         FinishReason::Cancelled => {
             Err(GeneratorError::Unavailable { message: "the engine cancelled the request".to_owned() })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_the_trace_are_those_before_the_answer() {
+        let check = |pieces: &[(&str, usize)], expected: usize| {
+            let mut text = String::new();
+            let mut deltas = Vec::new();
+            for (piece, tokens) in pieces {
+                deltas.push((text.len(), *tokens));
+                text.push_str(piece);
+            }
+            assert_eq!(thinking_tokens(&text, &deltas), expected, "{text}");
+        };
+        check(&[("<think>", 1), ("Twice ", 2), ("nine.", 2), ("</think>", 1), ("\n\n", 1), ("18", 1)], 6);
+        check(&[("The answer", 2), (" is 18", 2)], 0);
+        // Never closed: all of it.
+        check(&[("<think>", 1), ("Twice nine", 3)], 4);
+        check(&[], 0);
     }
 }

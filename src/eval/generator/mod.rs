@@ -162,6 +162,8 @@ pub struct Completion {
     pub finish: Finish,
     /// `None` where the server only counts all choices together.
     pub tokens: Option<u64>,
+    /// Those of the trace, its marks included; 0 without one. `None` where the server does not tell them.
+    pub thinking_tokens: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

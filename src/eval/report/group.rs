@@ -37,6 +37,11 @@ pub struct GroupResults {
     pub language_undecidable: f64,
     pub completion_tokens_mean: Option<f64>,
     #[serde(default)]
+    pub thinking_tokens_mean: Option<f64>,
+    /// Share of completions that hold nothing.
+    #[serde(default)]
+    pub empty: f64,
+    #[serde(default)]
     pub metrics: BTreeMap<String, Option<Interval>>,
 }
 
@@ -83,16 +88,18 @@ impl GroupResults {
                 error: outcome(Outcome::Error),
             },
             language_undecidable: share(|s| s.undecidable),
-            completion_tokens_mean: tokens_mean(scored),
+            completion_tokens_mean: tokens_mean(scored, |s| s.tokens),
+            thinking_tokens_mean: tokens_mean(scored, |s| s.thinking_tokens),
+            empty: share(|s| s.is_empty),
             metrics: super::metrics::metrics(scored, seed),
         }
     }
 }
 
 /// None where a server told the length of some completions alone: those need not be like the rest.
-fn tokens_mean(scored: &[&Scored]) -> Option<f64> {
+fn tokens_mean(scored: &[&Scored], count: fn(&Scored) -> Option<u64>) -> Option<f64> {
     let completions = scored.iter().filter(|s| s.outcome != Outcome::Error);
     let tokens: Vec<f64> =
-        completions.map(|s| s.tokens.map(|tokens| tokens as f64)).collect::<Option<_>>()?;
+        completions.map(|s| count(s).map(|tokens| tokens as f64)).collect::<Option<_>>()?;
     mean(tokens.into_iter())
 }

@@ -111,6 +111,8 @@ mod tests {
             answer_language: None,
             undecidable: false,
             tokens: None,
+            thinking_tokens: None,
+            is_empty: false,
             metrics: metrics.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
         }
     }

@@ -42,6 +42,8 @@ pub(super) struct Scored {
     answer_language: Option<f64>,
     undecidable: bool,
     tokens: Option<u64>,
+    thinking_tokens: Option<u64>,
+    is_empty: bool,
     metrics: BTreeMap<String, f64>,
 }
 
@@ -58,6 +60,8 @@ impl From<&SampleRecord> for Scored {
             answer_language: record.answer_language.as_ref().and_then(|answer| answer.score),
             undecidable: record.language_undecidable,
             tokens: record.completion_tokens,
+            thinking_tokens: record.thinking_tokens,
+            is_empty: record.outcome != Outcome::Error && record.completion.trim().is_empty(),
             metrics: record.metrics.clone(),
         }
     }

@@ -46,6 +46,8 @@ fn scores(group: &GroupResults, n: u32) -> GroupScores {
         metrics,
         outcomes: shares(group.outcomes),
         completion_tokens_mean: group.completion_tokens_mean,
+        thinking_tokens_mean: group.thinking_tokens_mean,
+        empty: group.empty,
     }
 }
 

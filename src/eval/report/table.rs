@@ -14,6 +14,14 @@ pub fn table(results: &Results) -> String {
          no language: answers that do not tell theirs (a bare box), which count as consistent; \
          c-pass@1: correct and consistent."
     );
+    let empty = results.overall.empty;
+    if empty > 0.0 {
+        let _ = writeln!(
+            text,
+            "{:.1} % of the completions hold nothing: the model ended at once. They count as having no box.",
+            empty * 100.0
+        );
+    }
     let metrics = super::metrics::rows(results);
     if !metrics.is_empty() {
         text.push('\n');

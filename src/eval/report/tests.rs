@@ -15,6 +15,8 @@ fn scored(problem: &str, language: Language, sample: u32, outcome: Outcome, foll
         answer_language: Some(f64::from(following)),
         undecidable: false,
         tokens: Some(10),
+        thinking_tokens: Some(7),
+        is_empty: false,
         metrics: BTreeMap::new(),
     }
 }
@@ -79,6 +81,18 @@ fn groups_by_hand() {
     mean(results.overall.pass_at[&1], 0.25);
     assert_eq!((results.overall.problems, results.overall.samples), (3, 8));
     assert_eq!(german.completion_tokens_mean, Some(10.0));
+    assert_eq!((german.thinking_tokens_mean, german.empty), (Some(7.0), 0.0));
+}
+
+#[test]
+fn completions_that_hold_nothing_are_told_of() {
+    let mut samples = small();
+    samples[3].is_empty = true;
+    let results = Results::new(&samples, &[Language::De, Language::Fr], 2, 0);
+    assert_eq!((results.languages[0].empty, results.overall.empty), (0.25, 0.125));
+    assert!(table(&results).contains("12.5 % of the completions hold nothing"), "{}", table(&results));
+    let of_none = Results::new(&small(), &[Language::De, Language::Fr], 2, 0);
+    assert!(!table(&of_none).contains("hold nothing"));
 }
 
 #[test]

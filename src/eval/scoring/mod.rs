@@ -113,6 +113,7 @@ impl Scoring {
             completion: completion.text,
             finish: completion.finish,
             completion_tokens: completion.tokens,
+            thinking_tokens: completion.thinking_tokens,
             ..blank(place)
         })
     }
@@ -142,6 +143,7 @@ fn blank(place: Place<'_>) -> SampleRecord {
         completion: String::new(),
         finish: Finish::Error,
         completion_tokens: None,
+        thinking_tokens: None,
         error: None,
         outcome: Outcome::Error,
         gold: place.problem.answer.clone(),
@@ -166,7 +168,7 @@ fn outcome(score: &Score, finish: Finish) -> Outcome {
         (Verdict::Correct, _) => Outcome::Correct,
         _ if finish != Finish::Stop => Outcome::Truncated,
         (_, Reason::UnclosedTrace) => Outcome::Truncated,
-        (_, Reason::NoBox | Reason::UnclosedBox | Reason::NoCode) => Outcome::NoBox,
+        (_, Reason::NoBox | Reason::Empty | Reason::UnclosedBox | Reason::NoCode) => Outcome::NoBox,
         (Verdict::Undecided, _) => Outcome::Undecided,
         (Verdict::Wrong, _) => Outcome::Wrong,
     }

@@ -34,6 +34,7 @@ const SUITES: &[EmbeddedSuite] = &[
     embed!("livecodebench": "suite.toml"),
     embed!("livecodebench-th": "suite.toml"),
     embed!("math-500": "suite.toml"),
+    embed!("math-500-multilingual": "suite.toml"),
     embed!("math-500-th": "suite.toml"),
     embed!("mbpp": "suite.toml"),
     embed!("mgsm": "suite.toml"),

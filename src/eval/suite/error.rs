@@ -42,7 +42,10 @@ pub enum SuiteError {
     UnknownPrompts { name: String, hint: String },
     #[error("{name:?} is no variant of the prompts of suite {suite}{hint}")]
     UnknownVariant { suite: String, name: String, hint: String },
-    #[error("n is {n}, and pass@{k} is asked for, which needs {k} samples or more: raise n or lower k")]
+    #[error(
+        "n is {n}, and the suite or the preset reports pass@{k}, which needs {k} samples or more: raise n, or say \
+         which pass@k are wanted (--k)"
+    )]
     TooFewSamples { n: u32, k: u32 },
     #[error(
         "{file} has sha256 {found}, but suite.toml says {expected}: get the file again, or correct suite.toml"

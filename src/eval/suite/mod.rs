@@ -12,6 +12,7 @@ mod examples;
 mod files;
 mod gold;
 mod manifest;
+mod math_gold;
 mod presets;
 mod problems;
 mod prompts;

@@ -6,12 +6,12 @@ use serde_json::{Map, Value};
 use sha2::Sha256;
 
 use crate::language::Language;
-use crate::score::math::check_gold;
 
 use super::choices::letter;
 use super::error::SuiteError;
 use super::files::Files;
 use super::manifest::Manifest;
+use super::math_gold::check_math_gold;
 use super::rows::{self, Kind, Row};
 use super::{Problem, Task};
 
@@ -60,46 +60,4 @@ fn choices(row: &Row<'_>) -> Result<Vec<String>, SuiteError> {
     let values = row.value("choices").and_then(Value::as_array).ok_or_else(wrong)?;
     let texts: Option<Vec<String>> = values.iter().map(|value| value.as_str().map(str::to_owned)).collect();
     texts.filter(|texts| (2..=26).contains(&texts.len())).ok_or_else(wrong)
-}
-
-/// Why a gold cannot be compared with, if it cannot.
-pub(super) fn check_math_gold(manifest: &Manifest, gold: &str) -> Result<(), String> {
-    if gold.trim().is_empty() {
-        return Err("is empty".to_owned());
-    }
-    if !manifest.number_golds {
-        return Ok(());
-    }
-    match check_gold(gold) {
-        Err(error) => Err(format!("does not parse as a number: {error}")),
-        // The judgement knows words and variables too: as golds of sums they would be slips.
-        Ok(()) if has_letters(gold) => Err(format!("does not parse as a number: {gold:?} has letters")),
-        Ok(()) => Ok(()),
-    }
-}
-
-/// Whether there is a letter outside the names of LaTeX commands.
-fn has_letters(gold: &str) -> bool {
-    let mut in_command = false;
-    gold.chars().any(|c| {
-        in_command = c == '\\' || (in_command && c.is_ascii_alphabetic());
-        c.is_alphabetic() && !in_command
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn letters_are_those_outside_commands() {
-        let check = |gold: &str, expected: bool| assert_eq!(has_letters(gold), expected, "{gold}");
-        check("1,234.5", false);
-        check("\\frac{1}{2}", false);
-        check("\\frac12\\%", false);
-        check("banana", true);
-        check("\\text{banana}", true);
-        check("2 x", true);
-        check("\\", false);
-    }
 }

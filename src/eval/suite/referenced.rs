@@ -10,9 +10,10 @@ use crate::language::Language;
 
 use super::error::SuiteError;
 use super::manifest::{ChoicesFrom, DataReference, FieldMap, Filter, Manifest, Text};
+use super::math_gold::check_math_gold;
 use super::read::path::{find, text};
 use super::read::{self, DataRow, Place};
-use super::{Problem, Task, choices, data, problems};
+use super::{Problem, Task, choices, data};
 
 /// More is no suite of problems.
 const PROBLEMS_MAX: usize = 1_000_000;
@@ -161,7 +162,7 @@ impl Reader<'_> {
             })?;
         }
         if self.manifest.task == Task::Math {
-            problems::check_math_gold(self.manifest, &answer).map_err(|message| (path.clone(), message))?;
+            check_math_gold(self.manifest, &answer).map_err(|message| (path.clone(), message))?;
         }
         Ok(answer)
     }

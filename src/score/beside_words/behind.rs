@@ -57,7 +57,6 @@ pub(in crate::score) const BEHIND: &[&str] = &[
     "au zaidi",
     "trở lên",
     "trở xuống",
-    "lần",
     "kali lipat",
     "veya daha",
     "ve üzeri",

@@ -32,6 +32,7 @@ pub(in crate::score) const BETWEEN: &[&str] = &[
     "plus",
     "minus",
     "times",
+    "lần",
     "over",
     "divided by",
     "multiplied by",

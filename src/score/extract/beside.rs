@@ -7,7 +7,7 @@ use super::joined::is_joiner;
 use super::value::{is_blank, is_digit, starts_value};
 use crate::score::beside_words::{BEFORE, BEHIND, BETWEEN, NUMBERED, SIGNS};
 use crate::score::math::changes_value;
-use crate::score::phrases::{CONDITIONS, HALVES};
+use crate::score::phrases::{CONDITIONS, HALVES, measure};
 
 /// Bytes that are looked at on each side.
 const WINDOW: usize = 64;
@@ -58,6 +58,7 @@ pub(super) fn changes_what_precedes(after: &str) -> bool {
     // "5% of 20": the sign is not the end.
     let near = near.strip_prefix(['%', '٪', '％']).unwrap_or(near).trim_start_matches(is_decoration);
     let attached = window.starts_with(char::is_alphabetic);
+    let near = &near[measure(near).unwrap_or_default()..];
     let lower = near.to_lowercase();
     let lower = lower.as_str();
     if lower.is_empty() {

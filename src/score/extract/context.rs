@@ -6,7 +6,9 @@ use super::formula::{floor, head};
 use super::joined::is_joiner;
 use super::taken_back::is_taken_back;
 use super::value::{UNIT_LETTERS, is_blank, is_digit};
-use crate::score::phrases::{COMPOUND_UNITS, MAGNITUDES, NEGATIONS, QUOTATIONS, REQUESTS, WRITING, WRONGS};
+use crate::score::phrases::{
+    COMPOUND_UNITS, MAGNITUDES, NEGATIONS, QUOTATIONS, REQUESTS, WRITING, WRONGS, measure,
+};
 
 /// Bytes that are looked at on each side.
 const WINDOW: usize = 96;
@@ -352,6 +354,7 @@ fn starts_with_magnitude(text: &str) -> bool {
     if changes_what_precedes(text) {
         return true;
     }
+    let text = &text[measure(text).unwrap_or_default()..];
     let length = text.find(|c: char| !c.is_alphabetic()).unwrap_or(text.len());
     let word = text[..length].to_lowercase();
     let unspaced = |name: &&str| name.starts_with(|c: char| c > '\u{e00}') && text.starts_with(*name);

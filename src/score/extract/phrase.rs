@@ -14,14 +14,22 @@ use std::sync::LazyLock;
 use super::formula::floor;
 use super::value::{is_currency, is_digit, starts_value};
 use crate::language::Language;
-use crate::score::phrases::{OPTION_WORDS, SUPPOSITIONS, phrases};
+use crate::score::phrases::{OPTION_WORDS, SUPPOSITIONS, phrases, results};
 use fold::{folded, is_filling, is_spaced, matched};
 pub(super) use gap::denies;
 use gap::{after_gap, contains_word, names_steps};
 
 /// Where the text after each phrase starts, in order.
 pub(super) fn anchors(text: &str) -> Vec<usize> {
-    let nouns: &[Noun] = &NOUNS;
+    found(&NOUNS, text)
+}
+
+/// The same for "The result is", "Lösung:".
+pub(super) fn result_anchors(text: &str) -> Vec<usize> {
+    found(&RESULTS, text)
+}
+
+fn found(nouns: &[Noun], text: &str) -> Vec<usize> {
     let mut found = Vec::new();
     let mut previous = None;
     for (at, c) in text.char_indices() {
@@ -47,22 +55,27 @@ struct Noun {
     direct: bool,
 }
 
-static NOUNS: LazyLock<Vec<Noun>> = LazyLock::new(|| {
+static NOUNS: LazyLock<Vec<Noun>> =
+    LazyLock::new(|| sorted(|language| (phrases(language).nouns, phrases(language).bare)));
+
+static RESULTS: LazyLock<Vec<Noun>> = LazyLock::new(|| sorted(|language| (results(language), false)));
+
+fn sorted(nouns_of: impl Fn(Language) -> (&'static [&'static str], bool)) -> Vec<Noun> {
     let mut nouns: Vec<Noun> = Vec::new();
     for language in Language::ALL {
-        let known = phrases(*language);
-        nouns.extend(known.nouns.iter().map(|noun| Noun {
+        let (known, bare) = nouns_of(*language);
+        nouns.extend(known.iter().map(|noun| Noun {
             letters: noun.chars().flat_map(folded).collect(),
-            links: known.links,
+            links: phrases(*language).links,
             language: *language,
-            bare: known.bare,
+            bare,
             direct: noun.ends_with(['.', '选', '選']),
         }));
     }
     // By first letter, the longest first: "jawabannya" before "jawaban".
     nouns.sort_by(|a, b| a.letters[0].cmp(&b.letters[0]).then(b.letters.len().cmp(&a.letters.len())));
     nouns
-});
+}
 
 fn noun_at(nouns: &[Noun], text: &str, at: usize, c: char, inside_word: bool) -> Option<usize> {
     if !c.is_alphabetic() || (inside_word && is_spaced(c)) {

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::formula::head;
 use super::joined::is_joiner;
-use crate::score::phrases::{ARITHMETIC, COMPOUND_UNITS, MAGNITUDES};
+use crate::score::phrases::{ARITHMETIC, COMPOUND_UNITS, MAGNITUDES, measure};
 use lexis::{FUNCTIONS, OPERATORS, braced, is_letter, is_operator, number_length};
 
 pub(in crate::score) use lexis::is_digit;
@@ -284,6 +284,9 @@ impl<'a> Run<'a> {
             return true;
         }
         let unspaced = |name: &&&str| !name.starts_with(|c: char| c < '\u{e00}') && word.starts_with(**name);
+        if measure(word).is_some() {
+            return false;
+        }
         let Some(prefix) = MAGNITUDES.iter().filter(unspaced).map(|name| name.len()).max() else {
             return false;
         };

@@ -69,7 +69,7 @@ fn answers_are_judged() {
     check("en", "18", r"\boxed{\boxed{18}}", (1.0, "number_equal"));
     check("en", "18", r"<think>It is \boxed{18}", (0.0, "unclosed_trace"));
     check("en", "18", r"<think>x</think>It is \boxed{18", (0.0, "unclosed_box"));
-    check("en", "18", "", (0.0, "no_box"));
+    check("en", "18", "", (0.0, "empty"));
 }
 
 #[test]

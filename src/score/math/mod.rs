@@ -8,6 +8,7 @@
 mod budget;
 mod compare;
 mod exact;
+mod factors;
 mod groups;
 mod latex;
 pub(super) mod normalise;
@@ -44,7 +45,7 @@ impl Scorer for MathScorer {
         let found = extract(completion);
         let answers: Vec<&str> = found.answers.iter().map(|span| &completion[span.clone()]).collect();
         if answers.is_empty() {
-            return Score::unanswered(&found);
+            return Score::unanswered(completion, &found);
         }
         let judged = judge(sample.gold, &answers, sample.language, &MathOptions::default());
         Score::new(&found, judged.verdict, judged.reason, judged.normalised)
@@ -68,6 +69,11 @@ pub fn check_gold(gold: &str) -> Result<(), NumberError> {
         Err(error @ NumberError::NotANumber { .. }) => structure::check_gold(gold).map_err(|_| error),
         read => read.map(|_| ()),
     }
+}
+
+/// Whether what follows a number leaves its value alone, as far as that is known without the language.
+pub(super) fn is_unit(rest: &str) -> bool {
+    unit::is_unit(rest, Convention::Canonical)
 }
 
 /// Compare the answers of adjacent boxes (one, as a rule) with the gold answer.

@@ -4,6 +4,7 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Zero};
 
+use super::factors;
 use super::normalise::normalise;
 use super::plain::{self, Plain};
 use super::unit;
@@ -84,7 +85,8 @@ pub(super) fn parse(answer: &str, convention: Convention) -> Result<Reading, Num
     };
     let end = core_end(body);
     let (core, rest) = body.split_at(end);
-    if !core.contains(|c: char| c.is_ascii_digit()) || !unit::is_unit(rest, convention) {
+    let has_factor = factors::starts(rest, convention);
+    if !core.contains(|c: char| c.is_ascii_digit()) || !(has_factor || unit::is_unit(rest, convention)) {
         return Err(refuse());
     }
     // 28% is the answer 28, and so is 33\frac{1}{3}%, but half a percent is no half.
@@ -92,7 +94,11 @@ pub(super) fn parse(answer: &str, convention: Convention) -> Result<Reading, Num
     if rest.trim_start().trim_start_matches('\\').starts_with('%') && core.contains(['/', '\\']) && !mixed {
         return Err(refuse());
     }
-    let mut reading = parse_core(core.trim_end(), convention, &refuse)?;
+    let (mut reading, rest) = if has_factor {
+        parse_with_factors(body, convention, &refuse)?
+    } else {
+        (parse_core(core.trim_end(), convention, &refuse)?, rest)
+    };
     if negative == Some(true) {
         reading.negate();
     }
@@ -171,6 +177,20 @@ fn argument(text: &str) -> Option<(&str, usize)> {
         return Some((inner[..end].trim(), skipped + end + 2));
     }
     trimmed.starts_with(|c: char| c.is_ascii_digit()).then(|| (&trimmed[..1], skipped + 1))
+}
+
+/// "2.5 million dollars", and the unit behind it.
+fn parse_with_factors<'a>(
+    body: &'a str,
+    convention: Convention,
+    refuse: &dyn Fn() -> NumberError,
+) -> Result<(Reading, &'a str), NumberError> {
+    let value = |core: &str| parse_core(core, convention, refuse).ok();
+    let (reading, rest) = factors::parse(body, convention, &core_end, &value).ok_or_else(refuse)?;
+    // "3 millions d'euros"
+    let unit = rest.trim_start().strip_prefix("d'").unwrap_or(rest);
+    let is_unit = !unit.trim_start().starts_with('%') && unit::is_unit(unit, convention);
+    if is_unit { Ok((reading, unit)) } else { Err(refuse()) }
 }
 
 fn parse_core(

@@ -4,10 +4,13 @@
 //! fractions, functions, hedges. The lists err on the long side, since a word listed in error costs a miss and
 //! a word forgotten costs a false accept.
 
+use std::borrow::Cow;
+
 use super::number::Convention;
 use super::unit_names::SAME;
 use super::unit_words::{NUMERALS, STEMS, WEAK, WORDS};
 use crate::language::Language;
+use crate::score::phrases::measure;
 
 const CURRENCIES: &str = "$€£¥₹฿₩₽₺₫₴₦₱₪৳₸¢";
 /// Before the number, with or without a space.
@@ -55,9 +58,12 @@ pub(super) fn strip_parentheses(text: &str) -> &str {
 pub(super) fn is_unit(rest: &str, convention: Convention) -> bool {
     let attached = !rest.starts_with(' ');
     let rest = rest.trim();
+    let rest = rest[measure(rest).unwrap_or_default()..].trim_start();
     if rest.is_empty() {
         return true;
     }
+    let joined = without_apostrophes(rest);
+    let rest = joined.as_ref();
     let rest = rest.strip_prefix(|c| CURRENCIES.contains(c) || c == '%').unwrap_or(rest).trim_start();
     let rest = rest
         .strip_prefix('\u{b0}')
@@ -73,7 +79,36 @@ pub(super) fn is_unit(rest: &str, convention: Convention) -> bool {
     clean
         && !words.is_empty()
         && words.len() <= 4
-        && words.iter().enumerate().all(|(i, word)| names_unit(word, attached && i == 0, convention))
+        && words.iter().enumerate().all(|(i, word)| {
+            is_unit_here(&words, i, attached) || names_unit(word, attached && i == 0, convention)
+        })
+}
+
+/// Without those between letters: "pagina's", "all'ora".
+fn without_apostrophes(text: &str) -> Cow<'_, str> {
+    if !text.contains('\'') {
+        return Cow::Borrowed(text);
+    }
+    let is_inner = |at: usize| {
+        text[..at].ends_with(char::is_alphabetic) && text[at + 1..].starts_with(char::is_alphabetic)
+    };
+    text.char_indices().filter(|(at, c)| *c != '\'' || !is_inner(*at)).map(|(_, c)| c).collect()
+}
+
+const TIMES: &[&str] = &["times", "mal", "fois", "veces", "раз"];
+const PER: &[&str] = &["a", "par", "в", "на", "за"];
+const SQUARED_METRES: &[&str] = &["مربع", "مربعا", "مربعًا", "مربعة"];
+
+/// Words that change a number elsewhere and do not where they stand: "5 times" and no more, "5 more apples", "5 dollars a day",
+/// square metres in Arabic and Persian, which name the metre first.
+fn is_unit_here(words: &[&str], at: usize, attached: bool) -> bool {
+    let is = |known: &[&str]| known.contains(&words[at].to_lowercase().as_str());
+    match at {
+        0 if attached => false,
+        0 if words.len() == 1 => is(TIMES),
+        0 => is(&["more", "fewer"]) && words[1] != "than",
+        _ => is(SQUARED_METRES) || (at + 1 < words.len() && is(PER)) || words[..2] == ["km", "u"],
+    }
 }
 
 fn is_letter(c: char) -> bool {
@@ -133,6 +168,10 @@ fn strip_square(rest: &str) -> Option<&str> {
 }
 
 fn names_unit(word: &str, attached: bool, convention: Convention) -> bool {
+    let word = &word[measure(word).unwrap_or_default()..];
+    if word.is_empty() {
+        return true;
+    }
     let latin = word.chars().all(|c| {
         c.is_ascii_alphabetic() || ('\u{c0}'..'\u{250}').contains(&c) || ('\u{1e00}'..'\u{1f00}').contains(&c)
     });
@@ -154,7 +193,14 @@ fn names_unit(word: &str, attached: bool, convention: Convention) -> bool {
     short && !changes_value(&lower, convention) && !NUMERALS.iter().any(|numeral| word.contains(numeral))
 }
 
+/// Miles: words that begin as those for thousands and millions do.
+const MILES: &[&str] = &["milles", "milha", "milhas"];
+
 fn changes_value(word: &str, convention: Convention) -> bool {
+    let has_mil = matches!(convention, Convention::Of(Language::Id | Language::Pl | Language::Tr));
+    if MILES.contains(&word) || (has_mil && word == "mil") {
+        return false;
+    }
     let local = matches!(convention, Convention::Of(language) if changes_value_in(language, word));
     local || word.contains("halb") || WORDS.contains(&word) || STEMS.iter().any(|stem| word.starts_with(stem))
 }

@@ -42,6 +42,8 @@ struct Stored {
     choice: u32,
     finish: Finish,
     tokens: Option<u64>,
+    #[serde(default)]
+    thinking_tokens: Option<u64>,
     completion: String,
 }
 
@@ -76,8 +78,9 @@ impl CacheStore {
         // Used now. Where the time cannot be set, eviction only goes by when it was written.
         let _ =
             File::options().append(true).open(&path).and_then(|file| file.set_modified(SystemTime::now()));
-        let Stored { seed, choice, finish, tokens, completion: text, .. } = stored;
-        Some(Entry { draw: Draw { seed, choice }, completion: Completion { text, finish, tokens } })
+        let Stored { seed, choice, finish, tokens, thinking_tokens, completion: text, .. } = stored;
+        let completion = Completion { text, finish, tokens, thinking_tokens };
+        Some(Entry { draw: Draw { seed, choice }, completion })
     }
 
     pub(super) fn put(&self, digest: &str, entry: &Entry) {
@@ -88,6 +91,7 @@ impl CacheStore {
             choice: draw.choice,
             finish: completion.finish,
             tokens: completion.tokens,
+            thinking_tokens: completion.thinking_tokens,
             completion: completion.text.clone(),
         };
         match self.write(digest, &stored) {
@@ -182,8 +186,12 @@ mod tests {
     }
 
     fn entry(number: u64) -> Entry {
-        let completion =
-            Completion { text: format!("{number} äß"), finish: Finish::Length, tokens: Some(number) };
+        let completion = Completion {
+            text: format!("{number} äß"),
+            finish: Finish::Length,
+            tokens: Some(number),
+            thinking_tokens: Some(number / 2),
+        };
         Entry { draw: Draw { seed: u64::MAX - number, choice: 3 }, completion }
     }
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::eval::generator::{Completion, Finish, Usage};
+use crate::score::extract::split;
 
 /// The choices of one answer, streamed or whole.
 pub(super) struct Answer {
@@ -15,6 +16,8 @@ pub(super) struct Answer {
     counted: u64,
     /// Tokens of all choices, as the server counts them.
     usage: Option<u64>,
+    /// Those of all traces, as the server counts them.
+    thinking: Option<u64>,
     /// Tokens of the prompt, as the server counts them.
     prompt_tokens: Option<u64>,
     /// The reason of a choice that ended without being finished.
@@ -37,6 +40,7 @@ impl Answer {
             ended: false,
             counted: 0,
             usage: None,
+            thinking: None,
             prompt_tokens: None,
             broken_by: None,
         }
@@ -84,11 +88,14 @@ impl Answer {
             return Vec::new();
         }
         let tokens = self.usage.filter(|_| self.single);
+        let thinking = self.thinking.filter(|_| self.single);
         let mut found = Vec::new();
         for (index, choice) in self.choices.iter_mut().enumerate().filter(|(_, choice)| !choice.reported) {
             let Some(finish) = choice.finish else { continue };
             choice.reported = true;
-            found.push((index, Completion { text: choice.text(), finish, tokens }));
+            // What has no trace took no tokens for one, whatever the server tells.
+            let thinking_tokens = if tokens.is_some() && !choice.has_trace() { Some(0) } else { thinking };
+            found.push((index, Completion { text: choice.text(), finish, tokens, thinking_tokens }));
         }
         found
     }
@@ -148,6 +155,9 @@ impl Answer {
         if let Some(tokens) = message["usage"]["prompt_tokens"].as_u64() {
             self.prompt_tokens = Some(tokens);
         }
+        if let Some(tokens) = message["usage"]["completion_tokens_details"]["reasoning_tokens"].as_u64() {
+            self.thinking = Some(tokens);
+        }
         let Some(total) = message["usage"]["completion_tokens"].as_u64() else { return 0 };
         self.usage = Some(total);
         let more = total.saturating_sub(self.counted);
@@ -157,6 +167,11 @@ impl Answer {
 }
 
 impl Choice {
+    /// A trace set apart by the server, or within the text.
+    fn has_trace(&self) -> bool {
+        !self.reasoning.is_empty() || split(&self.content).trace.is_some()
+    }
+
     fn text(&self) -> String {
         let Self { reasoning, content, .. } = self;
         if reasoning.is_empty() {

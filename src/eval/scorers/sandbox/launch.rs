@@ -84,6 +84,9 @@ fn limit(spec: &Spec) -> Result<(), SandboxError> {
     set(libc::RLIMIT_CPU, cpu_seconds, cpu_seconds + 1, "limit processor time")?;
     set(libc::RLIMIT_AS, memory_bytes, memory_bytes, "limit memory")?;
     set(libc::RLIMIT_FSIZE, output_bytes, output_bytes, "limit output")?;
+    // The binary ignores it, and programs inherit that.
+    // SAFETY: the default handler touches no memory.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_DFL) };
     set(libc::RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES, "limit open files")?;
     set(libc::RLIMIT_CORE, 0, 0, "forbid core files")?;
     set(libc::RLIMIT_MEMLOCK, 0, 0, "limit locked memory")?;
