@@ -283,3 +283,30 @@ test('a completion is cut at its trace, and its answer found in bytes', async ()
   assert.deepEqual(spanIn(text, [start, start + 4]), { before: '答えは \\boxed{', found: '٤٢', after: '} です' });
   assert.equal(spanIn(`${'a'.repeat(200)}X`, [200, 201]).before, `…${'a'.repeat(90)}`);
 });
+
+test('samples are a problem’s by their own word, in whichever order and pages they come', async () => {
+  // What the session reads of a browser, before anything of the page is.
+  globalThis.sessionStorage ??= { getItem: () => null };
+  const { samplesAt } = await load('/src/views/evaluations/items.ts');
+  const item = (position, sample, problem, language) => ({ id: `outputitem_${position}_${sample}`, xenoglot: { problem, language, sample } });
+  const plainFetch = globalThis.fetch;
+  const ask = async (pages, asked) => {
+    let at = 0;
+    globalThis.fetch = async () => Response.json({ data: pages[at], has_more: ++at < pages.length, last_id: pages[at - 1].at(-1)?.id });
+    try {
+      const found = await samplesAt('/run', asked, new AbortController().signal);
+      return { ids: found.map(({ id }) => id), pages: at };
+    } finally {
+      globalThis.fetch = plainFetch;
+    }
+  };
+  const asked = { problem: 's02', language: 'ja', position: 3, count: 3 };
+  // As the server has them: together, behind those of the position before.
+  const together = [[item(3, 0, 's02', 'ja'), item(3, 1, 's02', 'ja')], [item(3, 2, 's02', 'ja')], [item(4, 0, 's03', 'en')]];
+  assert.deepEqual(await ask(together, asked), { ids: ['outputitem_3_0', 'outputitem_3_1', 'outputitem_3_2'], pages: 2 });
+  // The newest first, and between those of others.
+  const mixed = [[item(3, 2, 's02', 'ja'), item(4, 0, 's03', 'en')], [item(2, 0, 's02', 'en'), item(3, 0, 's02', 'ja')], [item(0, 0, 's01', 'en')], [item(3, 1, 's02', 'ja')]];
+  assert.deepEqual(await ask(mixed, asked), { ids: ['outputitem_3_0', 'outputitem_3_2'], pages: 3 });
+  // The position is another problem's: of that nothing is shown.
+  assert.deepEqual(await ask([[item(3, 0, 's09', 'ja'), item(3, 1, 's09', 'ja')]], asked), { ids: [], pages: 1 });
+});

@@ -226,6 +226,16 @@ test('completions are judged again, and two runs are held against each other', a
   await status(page, 'Completed');
   const other = new URL(page.url()).hash.split('/')[4];
   assert.notEqual(other, run.id);
+  // At the same place of another run stands nothing of this one while its samples come.
+  const text = page.locator('article .text').first();
+  await page.goto(`${runHref('problem', 's01')}?language=en`);
+  await text.waitFor();
+  await page.route('**/output_items?*', () => {});
+  await page.evaluate((hash) => (location.hash = hash), `#/evaluations/run/${run.evalId}/${other}/problem/s01?language=en`);
+  await page.getByRole('heading', { name: /judged by/ }).waitFor();
+  await page.getByRole('region', { name: 'What was asked' }).getByText('Loading').waitFor();
+  assert.equal(await text.count(), 0);
+  await page.unroute('**/output_items?*');
   await page.goto(`${server.url}/#/evaluations/compare?a=${run.id}&b=${other}`);
   // The same completions, judged in the same way: no difference, and none by chance.
   await page.locator('tr.overall').waitFor();
