@@ -59,6 +59,27 @@ test('events add what is new, once', async () => {
   assert.equal(new SampleTable().length, 0);
 });
 
+test('columns that are read later tell what events did not, and rows stay where they are', async () => {
+  const { SampleTable } = await load('/src/views/evaluations/table.ts');
+  const { detectedLanguages } = await load('/src/views/evaluations/tax.ts');
+  const samples = new SampleTable({ ...structuredClone(columns), problem: [], sample: [], outcome: '', following: '', trace_score: [], answer_score: [], trace_language: [], answer_language: [], trace_switches: [], wrong_script_characters: [], completion_tokens: [] });
+  const event = (id, outcome, following) => ({ id, problem: 'p1', language: 'en', sample: 0, outcome, following, completion_tokens: 5 });
+  samples.add(event('outputitem_1_0', 'correct', false));
+  samples.add(event('outputitem_0_0', 'wrong', true));
+  assert.deepEqual([samples.isBehind, detectedLanguages(samples)], [true, []]);
+  // Places are those of the columns that were read, not of those before.
+  const { outcomes, problem_languages, ...read } = structuredClone(columns);
+  samples.learn({ ...read, outcomes, languages: ['Han', 'ja', 'en'], problem_languages: [2, 1, 2], trace_language: [2, null, 2, null], answer_language: [2, 1, 0, null], sequence: 12 });
+  assert.deepEqual([samples.length, samples.isBehind, samples.sequence], [4, false, 12]);
+  assert.deepEqual([0, 1, 2, 3].map((row) => [samples.position(row), samples.sample(row), samples.outcome(row)]), [[1, 0, 'correct'], [0, 0, 'wrong'], [0, 1, 'correct'], [2, 0, 'error']]);
+  const { traceScore, answerScore, traceLanguage, answerLanguage, switches, wrongScript } = samples.row(0);
+  assert.deepEqual({ traceScore, answerScore, traceLanguage, answerLanguage, switches, wrongScript }, { traceScore: 0.2, answerScore: null, traceLanguage: 'en', answerLanguage: 'Han', switches: 4, wrongScript: 7 });
+  assert.deepEqual([0, 1, 2, 3].map((row) => samples.detected(row)), ['en', 'ja', 'en', null]);
+  assert.equal(samples.add(event('outputitem_0_1', 'correct', true)), false);
+  assert.equal(samples.add(event('outputitem_0_9', 'correct', true)), true);
+  assert.equal(samples.isBehind, true);
+});
+
 test('filters pass rows, in an order', async () => {
   const { filtersOf, rowsOf } = await load('/src/views/evaluations/filters.ts');
   const samples = await table();

@@ -62,6 +62,12 @@ test('a run is started from the form, watched, paused, resumed, and outlives its
   await page.waitForFunction(() => /^[1-9]\d* of 96/.test(document.querySelector('.facts .progress')?.textContent.trim()));
   await page.locator('table .score').first().waitFor();
 
+  // What they are written in is seen as they come, which events do not tell.
+  await page.getByRole('link', { name: 'Languages', exact: true }).click();
+  await page.locator('.stackbar').first().waitFor();
+  assert.equal((await runOf()).status, 'in_progress');
+  await page.getByRole('link', { name: 'Overview', exact: true }).click();
+
   await page.getByRole('button', { name: 'Pause' }).click();
   await status(page, 'Paused');
   assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Resume');
