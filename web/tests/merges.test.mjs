@@ -82,6 +82,14 @@ test('text and form keep in step, and mistakes are told at their line', async ()
   await page.getByLabel('density of model 1').fill('0.4');
   await page.getByLabel('density of model 1').blur();
   assert.match(await text(page), /weight: 0\.5\n      density: 0\.4\n/);
+  // Another language of the interface leaves all of it.
+  await page.getByLabel('Name of the result').fill('half');
+  for (const code of ['th', 'en']) {
+    await page.locator('header select').first().selectOption(code);
+    await page.waitForFunction((code) => document.documentElement.lang === code, code);
+    assert.match(await page.locator('textarea').inputValue(), /weight: 0\.5\n      density: 0\.4\n/);
+  }
+  assert.equal(await page.getByLabel('Name of the result').inputValue(), 'half');
   // What the form does not show is used as it stands.
   await area.fill(`# by hand\n${await text(page)}`);
   await page.getByText('The text has parts that the form does not show.').waitFor();
