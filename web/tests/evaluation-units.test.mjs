@@ -331,3 +331,14 @@ test('samples are a problem’s by their own word, in whichever order and pages 
   // The position is another problem's: of that nothing is shown.
   assert.deepEqual(await ask([[item(3, 0, 's09', 'ja'), item(3, 1, 's09', 'ja')]], asked), { ids: [], pages: 1 });
 });
+
+test('what a run will draw is told before', async () => {
+  const { toDraw } = await load('/src/views/evaluations/suites.ts');
+  const languages = [{ language: 'en', problems: 13 }, { language: 'ja', problems: 4 }, { language: 'es', problems: null }];
+  const known = languages.slice(0, 2);
+  assert.deepEqual(toDraw(known, [], 10, 4), { languages: 2, problems: 14, samples: 56 });
+  assert.deepEqual(toDraw(known, ['en'], undefined, 1), { languages: 1, problems: 13, samples: 13 });
+  assert.deepEqual(toDraw(languages, ['ja'], 10, 2), { languages: 1, problems: 4, samples: 8 });
+  assert.equal(toDraw(languages, [], 10, 2), null);
+  assert.equal(toDraw([], [], 10, 2), null);
+});

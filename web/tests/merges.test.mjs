@@ -64,10 +64,10 @@ test('a merge is built in the form, planned, run, watched, and served', async ()
   await page.getByText(/^100%: 272 of 272 tensors/).waitFor();
   assert.ok((await models()).includes('twice'));
   // What was measured is found again by who comes later, and what is not served is told of.
-  await page.getByLabel('Before', { exact: true }).selectOption(SECOND);
+  await page.getByRole('combobox', { name: 'Before', exact: true }).selectOption(SECOND);
   await page.getByText(`${SECOND} is not served`).waitFor();
   assert.ok(await page.getByRole('button', { name: 'Measure both' }).isDisabled());
-  await page.getByLabel('Before', { exact: true }).selectOption(MODEL);
+  await page.getByRole('combobox', { name: 'Before', exact: true }).selectOption(MODEL);
   await page.getByText('is not served').waitFor({ state: 'detached' });
   await page.getByLabel('Suite').selectOption('sums');
   await page.getByRole('checkbox', { name: 'English' }).check();
@@ -105,6 +105,7 @@ test('what became of a merge is told where it cannot be measured', async () => {
   await fetch(`${server.url}/v1/admin/models/twice`, { method: 'DELETE', headers: { authorization: `Bearer ${KEY}` } });
   const page = await visit(`merges/${merge.id}`);
   await page.getByRole('button', { name: 'Measure anew' }).click();
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Before and after', 'the keyboard goes on from there');
   await page.getByText('The result is not served as twice').waitFor();
   assert.ok(await page.getByRole('button', { name: 'Measure both' }).isDisabled());
   await page.getByRole('button', { name: 'Back to what was measured' }).click();
