@@ -95,7 +95,7 @@ test('a merge is built in the form, planned, run, watched, and served', async ()
   assert.equal(await page.getByText('4 of 4').count(), 2);
   await page.evaluate((id) => (location.hash = `#/merges/${id}`), new URL(page.url()).hash.match(/merge[-_]\w+/)[0]);
   await compare.click();
-  await page.locator('tr.overall').waitFor();
+  await page.getByRole('heading', { name: 'B − A by language' }).waitFor();
   assert.match(page.url(), new RegExp(`a=${runs[0].id}&b=${runs[1].id}`));
   await close(page);
 });
