@@ -165,6 +165,31 @@ test('two languages side by side', async () => {
   await close(page);
 });
 
+test('another language of the interface leaves what was filled in, and translates the rest', async () => {
+  const page = await open(browser, playground({}));
+  const languages = page.locator('header select').first();
+  const switchTo = async (code) => {
+    await languages.selectOption(code);
+    await page.waitForFunction((code) => document.documentElement.lang === code, code);
+  };
+  await page.getByLabel('Message', { exact: true }).fill('Half a question');
+  await switchTo('es');
+  assert.equal(await page.locator('.composer textarea').inputValue(), 'Half a question');
+  await page.getByRole('heading', { name: 'Ajustes' }).waitFor();
+  await page.goto(`${server.url}/#/evaluations/new`);
+  await page.getByLabel('Problemas por idioma').fill('3');
+  await page.getByLabel('Nombre', { exact: true }).fill('Half a run');
+  await page.locator('.chip input').first().check();
+  await switchTo('en');
+  assert.equal(await page.getByLabel(/^Problems a language/).inputValue(), '3');
+  assert.equal(await page.getByLabel('Name', { exact: true }).inputValue(), 'Half a run');
+  assert.ok(await page.locator('.chip input').first().isChecked());
+  await switchTo('ar');
+  assert.equal(await page.evaluate(() => document.documentElement.dir), 'rtl');
+  assert.equal(await page.locator('.fields input[maxlength]').inputValue(), 'Half a run');
+  await close(page);
+});
+
 test('an answer outlives the server that began it', async () => {
   const query = { max_tokens: '60', temperature: '0.7', seed: '11', extra: '{"ignore_eos": true}' };
   const page = await open(browser, playground(query, gate));

@@ -59,6 +59,27 @@ test('events add what is new, once', async () => {
   assert.equal(new SampleTable().length, 0);
 });
 
+test('columns that are read later tell what events did not, and rows stay where they are', async () => {
+  const { SampleTable } = await load('/src/views/evaluations/table.ts');
+  const { detectedLanguages } = await load('/src/views/evaluations/tax.ts');
+  const samples = new SampleTable({ ...structuredClone(columns), problem: [], sample: [], outcome: '', following: '', trace_score: [], answer_score: [], trace_language: [], answer_language: [], trace_switches: [], wrong_script_characters: [], completion_tokens: [] });
+  const event = (id, outcome, following) => ({ id, problem: 'p1', language: 'en', sample: 0, outcome, following, completion_tokens: 5 });
+  samples.add(event('outputitem_1_0', 'correct', false));
+  samples.add(event('outputitem_0_0', 'wrong', true));
+  assert.deepEqual([samples.isBehind, detectedLanguages(samples)], [true, []]);
+  // Places are those of the columns that were read, not of those before.
+  const { outcomes, problem_languages, ...read } = structuredClone(columns);
+  samples.learn({ ...read, outcomes, languages: ['Han', 'ja', 'en'], problem_languages: [2, 1, 2], trace_language: [2, null, 2, null], answer_language: [2, 1, 0, null], sequence: 12 });
+  assert.deepEqual([samples.length, samples.isBehind, samples.sequence], [4, false, 12]);
+  assert.deepEqual([0, 1, 2, 3].map((row) => [samples.position(row), samples.sample(row), samples.outcome(row)]), [[1, 0, 'correct'], [0, 0, 'wrong'], [0, 1, 'correct'], [2, 0, 'error']]);
+  const { traceScore, answerScore, traceLanguage, answerLanguage, switches, wrongScript } = samples.row(0);
+  assert.deepEqual({ traceScore, answerScore, traceLanguage, answerLanguage, switches, wrongScript }, { traceScore: 0.2, answerScore: null, traceLanguage: 'en', answerLanguage: 'Han', switches: 4, wrongScript: 7 });
+  assert.deepEqual([0, 1, 2, 3].map((row) => samples.detected(row)), ['en', 'ja', 'en', null]);
+  assert.equal(samples.add(event('outputitem_0_1', 'correct', true)), false);
+  assert.equal(samples.add(event('outputitem_0_9', 'correct', true)), true);
+  assert.equal(samples.isBehind, true);
+});
+
 test('filters pass rows, in an order', async () => {
   const { filtersOf, rowsOf } = await load('/src/views/evaluations/filters.ts');
   const samples = await table();
@@ -282,4 +303,42 @@ test('a completion is cut at its trace, and its answer found in bytes', async ()
   const start = new TextEncoder().encode('答えは \\boxed{').length;
   assert.deepEqual(spanIn(text, [start, start + 4]), { before: '答えは \\boxed{', found: '٤٢', after: '} です' });
   assert.equal(spanIn(`${'a'.repeat(200)}X`, [200, 201]).before, `…${'a'.repeat(90)}`);
+});
+
+test('samples are a problem’s by their own word, in whichever order and pages they come', async () => {
+  // What the session reads of a browser, before anything of the page is.
+  globalThis.sessionStorage ??= { getItem: () => null };
+  const { samplesAt } = await load('/src/views/evaluations/items.ts');
+  const item = (position, sample, problem, language) => ({ id: `outputitem_${position}_${sample}`, xenoglot: { problem, language, sample } });
+  const plainFetch = globalThis.fetch;
+  const ask = async (pages, asked) => {
+    let at = 0;
+    globalThis.fetch = async () => Response.json({ data: pages[at], has_more: ++at < pages.length, last_id: pages[at - 1].at(-1)?.id });
+    try {
+      const found = await samplesAt('/run', asked, new AbortController().signal);
+      return { ids: found.map(({ id }) => id), pages: at };
+    } finally {
+      globalThis.fetch = plainFetch;
+    }
+  };
+  const asked = { problem: 's02', language: 'ja', position: 3, count: 3 };
+  // As the server has them: together, behind those of the position before.
+  const together = [[item(3, 0, 's02', 'ja'), item(3, 1, 's02', 'ja')], [item(3, 2, 's02', 'ja')], [item(4, 0, 's03', 'en')]];
+  assert.deepEqual(await ask(together, asked), { ids: ['outputitem_3_0', 'outputitem_3_1', 'outputitem_3_2'], pages: 2 });
+  // The newest first, and between those of others.
+  const mixed = [[item(3, 2, 's02', 'ja'), item(4, 0, 's03', 'en')], [item(2, 0, 's02', 'en'), item(3, 0, 's02', 'ja')], [item(0, 0, 's01', 'en')], [item(3, 1, 's02', 'ja')]];
+  assert.deepEqual(await ask(mixed, asked), { ids: ['outputitem_3_0', 'outputitem_3_2'], pages: 3 });
+  // The position is another problem's: of that nothing is shown.
+  assert.deepEqual(await ask([[item(3, 0, 's09', 'ja'), item(3, 1, 's09', 'ja')]], asked), { ids: [], pages: 1 });
+});
+
+test('what a run will draw is told before', async () => {
+  const { toDraw } = await load('/src/views/evaluations/suites.ts');
+  const languages = [{ language: 'en', problems: 13 }, { language: 'ja', problems: 4 }, { language: 'es', problems: null }];
+  const known = languages.slice(0, 2);
+  assert.deepEqual(toDraw(known, [], 10, 4), { languages: 2, problems: 14, samples: 56 });
+  assert.deepEqual(toDraw(known, ['en'], undefined, 1), { languages: 1, problems: 13, samples: 13 });
+  assert.deepEqual(toDraw(languages, ['ja'], 10, 2), { languages: 1, problems: 4, samples: 8 });
+  assert.equal(toDraw(languages, [], 10, 2), null);
+  assert.equal(toDraw([], [], 10, 2), null);
 });

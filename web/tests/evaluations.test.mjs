@@ -62,6 +62,12 @@ test('a run is started from the form, watched, paused, resumed, and outlives its
   await page.waitForFunction(() => /^[1-9]\d* of 96/.test(document.querySelector('.facts .progress')?.textContent.trim()));
   await page.locator('table .score').first().waitFor();
 
+  // What they are written in is seen as they come, which events do not tell.
+  await page.getByRole('link', { name: 'Languages', exact: true }).click();
+  await page.locator('.stackbar').first().waitFor();
+  assert.equal((await runOf()).status, 'in_progress');
+  await page.getByRole('link', { name: 'Overview', exact: true }).click();
+
   await page.getByRole('button', { name: 'Pause' }).click();
   await status(page, 'Paused');
   assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Resume');
@@ -226,6 +232,16 @@ test('completions are judged again, and two runs are held against each other', a
   await status(page, 'Completed');
   const other = new URL(page.url()).hash.split('/')[4];
   assert.notEqual(other, run.id);
+  // At the same place of another run stands nothing of this one while its samples come.
+  const text = page.locator('article .text').first();
+  await page.goto(`${runHref('problem', 's01')}?language=en`);
+  await text.waitFor();
+  await page.route('**/output_items?*', () => {});
+  await page.evaluate((hash) => (location.hash = hash), `#/evaluations/run/${run.evalId}/${other}/problem/s01?language=en`);
+  await page.getByRole('heading', { name: /judged by/ }).waitFor();
+  await page.getByRole('region', { name: 'What was asked' }).getByText('Loading').waitFor();
+  assert.equal(await text.count(), 0);
+  await page.unroute('**/output_items?*');
   await page.goto(`${server.url}/#/evaluations/compare?a=${run.id}&b=${other}`);
   // The same completions, judged in the same way: no difference, and none by chance.
   await page.locator('tr.overall').waitFor();

@@ -8,11 +8,13 @@ import { methodsOf } from '../scripts/methods.mjs';
 import { checkAccessible } from './axe.mjs';
 import { close, launch, open } from './browser.mjs';
 import { binary, MODEL, SECOND, Server } from './server.mjs';
+import { writeSums } from './suite.mjs';
 
 const KEY = 'sk-admin';
 let browser, server;
 before(async () => {
   [browser, server] = await Promise.all([launch(), Server.startWithModels('--api-key', 'sk-use', '--admin-key', KEY)]);
+  writeSums(server);
 });
 after(async () => {
   await browser?.close();
@@ -27,7 +29,8 @@ async function visit(path) {
   return page;
 }
 const text = (page) => page.getByRole('textbox', { name: 'Configuration as YAML' }).inputValue();
-const models = async () => (await (await fetch(`${server.url}/v1/models`, { headers: { authorization: `Bearer ${KEY}` } })).json()).data.map(({ id }) => id);
+const get = async (path) => (await fetch(server.url + path, { headers: { authorization: `Bearer ${KEY}` } })).json();
+const models = async () => (await get('/v1/models')).data.map(({ id }) => id);
 
 test('the form’s methods are those of the program', () => {
   const schema = JSON.parse(execFileSync(binary, ['merge', '--schema'], { encoding: 'utf8' }));
@@ -60,14 +63,60 @@ test('a merge is built in the form, planned, run, watched, and served', async ()
   await page.getByRole('status').filter({ hasText: 'Completed' }).waitFor({ timeout: 180_000 });
   await page.getByText(/^100%: 272 of 272 tensors/).waitFor();
   assert.ok((await models()).includes('twice'));
-  const after = page.getByRole('link', { name: 'Evaluate twice (after)' });
-  assert.equal(await after.getAttribute('href'), '#/evaluations/new?model=twice');
-  assert.equal(await page.getByRole('link', { name: `Evaluate ${MODEL} (before)` }).count(), 1);
-  assert.equal(await page.getByRole('link', { name: `Evaluate ${SECOND} (before)` }).count(), 1);
-  await page.getByRole('link', { name: 'twice', exact: true }).click();
-  const asked = page.locator('label', { hasText: 'Model' }).locator('select').first();
-  await asked.waitFor();
-  assert.equal(await asked.inputValue(), 'twice');
+  // What was measured is found again by who comes later, and what is not served is told of.
+  await page.getByRole('combobox', { name: 'Before', exact: true }).selectOption(SECOND);
+  await page.getByText(`${SECOND} is not served`).waitFor();
+  assert.ok(await page.getByRole('button', { name: 'Measure both' }).isDisabled());
+  await page.getByRole('combobox', { name: 'Before', exact: true }).selectOption(MODEL);
+  await page.getByText('is not served').waitFor({ state: 'detached' });
+  await page.getByLabel('Suite').selectOption('sums');
+  await page.getByRole('checkbox', { name: 'English' }).check();
+  await page.getByLabel('Problems a language').fill('2');
+  await page.getByLabel('Samples a problem').fill('2');
+  await page.getByText('4 samples of each model').waitFor();
+  // What the server refuses it says, and neither run is left behind.
+  await page.getByLabel('Samples a problem').fill('100000');
+  await page.getByRole('button', { name: 'Measure both' }).click();
+  await page.getByRole('alert').getByText('data_source.n').waitFor();
+  assert.deepEqual((await get('/v1/evals')).data, []);
+  await page.getByLabel('Samples a problem').fill('2');
+  await page.getByLabel('Tokens a sample, at most').fill('4');
+  await server.hold(true, KEY);
+  await page.getByRole('button', { name: 'Measure both' }).click();
+  await page.getByText('once both runs are complete').waitFor();
+  await page.reload();
+  await page.getByText('once both runs are complete').waitFor();
+  const { data: [of] } = await get('/v1/evals');
+  const { data: runs } = await get(`/v1/evals/${of.id}/runs`);
+  assert.deepEqual(runs.map(({ model, metadata, data_source: { limit, n, languages } }) => [model, metadata.side, limit, n, languages]), [[MODEL, 'before', 2, 2, ['en']], ['twice', 'after', 2, 2, ['en']]]);
+  await server.hold(false, KEY);
+  const compare = page.getByRole('link', { name: 'Compare before and after' });
+  await compare.waitFor({ timeout: 180_000 });
+  assert.equal(await page.getByText('4 of 4').count(), 2);
+  await page.evaluate((id) => (location.hash = `#/merges/${id}`), new URL(page.url()).hash.match(/merge[-_]\w+/)[0]);
+  await compare.click();
+  await page.getByRole('heading', { name: 'B − A by language' }).waitFor();
+  assert.match(page.url(), new RegExp(`a=${runs[0].id}&b=${runs[1].id}`));
+  await close(page);
+});
+
+test('what became of a merge is told where it cannot be measured', async () => {
+  const { data: [merge] } = await get('/v1/merges');
+  await fetch(`${server.url}/v1/admin/models/twice`, { method: 'DELETE', headers: { authorization: `Bearer ${KEY}` } });
+  const page = await visit(`merges/${merge.id}`);
+  await page.getByRole('button', { name: 'Measure anew' }).click();
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Before and after', 'the keyboard goes on from there');
+  await page.getByText('The result is not served as twice').waitFor();
+  assert.ok(await page.getByRole('button', { name: 'Measure both' }).isDisabled());
+  await page.getByRole('button', { name: 'Back to what was measured' }).click();
+  await page.getByRole('link', { name: 'Compare before and after' }).waitFor();
+  // A run that was deleted leaves nothing to compare.
+  const { data: [of] } = await get('/v1/evals');
+  const { data: runs } = await get(`/v1/evals/${of.id}/runs`);
+  await fetch(`${server.url}/v1/evals/${of.id}/runs/${runs[1].id}`, { method: 'DELETE', headers: { authorization: `Bearer ${KEY}` } });
+  await page.reload();
+  await page.getByText('This run is not there any more.').waitFor();
+  assert.equal(await page.getByRole('link', { name: 'Compare before and after' }).count(), 0);
   await close(page);
 });
 
@@ -82,6 +131,14 @@ test('text and form keep in step, and mistakes are told at their line', async ()
   await page.getByLabel('density of model 1').fill('0.4');
   await page.getByLabel('density of model 1').blur();
   assert.match(await text(page), /weight: 0\.5\n      density: 0\.4\n/);
+  // Another language of the interface leaves all of it.
+  await page.getByLabel('Name of the result').fill('half');
+  for (const code of ['th', 'en']) {
+    await page.locator('header select').first().selectOption(code);
+    await page.waitForFunction((code) => document.documentElement.lang === code, code);
+    assert.match(await page.locator('textarea').inputValue(), /weight: 0\.5\n      density: 0\.4\n/);
+  }
+  assert.equal(await page.getByLabel('Name of the result').inputValue(), 'half');
   // What the form does not show is used as it stands.
   await area.fill(`# by hand\n${await text(page)}`);
   await page.getByText('The text has parts that the form does not show.').waitFor();
@@ -139,10 +196,14 @@ function selectionFile() {
 
 test('no view of merges has a serious violation', async () => {
   const config = `merge_method: ties\nbase_model: ${MODEL}\nmodels:\n  - model: ${MODEL}\n    parameters: {weight: 0.5, density: 0.5}\n`;
-  const { data: [merge] } = await (await fetch(`${server.url}/v1/merges`, { headers: { authorization: `Bearer ${KEY}` } })).json();
+  const { data: [merge] } = await get('/v1/merges');
   const views = [
     ['merges', (page) => page.locator('table').waitFor()],
-    [`merges/${merge.id}`, (page) => page.getByText('Before and after').waitFor()],
+    [`merges/${merge.id}`, (page) => page.getByRole('heading', { name: 'Before and after' }).waitFor()],
+    [`merges/${merge.id}?form`, async (page) => {
+      await page.getByRole('button', { name: 'Measure anew' }).click();
+      await page.getByRole('button', { name: 'Measure both' }).waitFor();
+    }],
     ['merges/new', async (page) => {
       await page.getByRole('textbox', { name: 'Configuration as YAML' }).fill(config);
       await page.getByRole('img', { name: /layers of the result/ }).waitFor();

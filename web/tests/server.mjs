@@ -87,8 +87,8 @@ export class Server {
   }
 
   /** Its engine stands still, or goes on: what runs is there to be looked at for as long as that takes. */
-  async hold(still) {
-    await this.post(still ? '/pause?mode=keep&clear_cache=false' : '/resume');
+  async hold(still, key) {
+    await this.post(still ? '/pause?mode=keep&clear_cache=false' : '/resume', undefined, key);
   }
 
   async post(path, body, key) {

@@ -256,3 +256,19 @@ test('a selection of MAET is read with distrust, and laid out by layer and modul
   refuse({ ...selection, tensors: [tensor('a'), tensor('b', { similarity: null })] }, /tensors\.1/);
   assert.deepEqual([shade(-3, 2), shade(1, 2), shade(null, 2), shade(1, 0)], [-1, 0.5, 0, 0]);
 });
+
+test('what goes into a merge is known by the name that it is served under', async () => {
+  globalThis.sessionStorage ??= { getItem: () => null };
+  const { servedAs } = await load('/src/views/merges/pair.ts');
+  const models = [{ id: 'base', root: '/models/Base-1B' }, { id: 'Other', root: '/models/team/Other' }, { id: 'lora', root: '/models/Base-1B/lora', parent: 'base' }];
+  const check = (path, expected) => assert.equal(servedAs(path, models), expected, path);
+  check('base', 'base');
+  check('Base-1B', 'base');
+  check('./Base-1B/', 'base');
+  check('team/Other', 'Other');
+  check('/models/team/Other', 'Other');
+  check('lora', 'lora');
+  check('Base', null);
+  check('1B', null);
+  check('', null);
+});

@@ -52,6 +52,13 @@ test('a training is described in the form, refused at its field, started and wat
   await page.getByLabel('max_steps').fill('6');
   await page.getByLabel('batch_size', { exact: true }).fill('1');
   await page.getByLabel('packing').selectOption('false');
+  // Another language of the interface leaves all of it.
+  for (const code of ['es', 'en']) {
+    await page.locator('header select').first().selectOption(code);
+    await page.waitForFunction((code) => document.documentElement.lang === code, code);
+    assert.equal(await page.getByLabel('suffix').inputValue(), 'a b');
+    assert.equal(await page.getByLabel('max_steps').inputValue(), '6');
+  }
   // Two mistakes: the server tells one at a time, each at its field.
   await page.getByLabel('dtype').fill('f16');
   await page.locator('summary').filter({ hasText: 'hyperparameters' }).click();

@@ -200,3 +200,61 @@ test('an answer is seen as it comes, and stays while it comes again', async () =
   check('ab', 2);
   for (const [n, cards] of [[3, 3], [0, 1], [NaN, 1], [2.5, 2], [1e9, 128]]) assert.equal(new Turn('', '', '', 0, n).samples.length, cards);
 });
+
+/** Answers pages of a list of so many, and counts them. */
+function listOf(rows) {
+  const asked = { pages: 0 };
+  asked.fetch = async (path) => {
+    asked.pages++;
+    const query = new URLSearchParams(path.split('?')[1]);
+    const from = query.has('after') ? rows.findIndex(({ id }) => id === query.get('after')) + 1 : 0;
+    const data = rows.slice(from, from + Number(query.get('limit')));
+    return Response.json({ data, has_more: from + data.length < rows.length, last_id: data.at(-1)?.id ?? null });
+  };
+  return asked;
+}
+
+test('lists are read to their end, and say where they are cut', async () => {
+  globalThis.sessionStorage ??= { getItem: () => null };
+  const { listed } = await load('/src/api/list.ts');
+  const plainFetch = globalThis.fetch;
+  const check = async (count, expected) => {
+    const asked = listOf(Array.from({ length: count }, (_, at) => ({ id: `r${at}` })));
+    globalThis.fetch = asked.fetch;
+    try {
+      const { rows, isCut } = await listed('/list', { limit: '100' });
+      assert.deepEqual([rows.length, new Set(rows.map(({ id }) => id)).size, isCut, asked.pages], [expected.rows, expected.rows, expected.isCut, expected.pages], count);
+    } finally {
+      globalThis.fetch = plainFetch;
+    }
+  };
+  await check(0, { rows: 0, isCut: false, pages: 1 });
+  await check(250, { rows: 250, isCut: false, pages: 3 });
+  await check(2000, { rows: 2000, isCut: false, pages: 20 });
+  await check(2001, { rows: 2000, isCut: true, pages: 20 });
+});
+
+test('of merges that are known only what may have changed is read again', async () => {
+  const { allMerges } = await load('/src/views/merges/list.ts');
+  const plainFetch = globalThis.fetch;
+  const merges = (statuses) => statuses.map((status, at) => ({ id: `m${statuses.length - at}`, status }));
+  const look = async (rows, known) => {
+    const asked = listOf(rows);
+    globalThis.fetch = asked.fetch;
+    try {
+      return { ...(await allMerges(known)), pages: asked.pages };
+    } finally {
+      globalThis.fetch = plainFetch;
+    }
+  };
+  const over = (count) => Array(count).fill('completed');
+  const first = await look(merges(over(350)), { rows: [], isCut: false });
+  assert.deepEqual([first.rows.length, first.isCut, first.pages], [350, false, 4]);
+  const again = await look(merges(['queued', ...over(350)]), first);
+  assert.deepEqual([again.rows.length, again.rows[0].id, again.rows.at(-1).id, again.pages], [351, 'm351', 'm1', 1]);
+  // Down to the last that is not over; all of it where nothing that was known came.
+  const deep = await look(merges(over(350)), { rows: merges([...over(240), 'in_progress', ...over(109)]), isCut: false });
+  assert.deepEqual([deep.rows.length, deep.rows.every(({ status }) => status === 'completed'), deep.pages], [350, true, 3]);
+  const other = await look(merges(over(120)).map(({ id, status }) => ({ id: `other-${id}`, status })), first);
+  assert.deepEqual([other.rows.length, other.pages], [120, 2]);
+});

@@ -1,12 +1,17 @@
 // One run as it is and as it goes on: read once, then followed by its events, over the end of connections and servers.
 import { ApiError, readJson } from '../../api/client';
 import { isOver, runEvents, runPath, type Progress, type Results, type Run, type SampleEvent } from '../../api/evals';
+import { poll } from '../../api/poll';
 import { paceOf, secondsLeft, withMoment, type Moment } from './pace';
 import type { SampleColumns } from './shapes';
 import { SampleTable } from './table';
 
 /** The page is drawn again so often at most, however fast samples come. */
 const SHOW_EVERY_MS = 150;
+/** Languages of samples that come are read so often at most, and by one part in so many of the time. */
+const MEASURE_EVERY_MS = 4000;
+const MEASURE_SHARE = 30;
+const MEASURE_PAUSE_MS_MAX = 60_000;
 
 export class RunFeed {
   run = $state.raw<Run | null>(null);
@@ -59,14 +64,28 @@ export class RunFeed {
     for await (const { event, data } of runEvents(this.path, this.table.sequence, signal)) this.#take(event, JSON.parse(data));
     // Events told of neither languages nor provenance.
     await this.#read(signal);
-    if (this.#isBehind) await this.#readTable(signal);
+    if (this.table.isBehind) await this.#readTable(signal);
   }
 
-  #isBehind = false;
+  /** Events tell of no languages: while a page shows them and the run goes on, they are read again as samples come, the more rarely the
+      longer it takes. */
+  keepMeasured(): () => void {
+    let pauseMs = MEASURE_EVERY_MS;
+    const look = async (signal: AbortSignal) => {
+      if (!this.isTableThere || !this.table.isBehind) return;
+      const began = performance.now();
+      await this.#readTable(signal);
+      pauseMs = Math.min(MEASURE_PAUSE_MS_MAX, Math.max(MEASURE_EVERY_MS, MEASURE_SHARE * (performance.now() - began)));
+    };
+    // What did not come is read at the run's end, which tells of errors.
+    return poll(look, () => pauseMs, () => {});
+  }
+
+  #isTableTooLong = false;
 
   #take(event: string, data: unknown): void {
     if (event === 'output_item') {
-      this.#isBehind = this.table.add(data as SampleEvent) || this.#isBehind;
+      this.table.add(data as SampleEvent);
       this.#late ??= setTimeout(() => this.#show(), SHOW_EVERY_MS);
     } else if (event === 'progress') {
       this.progress = data as Progress;
@@ -110,12 +129,15 @@ export class RunFeed {
   }
 
   async #readTable(signal: AbortSignal): Promise<void> {
+    if (this.#isTableTooLong) return;
     try {
-      this.table = new SampleTable(await readJson<SampleColumns>(`${this.path}/sample_table`, signal));
-      this.#isBehind = false;
+      const columns = await readJson<SampleColumns>(`${this.path}/sample_table`, signal);
+      if (this.isTableThere) this.table.learn(columns);
+      else this.table = new SampleTable(columns);
     } catch (error) {
       // A run of more samples than an answer holds: its events tell of them.
       if (!(error instanceof ApiError) || (error.status !== 400 && error.status !== 404)) throw error;
+      this.#isTableTooLong = error.status === 400;
     }
     this.isTableThere = true;
     this.#show();

@@ -1,38 +1,18 @@
 // Lists of evaluations and runs, and what runs are told.
-import { readJson, request, sendJson } from '../../api/client';
+import { request, sendJson } from '../../api/client';
 import { save } from '../../api/download';
 import { runPath, type Eval, type Run } from '../../api/evals';
+import { listed, type Listed } from '../../api/list';
 import type { Schema } from '../../api/types';
 import type { RunSummary } from './shapes';
 
-interface Page<Row> {
-  data: Row[];
-  has_more: boolean;
-  last_id?: string | null;
-}
-
-/** More are not asked for: a search over so many is another page's work. */
-const PAGES_MAX = 20;
-
-/** A list to its end, page by page. */
-async function all<Row>(path: string, query: Record<string, string>, signal?: AbortSignal): Promise<Row[]> {
-  const rows: Row[] = [];
-  for (let [pages, after] = [0, '']; pages < PAGES_MAX; pages++) {
-    const page = await readJson<Page<Row>>(`${path}?${new URLSearchParams({ ...query, ...(after && { after }) })}`, signal);
-    rows.push(...page.data);
-    if (!page.has_more || !page.last_id) break;
-    after = page.last_id;
-  }
-  return rows;
-}
-
-export function listEvals(signal?: AbortSignal): Promise<Eval[]> {
-  return all<Eval>('/v1/evals', { order: 'desc', limit: '100' }, signal);
+export function listEvals(signal?: AbortSignal): Promise<Listed<Eval>> {
+  return listed<Eval>('/v1/evals', { order: 'desc', limit: '100' }, signal);
 }
 
 /** Runs of all evals, the newest first. */
-export function allRuns(filter: Record<string, string> = {}, signal?: AbortSignal): Promise<RunSummary[]> {
-  return all<RunSummary>('/v1/runs', { ...filter, limit: '500' }, signal);
+export function allRuns(filter: Record<string, string> = {}, signal?: AbortSignal): Promise<Listed<RunSummary>> {
+  return listed<RunSummary>('/v1/runs', { ...filter, limit: '500' }, signal);
 }
 
 export type Action = 'pause' | 'resume' | 'cancel';

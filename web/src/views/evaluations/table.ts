@@ -35,10 +35,11 @@ export class SampleTable {
   #letterOf: Partial<Record<Outcome, string>> = {};
   #outcome: string[];
   #following: string[];
-  /** Samples that are there, by position and number. */
-  #known: Set<number> | null = null;
+  /** Rows by position and number of their samples. */
+  #known: Map<number, number> | null = null;
   #places = new Map<string, number>();
-  /** Rows whose languages are known: those that were read, and not those that events added. */
+  /** Of each row, whether its languages are known: of those that were read, and not of those that events added. */
+  #isMeasured: boolean[];
   #measured: number;
 
   constructor(columns: SampleColumns = nothing()) {
@@ -46,6 +47,7 @@ export class SampleTable {
     this.sequence = columns.sequence;
     this.length = columns.problem.length;
     this.#measured = columns.problem.length;
+    this.#isMeasured = columns.problem.map(() => true);
     for (const [letter, name] of Object.entries(columns.outcomes)) {
       this.#outcomeOf[letter] = name as Outcome;
       this.#letterOf[name as Outcome] = letter;
@@ -59,23 +61,60 @@ export class SampleTable {
   /** A sample that came after the columns; false for one that they have already. */
   add(event: SampleEvent): boolean {
     const [position, sample] = event.id.split('_').slice(1).map(Number) as [number, number];
-    const columns = this.#columns;
-    this.#known ??= new Set(columns.problem.map((position, row) => keyOf(position, columns.sample[row]!)));
-    const key = keyOf(position, sample);
-    if (this.#known.has(key)) return false;
-    this.#known.add(key);
+    if (this.#rows.has(keyOf(position, sample))) return false;
     this.problems[position] ??= { id: event.problem, language: event.language };
+    this.#append(position, sample, event.outcome, event.following === null ? '-' : event.following ? 'y' : 'n', event.completion_tokens);
+    return true;
+  }
+
+  /** What columns that were read later know of languages, and samples that no event has told of. Rows stay where they are. */
+  learn(columns: SampleColumns): void {
+    const own = this.#columns;
+    const names = columns.languages.map((name) => this.#placeOf(name));
+    const placeOf = (place: number | null | undefined) => (place == null ? null : names[place]!);
+    columns.problem_ids.forEach((id, at) => (this.problems[at] = { id, language: columns.languages[columns.problem_languages[at]!] ?? UNKNOWN }));
+    columns.problem.forEach((position, at) => {
+      const sample = columns.sample[at]!;
+      const outcome = columns.outcomes[columns.outcome[at]!] as Outcome;
+      const row = this.#rows.get(keyOf(position, sample)) ?? this.#append(position, sample, outcome, columns.following[at]!, columns.completion_tokens[at]!);
+      own.trace_score[row] = columns.trace_score[at]!;
+      own.answer_score[row] = columns.answer_score[at]!;
+      own.trace_language[row] = placeOf(columns.trace_language[at]);
+      own.answer_language[row] = placeOf(columns.answer_language[at]);
+      own.trace_switches[row] = columns.trace_switches[at]!;
+      own.wrong_script_characters[row] = columns.wrong_script_characters[at]!;
+      if (!this.#isMeasured[row]) this.#measured++;
+      this.#isMeasured[row] = true;
+    });
+    this.sequence = Math.max(this.sequence, columns.sequence);
+  }
+
+  get #rows(): Map<number, number> {
+    const { problem, sample } = this.#columns;
+    return (this.#known ??= new Map(problem.map((position, row) => [keyOf(position, sample[row]!), row])));
+  }
+
+  #placeOf(name: string): number {
+    const place = this.#places.get(name) ?? this.#columns.languages.push(name) - 1;
+    this.#places.set(name, place);
+    return place;
+  }
+
+  /** Of which nothing is known of languages. */
+  #append(position: number, sample: number, outcome: Outcome, following: string, tokens: number | null): number {
+    const columns = this.#columns;
+    const row = this.length++;
+    this.#rows.set(keyOf(position, sample), row);
     columns.problem.push(position);
     columns.sample.push(sample);
-    this.#outcome.push(this.#letterOf[event.outcome] ?? '?');
-    this.#following.push(event.following === null ? '-' : event.following ? 'y' : 'n');
-    columns.completion_tokens.push(event.completion_tokens);
-    // Events do not tell of languages: these are known when the columns are asked for again.
+    this.#outcome.push(this.#letterOf[outcome] ?? '?');
+    this.#following.push(following);
+    columns.completion_tokens.push(tokens);
     for (const column of [columns.trace_score, columns.answer_score, columns.trace_language, columns.answer_language]) column.push(null);
     columns.trace_switches.push(0);
     columns.wrong_script_characters.push(0);
-    this.length++;
-    return true;
+    this.#isMeasured.push(false);
+    return row;
   }
 
   position(row: number): number {
@@ -99,7 +138,11 @@ export class SampleTable {
   }
   /** Whether it is known what it is written in, if anything. */
   isMeasured(row: number): boolean {
-    return row < this.#measured;
+    return this.#isMeasured[row]!;
+  }
+  /** Whether there are samples of which that is not known. */
+  get isBehind(): boolean {
+    return this.#measured < this.length;
   }
   /** What most of the trace is written in; of the answer, where there is no trace. */
   detected(row: number): string | null {

@@ -1,16 +1,17 @@
 // Uploaded files that trainings may learn from.
-import { readJson, request } from '../../api/client';
+import { request } from '../../api/client';
+import { listed } from '../../api/list';
 import type { Schema } from '../../api/types';
 import { onLeaving } from '../../session.svelte';
 
 export type FileObject = Schema<'FileObject'>;
 
-export const files = $state({ list: [] as FileObject[] });
-onLeaving(() => (files.list = []));
+export const files = $state({ list: [] as FileObject[], isCut: false });
+onLeaving(() => Object.assign(files, { list: [], isCut: false }));
 
 export async function loadFiles(): Promise<void> {
-  const { data } = await readJson<{ data: FileObject[] }>('/v1/files?limit=1000');
-  files.list = data.filter(({ purpose }) => purpose === 'fine-tune');
+  const { rows, isCut } = await listed<FileObject>('/v1/files', { purpose: 'fine-tune', limit: '1000' });
+  Object.assign(files, { list: rows, isCut });
 }
 
 export async function upload(file: File): Promise<FileObject> {

@@ -28,6 +28,8 @@ export class FollowedJob {
   /** The newest first. */
   messages = $state.raw<JobEvent[]>([]);
   checkpoints = $state.raw<Checkpoint[]>([]);
+  /** There are older ones, which are not read. */
+  isCut = $state(false);
   hasOlder = $state(false);
   error = $state('');
   /** Grows with the table of metrics. */
@@ -65,7 +67,8 @@ export class FollowedJob {
 
   async #look(signal: AbortSignal): Promise<void> {
     this.job = await readJson<Job>(this.path, signal);
-    this.checkpoints = (await readJson<{ data: Checkpoint[] }>(`${this.path}/checkpoints?limit=100`, signal)).data;
+    const { data, has_more } = await readJson<{ data: Checkpoint[]; has_more: boolean }>(`${this.path}/checkpoints?limit=100`, signal);
+    Object.assign(this, { checkpoints: data, isCut: has_more });
   }
 
   /** What came before the stream that is listened to. */
