@@ -81,7 +81,9 @@ impl AnswerScorer {
             let as_words = compare(&[&completion[clause.clone()]]);
             let bare =
                 without_copula(&completion[clause.clone()]).map(|words| clause.start..clause.start + words);
-            if as_words.verdict == Verdict::Correct {
+            // A part of a number is none: "2 tys. 500 zł".
+            let is_part = judged.reason == Reason::NumberDiffers && as_words.reason == Reason::NumberEqual;
+            if as_words.verdict == Verdict::Correct && !is_part {
                 found.take(Found::Phrase, vec![clause]);
                 judged = as_words;
             } else if let Some(bare) = bare {

@@ -43,6 +43,11 @@ pub(super) const SIGNS: &[&str] = &[
     "マイナス",
     "마이너스",
     "음수",
+    "negativ",
+    "negatief",
+    "ujemne",
+    "負の",
+    "ఋణ",
 ];
 
 /// Directly before a number: it numbers a step, a table, a section.

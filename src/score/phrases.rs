@@ -4,6 +4,7 @@
 //! modules below, by what they say. A row names the words for "answer" and the words that may
 //! stand between such a word and the answer. A colon may stand there in every language.
 
+mod counted;
 mod judgements;
 mod limits;
 mod measures;
@@ -15,12 +16,15 @@ mod sentences;
 
 use crate::language::Language;
 
-pub(super) use judgements::{CORRECTIONS, DENIALS, FAULTS, NEGATIONS, NOT_BUT, RIGHTS, SUPPOSITIONS, WRONGS};
+pub(super) use counted::counted;
+pub(super) use judgements::{
+    CORRECTIONS, DENIALS, FAULTS, NEGATIONS, NOT_BUT, RIGHTS, SUPPOSED, SUPPOSITIONS, WRONGS,
+};
 pub(super) use limits::{BOUNDS, CONDITIONS, HALVES, STEPWISE, UNKNOWN};
 pub(super) use measures::measure;
 pub(super) use quantities::{ARITHMETIC, COMPOUND_UNITS, MAGNITUDES};
 pub(super) use quotations::{QUOTATIONS, QUOTATIONS_BEHIND, REFUSALS, REQUESTS, WRITING};
-pub(super) use results::{INTERIM, results};
+pub(super) use results::{LEADS, results};
 pub(super) use retractions::{APOLOGIES, CONDITIONALS, CORRECTED_TO, NONE_OF_IT, RETRACTIONS, WITHOUT};
 pub(super) use sentences::{COPULAS, OPTION_WORDS};
 

@@ -158,7 +158,7 @@ impl Generator for Scripted {
                 tokio::task::yield_now().await;
                 let (text, finish) = scripted_text(request, *sample);
                 events(GenerationEvent::Tokens(10));
-                let completion = Completion { text, finish, tokens: Some(10) };
+                let completion = Completion { text, finish, tokens: Some(10), thinking_tokens: Some(0) };
                 let draw = Draw { seed: request.seed, choice: *sample };
                 events(GenerationEvent::Finished { sample: *sample, draw, completion });
                 if self.gone_at == Some(request.id.as_str()) {

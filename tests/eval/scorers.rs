@@ -37,7 +37,8 @@ impl Generator for Says {
         async move {
             for sample in &request.samples {
                 let text = self.0[*sample as usize].clone();
-                let completion = Completion { text, finish: Finish::Stop, tokens: Some(10) };
+                let completion =
+                    Completion { text, finish: Finish::Stop, tokens: Some(10), thinking_tokens: Some(0) };
                 let draw = Draw { seed: request.seed, choice: *sample };
                 events(GenerationEvent::Finished { sample: *sample, draw, completion });
             }

@@ -27,6 +27,7 @@ const columns = {
   trace_switches: [0, 2, 4, 0],
   wrong_script_characters: [0, 0, 7, 0],
   completion_tokens: [30, 10, null, 20],
+  thinking_tokens: [12, 0, null, 5],
 };
 const table = async () => new (await load('/src/views/evaluations/table.ts')).SampleTable(structuredClone(columns));
 
@@ -62,7 +63,7 @@ test('events add what is new, once', async () => {
 test('columns that are read later tell what events did not, and rows stay where they are', async () => {
   const { SampleTable } = await load('/src/views/evaluations/table.ts');
   const { detectedLanguages } = await load('/src/views/evaluations/tax.ts');
-  const samples = new SampleTable({ ...structuredClone(columns), problem: [], sample: [], outcome: '', following: '', trace_score: [], answer_score: [], trace_language: [], answer_language: [], trace_switches: [], wrong_script_characters: [], completion_tokens: [] });
+  const samples = new SampleTable({ ...structuredClone(columns), problem: [], sample: [], outcome: '', following: '', trace_score: [], answer_score: [], trace_language: [], answer_language: [], trace_switches: [], wrong_script_characters: [], completion_tokens: [], thinking_tokens: [] });
   const event = (id, outcome, following) => ({ id, problem: 'p1', language: 'en', sample: 0, outcome, following, completion_tokens: 5 });
   samples.add(event('outputitem_1_0', 'correct', false));
   samples.add(event('outputitem_0_0', 'wrong', true));
@@ -206,7 +207,7 @@ test('who is dominated is counted by language', async () => {
 
 test('what is detected, and what a language costs', async () => {
   const { SampleTable } = await load('/src/views/evaluations/table.ts');
-  const { detectedLanguages, studentQuantile, tokenTax } = await load('/src/views/evaluations/tax.ts');
+  const { detectedLanguages, hasThinking, studentQuantile, tokenTax } = await load('/src/views/evaluations/tax.ts');
   const samples = await table();
   // Known when the columns are asked for again.
   samples.add({ id: 'outputitem_0_7', problem: 'p1', language: 'en', sample: 7, outcome: 'wrong', following: true, completion_tokens: 5 });
@@ -216,12 +217,16 @@ test('what is detected, and what a language costs', async () => {
   ]);
   const taxed = new SampleTable({
     ...structuredClone(columns), problem_ids: ['p', 'p', 'q', 'q'], problem_languages: [0, 1, 0, 1], problem: [0, 0, 1, 2, 3], sample: [0, 1, 0, 0, 0],
-    outcome: 'ccccc', following: 'yyyyy', completion_tokens: [8, 12, 20, 30, 240],
+    outcome: 'ccccc', following: 'yyyyy', completion_tokens: [8, 12, 20, 30, 240], thinking_tokens: [4, 4, 12, 10, 30],
   });
   const [en, ja] = tokenTax(taxed, 'en');
   assert.deepEqual(en, { language: 'en', problems: 2, tokens: 20, ratio: 1, low: 1, high: 1 });
   // Ratios 2 and 8: their geometric mean is 4.
   assert.ok(Math.abs(ja.ratio - 4) < 1e-9 && ja.problems === 2 && ja.tokens === 130);
+  // Of thinking alone 3 and 3.
+  assert.equal(tokenTax(taxed, 'en', 'thinking')[1].ratio.toFixed(9), '3.000000000');
+  // One sample of the others does not tell; of a run without traces all are 0.
+  assert.deepEqual([hasThinking(taxed), hasThinking(samples), hasThinking(new SampleTable({ ...structuredClone(columns), thinking_tokens: [0, 0, 0, null] }))], [true, false, false]);
   const half = 12.706 * Math.LN2;
   assert.ok(Math.abs(Math.log(ja.high) - Math.log(4) - half) < 1e-9);
   const check = (degrees, expected) => assert.ok(Math.abs(studentQuantile(degrees) - expected) < 0.001, `${degrees}: ${studentQuantile(degrees)}`);

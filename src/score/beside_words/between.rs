@@ -228,4 +228,7 @@ pub(in crate::score) const BETWEEN: &[&str] = &[
     "더하기",
     "빼기",
     "~",
+    "veces",
+    "vezes",
+    "volte",
 ];

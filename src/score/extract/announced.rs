@@ -9,8 +9,7 @@ use super::formula::{self, head};
 use super::phrase::{anchors, denies, result_anchors};
 use super::taken_back::is_taken_back;
 use super::value::{self, is_blank};
-use crate::score::math::is_unit;
-use crate::score::phrases::{INTERIM, NOT_BUT};
+use crate::score::phrases::{COPULAS, NOT_BUT, counted};
 
 /// An announced answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,19 +33,17 @@ pub(super) fn last(text: &str, targets: &[Target]) -> Option<Announced> {
     anchors(text).into_iter().rev().take(ANCHORS_MAX).find_map(|at| read(text, at, targets))
 }
 
-/// Bytes of a unit behind a result.
-const UNIT_MAX: usize = 60;
-
 /// The value that the last line calls the result, with a unit behind it at most: "Das Ergebnis ist 48 Euro."
 pub(super) fn result(text: &str, targets: &[Target]) -> Option<Announced> {
     let end = text.trim_end().len();
     let line = text[..end].rfind('\n').map_or(0, |at| at + 1);
     let at = line + result_anchors(&text[line..end]).pop()?;
     let found = read(text, at, targets).filter(|found| found.is_value && found.direct && !found.changed)?;
-    let unit = text[found.answers.last()?.end..end].trim_matches(['.', '。', '।', '۔', '*', '_', '!']);
-    let before = &text[line..at];
-    let is_last = !INTERIM.iter().any(|word| before.to_lowercase().contains(word));
-    (is_last && unit.len() <= UNIT_MAX && is_unit(unit)).then_some(found)
+    let behind =
+        text[found.answers.last()?.end..end].trim_matches(|c: char| is_blank(c) || ".。।۔*_!$)".contains(c));
+    let behind = behind[counted(behind).unwrap_or_default()..].trim_start();
+    let ends = behind.is_empty() || COPULAS.iter().any(|copula| copula.trim_start() == behind);
+    ends.then_some(found)
 }
 
 /// Bytes of words between a phrase and the number that it announces.

@@ -7,7 +7,7 @@ use super::joined::is_joiner;
 use super::value::{is_blank, is_digit, starts_value};
 use crate::score::beside_words::{BEFORE, BEHIND, BETWEEN, NUMBERED, SIGNS};
 use crate::score::math::changes_value;
-use crate::score::phrases::{CONDITIONS, HALVES, measure};
+use crate::score::phrases::{CONDITIONS, HALVES, counted, measure};
 
 /// Bytes that are looked at on each side.
 const WINDOW: usize = 64;
@@ -70,6 +70,17 @@ pub(super) fn changes_what_precedes(after: &str) -> bool {
     if BEHIND.iter().any(|words| starts_with(lower, words).is_some_and(|_| attached || !is_suffix(words))) {
         return true;
     }
+    // "5 dollars or more", "5円以上"
+    if let Some(unit) = counted(lower) {
+        let behind_unit = lower[unit..].trim_start_matches(is_decoration);
+        // Arabic and Persian name the metre before its square.
+        let bounds = |words: &&&str| !is_suffix(words) && words.chars().count() > 1 && **words != "مربع";
+        if BEHIND.iter().filter(bounds).any(|words| starts_with(behind_unit, words).is_some())
+            || BEHIND_UNITS.iter().any(|words| behind_unit.starts_with(words))
+        {
+            return true;
+        }
+    }
     let mut behind =
         BETWEEN.iter().filter_map(|words| starts_with(lower, words).map(|length| (words, length)));
     if behind.any(|(words, length)| starts_number(&lower[length..]) && !is_span(words, &lower[length..])) {
@@ -84,6 +95,22 @@ pub(super) fn changes_what_precedes(after: &str) -> bool {
         || after.starts_with(['_', '₀', '₁', '₂', '₃', '₄', '₅', '₆', '₇', '₈', '₉'])
             && after[1..].starts_with(|c: char| c.is_ascii_digit() || !c.is_ascii())
 }
+
+/// Bounds and roundings that stand behind a unit alone.
+const BEHIND_UNITS: &[&str] = &[
+    "弱",
+    "強",
+    "余",
+    "남짓",
+    "여",
+    "at least",
+    "at most",
+    "al menos",
+    "au moins",
+    "على الأقل",
+    "เศษ",
+    "liradan fazla",
+];
 
 /// "and a half", behind one unit at most: "2 hours and a half", "2時間半".
 fn adds_half(near: &str) -> bool {

@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use super::formula::floor;
 use super::value::{is_currency, is_digit, starts_value};
 use crate::language::Language;
-use crate::score::phrases::{OPTION_WORDS, SUPPOSITIONS, phrases, results};
+use crate::score::phrases::{LEADS, OPTION_WORDS, SUPPOSED, SUPPOSITIONS, phrases, results};
 use fold::{folded, is_filling, is_spaced, matched};
 pub(super) use gap::denies;
 use gap::{after_gap, contains_word, names_steps};
@@ -53,14 +53,16 @@ struct Noun {
     bare: bool,
     /// It is all of the phrase: "Ans.", "故选".
     direct: bool,
+    /// The link stands right behind it.
+    strict: bool,
 }
 
 static NOUNS: LazyLock<Vec<Noun>> =
-    LazyLock::new(|| sorted(|language| (phrases(language).nouns, phrases(language).bare)));
+    LazyLock::new(|| sorted(false, |language| (phrases(language).nouns, phrases(language).bare)));
 
-static RESULTS: LazyLock<Vec<Noun>> = LazyLock::new(|| sorted(|language| (results(language), false)));
+static RESULTS: LazyLock<Vec<Noun>> = LazyLock::new(|| sorted(true, |language| (results(language), false)));
 
-fn sorted(nouns_of: impl Fn(Language) -> (&'static [&'static str], bool)) -> Vec<Noun> {
+fn sorted(strict: bool, nouns_of: impl Fn(Language) -> (&'static [&'static str], bool)) -> Vec<Noun> {
     let mut nouns: Vec<Noun> = Vec::new();
     for language in Language::ALL {
         let (known, bare) = nouns_of(*language);
@@ -70,6 +72,7 @@ fn sorted(nouns_of: impl Fn(Language) -> (&'static [&'static str], bool)) -> Vec
             language: *language,
             bare,
             direct: noun.ends_with(['.', '选', '選']),
+            strict,
         }));
     }
     // By first letter, the longest first: "jawabannya" before "jawaban".
@@ -78,7 +81,8 @@ fn sorted(nouns_of: impl Fn(Language) -> (&'static [&'static str], bool)) -> Vec
 }
 
 fn noun_at(nouns: &[Noun], text: &str, at: usize, c: char, inside_word: bool) -> Option<usize> {
-    if !c.is_alphabetic() || (inside_word && is_spaced(c)) {
+    // 不正解 is a wrong answer.
+    if !c.is_alphabetic() || (inside_word && is_spaced(c)) || text[..at].ends_with(['不', '非']) {
         return None;
     }
     let first = folded(c).next()?;
@@ -87,6 +91,7 @@ fn noun_at(nouns: &[Noun], text: &str, at: usize, c: char, inside_word: bool) ->
     let rest = &text[at..];
     same.filter_map(|noun| Some((noun, matched(rest, noun.letters.iter().copied())?)))
         .filter(|(_, length)| !is_spaced(c) || !rest[*length..].starts_with(char::is_alphabetic))
+        .filter(|(noun, _)| !noun.strict || is_introduced(text, at))
         .find_map(|(noun, length)| link(text, at, at + length, noun))
         .filter(|_| !is_supposed(text, at))
 }
@@ -120,6 +125,9 @@ fn link(text: &str, noun: usize, end: usize, known: &Noun) -> Option<usize> {
     }
     if let Some(length) = link_word(near, known) {
         return Some(skipped(text, at + length));
+    }
+    if known.strict {
+        return None;
     }
     if let Some(start) = bracketed(text, noun, end) {
         return Some(start);
@@ -224,10 +232,37 @@ fn is_heading(text: &str, noun: usize) -> bool {
     line.trim_matches(|c: char| is_filling(c) || c == '#').split_whitespace().count() <= 1
 }
 
+/// Whether nothing but "So the final" stands before the noun in its sentence.
+fn is_introduced(text: &str, noun: usize) -> bool {
+    let from = floor(text, noun.saturating_sub(64));
+    let whole = from == 0 || text[from..noun].contains(['.', '\n', '。', '！', '!', '?', '।', '۔']);
+    let before =
+        text[from..noun].rsplit(['.', '\n', '。', '！', '!', '?', '।', '۔']).next().unwrap_or_default();
+    let words = before.split(|c: char| is_filling(c) || c.is_whitespace() || "#,，、،:：".contains(c));
+    whole && words.filter(|word| !word.is_empty()).all(is_lead)
+}
+
+/// Whether a word is one of the introduction, or several where no blanks part them.
+fn is_lead(word: &str) -> bool {
+    let lower = word.to_lowercase();
+    if LEADS.contains(&lower.as_str()) {
+        return true;
+    }
+    let mut rest = lower.as_str();
+    while !rest.is_empty() {
+        let unspaced = |lead: &&&str| lead.starts_with(|c: char| c > '\u{e00}') && rest.starts_with(**lead);
+        let Some(length) = LEADS.iter().filter(unspaced).map(|lead| lead.len()).max() else { return false };
+        rest = &rest[length..];
+    }
+    true
+}
+
 /// Whether the sentence before the noun supposes it.
 fn is_supposed(text: &str, noun: usize) -> bool {
     let from = floor(text, noun.saturating_sub(48));
     let before =
         text[from..noun].rsplit(['.', '\n', '。', '！', '!', '?', ',', '，', ':']).next().unwrap_or_default();
-    contains_word(before, SUPPOSITIONS) || names_steps(before)
+    let sentence = text[from..noun].rsplit(['.', '\n', '。', '！', '!', '?', ':']).next().unwrap_or_default();
+    let opening = sentence.split([',', '，']).next().unwrap_or_default();
+    contains_word(before, SUPPOSITIONS) || contains_word(opening, SUPPOSED) || names_steps(before)
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::formula::head;
 use super::joined::is_joiner;
-use crate::score::phrases::{ARITHMETIC, COMPOUND_UNITS, MAGNITUDES, measure};
+use crate::score::phrases::{ARITHMETIC, COMPOUND_UNITS, COPULAS, MAGNITUDES, counted, measure};
 use lexis::{FUNCTIONS, OPERATORS, braced, is_letter, is_operator, number_length};
 
 pub(in crate::score) use lexis::is_digit;
@@ -24,6 +24,10 @@ pub(super) fn starting(text: &str, at: usize) -> Option<Range<usize>> {
     while run.step() {}
     run.result().map(|found| found.start + at..found.end + at)
 }
+
+/// Words that lead from a power of ten to what is counted, or on with the sentence.
+const LINKS: &[&str] =
+    &["of ", "de ", "d'", "d’", "di ", "per ", "each", "in total", "altogether", "pro ", "par ", "por "];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Last {
@@ -280,7 +284,7 @@ impl<'a> Run<'a> {
         let lower = word.to_lowercase();
         if MAGNITUDES.contains(&lower.as_str()) {
             self.advance(word.len(), Last::Value);
-            // "3万5千" goes on; "3 million 500" is not one number either.
+            self.rest_of_the_number();
             return true;
         }
         let unspaced = |name: &&&str| !name.starts_with(|c: char| c < '\u{e00}') && word.starts_with(**name);
@@ -291,7 +295,36 @@ impl<'a> Run<'a> {
             return false;
         };
         self.advance(prefix, Last::Value);
+        self.rest_of_the_number();
         true
+    }
+
+    /// Behind a power of ten: digits ("2 million 500 thousand", "2 tys. 500"), or a word that is nothing counted and so may be a numeral
+    /// ("3 mila duecento"). A word is taken in, so that what is judged is no number.
+    fn rest_of_the_number(&mut self) {
+        let rest = self.rest();
+        let next = rest.trim_start_matches(is_blank);
+        let behind_stop = rest.strip_prefix('.').map(|rest| rest.trim_start_matches(is_blank));
+        if let Some(digits) =
+            [Some(next), behind_stop].into_iter().flatten().find(|next| next.starts_with(is_digit))
+        {
+            self.advance(rest.len() - digits.len() + number_length(digits), Last::Value);
+            return;
+        }
+        let word = next.find(|c: char| !is_letter(c)).unwrap_or(next.len());
+        let is_magnitude = MAGNITUDES.iter().any(|name| next.starts_with(name));
+        let joins = is_joiner(&next[..word].to_lowercase())
+            && starts_value(next[word..].trim_start_matches(is_blank));
+        let goes_with = |words: &[&str]| words.iter().any(|words| next.starts_with(words.trim_start()));
+        if word > 0
+            && !is_magnitude
+            && !joins
+            && counted(next).is_none()
+            && !goes_with(COPULAS)
+            && !goes_with(LINKS)
+        {
+            self.advance(rest.len() - next.len() + word, Last::Value);
+        }
     }
 
     /// "2 hours 30 minutes", "3 apples and 4 pears": the value is all of it, not its first number.

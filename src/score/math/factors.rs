@@ -54,7 +54,7 @@ fn names(language: Language) -> Names {
             ("milliard", 9),
             ("milliards", 9),
         ],
-        Language::Es => &[("mil", 3), ("miles", 3), ("millón", 6), ("millones", 6)],
+        Language::Es => &[("mil", 3), ("millón", 6), ("millones", 6)],
         Language::Pt => &[("mil", 3), ("milhão", 6), ("milhões", 6), ("bilhão", 9), ("bilhões", 9)],
         Language::It => {
             &[("mila", 3), ("mille", 3), ("milione", 6), ("milioni", 6), ("miliardo", 9), ("miliardi", 9)]
@@ -68,6 +68,7 @@ fn names(language: Language) -> Names {
             ("milion", 6),
             ("miliony", 6),
             ("milionów", 6),
+            ("miliona", 6),
             ("mln", 6),
             ("miliard", 9),
             ("miliardy", 9),

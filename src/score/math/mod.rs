@@ -71,11 +71,6 @@ pub fn check_gold(gold: &str) -> Result<(), NumberError> {
     }
 }
 
-/// Whether what follows a number leaves its value alone, as far as that is known without the language.
-pub(super) fn is_unit(rest: &str) -> bool {
-    unit::is_unit(rest, Convention::Canonical)
-}
-
 /// Compare the answers of adjacent boxes (one, as a rule) with the gold answer.
 ///
 /// The gold is written in the canonical convention (point for decimals, comma for groups) whatever the language.

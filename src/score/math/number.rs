@@ -10,6 +10,7 @@ use super::plain::{self, Plain};
 use super::unit;
 use crate::language::{DecimalMark, Language};
 use crate::score::beside_words::SIGNS;
+use crate::score::phrases::{counted, measure};
 
 /// How separators are to be read.
 #[derive(Debug, Clone, Copy)]
@@ -187,10 +188,13 @@ fn parse_with_factors<'a>(
 ) -> Result<(Reading, &'a str), NumberError> {
     let value = |core: &str| parse_core(core, convention, refuse).ok();
     let (reading, rest) = factors::parse(body, convention, &core_end, &value).ok_or_else(refuse)?;
-    // "3 millions d'euros"
-    let unit = rest.trim_start().strip_prefix("d'").unwrap_or(rest);
-    let is_unit = !unit.trim_start().starts_with('%') && unit::is_unit(unit, convention);
-    if is_unit { Ok((reading, unit)) } else { Err(refuse()) }
+    // "3 millions d'euros"; what else follows may be the rest of the number.
+    let unit = rest.trim_start();
+    let linked = ["d'", "de ", "di ", "of "].iter().find_map(|link| unit.strip_prefix(link));
+    let word = linked.unwrap_or(unit);
+    let is_known = word.is_empty() || counted(word).is_some() || measure(word).is_some();
+    let unit = linked.unwrap_or(rest);
+    if is_known && unit::is_unit(unit, convention) { Ok((reading, unit)) } else { Err(refuse()) }
 }
 
 fn parse_core(

@@ -171,6 +171,7 @@ pub(in crate::score) const MAGNITUDES: &[&str] = &[
     "ล้าน",
     "พัน",
     "ร้อย",
+    "miliona",
 ];
 
 /// Units that a smaller unit follows: "2 hours 30 minutes" is not 2.
@@ -286,4 +287,19 @@ pub(in crate::score) const COMPOUND_UNITS: &[&str] = &[
     "円",
     "원",
     "บาท",
+    "千克",
+    "公斤",
+    "公里",
+    "千米",
+    "米",
+    "uhr",
+    "lira",
+    "dolar",
+    "रुपये",
+    "টাকা",
+    "টা",
+    "రూపాయల",
+    "రూపాయలు",
+    "月",
+    "時",
 ];

@@ -33,6 +33,9 @@ export interface LanguageResults {
   outcomes: Record<Outcome, number>;
   language_undecidable: number;
   completion_tokens_mean: number | null;
+  thinking_tokens_mean?: number | null;
+  /** Share of completions that hold nothing. */
+  empty?: number;
   metrics: Record<string, Interval | null>;
 }
 export interface Results {
@@ -43,6 +46,7 @@ export interface Results {
 /** run.json of docs/formats.md, as far as the page reads it. */
 export interface RunRecord {
   version: string;
+  commit?: string | null;
   suite: { name: string; version: string; revision: string; sha256: string; prompts: string | null; variants: string[]; files: Record<string, string> };
   generator: { kind: string; model: string; endpoint: string | null; dtype: string | null; template_sha256: string | null; weights_sha256?: string };
   languages: string[];
@@ -99,6 +103,8 @@ export interface SampleRecord {
   choice: number | null;
   finish: string;
   completion_tokens: number | null;
+  /** Not in records of older builds. */
+  thinking_tokens?: number | null;
   error: string | null;
   outcome: Outcome;
   gold: string | null;

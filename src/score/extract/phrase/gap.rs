@@ -4,7 +4,7 @@ use super::fold::is_spaced;
 use super::{Noun, link_word, skipped};
 use crate::score::extract::beside::bounds;
 use crate::score::extract::formula::head;
-use crate::score::phrases::{BOUNDS, NEGATIONS, STEPWISE};
+use crate::score::phrases::{BOUNDS, NEGATIONS, STEPWISE, WRONGS};
 
 /// Bytes between the noun and its link: "to the problem", "in dollars".
 const GAP_MAX: usize = 72;
@@ -64,7 +64,7 @@ fn aside(text: &str) -> Option<usize> {
 
 /// Words before a link that neither deny nor bound what follows, nor promise the steps that lead to it.
 fn is_plain(gap: &str) -> bool {
-    !denies(gap) && !bounds(gap) && !names_steps(gap)
+    !denies(gap) && !bounds(gap) && !names_steps(gap) && !contains_word(gap, WRONGS)
 }
 
 /// "step by step".

@@ -10,6 +10,7 @@ use super::equal::{compare, compare_scalars};
 use super::real_set::RealSet;
 use super::value::Value;
 use super::{Judge, Match};
+use crate::score::phrases::{NEGATIONS, SUPPOSITIONS};
 
 /// What the left side of an equation is to the question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub(super) enum Side {
 
 pub(super) fn side(value: &Value) -> Side {
     match value {
-        Value::Text(_) => Side::Name,
+        Value::Text(text) if is_name(text) => Side::Name,
         Value::Sequence(Fence::Bracket { .. } | Fence::Angle, items) => {
             // In another order than that of their names they may say something else.
             let names: Option<Vec<&Atom>> = items.iter().map(name_of).collect();
@@ -47,6 +48,46 @@ pub(super) fn side(value: &Value) -> Side {
         }
         _ => Side::Other,
     }
+}
+
+/// Words in an equation that make no statement of it: "suppose that x", "this does not mean that x", "Tom says x".
+const NO_NAMES: &[&str] = &[
+    "let",
+    "is",
+    "ist",
+    "est",
+    "es",
+    "è",
+    "é",
+    "that",
+    "say",
+    "says",
+    "said",
+    "cannot",
+    "means",
+    "mean",
+    "when",
+    "where",
+    "soit",
+    "sea",
+    "sei",
+    "sia",
+    "seja",
+    "пусть",
+    "设",
+    "設",
+    "令",
+];
+
+/// Whether a text names what is asked for ("number of eggs"), and neither supposes nor denies.
+fn is_name(text: &str) -> bool {
+    let lower = text.to_lowercase();
+    let mut words = lower.split(|c: char| !c.is_alphanumeric() && c != '\'');
+    let known = |word: &str| [NO_NAMES, NEGATIONS, SUPPOSITIONS].iter().any(|words| words.contains(&word));
+    let unspaced = |word: &&str| word.starts_with(|c: char| c > '\u{e00}') && lower.contains(*word);
+    let says_more =
+        words.any(known) || [NO_NAMES, NEGATIONS, SUPPOSITIONS].into_iter().flatten().any(unspaced);
+    !says_more
 }
 
 /// The variable or the function that is all of an answer.

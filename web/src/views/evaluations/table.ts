@@ -83,6 +83,7 @@ export class SampleTable {
       own.answer_language[row] = placeOf(columns.answer_language[at]);
       own.trace_switches[row] = columns.trace_switches[at]!;
       own.wrong_script_characters[row] = columns.wrong_script_characters[at]!;
+      own.thinking_tokens[row] = columns.thinking_tokens[at]!;
       if (!this.#isMeasured[row]) this.#measured++;
       this.#isMeasured[row] = true;
     });
@@ -110,6 +111,7 @@ export class SampleTable {
     this.#outcome.push(this.#letterOf[outcome] ?? '?');
     this.#following.push(following);
     columns.completion_tokens.push(tokens);
+    columns.thinking_tokens.push(null);
     for (const column of [columns.trace_score, columns.answer_score, columns.trace_language, columns.answer_language]) column.push(null);
     columns.trace_switches.push(0);
     columns.wrong_script_characters.push(0);
@@ -132,6 +134,10 @@ export class SampleTable {
   }
   tokens(row: number): number | null {
     return this.#columns.completion_tokens[row] ?? null;
+  }
+  /** Those of the trace, 0 without one; null where they are not told. */
+  thinkingTokens(row: number): number | null {
+    return this.#columns.thinking_tokens[row] ?? null;
   }
   language(row: number): string {
     return this.problems[this.position(row)]?.language ?? UNKNOWN;
@@ -185,5 +191,6 @@ function nothing(): SampleColumns {
     sequence: 0, languages: [], problem_ids: [], problem_languages: [], problem: [], sample: [], outcome: '', following: '',
     outcomes: Object.fromEntries(outcomes.map((name, at) => [String(at), name])),
     trace_score: [], answer_score: [], trace_language: [], answer_language: [], trace_switches: [], wrong_script_characters: [], completion_tokens: [],
+    thinking_tokens: [],
   };
 }

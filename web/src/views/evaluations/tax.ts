@@ -35,11 +35,25 @@ export interface Tax {
   high: number | null;
 }
 
+/** Which tokens are counted: all of a completion, or those of its trace. */
+export type Counted = 'all' | 'thinking';
+
+/** Whether the tokens of traces are told, and there are traces. */
+export function hasThinking(table: SampleTable): boolean {
+  let found = false;
+  for (let row = 0; row < table.length; row++) {
+    const tokens = table.thinkingTokens(row);
+    if (tokens === null && table.isMeasured(row) && table.outcome(row) !== 'error') return false;
+    found ||= (tokens ?? 0) > 0;
+  }
+  return found;
+}
+
 /** Tokens of each language over those of the base, problem by problem where ids are those of translations. */
-export function tokenTax(table: SampleTable, base: string): Tax[] {
+export function tokenTax(table: SampleTable, base: string, counted: Counted = 'all'): Tax[] {
   const sums = table.problems.map(() => ({ tokens: 0, count: 0 }));
   for (let row = 0; row < table.length; row++) {
-    const tokens = table.tokens(row);
+    const tokens = counted === 'all' ? table.tokens(row) : table.thinkingTokens(row);
     const sum = sums[table.position(row)];
     if (tokens === null || tokens === 0 || !sum) continue;
     sum.tokens += tokens;
