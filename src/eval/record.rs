@@ -71,6 +71,9 @@ pub struct SampleRecord {
     pub completion_tokens: Option<u64>,
     #[serde(default)]
     pub thinking_tokens: Option<u64>,
+    /// Nothing but white space: tables are made without the text.
+    #[serde(default)]
+    pub empty: bool,
     pub error: Option<String>,
     pub outcome: Outcome,
     pub gold: String,

@@ -61,7 +61,7 @@ impl From<&SampleRecord> for Scored {
             undecidable: record.language_undecidable,
             tokens: record.completion_tokens,
             thinking_tokens: record.thinking_tokens,
-            is_empty: record.outcome != Outcome::Error && record.completion.trim().is_empty(),
+            is_empty: record.empty,
             metrics: record.metrics.clone(),
         }
     }
