@@ -38,15 +38,16 @@ export interface Tax {
 /** Which tokens are counted: all of a completion, or those of its trace. */
 export type Counted = 'all' | 'thinking';
 
-/** Whether the tokens of traces are told, and there are traces. */
+/** Whether the tokens of traces are told, and most samples have one: a model that does not think may write a tag now and then. */
 export function hasThinking(table: SampleTable): boolean {
-  let found = false;
+  let [told, thought] = [0, 0];
   for (let row = 0; row < table.length; row++) {
     const tokens = table.thinkingTokens(row);
     if (tokens === null && table.isMeasured(row) && table.outcome(row) !== 'error') return false;
-    found ||= (tokens ?? 0) > 0;
+    if (tokens !== null) told++;
+    if (tokens !== null && tokens > 0) thought++;
   }
-  return found;
+  return thought > 0 && 2 * thought >= told;
 }
 
 /** Tokens of each language over those of the base, problem by problem where ids are those of translations. */
