@@ -24,7 +24,7 @@ export function significant(value: number, digits = 4): string {
 /** In the unit that makes it short: milliseconds below a second, minutes and hours where it is long. */
 export function duration(seconds: number): string {
   const units = [['hour', 3600], ['minute', 60], ['second', 1]] as const;
-  const [unit, size] = units.find(([, size]) => seconds >= 2 * size) ?? (seconds < 1 ? (['millisecond', 0.001] as const) : units[2]);
+  const [unit, size] = units.find(([, size]) => seconds >= 2 * size) ?? (seconds > 0 && seconds < 1 ? (['millisecond', 0.001] as const) : units[2]);
   const value = seconds / size;
   return format(value, { style: 'unit', unit, maximumSignificantDigits: 3 });
 }

@@ -5,9 +5,11 @@ import { onLeaving } from './session.svelte';
 
 export type Model = Schema<'ModelCard'>;
 
-export const models = $state({ list: [] as Model[] });
-onLeaving(() => (models.list = []));
+/** `isRead`: that there is none is known. */
+export const models = $state({ list: [] as Model[], isRead: false });
+onLeaving(() => Object.assign(models, { list: [], isRead: false }));
 
 export async function loadModels(signal?: AbortSignal): Promise<void> {
-  models.list = (await readJson<Schema<'ModelList'>>('/v1/models', signal)).data;
+  const { data } = await readJson<Schema<'ModelList'>>('/v1/models', signal);
+  Object.assign(models, { list: data, isRead: true });
 }

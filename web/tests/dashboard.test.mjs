@@ -322,6 +322,13 @@ test('keys open what they open', async () => {
     await page.keyboard.press('Enter');
     assert.equal(await focused(), 'Models and adapters');
     await page.getByRole('heading', { name: 'second' }).waitFor({ state: 'detached' });
+    // Without any model, what is empty says so.
+    await pressEnter(page, page.getByRole('button', { name: `Unload ${MODEL}` }));
+    await page.keyboard.press('Enter');
+    await page.getByRole('region', { name: 'Models and adapters' }).getByText('No model is loaded.').waitFor();
+    await page.getByRole('link', { name: 'Playground' }).click();
+    await page.getByRole('note').getByText('No model is loaded').waitFor();
+    assert.ok(await page.getByRole('note').evaluate((note) => note.getBoundingClientRect().bottom < document.querySelector('.composer').getBoundingClientRect().top));
     await close(page);
   } finally {
     await keyed.stop();
