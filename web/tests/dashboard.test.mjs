@@ -244,7 +244,8 @@ test('a key that is good no more is told of and forgotten, and who signs out lea
     await signIn('sk-new', false);
     assert.equal(await kept(), null);
 
-    // While the page is open.
+    // While the page is open, and waits for nothing that would tell it before it asks.
+    await page.locator('option', { hasText: MODEL }).first().waitFor({ state: 'attached' });
     await keyed.kill();
     keyed.options = ['--api-key', 'sk-newest'];
     await keyed.resume();
