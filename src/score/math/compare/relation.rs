@@ -10,7 +10,7 @@ use super::equal::{compare, compare_scalars};
 use super::real_set::RealSet;
 use super::value::Value;
 use super::{Judge, Match};
-use crate::score::phrases::{NEGATIONS, SUPPOSITIONS};
+use crate::score::phrases::{NEGATIONS, SUPPOSITIONS, WRONGS};
 
 /// What the left side of an equation is to the question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,15 +59,10 @@ const NO_NAMES: &[&str] = &[
     "es",
     "è",
     "é",
-    "that",
     "say",
     "says",
     "said",
     "cannot",
-    "means",
-    "mean",
-    "when",
-    "where",
     "soit",
     "sea",
     "sei",
@@ -83,11 +78,20 @@ const NO_NAMES: &[&str] = &[
 fn is_name(text: &str) -> bool {
     let lower = text.to_lowercase();
     let mut words = lower.split(|c: char| !c.is_alphanumeric() && c != '\'');
-    let known = |word: &str| [NO_NAMES, NEGATIONS, SUPPOSITIONS].iter().any(|words| words.contains(&word));
-    let unspaced = |word: &&str| word.starts_with(|c: char| c > '\u{e00}') && lower.contains(*word);
-    let says_more =
-        words.any(known) || [NO_NAMES, NEGATIONS, SUPPOSITIONS].into_iter().flatten().any(unspaced);
-    !says_more
+    // "huevos que se vendieron" has a "se" that is no "if": what supposes stands first.
+    let opens = words.clone().find(|word| !word.is_empty()).is_some_and(|word| SUPPOSITIONS.contains(&word));
+    let known = |word: &str| [NO_NAMES, NEGATIONS, WRONGS].iter().any(|words| words.contains(&word));
+    let is_unspaced = |word: &&&str| word.starts_with(|c: char| c > '\u{e00}');
+    let denies = NEGATIONS.iter().filter(is_unspaced).any(|word| lower.contains(word));
+    // 设x supposes, 设备总数 is a name.
+    let supposes = |word: &&str| {
+        let rest = lower.strip_prefix(*word).map(str::trim_start);
+        rest.is_some_and(|rest| {
+            word.chars().nth(1).is_some() || rest.starts_with(|c: char| c.is_ascii_alphabetic())
+        })
+    };
+    let mut openings = NO_NAMES.iter().chain(SUPPOSITIONS).filter(is_unspaced);
+    !(opens || words.any(known) || denies || openings.any(supposes))
 }
 
 /// The variable or the function that is all of an answer.
